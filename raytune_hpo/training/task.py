@@ -1,0 +1,89 @@
+"""A task: the data, the model and the loss that an experiment tunes. No torch is imported here.
+
+A task is a frozen dataclass; its fields are its options (`Digits(validation_fraction=0.2)`), plain
+JSON values, so that a run directory can hold it. The methods import torch when they are called.
+
+Data flow: `load(seed)` -> `Splits` (once per node) -> `Splits.for_trials()` (no test split in it)
+-> `SupervisedTrainer`. Only `results.winner` ever touches `Splits.test`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from raytune_hpo.training.hyperparameters import Hyperparameter
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one split. x: [n, ...] features; y: [n] int64 classes or [n, d] float32 targets."""
+
+    x: Array
+    y: Array
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"x has {len(self.x)} samples and y has {len(self.y)}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial may see: training and validation data."""
+
+    train: Split
+    validation: Split
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits. The test split never leaves the process that loaded it (see results.winner)."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def for_trials(self) -> TrialData:
+        return TrialData(train=self.train, validation=self.validation)
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """Base of every task. Subclasses are frozen dataclasses whose fields are JSON values."""
+
+    kind: ClassVar[Literal["classification", "regression"]] = "classification"
+
+    @abstractmethod
+    def load(self, seed: int) -> Splits:
+        """Read and split the data; the split depends on `seed` alone.
+
+        Raises ExperimentError where the data cannot be had.
+        """
+
+    @abstractmethod
+    def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
+        """An untrained model for `config`, with torch's global generator as its only randomness."""
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        """The config keys that `build_model` understands, on top of the trainer's own."""
+        return {}
+
+    def check(self) -> None:
+        """Cheap checks of the options before any process starts. Raises ExperimentError."""
+
+    def options(self) -> dict[str, Any]:
+        """The options as plain JSON values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
