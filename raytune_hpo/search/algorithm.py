@@ -1,0 +1,155 @@
+"""SearchAlgorithm: what every search algorithm is here, apart from any host.
+
+An algorithm is asked for configs and told how they did. It knows neither Ray nor torch: the driver
+asks it directly, `ray_searcher.RaySearcher` makes it a `ray.tune.search.Searcher`, a unit test calls
+it in a loop. (Vizier's Designer is the model for this seam.)
+
+State is the history, and only the history: the list of suggestions in order and what became of them.
+Randomness comes from `seeding.generator(seed, "search", number of the suggestion, attempt)`. So a
+search that is rebuilt from its recorded history (`replay`, `observe`), or from `state_dict`, suggests
+exactly what the uninterrupted one would have, and there is no random state to lose.
+
+Notations
+    value    the objective, always to be minimized in here (the sign of a maximized metric is flipped
+             at the door); NaN for a trial that failed or diverged
+    pending  suggested and not yet observed
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from raytune_hpo.seeding import generator
+from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+
+Mode = Literal["min", "max"]
+ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
+
+
+@dataclass
+class Suggestion:
+    """One suggestion and its fate. value: None while pending, NaN if it failed, else to be minimized."""
+
+    trial_id: str
+    config: Config
+    unit: Vector = field(repr=False)
+    value: float | None = None
+
+    @property
+    def pending(self) -> bool:
+        return self.value is None
+
+    @property
+    def failed(self) -> bool:
+        return self.value is not None and math.isnan(self.value)
+
+
+class SearchAlgorithm(ABC):
+    """Base of the search algorithms. Subclasses implement `propose` and keep no state of their own
+    that cannot be derived from `history`.
+
+    space: the SearchSpace; mode: "min" or "max" of the observed metric; seed: any non-negative int;
+    start_points: configs to suggest first (checked against the space by the caller).
+    """
+
+    name: ClassVar[str]
+    #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
+    #: are given up on.
+    avoids_duplicates: ClassVar[bool] = True
+
+    def __init__(self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = ()) -> None:
+        self.space = space
+        self.mode: Mode = mode
+        self.seed = seed
+        self.start_points = list(start_points)
+        self.history: list[Suggestion] = []
+        self.order: list[int] = []  # positions in `history`, in the order of their observation
+        self._position: dict[str, int] = {}
+        self._seen: set[str] = set()
+
+    @abstractmethod
+    def propose(self, number: int, rng: np.random.Generator) -> Config | None:
+        """A config inside the space for suggestion `number` (0-based); None when there is no more.
+
+        Called again with another `rng` when the answer was suggested before.
+        """
+
+    def total(self) -> int | None:
+        """How many configs there are to suggest; None if that is not known or unlimited."""
+        return None
+
+    def suggest(self, trial_id: str) -> Config | None:
+        """The next config, or None when the search has nothing more to try."""
+        number = len(self.history)
+        if number < len(self.start_points):
+            return self._record(trial_id, self.start_points[number])
+        for attempt in range(ATTEMPTS):
+            config = self.propose(number, generator(self.seed, "search", number, attempt))
+            if config is None:
+                return None
+            if not self.avoids_duplicates or config_key(config) not in self._seen:
+                return self._record(trial_id, config)
+        return self._unseen(trial_id, number)
+
+    def _unseen(self, trial_id: str, number: int) -> Config | None:
+        # The algorithm keeps coming back to known configs: explore. A finite space may be used up.
+        size = self.space.size(limit=10_000)
+        if size is not None:
+            left = [c for c in self.space.grid(points=10_000) if config_key(c) not in self._seen]
+            if not left:
+                return None
+            pick = int(generator(self.seed, "search-unseen", number).integers(len(left)))
+            return self._record(trial_id, left[pick])
+        return self._record(trial_id, self.space.sample(generator(self.seed, "search-unseen", number)))
+
+    def replay(self, trial_id: str, config: Config) -> None:
+        """Take note of a suggestion made before a restart, without computing it again."""
+        self._record(trial_id, config)
+
+    def _record(self, trial_id: str, config: Config) -> Config:
+        self._position[trial_id] = len(self.history)
+        self._seen.add(config_key(config))
+        self.history.append(Suggestion(trial_id, config, self.space.to_unit(config)))
+        return config
+
+    def observe(self, trial_id: str, value: float | None) -> None:
+        """Tell the final metric of a trial; None or a value that is not finite says that it failed.
+
+        A failed trial counts as a bad one: it is neither forgotten nor does it distort a model.
+        """
+        suggestion = self.history[self._position[trial_id]]
+        if suggestion.pending:
+            self.order.append(self._position[trial_id])
+        failed = value is None or not math.isfinite(value)
+        suggestion.value = math.nan if failed or value is None else (value if self.mode == "min" else -value)
+
+    def observed(self) -> list[Suggestion]:
+        """The finished suggestions, failed ones included, in the order in which they finished."""
+        return [self.history[i] for i in self.order]
+
+    def pending(self) -> list[Suggestion]:
+        return [s for s in self.history if s.pending]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The exact state as plain JSON data."""
+        return {
+            "history": [
+                [s.trial_id, s.config, s.pending, s.failed, s.value if not s.failed else None] for s in self.history
+            ],
+            "order": list(self.order),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the state of a fresh algorithm over the same space, mode and seed."""
+        self.history, self._position, self._seen = [], {}, set()
+        for trial_id, config, pending, failed, value in state["history"]:
+            self._record(trial_id, config)
+            if not pending:
+                self.history[-1].value = math.nan if failed else float(value)
+        self.order = list(state["order"])
