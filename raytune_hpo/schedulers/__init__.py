@@ -1,0 +1,82 @@
+"""Schedulers: names and options, checked without importing ray. The objects are Ray Tune's own.
+
+`corrected.build` makes them; `ray_host` is what they are run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.checks import Option, named_options
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.experiment import Experiment
+
+SCHEDULERS: dict[str, dict[str, Option]] = {
+    "fifo": {},
+    "asha": {
+        "grace_period": Option(int, 1, low=1),
+        "reduction_factor": Option(float, 3, low=1, open_low=True),
+        "brackets": Option(int, 1, low=1, high=10),
+    },
+    "hyperband": {"reduction_factor": Option(float, 3, low=2)},
+    "median": {
+        "grace_period": Option(int, 1, low=1),
+        "min_samples": Option(int, 3, low=1),
+    },
+    "pbt": {
+        "interval": Option(int, None, low=1),
+        "quantile": Option(float, 0.25, low=0, high=0.5, open_low=True),
+        "resample_probability": Option(float, 0.25, low=0, high=1),
+        "perturbation": Option(float, 0.1, low=0, high=1, open_low=True),
+        "mutate": Option(list, None),
+    },
+}
+"""Options by scheduler.
+
+asha         grace_period: epochs before a trial may be stopped. reduction_factor: 1 in this many survives a rung.
+hyperband    reduction_factor: as for asha.
+median       grace_period; min_samples: trials needed before a median counts.
+pbt          interval: epochs between exploits (default max_epochs / 8). quantile: the share that copies and is
+             copied. perturbation: how far explore moves, as a share of a parameter's own scale.
+             mutate: the parameters that explore changes (default: those that do not change the model's shape).
+"""
+
+
+def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str, Any]]:
+    """The name and the complete options of an experiment's scheduler. Raises ExperimentError."""
+    name, options = named_options("scheduler", value, SCHEDULERS)
+    max_epochs = experiment.max_epochs
+    if options.get("grace_period", 1) > max_epochs:
+        raise ExperimentError(
+            "scheduler.grace_period", options["grace_period"], f"must be at most max_epochs = {max_epochs}"
+        )
+    if name == "pbt":
+        options["interval"] = options["interval"] or max(1, max_epochs // 8)
+        if options["interval"] > max_epochs:
+            raise ExperimentError("scheduler.interval", options["interval"], f"must be at most max_epochs = {max_epochs}")
+        options["mutate"] = _mutable(options["mutate"], experiment)
+    return name, options
+
+
+def _mutable(named: list[str] | None, experiment: Experiment) -> list[str]:
+    paths = experiment.search_space.parameters
+    if named is not None:
+        for path in named:
+            if path not in paths:
+                raise ExperimentError("scheduler.mutate", path, f"is no parameter; there are: {', '.join(paths)}")
+        if not named:
+            raise ExperimentError("scheduler.mutate", named, "must name at least one parameter")
+        return named
+    if not isinstance(experiment.task, Task):
+        raise ExperimentError(
+            "scheduler.mutate", None, f"must list the parameters that may change in mid-training, out of {', '.join(paths)}"
+        )
+    fixed: Mapping[str, Any] = {p: None for p in experiment.task.structural_hyperparameters()}
+    mutable = [path for path in paths if path not in fixed]
+    if not mutable:
+        raise ExperimentError("scheduler", "pbt", "every parameter changes the model's shape; add one such as lr")
+    return mutable

@@ -81,6 +81,16 @@ class Task(ABC):
         """The config keys that `build_model` understands, on top of the trainer's own."""
         return {}
 
+    def metrics(self) -> dict[str, Literal["min", "max"]]:
+        """The metrics that training reports and that may be optimized, each with its direction."""
+        if self.kind == "classification":
+            return {"validation_accuracy": "max", "validation_loss": "min"}
+        return {"validation_loss": "min", "validation_rmse": "min"}
+
+    def structural_hyperparameters(self) -> set[str]:
+        """The keys that may not change in mid-training: they change the shape of the model's or the optimizer's state."""
+        return {*self.model_hyperparameters(), "optimizer", "nesterov", "lr_schedule", "precision"} - {"dropout"}
+
     def check(self) -> None:
         """Cheap checks of the options before any process starts. Raises ExperimentError."""
 

@@ -1,0 +1,334 @@
+"""Experiment: the one frozen record that an experiment file builds, and the whole truth of a run.
+
+Everything is checked here, when the record is built: a wrong value is one ExperimentError that names
+the field, the value and what would be right, before any process starts. Neither ray nor torch is
+imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from raytune_hpo import checks
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.parameters import Choice, Float, Int, Parameter
+from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, load_module, to_reference
+from raytune_hpo.schedulers import scheduler_options
+from raytune_hpo.search import build, searcher_options
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.settings import Checkpointing, Resources, StopRun, record
+from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.tasks import task_by_name
+from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.task import Task
+
+DEFAULT_METRIC: dict[str, tuple[str, Mode]] = {
+    "classification": ("validation_accuracy", "max"),
+    "regression": ("validation_loss", "min"),
+}
+DEFAULT_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One search: what is tuned, on what, how, and within which limits.
+
+    name            letters, digits, '.', '_' and '-'; run directories are named after it
+    task            a ready task's name ("digits"), a Task, or any Ray Tune function trainable f(config)
+    space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
+    metric, mode    the reported value to optimize; default: the task's own validation metric
+    searcher        a name, or {"name": ..., option: value}: random, grid, hyperopt, bayesopt
+    scheduler       likewise: fifo, asha, hyperband, median, pbt
+    num_samples     trials; default 64, for a grid all its points
+    max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
+    seed            one seed for all: data split, suggestions, weights, data order
+    resources       of one trial, Resources(cpus=1, gpus=0.25)
+    max_concurrent  trials that run at the same time; default: as many as fit
+    time_budget_s   seconds of running after which no trial is continued (sessions of a resumed run add up)
+    early_stopping  EarlyStopping(patience, min_delta): ends a trial on a plateau
+    stop            StopRun(target, no_improvement_trials): ends the run
+    checkpoint      Checkpointing(every, keep, keep_trials)
+    max_failures    how often a trial that raises is tried again, each time from its checkpoint
+    storage         the folder under which run directories are made
+    start_points    configs to try first
+
+    Raises ExperimentError for any value that cannot work.
+    """
+
+    name: str
+    task: Task | FunctionTrainable | str
+    space: SearchSpace | Mapping[str, Any]
+    metric: str | None = None
+    mode: Mode | None = None
+    searcher: str | Mapping[str, Any] = "random"
+    scheduler: str | Mapping[str, Any] = "asha"
+    num_samples: int | None = None
+    max_epochs: int = 27
+    seed: int = 0
+    resources: Resources | Mapping[str, Any] = field(default_factory=Resources)
+    max_concurrent: int | None = None
+    time_budget_s: float | None = None
+    early_stopping: EarlyStopping | Mapping[str, Any] | None = None
+    stop: StopRun | Mapping[str, Any] = field(default_factory=StopRun)
+    checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
+    max_failures: int = 1
+    storage: str = "runs"
+    start_points: Sequence[Config] = ()
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            raise ExperimentError("name", self.name, "must be letters, digits, '.', '_' or '-', at most 100")
+        put("task", self._checked_task())
+        put("space", self.space if isinstance(self.space, SearchSpace) else SearchSpace(self.space))
+        self._check_space_fits_task()
+        metric, mode = self._checked_metric()
+        put("metric", metric)
+        put("mode", mode)
+        checks.integer("max_epochs", self.max_epochs, 1)
+        checks.integer("seed", self.seed, 0, 2**63 - 1)
+        checks.integer("max_failures", self.max_failures, 0)
+        if self.max_concurrent is not None:
+            checks.integer("max_concurrent", self.max_concurrent, 1)
+        if self.time_budget_s is not None:
+            checks.number("time_budget_s", self.time_budget_s, 0, open_low=True)
+        put("resources", record("resources", Resources, self.resources))
+        put("stop", record("stop", StopRun, self.stop))
+        put("checkpoint", record("checkpoint", Checkpointing, self.checkpoint))
+        if self.early_stopping is not None:
+            put("early_stopping", record("early_stopping", EarlyStopping, self.early_stopping))
+        if not isinstance(self.storage, str | Path) or not str(self.storage):
+            raise ExperimentError("storage", self.storage, "must be the path of a folder")
+        put("storage", str(self.storage))
+        put("start_points", self._checked_start_points())
+        put("searcher", self._named("searcher"))
+        put("scheduler", self._named("scheduler"))
+        put("num_samples", self._checked_samples())
+
+    # Checks -------------------------------------------------------------------------------------
+
+    def _checked_task(self) -> Task | FunctionTrainable:
+        task = self.task
+        if isinstance(task, str):
+            task = task_by_name(task)
+        if isinstance(task, Task):
+            task.check()
+            return task
+        if isinstance(task, type) or not callable(task):
+            raise ExperimentError("task", task, "must be a task's name, a Task object or a function trainable f(config)")
+        check_function(task)
+        return task
+
+    def _check_space_fits_task(self) -> None:
+        if not isinstance(self.task, Task):
+            return
+        known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
+        space = self.search_space
+        check_keys([*space.parameters, *space.constants], known)
+        for path, parameter in space.parameters.items():
+            for value in _extremes(parameter):
+                check_value(known[path], value)
+        for path, value in space.constants.items():
+            check_value(known[path], value)
+
+    def _checked_metric(self) -> tuple[str, Mode]:
+        metric, mode = self.metric, self.mode
+        if isinstance(self.task, Task):
+            default_metric, default_mode = DEFAULT_METRIC[self.task.kind]
+            metric = default_metric if metric is None else metric
+            reported = self.task.metrics()
+            checks.one_of("metric", metric, reported)
+            right = reported[metric]
+            mode = right if mode is None else mode
+        if not isinstance(metric, str) or not metric:
+            raise ExperimentError("metric", metric, "must name a value that the trainable reports")
+        if mode not in get_args(Mode):
+            raise ExperimentError("mode", mode, "must be 'min' or 'max'")
+        if isinstance(self.task, Task) and mode != right:
+            raise ExperimentError("mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}")
+        return metric, mode
+
+    def _checked_start_points(self) -> tuple[Config, ...]:
+        points = self.start_points
+        if not isinstance(points, Sequence) or isinstance(points, str):
+            raise ExperimentError("start_points", points, "must be a list of configs")
+        return tuple(self.search_space.complete(p, f"start_points[{i}]") for i, p in enumerate(points))
+
+    def _named(self, which: Literal["searcher", "scheduler"]) -> dict[str, Any]:
+        if which == "searcher":
+            name, options = searcher_options(self.searcher)
+        else:
+            name, options = scheduler_options(self.scheduler, self)
+        return {"name": name, **options}
+
+    def _checked_samples(self) -> int:
+        total = self.search().total()
+        if self.num_samples is None:
+            return DEFAULT_SAMPLES if total is None else total
+        checks.integer("num_samples", self.num_samples, 1)
+        if total is not None and self.num_samples > total:
+            raise ExperimentError("num_samples", self.num_samples, f"the grid has only {total} points; leave it out to run all")
+        return self.num_samples
+
+    # Typed views: after __post_init__ the fields hold these types ------------------------------------
+
+    @property
+    def search_space(self) -> SearchSpace:
+        assert isinstance(self.space, SearchSpace)
+        return self.space
+
+    @property
+    def objective(self) -> tuple[str, Mode]:
+        assert self.metric is not None
+        assert self.mode is not None
+        return self.metric, self.mode
+
+    @property
+    def samples(self) -> int:
+        assert self.num_samples is not None
+        return self.num_samples
+
+    @property
+    def trial_resources(self) -> Resources:
+        assert isinstance(self.resources, Resources)
+        return self.resources
+
+    @property
+    def checkpointing(self) -> Checkpointing:
+        assert isinstance(self.checkpoint, Checkpointing)
+        return self.checkpoint
+
+    @property
+    def stop_run(self) -> StopRun:
+        assert isinstance(self.stop, StopRun)
+        return self.stop
+
+    def option(self, which: Literal["searcher", "scheduler"]) -> tuple[str, dict[str, Any]]:
+        """The name and the options of the searcher or the scheduler."""
+        options = dict(getattr(self, which))
+        return options.pop("name"), options
+
+    def search(self) -> SearchAlgorithm:
+        """A fresh search algorithm for this experiment."""
+        name, options = self.option("searcher")
+        _, mode = self.objective
+        return build(name, options, self.search_space, mode=mode, seed=self.seed, start_points=self.start_points)
+
+    # JSON and overrides -------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The experiment as plain JSON data; `from_json` builds an equal one."""
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name == "task":
+                value = to_reference(value)
+            elif isinstance(value, SearchSpace):
+                value = value.to_json()
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                value = dataclasses.asdict(value)
+            elif f.name == "start_points":
+                value = list(value)
+            out[f.name] = value
+        return out
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], *, source: Path | None = None, task: Task | FunctionTrainable | None = None
+    ) -> Experiment:
+        """source: where copies of experiment files lie; task: stands in for the recorded one."""
+        values = dict(data)
+        values["task"] = from_reference(values["task"], source) if task is None else task
+        values["space"] = SearchSpace.from_json(values["space"])
+        return cls(**values)
+
+    def override(self, changes: Mapping[str, Any]) -> Experiment:
+        """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options."""
+        values: dict[str, Any] = {}
+        for key, value in changes.items():
+            head, _, rest = key.partition(".")
+            if head == "task" and rest:
+                values["task"] = self._with_task_option(values.get("task", self.task), rest, value)
+            elif head == "space" and rest:
+                values["space"] = self._with_constant(values.get("space", self.search_space), rest, value)
+            elif rest and head in ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping"):
+                values[head] = {**_as_dict(values.get(head, getattr(self, head))), rest: value}
+            elif key in {f.name for f in dataclasses.fields(self)}:
+                values[key] = value
+                if key == "searcher" and "num_samples" not in changes and "num_samples" not in values:
+                    values["num_samples"] = None
+            elif isinstance(self.task, Task) and key in self.task.options():
+                values["task"] = self._with_task_option(values.get("task", self.task), key, value)
+            else:
+                names = [f.name for f in dataclasses.fields(self)]
+                if isinstance(self.task, Task):
+                    names += list(self.task.options())
+                raise ExperimentError(f"--set {key}", value, f"no such field; there are: {', '.join(names)}{checks.suggest(key, names)}")
+        return dataclasses.replace(self, **values)
+
+    @staticmethod
+    def _with_task_option(task: Any, option: str, value: Any) -> Any:
+        if not isinstance(task, Task):
+            raise ExperimentError(f"--set task.{option}", value, "a function trainable has no options; set space.NAME")
+        if option not in task.options():
+            listed = ", ".join(task.options()) or "none"
+            raise ExperimentError(f"--set task.{option}", value, f"no such option; the task has: {listed}")
+        return dataclasses.replace(task, **{option: value})
+
+    @staticmethod
+    def _with_constant(space: SearchSpace, path: str, value: Any) -> SearchSpace:
+        if path not in space.parameters and path not in space.constants:
+            known = [*space.parameters, *space.constants]
+            raise ExperimentError(f"--set space.{path}", value, f"not in the space; there are: {', '.join(known)}")
+        data = space.to_json()
+        data["parameters"].pop(path, None)
+        data["constants"] = {**data["constants"], path: value}
+        return SearchSpace.from_json(data)
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"name": value}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return dict(value or {})
+
+
+def _extremes(parameter: Parameter) -> list[Any]:
+    if isinstance(parameter, Choice):
+        return list(parameter.options)
+    assert isinstance(parameter, Float | Int)
+    return [parameter.low, parameter.high]
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """The Experiment that a Python file builds: its only one, or the one named `experiment`.
+
+    Raises ExperimentError where the file is missing, fails, or holds none or several.
+    """
+    module = load_module(Path(path))
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Experiment)}
+    if isinstance(found.get("experiment"), Experiment):
+        return found["experiment"]
+    if len(set(map(id, found.values()))) != 1:
+        raise ExperimentError(
+            "experiment file", str(path), f"must build one Experiment, or name one `experiment`; it has {len(found)}"
+        )
+    return next(iter(found.values()))
+
+
+def parse_value(text: str) -> Any:
+    """A value of --set: JSON where it parses as such (also True, False, None), text otherwise."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except json.JSONDecodeError:
+        return text
+
+

@@ -1,0 +1,132 @@
+"""How an experiment names its task as plain JSON, so that a run can be resumed in another process.
+
+    {"builtin": "digits", "options": {...}}                    a task of this package
+    {"import": "package.module:Name", "options": {...}}        a Task class or function of the user's
+    {"file": "experiment.py", "name": "Name", "options": ...}  the same, defined in an experiment file
+    {"unsaved": "Name"}                                        defined in a prompt or a notebook
+
+A file reference keeps its absolute path; a run directory holds a copy of the file as well, and the
+copy is used where the original is gone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.tasks import TASKS, task_by_name
+from raytune_hpo.training.task import Task
+
+FunctionTrainable = Callable[[dict[str, Any]], Any]
+FILE_MODULE_PREFIX = "raytune_hpo_file_"
+
+
+def load_module(path: Path, field: str = "experiment file") -> ModuleType:
+    """Execute a Python file as a module of its own, with its folder importable.
+
+    Raises ExperimentError where the file is missing or fails.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise ExperimentError(field, str(path), "no such file")
+    name = FILE_MODULE_PREFIX + path.stem
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExperimentError(field, str(path), "must be a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except ExperimentError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f" (line {lines[-1].lineno})" if lines else ""
+        raise ExperimentError(field, str(path), f"fails with {type(error).__name__}: {error}{where}") from error
+    return module
+
+
+def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
+    """The JSON reference of a task or function trainable."""
+    if isinstance(task, Task):
+        for name, target in TASKS.items():
+            if target == f"{type(task).__module__}:{type(task).__qualname__}":
+                return {"builtin": name, "options": task.options()}
+        target_object: Any = type(task)
+        options = {"options": task.options()}
+    else:
+        target_object, options = task, {}
+    module = sys.modules.get(target_object.__module__)
+    name = target_object.__qualname__
+    file = getattr(module, "__file__", None)
+    if module is None or file is None or "<locals>" in name or not _reachable(module, name):
+        return {"unsaved": name, **options}
+    if module.__name__ == "__main__" or module.__name__.startswith(FILE_MODULE_PREFIX):
+        return {"file": str(Path(file).resolve()), "name": name, **options}
+    return {"import": f"{module.__name__}:{name}", **options}
+
+
+def _reachable(module: ModuleType, qualified_name: str) -> bool:
+    node: Any = module
+    for part in qualified_name.split("."):
+        node = getattr(node, part, None)
+    return node is not None
+
+
+def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> Task | FunctionTrainable:
+    """The task that a reference names.
+
+    source: a folder with copies of experiment files, used where the original is gone.
+    Raises ExperimentError where it cannot be found.
+    """
+    options = dict(reference.get("options", {}))
+    if "builtin" in reference:
+        return task_by_name(reference["builtin"], **options)
+    if "unsaved" in reference:
+        raise ExperimentError(
+            "task",
+            reference["unsaved"],
+            "was defined in a prompt, a notebook or a function; pass it again: resume(run_dir, task=...)",
+        )
+    if "file" in reference:
+        path = Path(reference["file"])
+        if not path.is_file() and source is not None:
+            path = source / path.name
+        found: Any = load_module(path, "task")
+        name = reference["name"]
+    else:
+        module_name, name = reference["import"].split(":")
+        try:
+            found = importlib.import_module(module_name)
+        except ImportError as error:
+            raise ExperimentError("task", module_name, f"cannot be imported: {error}") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise ExperimentError("task", name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
+    return found(**options) if inspect.isclass(found) else found  # type: ignore[no-any-return]
+
+
+def check_function(function: Any) -> None:
+    """Raise ExperimentError unless `function` can be called as `function(config)`."""
+    try:
+        inspect.signature(function).bind({})
+    except TypeError:
+        raise ExperimentError(
+            "task", getattr(function, "__qualname__", function), "a function trainable takes one argument, the config"
+        ) from None

@@ -1,0 +1,187 @@
+"""A run directory: its layout, its lock and its description.
+
+    experiment.json   the experiment as plain JSON, with versions, seed and git commit
+    source/           a copy of the experiment file
+    journal.jsonl     the truth (see journal)
+    checkpoints/      TRIAL/EPOCH folders (see checkpoints)
+    errors/           one traceback file per distinct failure
+    test.json         the winner's test metrics, once the test split was opened
+    lock              held by the process that runs the experiment
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+from raytune_hpo.errors import ExperimentError
+
+FORMAT = 1
+PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it holds, at every moment and after a power cut, the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @classmethod
+    def new_path(cls, storage: str, name: str) -> Path:
+        """A path under `storage` that does not exist yet: NAME-YYYYmmdd-HHMMSS."""
+        base = Path(storage).absolute() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path, n = base, 1
+        while path.exists():
+            n += 1
+            path = base.with_name(f"{base.name}-{n}")
+        return path
+
+    @classmethod
+    def check_new(cls, path: Path) -> None:
+        """Raise ExperimentError unless a run could be created at `path`. Creates nothing."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ExperimentError(
+                "run directory", str(path), "exists already; choose another, or go on with it: raytune-hpo resume"
+            )
+        ancestor = path
+        while not ancestor.exists():
+            ancestor = ancestor.parent
+        if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+            raise ExperimentError("storage", str(ancestor), "must be a folder that can be written to")
+
+    @classmethod
+    def create(cls, path: Path, experiment: dict[str, Any], source: Path | None) -> Self:
+        """Make the directory and describe the run in it. Raises ExperimentError if there is one already."""
+        cls.check_new(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            run = cls(path)
+            run.lock()
+            for folder in ("checkpoints", "errors"):
+                (path / folder).mkdir()
+            if source is not None:
+                (path / "source").mkdir()
+                shutil.copy2(source, path / "source" / source.name)
+        except OSError as error:
+            raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
+        description = {
+            "format": FORMAT,
+            "run_id": os.urandom(8).hex(),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "experiment": experiment,
+            "versions": versions(),
+            "git_commit": git_commit(source.parent if source else Path.cwd()),
+        }
+        write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An existing run. Raises ExperimentError if `path` holds none."""
+        path = Path(path).absolute()
+        if not (path / "experiment.json").is_file():
+            raise ExperimentError("run directory", str(path), "holds no run (no experiment.json in it)")
+        return cls(path)
+
+    @property
+    def description_path(self) -> Path:
+        return self.path / "experiment.json"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def source(self) -> Path:
+        return self.path / "source"
+
+    def description(self) -> dict[str, Any]:
+        """The content of experiment.json. Raises ExperimentError if it is damaged or of another format."""
+        try:
+            data = json.loads(self.description_path.read_text())
+        except ValueError as error:
+            raise ExperimentError("run directory", str(self.description_path), f"is damaged: {error}") from error
+        if data.get("format") != FORMAT:
+            raise ExperimentError("run directory", data.get("format"), f"this version reads format {FORMAT}")
+        return data  # type: ignore[no-any-return]
+
+    def lock(self) -> None:
+        """Claim the run for this process; the claim ends with the process, however it ends.
+
+        Raises ExperimentError naming the process that has it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 4096).decode(errors="replace").strip() or "another process"
+            os.close(descriptor)
+            raise ExperimentError("run directory", str(self.path), f"is in use by {holder}") from None
+        os.ftruncate(descriptor, 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode(), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_error(self, trial_id: str, text: str) -> str:
+        """Keep a traceback; answers its path within the run directory."""
+        relative = f"errors/{trial_id}.txt"
+        (self.path / "errors").mkdir(exist_ok=True)
+        with (self.path / relative).open("a") as file:
+            file.write(text.rstrip() + "\n\n")
+        return relative
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that `folder` is checked out at, with "+changes" if it has been changed since; None without git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
