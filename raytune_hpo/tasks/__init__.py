@@ -1,0 +1,52 @@
+"""Ready tasks by name. A task's module is imported when it is first asked for.
+
+`from raytune_hpo.tasks import Digits` and `task_by_name("digits")` give the same task.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.hyperparameters import did_you_mean
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.tasks.digits import Digits
+    from raytune_hpo.tasks.mnist import Mnist
+
+TASKS: dict[str, str] = {
+    "digits": "raytune_hpo.tasks.digits:Digits",
+    "mnist": "raytune_hpo.tasks.mnist:Mnist",
+}
+"""Name -> `module:class`. A new task costs one file and one line here."""
+
+__all__ = ["TASKS", "Digits", "Mnist", "task_by_name", "task_class"]
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a registered task. Raises ExperimentError for an unknown name."""
+    if name not in TASKS:
+        raise ExperimentError("task", name, f"not a known task; {did_you_mean(name, TASKS)}")
+    module, attribute = TASKS[name].split(":")
+    found: type[Task] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def task_by_name(name: str, **options: Any) -> Task:
+    """A registered task with its options. Raises ExperimentError for an unknown name or option."""
+    cls = task_class(name)
+    known = list(cls.__dataclass_fields__)
+    for option in options:
+        if option not in known:
+            raise ExperimentError(f"task.{name}", option, f"not an option; {did_you_mean(option, known)}")
+    return cls(**options)
+
+
+def __getattr__(name: str) -> Any:
+    for path in TASKS.values():
+        module, attribute = path.split(":")
+        if attribute == name:
+            return getattr(importlib.import_module(module), attribute)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""A trainer's state in one file, written so that a crash leaves the old file or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raytune_hpo.errors import TrialError
+
+
+def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write `state` to `path`. The file is complete and on disk when this returns.
+
+    Only tensors, numbers, strings, None and containers of these can be read back.
+    """
+    target = Path(path)
+    # In the same folder, since a rename is atomic only within one file system.
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; object-store mounts that cannot are left alone."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load_state(path: str | os.PathLike[str], map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read what `save_state` wrote; nothing in the file is executed (`weights_only`).
+
+    Raises TrialError naming the file where it is missing, damaged or holds anything else.
+    """
+    try:
+        state = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises many unrelated types for a damaged file
+        reason = str(error).strip().splitlines()
+        first = reason[0] if reason else type(error).__name__
+        raise TrialError(f"checkpoint {os.fspath(path)} cannot be read: {first}") from error
+    if not isinstance(state, dict):
+        raise TrialError(f"checkpoint {os.fspath(path)} cannot be read: it holds a {type(state).__name__}")
+    return state

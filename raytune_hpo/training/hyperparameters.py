@@ -1,0 +1,262 @@
+"""The config keys that trainers and MLPs understand: names, types, bounds, defaults. No torch here.
+
+A config is a flat mapping from these names to plain values. A search space, a fixed config and a
+model are all checked against the same records, so a wrong key or value is found before any process
+starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from raytune_hpo.errors import ExperimentError
+
+ValueType = Literal["float", "int", "str", "bool", "list of int"]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One config key.
+
+    `low` and `high` bound a number (each number of a "list of int"); an `open_low` or `open_high`
+    bound is itself not allowed. `choices` lists the allowed values of a "str". A default of None
+    means "not set", and None is then a legal value. `default_by_optimizer` holds the optimizers
+    whose default differs from `default`.
+    """
+
+    name: str
+    type: ValueType
+    default: Any
+    doc: str
+    choices: tuple[str, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+    default_by_optimizer: Mapping[str, Any] = field(default_factory=dict)
+
+    def default_for(self, optimizer: str) -> Any:
+        """The default under that optimizer."""
+        return self.default_by_optimizer.get(optimizer, self.default)
+
+    @property
+    def expected(self) -> str:
+        """What a legal value is, in words: `a float in [0, 1)`."""
+        if self.choices is not None:
+            return "one of " + ", ".join(self.choices)
+        article = "an" if self.type == "int" else "a"
+        bounds = self._bounds()
+        return f"{article} {self.type} {bounds}".rstrip()
+
+    def _bounds(self) -> str:
+        each = "each " if self.type == "list of int" else ""
+        if self.low is not None and self.high is not None:
+            left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+            return f"{each}in {left}{self.low:g}, {self.high:g}{right}"
+        if self.low is not None:
+            return f"{each}{'>' if self.open_low else '>='} {self.low:g}"
+        if self.high is not None:
+            return f"{each}{'<' if self.open_high else '<='} {self.high:g}"
+        return ""
+
+    def allows_number(self, value: float) -> bool:
+        """Whether a number is finite and within the bounds."""
+        if not math.isfinite(value):
+            return False
+        if self.low is not None and (value < self.low or (self.open_low and value == self.low)):
+            return False
+        return not (self.high is not None and (value > self.high or (self.open_high and value == self.high)))
+
+
+def check_value(hyperparameter: Hyperparameter, value: Any) -> Any:
+    """`value` as a plain Python value (numpy scalars are converted).
+
+    Raises ExperimentError with the field `space.<name>` where it is not a legal value.
+    """
+    if value is None and hyperparameter.default is None:
+        return None
+    plain = _plain(hyperparameter, value)
+    if plain is None:
+        raise ExperimentError(f"space.{hyperparameter.name}", value, f"must be {hyperparameter.expected}")
+    return plain
+
+
+def _plain(hp: Hyperparameter, value: Any) -> Any:
+    """The converted value, or None where it is not legal."""
+    if hp.type == "bool":
+        # np.bool_ has no common base with bool, so it is recognised by its dtype.
+        is_bool = isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
+        return bool(value) if is_bool else None
+    if hp.type == "str":
+        legal = isinstance(value, str) and (hp.choices is None or value in hp.choices)
+        return str(value) if legal else None
+    if hp.type == "list of int":
+        if not isinstance(value, list | tuple):
+            return None
+        numbers_ = [_number(hp, item, integral=True) for item in value]
+        return None if any(n is None for n in numbers_) else numbers_
+    return _number(hp, value, integral=hp.type == "int")
+
+
+def _number(hp: Hyperparameter, value: Any, *, integral: bool) -> float | int | None:
+    number: float | int
+    if isinstance(value, bool):
+        return None
+    if integral and isinstance(value, numbers.Integral):
+        number = int(value)
+    elif not integral and isinstance(value, numbers.Real):
+        number = float(value)
+    else:
+        return None
+    return number if hp.allows_number(number) else None
+
+
+def check_keys(keys: Iterable[str], known: Iterable[str], prefix: str = "space") -> None:
+    """Raises ExperimentError for the first key that is not known, with the nearest known name."""
+    names = sorted(known)
+    for key in keys:
+        if key not in names:
+            raise ExperimentError(prefix, key, f"not a known name; {did_you_mean(key, names)}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'lr'?`, or the list of what is known where nothing is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "known: " + (", ".join(names) if names else "none")
+
+
+def resolve(config: Mapping[str, Any], hyperparameters: Mapping[str, Hyperparameter]) -> dict[str, Any]:
+    """Every hyperparameter's checked value: the config's, else the default under its optimizer.
+
+    Keys of `config` that are not in `hyperparameters` are left out; use `check_keys` to refuse them.
+    Raises ExperimentError for an illegal value. Resolving twice changes nothing.
+    """
+    optimizer = str(config.get("optimizer", TRAINER_HYPERPARAMETERS["optimizer"].default))
+    return {
+        name: check_value(hp, config[name]) if name in config else hp.default_for(optimizer)
+        for name, hp in hyperparameters.items()
+    }
+
+
+def _by_name(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:
+    return {hp.name: hp for hp in hyperparameters}
+
+
+OPTIMIZERS = ("sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw")
+LR_SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
+ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "gelu", "silu", "linear")
+INITS = ("default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal")
+
+TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
+    Hyperparameter("optimizer", "str", "adam", "the update rule, from torch.optim", choices=OPTIMIZERS),
+    Hyperparameter(
+        "lr",
+        "float",
+        1e-3,
+        "learning rate at the end of the warm-up",
+        low=0,
+        open_low=True,
+        default_by_optimizer={"sgd": 0.01, "adagrad": 0.01, "adadelta": 1.0},
+    ),
+    Hyperparameter(
+        "momentum",
+        "float",
+        0.9,
+        "of sgd (default 0.9) and rmsprop (default 0)",
+        low=0,
+        high=1,
+        open_high=True,
+        default_by_optimizer={"rmsprop": 0.0},
+    ),
+    Hyperparameter("nesterov", "bool", False, "Nesterov momentum, for sgd with a momentum above 0"),
+    Hyperparameter(
+        "weight_decay",
+        "float",
+        0.0,
+        "L2 penalty; decoupled from the gradient for adamw",
+        low=0,
+        default_by_optimizer={"adamw": 0.01},
+    ),
+    Hyperparameter("beta1", "float", 0.9, "average of the gradients, adam and adamw", low=0, high=1, open_high=True),
+    Hyperparameter(
+        "beta2",
+        "float",
+        0.999,
+        "average of the squared gradients: adam, adamw, rmsprop (alpha), adadelta (rho)",
+        low=0,
+        high=1,
+        open_high=True,
+        default_by_optimizer={"rmsprop": 0.99, "adadelta": 0.9},
+    ),
+    Hyperparameter(
+        "eps",
+        "float",
+        1e-8,
+        "added to the denominator of the adaptive optimizers",
+        low=0,
+        open_low=True,
+        default_by_optimizer={"adadelta": 1e-6, "adagrad": 1e-10},
+    ),
+    Hyperparameter("batch_size", "int", 64, "samples per optimizer step", low=1),
+    Hyperparameter("lr_schedule", "str", "constant", "how the learning rate falls", choices=LR_SCHEDULES),
+    Hyperparameter(
+        "lr_decay",
+        "float",
+        0.5,
+        "ratio of one decay: step, exponential, plateau",
+        low=0,
+        high=1,
+        open_low=True,
+    ),
+    Hyperparameter("lr_step_epochs", "int", 10, "epochs that one lr_decay takes: step and exponential", low=1),
+    Hyperparameter("lr_patience", "int", 0, "plateau: epochs no better that are forgiven before a decay", low=0),
+    Hyperparameter("warmup_epochs", "float", 0.0, "epochs of linear warm-up, with every schedule", low=0),
+    Hyperparameter(
+        "label_smoothing",
+        "float",
+        0.0,
+        "share of the target spread over all classes; classification, training loss only",
+        low=0,
+        high=1,
+        open_high=True,
+    ),
+    Hyperparameter("clip_norm", "float", 0.0, "largest global gradient norm; 0 is no clipping", low=0),
+    Hyperparameter(
+        "precision",
+        "str",
+        "float32",
+        "mixed precision on CUDA; a CPU always computes in float32",
+        choices=("float32", "bfloat16", "float16"),
+    ),
+)
+
+MAX_UNITS_OVERRIDES = 8
+"""`units_1` to `units_8` exist."""
+
+MLP_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
+    Hyperparameter("hidden_layers", "int", 1, "number of hidden layers", low=0),
+    Hyperparameter("hidden_units", "int", 128, "units of the first hidden layer", low=1),
+    Hyperparameter(
+        "shape",
+        "str",
+        "equal",
+        "equal: every hidden layer alike; funnel: narrowing geometrically towards the outputs",
+        choices=("equal", "funnel"),
+    ),
+    Hyperparameter("activation", "str", "relu", "of every hidden layer", choices=ACTIVATIONS),
+    Hyperparameter("dropout", "float", 0.0, "dropout after every hidden layer", low=0, high=1, open_high=True),
+    Hyperparameter("batch_norm", "bool", False, "batch normalisation before every activation"),
+    Hyperparameter("init", "str", "default", "weights of every linear layer; default is PyTorch's", choices=INITS),
+    *(
+        Hyperparameter(f"units_{k}", "int", None, f"units of hidden layer {k}, instead of the shape's", low=1)
+        for k in range(1, MAX_UNITS_OVERRIDES + 1)
+    ),
+)
