@@ -1,0 +1,192 @@
+"""Ray Tune's schedulers, each corrected where Ray 2.60 is wrong, and seeded.
+
+Every subclass says which fault it corrects. The time attribute is the epoch throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.schedulers.explore import explore
+from raytune_hpo.schedulers.ray_host import CONTINUE, PAUSE, HostTrial, SchedulerHost
+from raytune_hpo.seeding import generator
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.storage.checkpoints import CheckpointRecord
+
+TIME = "epoch"
+
+
+class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types here
+    """ASHA (Li et al. 2020, arXiv:1810.05934).
+
+    Corrects: the bracket is drawn from NumPy's global generator; a failed trial stays in the books.
+    """
+
+    def __init__(self, seed: int, **options: Any) -> None:
+        super().__init__(time_attr=TIME, **options)
+        self._seed = seed
+        self._added = 0
+
+    def on_trial_add(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
+        sizes = np.array([len(b._rungs) for b in self._brackets], dtype=float)
+        weights = np.exp(sizes - sizes.max())
+        rng = generator(self._seed, "asha-bracket", self._added)
+        self._added += 1
+        self._trial_info[trial.trial_id] = self._brackets[int(rng.choice(len(sizes), p=weights / weights.sum()))]
+
+    def on_trial_error(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
+        self._trial_info.pop(trial.trial_id, None)
+
+
+class HyperBand(HyperBandScheduler):  # type: ignore[misc]
+    """Hyperband (Li et al. 2018, arXiv:1603.06560), synchronous.
+
+    Corrects: `is_being_processed` is set at a bracket's first halving and never cleared, so that the
+    end of the last running trial of a later rung is not noticed and the paused ones wait for ever
+    (the deadlock). A bracket is halved as soon as the trials it has so far are done, even when it is
+    not full yet: the first trial then runs alone up the rungs.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(time_attr=TIME, **options)
+        self._full: set[int] = set()  # ids of the brackets that were full once, or that no trial will join
+        self._exhausted = False
+
+    def on_trial_add(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        bracket = self._state["bracket"]
+        if bracket.filled():
+            self._full.add(id(bracket))
+        # Ray records the bracket that was current before it made a new one.
+        self._trial_info[trial] = bracket, self._state["band_idx"]
+
+    def _process_bracket(self, tune_controller: SchedulerHost, bracket: Any) -> str:
+        if id(bracket) not in self._full and not self._exhausted:
+            return PAUSE
+        try:
+            return str(super()._process_bracket(tune_controller, bracket))
+        finally:
+            bracket.is_being_processed = False
+
+    def on_trial_remove(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
+        bracket, _ = self._trial_info[trial]
+        bracket.cleanup_trial(trial)
+        if bracket.current_trials() and not bracket.is_being_processed and bracket.cur_iter_done():
+            self._process_bracket(tune_controller, bracket)
+
+    def on_search_exhausted(self, tune_controller: SchedulerHost) -> None:
+        """No trial will fill the last bracket: halve the brackets that waited for more."""
+        self._exhausted = True
+        for band in self._hyperbands:
+            for bracket in band:
+                if bracket is not None and bracket.current_trials() and bracket.cur_iter_done():
+                    self._process_bracket(tune_controller, bracket)
+
+
+class Median(MedianStoppingRule):  # type: ignore[misc]
+    """Median stopping (Golovin et al. 2017, "Google Vizier").
+
+    Corrects: with too few trials to compare it pauses a trial whenever another waits, at every epoch,
+    for nothing; a trial that it stops has its last result counted twice.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(time_attr=TIME, **options)
+
+    def _on_insufficient_samples(self, tune_controller: SchedulerHost, trial: HostTrial, time: float) -> str:
+        return CONTINUE
+
+    def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
+        known = self._results.get(trial)
+        if result and (not known or known[-1] is not result):
+            super().on_trial_complete(tune_controller, trial, result)
+
+
+class Pbt(PopulationBasedTraining):  # type: ignore[misc]
+    """Population based training (Jaderberg et al. 2017, arXiv:1711.09846).
+
+    Corrects: explore leaves the bounds and crashes on text choices (ours moves in the space's own
+    scales); the random numbers are global; a donor's checkpoint may be gone or of another epoch than
+    its score (only a checkpoint that is on disk and of the scored epoch is ever copied, and it is
+    pinned against deletion as long as it may be).
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int,
+        *,
+        mutate: list[str],
+        perturbation: float,
+        resample_probability: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            time_attr=TIME, custom_explore_fn=lambda config: config, log_config=False, require_attrs=True, **options
+        )
+        self._space = space
+        self._seed = seed
+        self._mutate = set(mutate)
+        self._explore_options = {"perturbation": perturbation, "resample_probability": resample_probability}
+
+    def _checkpoint_or_exploit(
+        self,
+        trial: HostTrial,
+        tune_controller: SchedulerHost,
+        upper_quantile: list[HostTrial],
+        lower_quantile: list[HostTrial],
+    ) -> None:
+        state = self._trial_state[trial]
+        saved = trial.checkpoint
+        is_safe = trial in upper_quantile and saved is not None and saved.epoch == state.last_train_time
+        state.last_checkpoint = saved if is_safe else None
+        if trial not in lower_quantile:
+            return
+        donors = [t for t in upper_quantile if self._trial_state[t].last_checkpoint is not None]
+        if donors:
+            rng = generator(self._seed, "pbt", self._num_perturbations)
+            self._exploit_with(tune_controller, trial, donors[int(rng.integers(len(donors)))], rng)
+
+    def _exploit_with(
+        self, host: SchedulerHost, trial: HostTrial, donor: HostTrial, rng: np.random.Generator
+    ) -> None:
+        state, donor_state = self._trial_state[trial], self._trial_state[donor]
+        config = explore(self._space, donor.config, self._mutate, rng, **self._explore_options)
+        host.exploit(trial, donor, donor_state.last_checkpoint, config)
+        self._num_perturbations += 1
+        # The trial goes on from the donor's epoch.
+        state.last_perturbation_time = donor_state.last_perturbation_time
+        state.last_train_time = donor_state.last_train_time
+
+    def pinned_checkpoints(self) -> list[CheckpointRecord]:
+        return [s.last_checkpoint for t, s in self._trial_state.items() if s.last_checkpoint and not t.is_finished()]
+
+
+def build(experiment: Experiment) -> TrialScheduler:
+    """The scheduler of an experiment: fresh, seeded, comparing by its metric at each epoch."""
+    name, options = experiment.option("scheduler")
+    metric, mode = experiment.objective
+    common: dict[str, Any] = {"metric": metric, "mode": mode}
+    if name == "asha":
+        return Asha(experiment.seed, max_t=experiment.max_epochs, **common, **options)
+    if name == "hyperband":
+        return HyperBand(max_t=experiment.max_epochs, **common, **options)
+    if name == "median":
+        options["min_samples_required"] = options.pop("min_samples")
+        return Median(**common, **options)
+    if name == "pbt":
+        options["perturbation_interval"] = options.pop("interval")
+        options["quantile_fraction"] = options.pop("quantile")
+        return Pbt(experiment.search_space, experiment.seed, **common, **options)
+    return FIFOScheduler()

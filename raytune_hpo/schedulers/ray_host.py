@@ -1,0 +1,150 @@
+"""What Ray Tune's schedulers see of a run: stand-ins for its Trial and its TuneController.
+
+Ray's schedulers are plain objects that are told of trials and results and answer CONTINUE, PAUSE or
+STOP; they need no cluster. Driving them from here, over our journal, is what makes a run resumable
+exactly (Ray never saves a scheduler's state) and free of its controller's cost per trial. This module
+and `corrected` are the only ones that know Ray's scheduler internals; tests/contracts/test_schedulers.py
+fails loudly when Ray changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from raytune_hpo.space import Config
+from raytune_hpo.storage.checkpoints import CheckpointRecord
+
+PENDING, RUNNING, PAUSED, TERMINATED = Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED
+CONTINUE, PAUSE, STOP, NOOP = (
+    TrialScheduler.CONTINUE,
+    TrialScheduler.PAUSE,
+    TrialScheduler.STOP,
+    TrialScheduler.NOOP,
+)
+
+
+@dataclass(eq=False)
+class HostTrial:
+    """The part of ray.tune's Trial that schedulers read. Hashable by identity, as theirs is."""
+
+    trial_id: str
+    config: Config
+    status: str = PENDING
+    last_result: dict[str, Any] = field(default_factory=dict)
+    checkpoint: CheckpointRecord | None = None
+    experiment_tag: str = ""
+    is_saving: bool = False
+    run_metadata: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            checkpoint_manager=SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=None))
+        )
+    )
+
+    def is_finished(self) -> bool:
+        return self.status == TERMINATED
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The scheduler ended a trial other than the one that reported."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True)
+class Exploited:
+    """The scheduler lets a trial go on from `checkpoint` of `donor`, with a new config."""
+
+    trial_id: str
+    donor: str
+    checkpoint: CheckpointRecord
+    config: Config
+
+
+Effect = Stopped | Exploited
+
+
+class SchedulerHost:
+    """A scheduler and the trials it schedules; stands in for the TuneController in its callbacks.
+
+    What a scheduler does to trials besides answering is collected as effects, taken by `take_effects`.
+    """
+
+    search_alg = None  # PBT asks for it and refuses some
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
+        self._effects: list[Effect] = []
+
+    # Called by the population -----------------------------------------------------------------------
+
+    def add(self, trial_id: str, config: Config) -> None:
+        trial = self.trials[trial_id] = HostTrial(trial_id, config, experiment_tag=trial_id)
+        self.scheduler.on_trial_add(self, trial)
+
+    def result(self, trial_id: str, result: dict[str, Any]) -> str:
+        """The scheduler's answer to a report: CONTINUE, PAUSE, STOP or (PBT has acted already) NOOP."""
+        trial = self.trials[trial_id]
+        trial.last_result = result
+        return str(self.scheduler.on_trial_result(self, trial, result))
+
+    def end(self, trial_id: str, *, failed: bool) -> None:
+        """A trial is over. Does nothing if the scheduler has ended it itself."""
+        trial = self.trials.get(trial_id)
+        if trial is None or trial.is_finished():
+            self.trials.pop(trial_id, None)
+            return
+        if failed:
+            self.scheduler.on_trial_error(self, trial)
+        elif trial.status == RUNNING:
+            self.scheduler.on_trial_complete(self, trial, trial.last_result)
+        else:
+            self.scheduler.on_trial_remove(self, trial)
+        trial.status = TERMINATED
+        self.trials.pop(trial_id, None)
+
+    def exhausted(self) -> None:
+        """No new trial will be added."""
+        notice = getattr(self.scheduler, "on_search_exhausted", None)
+        if notice is not None:
+            notice(self)
+
+    def choose(self) -> str | None:
+        trial = self.scheduler.choose_trial_to_run(self)
+        return None if trial is None else str(trial.trial_id)
+
+    def pinned(self) -> Iterable[CheckpointRecord]:
+        """Checkpoints that the scheduler may still hand to other trials."""
+        pinned = getattr(self.scheduler, "pinned_checkpoints", None)
+        return pinned() if pinned is not None else ()
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    # Called by schedulers, as methods of the TuneController -------------------------------------------
+
+    def get_trials(self) -> list[HostTrial]:
+        return list(self.trials.values())
+
+    def get_live_trials(self) -> list[HostTrial]:
+        return list(self.trials.values())
+
+    def stop_trial(self, trial: HostTrial) -> None:
+        if not trial.is_finished():
+            self.scheduler.on_trial_remove(self, trial)
+            trial.status = TERMINATED
+            self._effects.append(Stopped(trial.trial_id))
+
+    def exploit(self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config) -> None:
+        """Called by our PBT in place of Ray's pause, set_config and checkpoint surgery."""
+        trial.status = PAUSED
+        trial.config = config
+        self._effects.append(Exploited(trial.trial_id, donor.trial_id, checkpoint, config))
