@@ -188,7 +188,7 @@ class SearchSpace:
 
     def size(self, limit: int = 100_000) -> int | None:
         """The number of distinct configs; None if a Float makes it infinite or it exceeds `limit`."""
-        if any(p.n is None for p in self.parameters.values()):
+        if any(p.n is None or p.n > limit for p in self.parameters.values()):
             return None
         count = 0
         for _ in self.grid(points=limit):

@@ -1,0 +1,57 @@
+"""The search algorithms by name. Importing this package or building an algorithm imports no search library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.options import checked, did_you_mean
+from raytune_hpo.space import Config, SearchSpace
+
+__all__ = ["ALGORITHMS", "Mode", "SearchAlgorithm", "Suggestion", "algorithm_class", "build", "check_options"]
+
+#: name -> "module:Class". A new algorithm costs its file, this line, and one in the contract suite's list.
+ALGORITHMS: dict[str, str] = {
+    "random": "raytune_hpo.search.random_search:RandomSearch",
+    "grid": "raytune_hpo.search.grid_search:GridSearch",
+    "hyperopt": "raytune_hpo.search.hyperopt_search:HyperOptSearch",
+    "bayesopt": "raytune_hpo.search.bayesopt_search:BayesOptSearch",
+}
+
+
+def algorithm_class(name: str) -> type[SearchAlgorithm]:
+    """The class called `name`. Raises ExperimentError naming the field `searcher`."""
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        hint = did_you_mean(name, ALGORITHMS)
+        raise ExperimentError("searcher", name, f"must be one of {', '.join(ALGORITHMS)}{hint}")
+    module, _, attribute = ALGORITHMS[name].partition(":")
+    found: type[SearchAlgorithm] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` of the algorithm `name` with its defaults filled in.
+
+    Raises ExperimentError naming `searcher` or `searcher.<option>`.
+    """
+    return checked(name, options, algorithm_class(name).OPTIONS)
+
+
+def build(
+    name: str,
+    options: Mapping[str, Any],
+    space: SearchSpace,
+    *,
+    mode: Mode,
+    seed: int,
+    start_points: Sequence[Config] = (),
+) -> SearchAlgorithm:
+    """The algorithm `name` with its options checked.
+
+    start_points: complete configs inside the space (`space.complete`), suggested first.
+    Raises ExperimentError as `check_options` does, and where the algorithm refuses the space.
+    """
+    return algorithm_class(name)(space, mode=mode, seed=seed, start_points=start_points, **check_options(name, options))

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from raytune_hpo.search.options import Option
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import Config, SearchSpace, Vector, config_key
 
@@ -59,6 +60,8 @@ class SearchAlgorithm(ABC):
     """
 
     name: ClassVar[str]
+    #: The keyword arguments of the constructor beyond those below, as `search.check_options` checks them.
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True
@@ -74,10 +77,11 @@ class SearchAlgorithm(ABC):
         self._seen: set[str] = set()
 
     @abstractmethod
-    def propose(self, number: int, rng: np.random.Generator) -> Config | None:
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:
         """A config inside the space for suggestion `number` (0-based); None when there is no more.
 
-        Called again with another `rng` when the answer was suggested before.
+        Called again with the next `attempt` (0-based) and another `rng` when the answer was
+        suggested before.
         """
 
     def total(self) -> int | None:
@@ -90,7 +94,7 @@ class SearchAlgorithm(ABC):
         if number < len(self.start_points):
             return self._record(trial_id, self.start_points[number])
         for attempt in range(ATTEMPTS):
-            config = self.propose(number, generator(self.seed, "search", number, attempt))
+            config = self.propose(number, attempt, generator(self.seed, "search", number, attempt))
             if config is None:
                 return None
             if not self.avoids_duplicates or config_key(config) not in self._seen:
@@ -106,7 +110,10 @@ class SearchAlgorithm(ABC):
                 return None
             pick = int(generator(self.seed, "search-unseen", number).integers(len(left)))
             return self._record(trial_id, left[pick])
-        return self._record(trial_id, self.space.sample(generator(self.seed, "search-unseen", number)))
+        rng = generator(self.seed, "search-unseen", number)
+        configs = (self.space.sample(rng) for _ in range(ATTEMPTS))
+        unseen = (c for c in configs if config_key(c) not in self._seen)
+        return self._record(trial_id, next(unseen, self.space.sample(rng)))
 
     def replay(self, trial_id: str, config: Config) -> None:
         """Take note of a suggestion made before a restart, without computing it again."""

@@ -1,0 +1,231 @@
+"""BayesOptSearch: Bayesian optimization with a Gaussian process, on bayesian-optimization 3.x.
+
+From the library come the acquisition functions (`bayes_opt.acquisition`) and its model: scikit-learn's
+Gaussian process with a Matern 5/2 kernel. From here come the unit cube with ints, categories and
+conditions (`unit_cube`), parallel suggestions, robust targets, and the maximisation of the acquisition
+over a mixed space. (The library's own TargetSpace knows neither conditions nor log scales, and its
+suggest() repeats itself while trials are pending.)
+
+- Targets are the normal scores of the ranks of the losses (Blom, 1958), the best highest: a loss of
+  1e300 is no more than the worst one. Failed trials share the worst rank.
+- Pending trials are believed to turn out as the model predicts (the kriging believer of Ginsbourger,
+  Le Riche & Carraro, 2010), so that the next suggestion looks elsewhere.
+- Length scales, one a column, have a log-normal prior and are refitted at fixed numbers of finished
+  trials (`refit_at`), always from the same start: they are a function of the history alone.
+- The model sees at most `max_observations` finished trials, the better half by loss and the most recent
+  of the rest, which bounds the cost of a suggestion.
+
+Notations: as in `unit_cube`, with
+    targets   [n] to be maximized, of unit variance
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.options import Option
+from raytune_hpo.search.unit_cube import CubeEncoding
+from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+
+NOISE = 1e-4  # variance of the noise in the targets' units
+PRIOR_LENGTH, PRIOR_SPREAD = 0.5, 1.0  # median and log-standard deviation of the prior on length scales
+FIT_POINTS = 100  # length scales are fitted on so many points at most
+FIT_EVALUATIONS = 30
+MAX_PENDING = 200
+UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisition function
+
+
+class BayesOptSearch(SearchAlgorithm):
+    """n_initial: random configs until so many trials are finished; acquisition: "ei" (expected
+    improvement over the best by xi, in standard deviations of the targets) or "ucb" (mean + kappa
+    standard deviations); max_observations: finished trials in the model.
+    """
+
+    name = "bayesopt"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "n_initial": Option(10, low=2, high=100_000),
+        "acquisition": Option("ei", choices=("ei", "ucb")),
+        "xi": Option(0.01, low=0.0, high=10.0),
+        "kappa": Option(2.0, low=0.0, high=100.0),
+        "max_observations": Option(200, low=10, high=2000),
+    }
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        n_initial: int = 10,
+        acquisition: str = "ei",
+        xi: float = 0.01,
+        kappa: float = 2.0,
+        max_observations: int = 200,
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.n_initial = n_initial
+        self.acquisition = acquisition
+        self.xi = xi
+        self.kappa = kappa
+        self.max_observations = max_observations
+        self._encoding = CubeEncoding(space)
+        self._fitted: tuple[int, Any] = (-1, None)  # (finished trials, kernel): a cache of `_kernel`
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        if len(self.order) < self.n_initial or attempt > 0:
+            return self.space.sample(rng)
+        finished = self._selected(self.observed(), self.max_observations)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # scikit-learn warns of length scales at their bounds, and the standard deviation at a known
+            # point may be 0: neither is news to a user.
+            warnings.simplefilter("ignore")
+            return self._maximize(self._acquisition(finished), finished, rng)
+
+    # The model ------------------------------------------------------------------------------------
+
+    def _selected(self, finished: list[Suggestion], limit: int) -> list[Suggestion]:
+        if len(finished) <= limit:
+            return finished
+        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
+        best = set(ranked[: limit // 2])
+        recent = [i for i in range(len(finished)) if i not in best][-(limit - len(best)) :]
+        return [finished[i] for i in sorted(best.union(recent))]
+
+    def _codes(self, suggestions: Sequence[Suggestion]) -> Vector:
+        return self._encoding.encode(self._encoding.snap(np.array([s.unit for s in suggestions])))
+
+    def _kernel(self) -> Any:
+        """The kernel fitted to the first `refit_at(finished)` finished trials."""
+        count = refit_at(len(self.order))
+        if self._fitted[0] != count:
+            finished = self._selected(self.observed()[:count], FIT_POINTS)
+            self._fitted = (count, fit_kernel(self._codes(finished), normal_scores(finished)))
+        return self._fitted[1]
+
+    def _acquisition(self, finished: list[Suggestion]) -> Callable[[Vector], Vector]:
+        """codes [n, E] -> [n], to be maximized."""
+        from bayes_opt.acquisition import ExpectedImprovement, UpperConfidenceBound
+
+        codes, targets = self._codes(finished), normal_scores(finished)
+        model = gaussian_process(self._kernel(), codes, targets)
+        function: Any = UpperConfidenceBound(kappa=self.kappa)
+        if self.acquisition == "ei":
+            function = ExpectedImprovement(xi=self.xi)
+            function.y_max = float(targets.max())
+        pending = self.pending()[-MAX_PENDING:]
+        if pending:
+            more = self._codes(pending)
+            believed = model.predict(more)
+            model = gaussian_process(self._kernel(), np.concatenate([codes, more]), np.concatenate([targets, believed]))
+
+        def value(points: Vector) -> Vector:
+            mean, deviation = model.predict(points, return_std=True)
+            result: Vector = function.base_acq(mean, np.maximum(deviation, 1e-9))
+            return np.nan_to_num(result, nan=-np.inf)
+
+        return value
+
+    # The maximisation of the acquisition --------------------------------------------------------------
+
+    def _maximize(
+        self, function: Callable[[Vector], Vector], finished: list[Suggestion], rng: np.random.Generator
+    ) -> Config:
+        """The best new config among uniform points, neighbours of the best trials, and neighbours of those."""
+        encoding, dimensions = self._encoding, len(self.space)
+        best = sorted(finished, key=loss)[:CENTRES]
+        near = self._neighbours(np.array([s.unit for s in best]), LOCAL, (-2.5, -0.5), rng)
+        units = encoding.snap(np.concatenate([rng.random((UNIFORM, dimensions)), near]))
+        values = function(encoding.encode(units))
+        for step in range(ROUNDS):
+            top = units[np.argsort(-values, kind="stable")[:CENTRES]]
+            more = encoding.snap(self._neighbours(top, LOCAL // 2, (-2.0 - step / 2, -1.0 - step / 2), rng))
+            units = np.concatenate([units, more])
+            values = np.concatenate([values, function(encoding.encode(more))])
+        for index in np.argsort(-values, kind="stable"):
+            config = self.space.from_unit(units[index])
+            if config_key(config) not in self._seen:
+                return config
+        return self.space.sample(rng)
+
+    def _neighbours(
+        self, centres: Vector, each: int, exponents: tuple[float, float], rng: np.random.Generator
+    ) -> Vector:
+        """[centres * each, D]: some coordinates moved by a normal step of 10**(a number in `exponents`).
+
+        A cell of an Int or an ordered Choice is left with every second step; an unordered Choice is drawn anew.
+        """
+        points = np.repeat(centres, each, axis=0)
+        n, dimensions = points.shape
+        moved = rng.random((n, dimensions)) < max(0.4, 1 / dimensions)
+        moved[np.arange(n), rng.integers(dimensions, size=n)] = True
+        size = np.maximum(10 ** rng.uniform(*exponents, size=(n, 1)), 0.75 * self._encoding.cells)
+        steps = points + size * rng.standard_normal((n, dimensions))
+        again = rng.random((n, dimensions))
+        steps = np.where(np.array(self._encoding.categories) > 0, again, steps)
+        result: Vector = np.where(moved, steps, points).clip(0.0, math.nextafter(1.0, 0.0))
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fitted": (-1, None)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._fitted = (-1, None)
+        super().load_state_dict(state)
+
+
+def loss(suggestion: Suggestion) -> float:
+    """The loss to be minimized; infinite for a failed trial."""
+    return math.inf if suggestion.failed or suggestion.value is None else suggestion.value
+
+
+def normal_scores(finished: Sequence[Suggestion]) -> Vector:
+    """Targets [n] of finished trials: normal scores of the ranks, equal losses sharing their mean rank."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    losses = np.array([loss(s) for s in finished])
+    scores: Vector = ndtri((rankdata(-losses) - 0.375) / (len(losses) + 0.25))
+    spread = float(scores.std())
+    return scores / spread if spread > 0 else scores
+
+
+def refit_at(count: int) -> int:
+    """The number of finished trials at the latest refit of the length scales: ever rarer as they settle."""
+    step = 1 if count < 20 else 5 if count < 60 else 20
+    return count - count % step
+
+
+def gaussian_process(kernel: Any, codes: Vector, targets: Vector, optimizer: Any = None) -> Any:
+    """A Gaussian process conditioned on codes [n, E] and targets [n]."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    return GaussianProcessRegressor(kernel=kernel, alpha=NOISE, optimizer=optimizer).fit(codes, targets)
+
+
+def fit_kernel(codes: Vector, targets: Vector) -> Any:
+    """Maximum a posteriori variance and length scales for codes [n, E], targets [n]."""
+    from scipy.optimize import minimize
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+    def optimizer(function: Any, start: Vector, bounds: Vector) -> tuple[Vector, float]:
+        def posterior(theta: Vector) -> tuple[float, Vector]:
+            value, gradient = function(theta)
+            away = (theta - math.log(PRIOR_LENGTH)) / PRIOR_SPREAD
+            away[0] = theta[0] / PRIOR_SPREAD  # the variance, with median 1
+            return float(value + 0.5 * away @ away), gradient + away / PRIOR_SPREAD
+
+        found = minimize(
+            posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": FIT_EVALUATIONS}
+        )
+        return found.x, float(found.fun)
+
+    lengths = np.full(codes.shape[1], PRIOR_LENGTH)
+    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(lengths, (0.03, 10.0), nu=2.5)
+    return gaussian_process(kernel, codes, targets, optimizer).kernel_

@@ -1,0 +1,93 @@
+"""GridSearch: every combination of the parameters' values, in the order of `SearchSpace.grid`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.search.options import Option
+from raytune_hpo.space import Config, SearchSpace, config_key, grid_values
+
+MAX_POINTS = 100_000
+
+
+class GridSearch(SearchAlgorithm):
+    """points: how many values a Float, or an Int with more values than that, contributes.
+
+    The start points come first; the grid follows without them. Raises ExperimentError when the grid
+    has more than MAX_POINTS points.
+    """
+
+    name = "grid"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"points": Option(5, low=1, high=MAX_POINTS)}
+
+    def __init__(
+        self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = (), points: int = 5
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.points = points
+        self._given = {config_key(c) for c in self.start_points}
+        if grid_size(space, points) > MAX_POINTS:
+            expected = (
+                f"the grid would have over {MAX_POINTS:,} points; use fewer values per parameter or another search"
+            )
+            raise ExperimentError("searcher.points", points, expected)
+        self._total: int | None = None
+        self._rest: Iterator[Config] = iter(())
+        self._next = -1  # the index in the grid (without the start points) of what `_rest` yields next
+
+    def total(self) -> int:
+        """The number of suggestions from the first to the last, start points included."""
+        if self._total is None:
+            left = sum(1 for _ in self._grid()) if self._given else grid_size(self.space, self.points)
+            self._total = len(self.start_points) + left
+        return self._total
+
+    def _grid(self) -> Iterator[Config]:
+        return (c for c in self.space.grid(self.points) if not self._given or config_key(c) not in self._given)
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:
+        # `attempt` counts configs that the history holds although this grid did not suggest them.
+        index = number - len(self.start_points) + attempt
+        if index != self._next:
+            self._rest = islice(self._grid(), index, None)
+        self._next = index + 1
+        return next(self._rest, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An iterator cannot be pickled; it is rebuilt from the length of the history.
+        return {**self.__dict__, "_rest": iter(()), "_next": -1}
+
+
+def grid_size(space: SearchSpace, points: int, limit: int = MAX_POINTS) -> int:
+    """The number of points of `space.grid(points)`, counted without listing them; limit + 1 stands for more.
+
+    Only the combinations of parameters that conditions look at are walked through; the others multiply.
+    """
+    axes = {path: grid_values(space.parameters[path], points) for path in space.order}
+    parents = {c.parent for p in space.parameters.values() for c in p.conditions}
+
+    def count(position: int, chosen: dict[str, Any], budget: int) -> int:
+        if position == len(space.order):
+            return 1
+        path = space.order[position]
+        conditions = space.parameters[path].conditions
+        if not all(c.parent in chosen and c.holds(chosen[c.parent]) for c in conditions):
+            return count(position + 1, chosen, budget)
+        if path not in parents:
+            # `budget` shrinks by the factor, so that a huge product is given up on at once.
+            factor = len(axes[path])
+            return factor * count(position + 1, chosen, budget // factor)
+        total = 0
+        for value in axes[path]:
+            total += count(position + 1, {**chosen, path: value}, budget - total)
+            if total > budget:
+                break
+        return total
+
+    return min(count(0, {}, limit), limit + 1)

@@ -1,0 +1,54 @@
+"""RandomSearch: independent uniform draws, or a scrambled Sobol sequence, in every parameter's own scale.
+
+Sobol: Owen-scrambled (LMS + shift) points of Joe & Kuo (2008) from scipy.stats.qmc: they fill the cube
+more evenly than independent draws do, which pays in few effective dimensions (Bergstra & Bengio, 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.search.options import Option
+from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space import Config, SearchSpace
+
+
+class RandomSearch(SearchAlgorithm):
+    """sampler: "uniform" or "sobol". Config number i depends on the seed and on i alone."""
+
+    name = "random"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"sampler": Option("uniform", choices=("uniform", "sobol"))}
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        sampler: str = "uniform",
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.sampler = sampler
+        self._sobol: Any = None
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        # A Sobol point that repeats a config (finite spaces) is replaced by a uniform one.
+        if self.sampler == "uniform" or attempt > 0:
+            return self.space.sample(rng)
+        return self.space.from_unit(self._sobol_point(number))
+
+    def _sobol_point(self, number: int) -> list[float]:
+        if self._sobol is None:
+            from scipy.stats import qmc
+
+            self._sobol = qmc.Sobol(len(self.space), scramble=True, seed=derive_seed(self.seed, "sobol"))
+        if self._sobol.num_generated > number:
+            self._sobol.reset()
+        if self._sobol.num_generated < number:
+            self._sobol.fast_forward(number - self._sobol.num_generated)
+        return [float(u) for u in self._sobol.random(1)[0]]
