@@ -48,7 +48,7 @@ def hidden_sizes(config: Mapping[str, Any], outputs: int) -> list[int]:
 
 
 def mlp(inputs: int | Sequence[int], outputs: int, config: Mapping[str, Any]) -> nn.Sequential:
-    """Linear [-> batch norm] -> activation [-> dropout] per hidden layer, then a linear layer.
+    """Linear [-> batch norm] -> activation -> dropout per hidden layer, then a linear layer.
 
     `inputs` is the number of features or the shape of one sample, flattened first when it has
     several axes. `config` is read by MLP_HYPERPARAMETERS; its other keys are ignored. The weights
@@ -63,8 +63,9 @@ def mlp(inputs: int | Sequence[int], outputs: int, config: Mapping[str, Any]) ->
         if c["batch_norm"]:
             modules.append(nn.BatchNorm1d(units))
         modules.append(ACTIVATION_MODULES[c["activation"]]())
-        if c["dropout"] > 0:
-            modules.append(nn.Dropout(c["dropout"]))
+        # Also at 0, where it does nothing: the names of the weights then do not depend on dropout,
+        # and a population-based scheduler may change it between two epochs.
+        modules.append(nn.Dropout(c["dropout"]))
         width = units
     modules.append(_linear(width, outputs, c["init"], "linear"))
     return nn.Sequential(*modules)

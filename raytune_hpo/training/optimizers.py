@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     own `load_state_dict` would bring the other trial's momentum and weight decay along.
     """
     own = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(dict(state))
+    # Copied, since torch would go on updating the tensors of `state` in place.
+    optimizer.load_state_dict(copy.deepcopy(dict(state)))
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)

@@ -1,0 +1,104 @@
+"""Every trainer of the package against the trainer contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from trainer_contract import TrainerContract
+
+from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.hyperparameters import (
+    LR_SCHEDULES,
+    MLP_HYPERPARAMETERS,
+    OPTIMIZERS,
+    Hyperparameter,
+)
+from raytune_hpo.training.models import mlp
+from raytune_hpo.training.task import Split, Splits, Task
+from raytune_hpo.training.trainer import SupervisedTrainer
+
+MODEL = {"hidden_units": 12, "hidden_layers": 2, "dropout": 0.3, "batch_size": 16}
+
+
+@dataclass(frozen=True)
+class Blobs(Task):
+    """Noisy points round three centres, hard enough that a plateau schedule has work to do."""
+
+    kind: ClassVar = "classification"
+    samples: int = 57
+
+    def load(self, seed: int) -> Splits:
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 3, self.samples)
+        x = (rng.normal(size=(self.samples, 5)) + y[:, None]).astype(np.float32)
+        split = Split(x, y)
+        return Splits(train=split, validation=Split(x[:20], y[:20]), test=split)
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return MLP_HYPERPARAMETERS
+
+    def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
+        return mlp(5, 3, config)
+
+
+@dataclass(frozen=True)
+class Line(Blobs):
+    """y = x . w + noise."""
+
+    kind: ClassVar = "regression"
+
+    def load(self, seed: int) -> Splits:
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(self.samples, 5)).astype(np.float32)
+        y = (x @ rng.normal(size=(5, 1)) + 0.1).astype(np.float32)
+        return Splits(train=Split(x, y), validation=Split(x[:20], y[:20]), test=Split(x, y))
+
+    def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
+        return mlp(5, 1, config)
+
+
+def supervised_classification() -> SupervisedTrainer:
+    task = Blobs()
+    return SupervisedTrainer(
+        task,
+        task.load(0).for_trials(),
+        max_epochs=6,
+        device="cpu",
+        early_stopping=EarlyStopping(patience=4),
+    )
+
+
+def supervised_regression() -> SupervisedTrainer:
+    task = Line()
+    return SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=6, device="cpu")
+
+
+class TestSupervisedClassification(TrainerContract):
+    factory = "test_trainers:supervised_classification"
+    configs: ClassVar = {
+        f"{optimizer}-{schedule}": {
+            **MODEL,
+            "optimizer": optimizer,
+            "lr_schedule": schedule,
+            "lr_step_epochs": 2,
+            "warmup_epochs": 1.5 if optimizer == "adamw" else 0.0,
+            "nesterov": schedule == "cosine",
+            "momentum": 0.8,
+            "batch_norm": schedule == "step",
+            "clip_norm": 0.5 if schedule == "plateau" else 0.0,
+            "label_smoothing": 0.1,
+        }
+        for optimizer in OPTIMIZERS
+        for schedule in LR_SCHEDULES
+    }
+    diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
+
+
+class TestSupervisedRegression(TrainerContract):
+    factory = "test_trainers:supervised_regression"
+    configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
+    diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from raytune_hpo.training.hyperparameters import OPTIMIZERS
+from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
+
+
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_optimizer_lowers_a_parabola(name: str) -> None:
+    p = parameter()
+    optimizer = build_optimizer([p], {"optimizer": name})
+    assert type(optimizer).__name__.lower() == name
+    before = p.detach().square().sum().item()
+    for _ in range(5):
+        optimizer.zero_grad()
+        (p**2).sum().backward()
+        optimizer.step()
+    assert p.detach().square().sum().item() < before
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"optimizer": "sgd", "lr": 0.5}, {"lr": 0.5, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0}),
+        ({"optimizer": "sgd", "nesterov": True}, {"nesterov": True}),
+        ({"optimizer": "sgd", "nesterov": True, "momentum": 0.0}, {"nesterov": False, "momentum": 0.0}),
+        ({"optimizer": "rmsprop", "beta2": 0.95}, {"alpha": 0.95, "momentum": 0.0}),
+        ({"optimizer": "adadelta", "beta2": 0.8}, {"rho": 0.8, "lr": 1.0, "eps": 1e-6}),
+        ({"optimizer": "adagrad", "weight_decay": 0.1}, {"weight_decay": 0.1, "eps": 1e-10}),
+        ({"optimizer": "adam", "beta1": 0.5, "eps": 1e-5}, {"betas": (0.5, 0.999), "eps": 1e-5, "lr": 1e-3}),
+        ({"optimizer": "adamw"}, {"weight_decay": 0.01}),
+    ],
+)
+def test_config_reaches_torch(config: dict[str, Any], expected: dict[str, Any]) -> None:
+    group = build_optimizer([parameter()], config).param_groups[0]
+    assert {key: group[key] for key in expected} == expected
+
+
+def test_defaults_are_torchs_own() -> None:
+    for name in OPTIMIZERS:
+        ours = build_optimizer([parameter()], {"optimizer": name})
+        reference = type(ours)([parameter()], lr=ours.defaults["lr"]).defaults  # type: ignore[call-arg]
+        different = {k for k in reference if ours.defaults[k] != reference[k]}
+        assert different == ({"momentum"} if name == "sgd" else set())
+
+
+def test_restore_takes_the_moments_and_keeps_the_hyperparameters() -> None:
+    p = parameter()
+    source = build_optimizer([p], {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1})
+    (p**2).sum().backward()
+    source.step()
+    target = build_optimizer([parameter()], {"optimizer": "sgd", "momentum": 0.9})
+    restore_optimizer(target, source.state_dict())
+    assert target.param_groups[0]["momentum"] == 0.9
+    assert target.param_groups[0]["weight_decay"] == 0.0
+    assert len(target.state_dict()["state"]) == 1
