@@ -38,6 +38,7 @@ PRIOR_LENGTH, PRIOR_SPREAD = 0.5, 1.0  # median and log-standard deviation of th
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 FIT_EVALUATIONS = 30
 MAX_PENDING = 200
+APART = 1e-3  # least distance of a suggestion to every pending one
 UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisition function
 
 
@@ -127,8 +128,12 @@ class BayesOptSearch(SearchAlgorithm):
 
         def value(points: Vector) -> Vector:
             mean, deviation = model.predict(points, return_std=True)
-            result: Vector = function.base_acq(mean, np.maximum(deviation, 1e-9))
-            return np.nan_to_num(result, nan=-np.inf)
+            result: Vector = np.nan_to_num(function.base_acq(mean, np.maximum(deviation, 1e-9)), nan=-np.inf)
+            if pending:
+                # Close to its end a search would ask for one point in many copies that differ in the 5th digit.
+                distances = np.linalg.norm(points[:, None, :] - more[None, :, :], axis=2)
+                result[distances.min(axis=1) < APART] = -np.inf
+            return result
 
         return value
 

@@ -42,8 +42,8 @@ class HyperOptSearch(SearchAlgorithm):
 
     name = "hyperopt"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(20, low=1, high=100_000),
-        "gamma": Option(0.25, low=0.01, high=10.0),
+        "n_initial": Option(10, low=1, high=100_000),
+        "gamma": Option(0.8, low=0.01, high=10.0),
         "n_candidates": Option(24, low=1, high=10_000),
         "prior_weight": Option(1.0, low=1e-3, high=1e3),
     }
@@ -55,8 +55,8 @@ class HyperOptSearch(SearchAlgorithm):
         mode: Mode,
         seed: int,
         start_points: Sequence[Config] = (),
-        n_initial: int = 20,
-        gamma: float = 0.25,
+        n_initial: int = 10,
+        gamma: float = 0.8,
         n_candidates: int = 24,
         prior_weight: float = 1.0,
     ) -> None:

@@ -1,0 +1,193 @@
+"""Where search meets Ray: our algorithms as Ray Tune Searchers, and any Ray Tune Searcher as ours.
+
+RaySearcher    a SearchAlgorithm in a plain `ray.tune.Tuner`
+ForeignSearch  a user's own `ray.tune.search.Searcher` (OptunaSearch, ...) in this package's runs
+
+This is the only module of `search` that imports Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune.search import Searcher
+from ray.tune.search.sample import Domain
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.space import Config, config_key
+
+
+def metric_value(metric: str, result: Mapping[str, Any] | None, error: bool) -> float | None:
+    """The metric in a trial's last result; None when the trial failed or never reported it."""
+    value = None if error or not result else result.get(metric)
+    return None if value is None else float(value)
+
+
+class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
+    """`algorithm` as a Ray Tune searcher: `Tuner(..., tune_config=TuneConfig(search_alg=RaySearcher(...)))`.
+
+    metric: may be left to TuneConfig. The mode is the algorithm's; the space is the algorithm's too, so
+    Tuner takes no param_space. Raises ExperimentError when metric or mode are given twice, differently.
+    """
+
+    _metric: str | None  # Ray sets it; its classes are untyped for mypy
+
+    def __init__(self, algorithm: SearchAlgorithm, metric: str | None = None) -> None:
+        super().__init__(metric=metric, mode=algorithm.mode)
+        self.algorithm = algorithm
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        if mode and mode != self.algorithm.mode:
+            raise ExperimentError("mode", mode, f"the search algorithm was built with mode={self.algorithm.mode!r}")
+        if metric and self._metric and metric != self._metric:
+            raise ExperimentError("metric", metric, f"the searcher was built with metric={self._metric!r}")
+        if config:
+            raise ExperimentError("param_space", config, "must be empty: the searcher brings its own space")
+        self._metric = metric or self._metric
+        return True
+
+    def suggest(self, trial_id: str) -> Config | str:
+        config = self.algorithm.suggest(trial_id)
+        # Ray may write into the config it is given; the history keeps its own.
+        return self.FINISHED if config is None else _copy(config)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if self._metric is None:
+            raise ExperimentError("metric", None, "must be named in RaySearcher(..., metric=) or in TuneConfig")
+        self.algorithm.observe(trial_id, metric_value(self._metric, result, error))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write the exact state as JSON, atomically: the file holds the old state or the new one."""
+        state = {"metric": self._metric, "mode": self._mode, "algorithm": self.algorithm.state_dict()}
+        folder = os.path.dirname(os.path.abspath(checkpoint_path))
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".searcher-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, checkpoint_path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Take over a saved state; the algorithm must be fresh, over the same space, options and seed.
+
+        Raises ExperimentError when the file is cut or belongs to another metric or mode.
+        """
+        try:
+            with open(checkpoint_path) as file:
+                state = json.load(file)
+            saved, algorithm = (state["metric"], state["mode"]), state["algorithm"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExperimentError("checkpoint_path", checkpoint_path, f"is no saved searcher ({error})") from error
+        if saved[1] != self._mode or (self._metric is not None and saved[0] not in (None, self._metric)):
+            raise ExperimentError("checkpoint_path", checkpoint_path, f"was saved for metric, mode = {saved}")
+        self._metric = self._metric or saved[0]
+        self.algorithm.load_state_dict(algorithm)
+
+
+class ForeignSearch:
+    """A user's Ray Tune searcher behind the interface of SearchAlgorithm that the driver uses.
+
+    The searcher brings its own space, so its configs are not checked against ours; they are resolved to
+    plain Python values. Its state cannot be rebuilt from a history: `replay` asks it again and compares.
+    So a resumed run needs a fresh searcher, seeded as the first one was, and the calls in their order.
+
+    A failed or diverged trial is told as an error; whether it then counts as bad is the searcher's choice.
+    Raises ExperimentError unless the searcher knows `metric` and `mode`.
+    """
+
+    name = "foreign"
+
+    def __init__(self, searcher: Any, *, metric: str, mode: Mode) -> None:
+        if not isinstance(searcher, Searcher):
+            raise ExperimentError("searcher", searcher, "must be a ray.tune.search.Searcher or a searcher's name")
+        if searcher.metric is None:
+            searcher.set_search_properties(metric, mode, {})
+        if (searcher.metric, searcher.mode) != (metric, mode):
+            found = (searcher.metric, searcher.mode)
+            raise ExperimentError("searcher", found, f"must be built with metric={metric!r}, mode={mode!r}")
+        self.searcher = searcher
+        self.metric = metric
+        self.mode: Mode = mode
+        self.configs: dict[str, Config] = {}  # trial_id -> config, in the order of their suggestion
+        self.exhausted = False
+        self._done: set[str] = set()
+
+    def total(self) -> int | None:
+        return None
+
+    def suggest(self, trial_id: str) -> Config | None:
+        """The next config; None when there is none now, for good if `exhausted` is true.
+
+        Raises ExperimentError when the config holds something that is no plain value.
+        """
+        answer = self.searcher.suggest(trial_id)
+        if answer is None or answer == Searcher.FINISHED:
+            self.exhausted = answer is not None
+            return None
+        config: Config = resolved("config", answer)
+        self.configs[trial_id] = config
+        return _copy(config)
+
+    def replay(self, trial_id: str, config: Config) -> None:
+        """Bring the searcher along to a recorded suggestion.
+
+        Raises ExperimentError when it does not suggest again what was recorded.
+        """
+        again = self.suggest(trial_id)
+        if again is None or config_key(again) != config_key(config):
+            expected = (
+                f"the searcher suggests something else than was recorded for trial {trial_id} ({config_key(config)}); "
+                "resume with a fresh searcher of the same options and seed"
+            )
+            raise ExperimentError("searcher", again, expected)
+
+    def observe(self, trial_id: str, value: float | None, result: Mapping[str, Any] | None = None) -> None:
+        """Tell the final metric; None or a value that is not finite says that the trial failed."""
+        self._done.add(trial_id)
+        if value is None or not math.isfinite(value):
+            self.searcher.on_trial_complete(trial_id, result=None, error=True)
+        else:
+            self.searcher.on_trial_complete(trial_id, result={**(result or {}), self.metric: float(value)}, error=False)
+
+    def on_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Pass an intermediate report on; some searchers (BOHB, Optuna) listen to them."""
+        self.searcher.on_trial_result(trial_id, dict(result))
+
+    def pending(self) -> list[str]:
+        """The ids of the trials that were suggested and not yet observed."""
+        return [trial_id for trial_id in self.configs if trial_id not in self._done]
+
+
+def resolved(where: str, value: Any) -> Any:
+    """`value` as plain JSON data: numpy scalars and arrays become Python's.
+
+    Raises ExperimentError naming the place of anything else, such as a Ray search-space object that a
+    searcher left unresolved.
+    """
+    if isinstance(value, Mapping):
+        return {str(k): resolved(f"{where}.{k}", v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolved(f"{where}[{i}]", v) for i, v in enumerate(value)]
+    if isinstance(value, np.generic | np.ndarray):
+        return resolved(where, value.tolist())
+    if isinstance(value, Domain):
+        raise ExperimentError(where, value, "the searcher left a Ray search-space object unresolved")
+    if value is None or isinstance(value, bool | str | int | float):
+        return value
+    raise ExperimentError(where, value, "the searcher suggested something that is no plain value")
+
+
+def _copy(config: Config) -> Config:
+    copied: Config = json.loads(json.dumps(config))
+    return copied

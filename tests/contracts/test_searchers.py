@@ -1,0 +1,52 @@
+"""Every search algorithm passes the same contract. A new one costs one line in CASES."""
+
+from __future__ import annotations
+
+import pytest
+import searcher_contract as contract
+from searcher_contract import Case
+
+CASES = [
+    Case("random", budget_s=10),
+    Case("random", {"sampler": "sobol"}, budget_s=10),
+    Case("grid", {"points": 2}, tiny={"points": 4}, seeded=False, budget_s=10),
+    Case("hyperopt", quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True),
+    Case("bayesopt", quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True),
+    Case("bayesopt", {"acquisition": "ucb"}, quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True),
+]
+CHECKS = [
+    contract.check_inside_the_space,
+    contract.check_seeds,
+    contract.check_mirror,
+    contract.check_failures_and_outliers,
+    contract.check_all_failed,
+    contract.check_thousand_trials,
+    contract.check_start_points,
+    contract.check_exhaustion,
+    contract.check_no_duplicates,
+    contract.check_parallel,
+]
+# Measured over 20 seeds, log10 regret after 60 trials on branin, mixed_quadratic, conditional (random -0.20,
+# -0.20, -0.30): hyperopt -0.95, -0.84, -0.64, wins 0.70 to 0.90; bayesopt -2.1, -2.7, -1.5, wins 0.95;
+# with UCB -2.1, -2.8, -1.1, wins 0.90 to 1. The thresholds leave room for other versions of the libraries.
+SEEDS = 20
+MARGIN = {"hyperopt": 0.2, "bayesopt": 0.7}
+WIN_RATE = {"hyperopt": 0.6, "bayesopt": 0.9}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_contract(case, check):
+    check(case)
+
+
+@pytest.mark.parametrize("how", ["state", "replay"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_restore(case, how):
+    contract.check_restore(case, how)
+
+
+@pytest.mark.parametrize("function", contract.FUNCTIONS)
+@pytest.mark.parametrize("case", [c for c in CASES if c.beats_random], ids=str)
+def test_beats_random(case, function):
+    contract.check_beats_random(case, function, MARGIN[case.name], WIN_RATE[case.name], SEEDS)
