@@ -26,7 +26,11 @@ MODEL = {"hidden_units": 12, "hidden_layers": 2, "dropout": 0.3, "batch_size": 1
 
 @dataclass(frozen=True)
 class Blobs(Task):
-    """Noisy points round three centres, hard enough that a plateau schedule has work to do."""
+    """Noisy points round three centres. The validation labels are all wrong.
+
+    Training then makes the validation loss worse from the start, so that the plateau schedule and
+    early stopping have a state worth restoring.
+    """
 
     kind: ClassVar = "classification"
     samples: int = 57
@@ -36,7 +40,7 @@ class Blobs(Task):
         y = rng.integers(0, 3, self.samples)
         x = (rng.normal(size=(self.samples, 5)) + y[:, None]).astype(np.float32)
         split = Split(x, y)
-        return Splits(train=split, validation=Split(x[:20], y[:20]), test=split)
+        return Splits(train=split, validation=Split(x[:20], (y[:20] + 1) % 3), test=split)
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         return MLP_HYPERPARAMETERS
@@ -47,7 +51,7 @@ class Blobs(Task):
 
 @dataclass(frozen=True)
 class Line(Blobs):
-    """y = x . w + noise."""
+    """y = x . w, and its opposite for validation, as in Blobs."""
 
     kind: ClassVar = "regression"
 
@@ -55,7 +59,7 @@ class Line(Blobs):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(self.samples, 5)).astype(np.float32)
         y = (x @ rng.normal(size=(5, 1)) + 0.1).astype(np.float32)
-        return Splits(train=Split(x, y), validation=Split(x[:20], y[:20]), test=Split(x, y))
+        return Splits(train=Split(x, y), validation=Split(x[:20], -y[:20]), test=Split(x, y))
 
     def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
         return mlp(5, 1, config)
