@@ -20,7 +20,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, load_module, to_reference
 from raytune_hpo.schedulers import scheduler_options
-from raytune_hpo.search import build, searcher_options
+from raytune_hpo.search import build, check_options
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
 from raytune_hpo.settings import Checkpointing, Resources, StopRun, record
 from raytune_hpo.space import Config, SearchSpace
@@ -103,7 +103,8 @@ class Experiment:
         put("stop", record("stop", StopRun, self.stop))
         put("checkpoint", record("checkpoint", Checkpointing, self.checkpoint))
         if self.early_stopping is not None:
-            put("early_stopping", record("early_stopping", EarlyStopping, self.early_stopping))
+            plateau = record("early_stopping", EarlyStopping, self.early_stopping)
+            put("early_stopping", dataclasses.replace(plateau, metric=metric, mode=mode))
         if not isinstance(self.storage, str | Path) or not str(self.storage):
             raise ExperimentError("storage", self.storage, "must be the path of a folder")
         put("storage", str(self.storage))
@@ -163,7 +164,11 @@ class Experiment:
 
     def _named(self, which: Literal["searcher", "scheduler"]) -> dict[str, Any]:
         if which == "searcher":
-            name, options = searcher_options(self.searcher)
+            given = {"name": self.searcher} if isinstance(self.searcher, str) else self.searcher
+            if not isinstance(given, Mapping) or "name" not in given:
+                raise ExperimentError("searcher", given, "must be a name or a dictionary with a name")
+            options = {k: v for k, v in given.items() if k != "name"}
+            name, options = given["name"], check_options(given["name"], options)
         else:
             name, options = scheduler_options(self.scheduler, self)
         return {"name": name, **options}
@@ -204,6 +209,11 @@ class Experiment:
     def checkpointing(self) -> Checkpointing:
         assert isinstance(self.checkpoint, Checkpointing)
         return self.checkpoint
+
+    @property
+    def plateau(self) -> EarlyStopping | None:
+        assert self.early_stopping is None or isinstance(self.early_stopping, EarlyStopping)
+        return self.early_stopping
 
     @property
     def stop_run(self) -> StopRun:

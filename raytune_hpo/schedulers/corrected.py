@@ -68,8 +68,6 @@ class HyperBand(HyperBandScheduler):  # type: ignore[misc]
         bracket = self._state["bracket"]
         if bracket.filled():
             self._full.add(id(bracket))
-        # Ray records the bracket that was current before it made a new one.
-        self._trial_info[trial] = bracket, self._state["band_idx"]
 
     def _process_bracket(self, tune_controller: SchedulerHost, bracket: Any) -> str:
         if id(bracket) not in self._full and not self._exhausted:

@@ -20,6 +20,8 @@ from typing import Any
 
 from raytune_hpo.storage.run_directory import sync_folder
 
+STATE_FILE = "state.pt"  # the file of a task's checkpoint; function trainables choose their own
+
 
 @dataclass(frozen=True)
 class CheckpointRecord:
@@ -36,8 +38,10 @@ class CheckpointRecord:
         return asdict(self)
 
 
-def checkpoint_path(trial: str, generation: int, epoch: int) -> str:
-    return f"checkpoints/{trial}/{generation:02d}-{epoch:05d}"
+def checkpoint_path(trial: str, generation: int, epoch: int, session: int) -> str:
+    # The session stands in the name so that a worker that outlives a killed driver for a moment
+    # cannot touch what the resumed run writes.
+    return f"checkpoints/{trial}/{generation:02d}-{epoch:05d}.{session}"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -55,10 +59,11 @@ def fingerprint(folder: Path) -> tuple[int, int]:
 
 
 class CheckpointStore:
-    """The checkpoints of one run, on a machine that sees the run directory."""
+    """The checkpoints of one run, on a machine that sees the run directory, as one session writes them."""
 
-    def __init__(self, run_path: Path) -> None:
+    def __init__(self, run_path: Path, session: int) -> None:
         self.run_path = run_path
+        self.session = session
 
     def scratch(self, trial: str) -> Path:
         """A new empty folder beside the trial's checkpoints, to write one into."""
@@ -71,7 +76,8 @@ class CheckpointStore:
         for file in _files(scratch):
             with file.open("rb") as f:
                 os.fsync(f.fileno())
-        path = checkpoint_path(trial, generation, epoch)
+        sync_folder(scratch)
+        path = checkpoint_path(trial, generation, epoch, self.session)
         target = self.run_path / path
         size, crc = fingerprint(scratch)
         if target.exists():

@@ -66,6 +66,10 @@ class Mnist(Task):
         if self.data_dir is not None and not Path(self.data_dir).expanduser().is_dir():
             raise ExperimentError("task.data_dir", self.data_dir, "must be an existing folder")
 
+    def prepare(self) -> None:
+        self.check()
+        self._raw_folder()
+
     def load(self, seed: int) -> Splits:
         """See `Task`. Raises ExperimentError where no copy is found and none can be downloaded."""
         self.check()

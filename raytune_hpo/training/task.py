@@ -94,6 +94,12 @@ class Task(ABC):
     def check(self) -> None:
         """Cheap checks of the options before any process starts. Raises ExperimentError."""
 
+    def prepare(self) -> None:
+        """Make sure that `load` will find its data, fetching it if need be, before a run is begun.
+
+        Raises ExperimentError where the data cannot be had.
+        """
+
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

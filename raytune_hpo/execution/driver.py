@@ -1,0 +1,236 @@
+"""The driver: gives trials to workers, takes their reports to the population, journals every step.
+
+    free worker -> population.next_trial -> pool.start
+    worker's answer -> population.report -> journal -> pool.step | release
+
+A step is journaled before anything follows from it, so a crash at any point loses nothing that was
+acted upon.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.results import trial as states
+from raytune_hpo.execution.interrupt import Interrupt
+from raytune_hpo.execution.pool import Lost, Pool, Slot
+from raytune_hpo.execution.population import Population
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.execution.worker import Assignment, Outcome
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
+from raytune_hpo.storage.journal import Journal
+from raytune_hpo.storage.run_directory import RunDirectory
+
+#: How long an interrupted run waits for running epochs to end before it gives them up.
+GRACE_S = 10.0
+STALLED_S = 60.0
+
+
+class Listener(Protocol):
+    """Who watches a run: the progress display."""
+
+    def update(self, population: Population, workers: int) -> None: ...
+
+    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+
+class Driver:
+    """Drives one session of a run to its end, or to an interruption."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        population: Population,
+        journal: Journal,
+        store: CheckpointStore,
+        pool: Pool,
+        listener: Listener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run_directory = run
+        self.population = population
+        self.journal = journal
+        self.store = store
+        self.pool = pool
+        self.listener = listener
+        self._clock = clock
+        self._began = clock()
+        self._seconds_before = population.ledger.seconds
+
+    def drive(self, interrupt: Interrupt) -> str:
+        """Returns "finished" or "interrupted"."""
+        population = self.population
+        last_sign_of_life = self._clock()
+        while not population.done:
+            if interrupt.requested:
+                self._wind_down(interrupt)
+                return "interrupted"
+            self._check_budget()
+            self.pool.ensure()
+            self._fill()
+            answers = self.pool.wait(0.2)
+            for slot, answer in answers:
+                self._take(slot, answer)
+            if answers or self.pool.busy:
+                last_sign_of_life = self._clock()
+            elif self._clock() - last_sign_of_life > STALLED_S:
+                self.listener.notice("waiting for a worker: no machine of the cluster has the resources free")
+                last_sign_of_life = self._clock()
+            self.listener.update(population, len(self.pool.busy))
+        return "finished"
+
+    def commit(self) -> None:
+        """Journal what has happened, then delete the checkpoints that are no longer kept."""
+        step = self.population.take_step()
+        if step:
+            self.population.ledger.seconds = self._seconds_before + self._clock() - self._began
+            self.journal.append(self.population.ledger.seconds, step)
+        doomed, self.population.doomed = self.population.doomed, []
+        for record in doomed:
+            self.store.delete(record)
+
+    def _check_budget(self) -> None:
+        budget = self.population.experiment.time_budget_s
+        seconds = self._seconds_before + self._clock() - self._began
+        if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
+            self.population.stop(f"time budget of {budget:g} s used")
+            self.commit()
+
+    # Work out ----------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        for slot in self.pool.idle():
+            trial = self.population.next_trial()
+            self.commit()
+            if trial is None:
+                return
+            self._start(slot, trial)
+
+    def _start(self, slot: Slot, trial: TrialState) -> None:
+        assert slot.info is not None
+        record = trial.resume_from
+        payload = None
+        if record is not None and not slot.info.sees_run:
+            while record is not None and not self.store.intact(record):
+                self.population.checkpoint_unreadable(record)
+                record = trial.resume_from
+            payload = pack(self.run_directory.path / record.path) if record is not None else None
+        if record is None and trial.generation > 0:
+            # The copied weights are gone, and training the new config from scratch is another experiment.
+            self.population.failure(trial, "no checkpoint is left to go on from", lost_worker=False, retry=False)
+            self.commit()
+            return
+        self.population.started(trial, record.epoch if record is not None else 0)
+        self.commit()
+        self.pool.start(slot, Assignment(trial.id, trial.config, trial.generation, record, payload))
+
+    # Work in -----------------------------------------------------------------------------------
+
+    def _take(self, slot: Slot, answer: Outcome | Lost) -> None:
+        assert slot.trial is not None
+        trial = self.population.trials[slot.trial]
+        if isinstance(answer, Lost):
+            slot.trial = None
+            self._fail(trial, answer.error, "", lost_worker=True)
+        elif answer.kind == "report":
+            self._take_report(slot, trial, answer)
+            return
+        else:
+            self.pool.release(slot, reusable=answer.reusable)
+            if answer.kind == "returned":
+                self.population.trial_returned(trial)
+            elif answer.kind == "unreadable":
+                damaged = trial.resume_from
+                assert damaged is not None
+                self.population.checkpoint_unreadable(damaged)
+                self.listener.notice(f"{trial.id}: checkpoint of epoch {damaged.epoch} is damaged; using the one before it")
+                self._start(slot, trial)
+                return
+            else:
+                self._fail(trial, answer.error, answer.traceback, lost_worker=False)
+        self.commit()
+
+    def _take_report(self, slot: Slot, trial: TrialState, answer: Outcome) -> None:
+        record = self._record_of(trial, answer)
+        if record is not None:
+            self.population.saved(record)
+        assert answer.metrics is not None
+        try:
+            decision = self.population.report(trial, answer.epoch, answer.metrics, answer.seconds)
+        except TrialError as error:
+            self.pool.release(slot)
+            self._fail(trial, str(error), "", lost_worker=False, retry=False)
+            self.commit()
+            return
+        if decision == "continue":
+            self.commit()
+            self.pool.step(slot)
+            return
+        if trial.status in (states.PAUSED, states.COMPLETED, states.STOPPED):
+            self._save(slot, trial, answer.epoch)
+        self.commit()
+        self.pool.release(slot)
+
+    def _save(self, slot: Slot, trial: TrialState, epoch: int) -> None:
+        """Make sure that the trial's present state is on disk, where its trainable can save it."""
+        newest = trial.resume_from
+        if trial.epoch != epoch or (newest is not None and newest.epoch == epoch):
+            return  # saved already, or it goes on from another's state
+        answer = self.pool.save(slot)
+        if isinstance(answer, Outcome) and answer.kind == "report":
+            record = self._record_of(trial, answer)
+            if record is not None:
+                self.population.saved(record)
+
+    def _record_of(self, trial: TrialState, answer: Outcome) -> CheckpointRecord | None:
+        if answer.payload is None:
+            return answer.saved
+        scratch = self.store.scratch(trial.id)
+        try:
+            unpack(answer.payload, scratch)
+            return self.store.commit(scratch, trial.id, trial.generation, answer.epoch)
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
+
+    def _fail(self, trial: TrialState, error: str, traceback: str, *, lost_worker: bool, retry: bool = True) -> None:
+        file = self.run_directory.write_error(trial.id, f"{error}\n{traceback}") if traceback else None
+        self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry)
+        self.listener.failure(trial.id, error, file, trial.finished)
+
+    # Interruption ------------------------------------------------------------------------------
+
+    def _wind_down(self, interrupt: Interrupt) -> None:
+        """Let running epochs end, save them, start nothing new."""
+        deadline = self._clock() + GRACE_S
+        while self.pool.busy and self._clock() < deadline and not interrupt.urgent:
+            for slot, answer in self.pool.wait(0.1):
+                if slot.trial is None or not isinstance(answer, Outcome) or answer.kind != "report":
+                    self._take(slot, answer)
+                    continue
+                self._take_last_report(slot, answer)
+            self.listener.update(self.population, len(self.pool.busy))
+        self.commit()
+
+    def _take_last_report(self, slot: Slot, answer: Outcome) -> None:
+        assert slot.trial is not None
+        trial = self.population.trials[slot.trial]
+        record = self._record_of(trial, answer)
+        if record is not None:
+            self.population.saved(record)
+        assert answer.metrics is not None
+        try:
+            self.population.report(trial, answer.epoch, answer.metrics, answer.seconds)
+        except TrialError as error:
+            self._fail(trial, str(error), "", lost_worker=False, retry=False)
+        else:
+            if trial.status not in (states.DIVERGED, states.FAILED):
+                self._save(slot, trial, answer.epoch)
+        self.commit()
+        self.pool.release(slot)

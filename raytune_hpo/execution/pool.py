@@ -1,0 +1,169 @@
+"""The pool: as many workers as fit into the cluster, their calls and what comes of them.
+
+A trial is only given to a worker that has answered already, so that no trial hangs on a process that
+never starts. Workers that die are replaced; nodes that join are used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.worker import Assignment, Outcome, WorkerInfo
+from raytune_hpo.settings import Resources
+
+CAPACITY_CHECK_S = 5.0
+DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will
+SAVE_TIMEOUT_S = 120.0
+
+
+@dataclass(eq=False)
+class Slot:
+    """One worker. info is None until it has answered; trial is what it runs, None while idle."""
+
+    actor: Any
+    info: WorkerInfo | None = None
+    trial: str | None = None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died in mid-call."""
+
+    error: str
+
+
+class Pool:
+    """Workers for trials of one size.
+
+    make_actor: () -> actor handle. limit: at most so many workers.
+    """
+
+    def __init__(self, make_actor: Callable[[], Any], resources: Resources, limit: int | None) -> None:
+        self._make_actor = make_actor
+        self._resources = resources
+        self._limit = math.inf if limit is None else limit
+        self._slots: list[Slot] = []
+        self._calls: dict[Any, Slot] = {}
+        self._deaths = 0
+        self._next_check = 0.0
+
+    def ensure(self) -> None:
+        """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
+        if self._deaths >= DEATHS_AT_START:
+            raise ExperimentError("worker", self._last_death, "no worker process can start; see --verbose")
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._capacity = int(min(self._limit, capacity(self._resources)))
+            self._next_check = now + CAPACITY_CHECK_S
+        while len(self._slots) < self._capacity:
+            slot = Slot(self._make_actor())
+            self._slots.append(slot)
+            self._calls[slot.actor.info.remote()] = slot
+
+    @property
+    def size(self) -> int:
+        return len(self._slots)
+
+    @property
+    def busy(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.trial is not None]
+
+    def idle(self) -> list[Slot]:
+        """Workers that have answered and run nothing."""
+        return [slot for slot in self._slots if slot.info is not None and slot.trial is None]
+
+    def start(self, slot: Slot, assignment: Assignment) -> None:
+        slot.trial = assignment.trial
+        self._calls[slot.actor.start.remote(assignment)] = slot
+
+    def step(self, slot: Slot) -> None:
+        self._calls[slot.actor.step.remote()] = slot
+
+    def save(self, slot: Slot) -> Outcome | Lost:
+        """Save the waiting trial's state now."""
+        try:
+            return ray.get(slot.actor.save.remote(), timeout=SAVE_TIMEOUT_S)  # type: ignore[no-any-return]
+        except RayError as error:
+            return Lost(str(error))
+
+    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+        """The slot's trial is over or leaves; its function is ended before the worker's next one."""
+        slot.trial = None
+        if not reusable:
+            self._drop(slot)
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
+        """What has come of calls so far; waits up to `timeout_s` for the first."""
+        if not self._calls:
+            time.sleep(min(timeout_s, 0.05))
+            return []
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready and len(self._calls) > 1:  # others may be ready as well: one look, no waiting
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        out: list[tuple[Slot, Outcome | Lost]] = []
+        for ref in ready:
+            slot = self._calls.pop(ref)
+            answer = self._answer(slot, ref)
+            if isinstance(answer, WorkerInfo):
+                slot.info = answer
+                self._deaths = 0
+            elif slot.trial is not None:
+                out.append((slot, answer))
+        return out
+
+    def _answer(self, slot: Slot, ref: Any) -> WorkerInfo | Outcome | Lost:
+        try:
+            return ray.get(ref)  # type: ignore[no-any-return]
+        except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
+            return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
+        except RayActorError as error:
+            if slot.info is None:
+                self._deaths += 1
+                self._last_death = " ".join(str(error).split())[:300]
+            self._drop(slot)
+            return Lost("the worker process died (killed, out of memory, or its machine was lost)")
+        except RayError as error:
+            self._drop(slot)
+            return Lost(f"the worker was lost: {type(error).__name__}")
+
+    def _drop(self, slot: Slot) -> None:
+        if slot in self._slots:
+            self._slots.remove(slot)
+        self._next_check = 0.0
+        ray.kill(slot.actor)
+
+    def shutdown(self) -> None:
+        for slot in list(self._slots):
+            self._slots.remove(slot)
+            ray.kill(slot.actor)
+        self._calls.clear()
+
+
+def capacity(resources: Resources) -> int:
+    """How many trials fit into the cluster's living nodes at the same time."""
+    total = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            have = node["Resources"]
+            total += fits(resources, have.get("CPU", 0.0), have.get("GPU", 0.0))
+    return total
+
+
+def fits(resources: Resources, cpus: float, gpus: float) -> int:
+    """How many trials fit into one machine. A trial never spans two GPUs' fractions."""
+    counts = []
+    if resources.cpus:
+        counts.append(int(cpus / resources.cpus + 1e-9))
+    if 0 < resources.gpus < 1:
+        counts.append(int(gpus) * int(1 / resources.gpus + 1e-9))
+    elif resources.gpus:
+        counts.append(int(gpus / resources.gpus + 1e-9))
+    return min(counts)

@@ -1,0 +1,319 @@
+"""The population: the state of a run as a machine that is moved by journal events, and by nothing else.
+
+Live, the driver asks it (`next_trial`, `report`, `failure`, ...); it decides, moves itself by the events
+of that decision, and hands the events over to be journaled as one step. After a restart, `replay` moves
+a fresh population by the recorded steps: the searcher is told what it suggested and observed, the
+scheduler is called as it was called, and both come back exactly. Nothing here knows processes or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.execution.retention import doomed_checkpoints
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.results import trial as states
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.trial import TrialState, better
+from raytune_hpo.schedulers import ray_host
+from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
+from raytune_hpo.search.algorithm import SearchAlgorithm
+from raytune_hpo.storage.checkpoints import CheckpointRecord
+from raytune_hpo.storage.journal import Event, Step
+from raytune_hpo.training.early_stopping import PlateauTracker
+
+#: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
+#: machine is not the trial's fault, a trial that kills every worker it gets is.
+LOSSES_ALLOWED = 3
+
+HOST_STATUS = {
+    states.PENDING: ray_host.PENDING,
+    states.RUNNING: ray_host.RUNNING,
+    states.PAUSED: ray_host.PAUSED,
+}
+Adopt = Callable[[CheckpointRecord, str, int], CheckpointRecord]
+
+
+class Population:
+    """Trials, searcher and scheduler of one run.
+
+    adopt: gives a trial a copy of a donor's checkpoint, (record, trial, generation) -> record.
+    """
+
+    def __init__(self, experiment: Experiment, search: SearchAlgorithm, host: SchedulerHost, adopt: Adopt) -> None:
+        self.experiment = experiment
+        self.search = search
+        self.host = host
+        self.adopt = adopt
+        self.ledger = Ledger(*experiment.objective)
+        self.metric = self.ledger.metric
+        self.trials, self.live = self.ledger.trials, self.ledger.live
+        self.mismatches = 0  # replayed decisions that came out otherwise than recorded
+        self.doomed: list[CheckpointRecord] = []  # checkpoints to delete, once the step is journaled
+        self._ranking: list[TrialState] = []
+        self._plateaus: dict[str, PlateauTracker] = {}
+        self._step: list[Event] = []
+
+    # Asked by the driver --------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        return self.ledger.exhausted and not self.live
+
+    def take_step(self) -> list[Event]:
+        """The events since the last call, to be journaled as one step."""
+        step, self._step = self._step, []
+        return step
+
+    def open_session(self, **description: Any) -> None:
+        self._do({"event": "session", "number": self.ledger.sessions + 1, **description})
+
+    def close_session(self, status: str) -> None:
+        self._do({"event": "close", "status": status})
+
+    def next_trial(self) -> TrialState | None:
+        """The trial that a free worker should run now; None when there is none (yet)."""
+        if self.ledger.stop_reason is not None:
+            return None
+        if self.experiment.option("scheduler")[0] == "pbt":
+            # Exploitation compares the members of a whole population: all are there from the start.
+            while self._suggest() is not None:
+                pass
+        chosen = self.host.choose()
+        if chosen is not None:
+            return self.trials[chosen]
+        suggested = self._suggest()
+        if suggested is not None:
+            return suggested
+        chosen = self.host.choose()  # running out of suggestions may have set paused trials free
+        if chosen is not None:
+            return self.trials[chosen]
+        if self.live and not any(t.status == states.RUNNING for t in self.live.values()):
+            return next(iter(self.live.values()))  # no scheduler may leave trials waiting for ever
+        return None
+
+    def _suggest(self) -> TrialState | None:
+        if self.ledger.exhausted:
+            return None
+        config = None
+        if len(self.trials) < self.experiment.samples:
+            trial_id = f"t{len(self.trials):05d}"
+            config = self.search.suggest(trial_id)
+        if config is None:
+            self._do({"event": "exhausted"})
+            return None
+        self._do({"event": "suggest", "trial": trial_id, "config": config})
+        return self.trials[trial_id]
+
+    def started(self, trial: TrialState, epoch: int) -> None:
+        self._do({"event": "start", "trial": trial.id, "epoch": epoch})
+
+    def saved(self, record: CheckpointRecord) -> None:
+        self._do({"event": "checkpoint", **record.to_json()})
+
+    def report(self, trial: TrialState, epoch: int, metrics: Mapping[str, Any], seconds: float) -> str:
+        """Take a report and decide: "continue", "pause" or "end".
+
+        A report that is known already (the trial repeats epochs since its last checkpoint) changes
+        nothing. Raises TrialError for a report without the metric.
+        """
+        if epoch <= trial.epoch:
+            return "continue"
+        value = metrics.get(self.metric)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            reported = ", ".join(sorted(k for k in metrics)) or "nothing"
+            raise TrialError(f"the report has no number named {self.metric!r}; it has: {reported}")
+        event: Event = {
+            "event": "result",
+            "trial": trial.id,
+            "generation": trial.generation,
+            "epoch": epoch,
+            "metrics": dict(metrics),
+            "seconds": round(seconds, 4),
+        }
+        self._step.append(event)
+        self._apply(event)
+        decision, end = self._judge(trial)
+        event["decision"] = decision
+        self._follow(trial, decision)
+        for effect in self.host.take_effects():
+            self._do_effect(effect)
+        if end is not None:
+            self._do({"event": "end", "trial": trial.id, **end})
+        self._check_target()
+        if trial.finished:
+            return "end"
+        return "continue" if trial.status == states.RUNNING else "pause"
+
+    def trial_returned(self, trial: TrialState) -> None:
+        """The trainable returned before max_epochs."""
+        if trial.epoch == 0:
+            self.failure(trial, "the trainable returned without a report", lost_worker=False, retry=False)
+        else:
+            self._do({"event": "end", "trial": trial.id, "status": states.COMPLETED, "reason": "returned"})
+
+    def failure(
+        self, trial: TrialState, error: str, *, file: str | None = None, lost_worker: bool, retry: bool = True
+    ) -> None:
+        """A trial raised, or its worker died."""
+        allowed = LOSSES_ALLOWED if lost_worker else self.experiment.max_failures
+        so_far = trial.losses if lost_worker else trial.failures
+        event: Event = {"trial": trial.id, "error": error, "file": file}
+        if retry and so_far < allowed:
+            self._do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
+        else:
+            self._do({"event": "end", "status": states.FAILED, "reason": "error", **event})
+
+    def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
+        """A checkpoint turned out damaged or gone: fall back to the one before it."""
+        self._do({"event": "lost_checkpoint", "trial": record.trial, "path": record.path})
+
+    def stop(self, reason: str) -> None:
+        """Accept no more work: running trials end at their next report, the others now."""
+        if self.ledger.stop_reason is None:
+            self._do({"event": "stop", "reason": reason})
+            for trial in list(self.live.values()):
+                if trial.status != states.RUNNING:
+                    self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+
+    # Deciding -----------------------------------------------------------------------------------
+
+    def _judge(self, trial: TrialState) -> tuple[str, Event | None]:
+        """(decision, the trial's end if it is over). "continue", "pause", "stop" and "exploited" are the
+        scheduler's; "diverged", "complete", "plateau" and "halt" are decided before it is asked."""
+        value = trial.metrics[self.metric]
+        losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
+        if not all(math.isfinite(v) for v in (value, *losses)):
+            return "diverged", {"status": states.DIVERGED, "reason": "a loss or the metric is not finite"}
+        if trial.epoch >= self.experiment.max_epochs:
+            return "complete", {"status": states.COMPLETED, "reason": "max_epochs"}
+        tracker = self._plateaus.get(trial.id)
+        if tracker is not None and tracker.update(value):
+            return "plateau", {"status": states.STOPPED, "reason": "plateau"}
+        if self.ledger.stop_reason is not None:
+            return "halt", {"status": states.STOPPED, "reason": self.ledger.stop_reason}
+        decision = self._ask_scheduler(trial)
+        name, _ = self.experiment.option("scheduler")
+        return decision, {"status": states.STOPPED, "reason": name} if decision == "stop" else None
+
+    def _ask_scheduler(self, trial: TrialState) -> str:
+        self.host.trials[trial.id].checkpoint = trial.resume_from
+        answer = self.host.result(trial.id, self._scheduler_result(trial))
+        return {
+            ray_host.CONTINUE: "continue",
+            ray_host.PAUSE: "pause",
+            ray_host.STOP: "stop",
+            ray_host.NOOP: "exploited",
+        }[answer]
+
+    def _scheduler_result(self, trial: TrialState) -> dict[str, Any]:
+        return {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
+
+    def _follow(self, trial: TrialState, decision: str) -> None:
+        if decision in ("pause", "exploited"):
+            self._set_status(trial, states.PAUSED)
+        elif decision in ("complete", "plateau", "halt"):
+            self.host.trials[trial.id].last_result = self._scheduler_result(trial)
+
+    def _do_effect(self, effect: ray_host.Effect) -> None:
+        trial = self.trials[effect.trial_id]
+        if isinstance(effect, Exploited):
+            adopted = self.adopt(effect.checkpoint, trial.id, trial.generation + 1)
+            self._do(
+                {
+                    "event": "perturb",
+                    "trial": trial.id,
+                    "donor": effect.donor,
+                    "donor_epoch": effect.checkpoint.epoch,
+                    "epoch": trial.epoch,
+                    "generation": trial.generation + 1,
+                    "old_config": trial.config,
+                    "new_config": effect.config,
+                    "checkpoint": adopted.to_json(),
+                }
+            )
+        else:
+            reason, _ = self.experiment.option("scheduler")
+            self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+
+    def _check_target(self) -> None:
+        best, conditions = self.ledger.best_trial, self.experiment.stop_run
+        if self.ledger.stop_reason is not None or best is None or best.best is None:
+            return
+        target = conditions.target
+        if target is not None and (best.best == target or better(best.best, target, self.ledger.mode)):
+            self.stop(f"target {target:g} reached")
+        patience = conditions.no_improvement_trials
+        if patience is not None and self.ledger.ended_since_best >= patience:
+            self.stop(f"no improvement over {patience} trials")
+
+    # Moving -------------------------------------------------------------------------------------
+
+    def _do(self, event: Event) -> None:
+        """Move by an event decided now."""
+        self._step.append(event)
+        self._apply(event)
+        for effect in self.host.take_effects():
+            self._do_effect(effect)
+
+    def replay(self, step: Step) -> None:
+        """Move by a recorded step."""
+        self.ledger.seconds = step["t"]
+        for event in step["events"]:
+            if event["event"] == "suggest":
+                self.search.replay(event["trial"], event["config"])
+            self._apply(event)
+            if event["event"] == "result":
+                self._replay_decision(self.trials[event["trial"]], event["decision"])
+            self.host.take_effects()  # what followed from it is recorded too
+        self.doomed.clear()
+
+    def _replay_decision(self, trial: TrialState, decision: str) -> None:
+        if decision in ("continue", "pause", "stop", "exploited"):
+            tracker = self._plateaus.get(trial.id)
+            if tracker is not None:
+                tracker.update(trial.metrics[self.metric])
+            if self._ask_scheduler(trial) != decision:
+                self.mismatches += 1
+        self._follow(trial, decision)
+
+    def _apply(self, event: Event) -> None:
+        """Move the ledger, then the scheduler, the searcher and what is kept on disk along with it."""
+        self.ledger.apply(event)
+        kind = event["event"]
+        if kind == "exhausted":
+            self.host.exhausted()
+        if "trial" not in event:
+            for trial_id in self.live:
+                self._sync_status(trial_id)
+            return
+        trial = self.trials[event["trial"]]
+        if kind == "suggest":
+            if self.experiment.plateau is not None:
+                self._plateaus[trial.id] = PlateauTracker(self.experiment.plateau)
+            self.host.add(trial.id, trial.config)
+        elif kind == "perturb":
+            self.host.trials[trial.id].config = trial.config
+        elif kind == "end":
+            failed = not trial.eligible
+            self._plateaus.pop(trial.id, None)
+            self.host.end(trial.id, failed=failed)
+            self.search.observe(trial.id, None if failed else trial.best)
+        self._sync_status(trial.id)
+        if kind in ("checkpoint", "perturb", "end"):
+            pinned = {record.path for record in self.host.pinned()}
+            rule = self.experiment.checkpointing
+            self.doomed += doomed_checkpoints(trial, self._ranking, rule, self.ledger.mode, pinned)
+
+    def _set_status(self, trial: TrialState, status: str) -> None:
+        self.ledger.set_status(trial, status)
+        self._sync_status(trial.id)
+
+    def _sync_status(self, trial_id: str) -> None:
+        hosted = self.host.trials.get(trial_id)
+        status = HOST_STATUS.get(self.trials[trial_id].status)
+        if hosted is not None and status is not None and not hosted.is_finished():
+            hosted.status = status

@@ -1,0 +1,92 @@
+"""Starting and joining Ray, quietly and closed to the outside."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.settings import Resources
+
+LOOPBACK = "127.0.0.1"
+
+# Read by Ray when it is imported or started.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+def local_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def local_gpus() -> int:
+    """NVIDIA GPUs that this process may use, without importing torch or starting Ray."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"])
+    cards = Path("/proc/driver/nvidia/gpus")
+    if cards.is_dir():
+        return len(list(cards.iterdir()))
+    if shutil.which("nvidia-smi"):
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+    return 0
+
+
+def check_local_resources(resources: Resources) -> None:
+    """Raise ExperimentError if no trial would ever fit on this machine."""
+    for field, wanted, present, what in (
+        ("resources.cpus", resources.cpus, local_cpus(), "CPU cores"),
+        ("resources.gpus", resources.gpus, local_gpus(), "GPUs"),
+    ):
+        if wanted > present:
+            raise ExperimentError(field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)")
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
+    """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        import ray
+
+        joined = ray.is_initialized()
+        if not joined:
+            level = logging.INFO if verbose else logging.ERROR
+            options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
+            try:
+                if address is None:
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        num_cpus=local_cpus(),
+                        num_gpus=local_gpus(),
+                        _node_ip_address=LOOPBACK,
+                        **options,
+                    )
+                else:
+                    ray.init(address=address, **options)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ExperimentError("--address", address, f"cannot join this cluster: {' '.join(str(error).split())[:300]}") from error
+        if not verbose:
+            for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            if not joined:
+                ray.shutdown()

@@ -1,0 +1,246 @@
+"""run and resume: from an Experiment, or a run directory, to Results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.interrupt import Interrupt
+from raytune_hpo.execution.ray_runtime import check_local_resources, ray_session
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
+from raytune_hpo.results.results import Results, load_results
+from raytune_hpo.results.winner import record_test
+from raytune_hpo.storage.journal import Journal, read
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.execution.driver import Listener
+    from raytune_hpo.execution.population import Population
+
+
+class Silent:
+    """A listener that shows nothing."""
+
+    def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None: ...
+
+    def update(self, population: Population, workers: int) -> None: ...
+
+    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+    def interrupted(self) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+def run(
+    experiment: Experiment,
+    run_dir: str | Path | None = None,
+    *,
+    address: str | None = None,
+    listener: Silent | None = None,
+    source: Path | None = None,
+    verbose: bool = False,
+) -> Results:
+    """Run an experiment to its end, or to an interruption (`Results.status`).
+
+    run_dir: a new or empty folder; default: one under `experiment.storage`. address: a Ray cluster to run
+    on ("auto", "HOST:PORT"), None for this machine. source: the experiment file, copied into the run.
+
+    Raises ExperimentError, before anything is started, if the experiment cannot run here.
+    """
+    path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(experiment.storage, experiment.name)
+    RunDirectory.check_new(path)
+    if address is None:
+        check_local_resources(experiment.trial_resources)
+    if isinstance(experiment.task, Task):
+        experiment.task.prepare()
+    if source is None:
+        file = experiment.to_json()["task"].get("file")
+        source = Path(file) if file else None
+    directory = RunDirectory.create(path, experiment.to_json(), source)
+    return _session(directory, experiment, address, listener or Silent(), verbose, resumed=False)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    task: Task | FunctionTrainable | None = None,
+    address: str | None = None,
+    listener: Silent | None = None,
+    verbose: bool = False,
+) -> Results:
+    """Go on with a run after an interruption or a crash; of a finished run, just its results.
+
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook.
+    Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
+    """
+    directory = RunDirectory.open(run_dir)
+    directory.lock()
+    try:
+        experiment = Experiment.from_json(directory.description()["experiment"], source=directory.source, task=task)
+        if load_results(directory.path).status == "finished":
+            return load_results(directory.path)
+        if address is None:
+            check_local_resources(experiment.trial_resources)
+        if isinstance(experiment.task, Task):
+            experiment.task.prepare()
+    except BaseException:
+        directory.unlock()
+        raise
+    return _session(directory, experiment, address, listener or Silent(), verbose, resumed=True)
+
+
+def _session(
+    directory: RunDirectory, experiment: Experiment, address: str | None, listener: Silent, verbose: bool, resumed: bool
+) -> Results:
+    with contextlib.ExitStack() as stack:
+        stack.callback(directory.unlock)
+        interrupt = stack.enter_context(Interrupt(listener.interrupted))
+        listener.opened(directory, experiment, resumed)
+        stack.callback(listener.closed)
+        stack.enter_context(ray_session(address, verbose=verbose))
+        stack.enter_context(_importable_by_value(experiment.task))
+        _drive(directory, experiment, interrupt, listener, verbose)
+    return load_results(directory.path)
+
+
+def _drive(
+    directory: RunDirectory, experiment: Experiment, interrupt: Interrupt, listener: Silent, verbose: bool
+) -> None:
+    from raytune_hpo.execution.driver import Driver
+    from raytune_hpo.execution.population import Population
+    from raytune_hpo.schedulers.corrected import build
+    from raytune_hpo.schedulers.ray_host import SchedulerHost
+    from raytune_hpo.storage.checkpoints import CheckpointStore
+
+    offset = 0
+    steps = []
+    if directory.journal_path.exists():
+        for step, end in read(directory.journal_path):
+            steps.append(step)
+            offset = end
+    session = 1 + sum(e["event"] == "session" for s in steps for e in s["events"])
+    store = CheckpointStore(directory.path, session)
+    population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
+    for step in steps:
+        population.replay(step)
+    if population.mismatches:
+        listener.notice(f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand")
+    store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+    journal = Journal(directory.journal_path, offset)
+    pool = None
+    try:
+        population.open_session(
+            pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        )
+        pool = _pool(directory, experiment, session, verbose)
+        driver = Driver(directory, population, journal, store, pool, listener)
+        driver.commit()
+        status = driver.drive(interrupt)
+        if status == "finished":
+            _test_winner(directory, experiment, population)
+        population.close_session(status)
+        driver.commit()
+    finally:
+        journal.close()
+        if pool is not None:
+            pool.shutdown()
+
+
+def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose: bool) -> Any:
+    import ray
+
+    from raytune_hpo.execution.pool import Pool, capacity
+    from raytune_hpo.execution.worker import Worker
+
+    resources = experiment.trial_resources
+    if capacity(resources) == 0:
+        raise ExperimentError(
+            "resources", {"cpus": resources.cpus, "gpus": resources.gpus}, "no machine of the cluster has as much"
+        )
+    data = ray.put(None)
+    if isinstance(experiment.task, Task):
+        # Loaded once, in a worker process; every node then holds one copy, which its workers share.
+        data = ray.remote(num_cpus=0)(_load_data).remote(experiment.task, experiment.seed)
+    make = partial(
+        _make_trainable,
+        task=experiment.task,
+        max_epochs=experiment.max_epochs,
+        seed=experiment.seed,
+        checkpoint_every=_checkpoint_every(experiment),
+        gpu=resources.gpus > 0,
+    )
+    actor = ray.remote(Worker).options(
+        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+    )
+    run_id = directory.description()["run_id"]
+    paths = [p for p in sys.path if p]
+    arguments = (make, data, str(directory.path), run_id, session, resources.cpus, paths, verbose)
+    return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
+
+
+def _checkpoint_every(experiment: Experiment) -> int:
+    """PBT copies a donor's state at every interval: it must be on disk by then."""
+    every = experiment.checkpointing.every
+    name, options = experiment.option("scheduler")
+    if name != "pbt":
+        return every
+    return every if options["interval"] % every == 0 else 1
+
+
+def _load_data(task: Task, seed: int) -> Any:
+    return task.load(seed).for_trials()
+
+
+def _make_trainable(data: Any, *, task: Task | FunctionTrainable, **options: Any) -> FunctionTrainable:
+    if not isinstance(task, Task):
+        return task
+    from raytune_hpo.execution.trainable import task_trainable
+
+    return task_trainable(task, lambda: data, **options)
+
+
+def _test_winner(directory: RunDirectory, experiment: Experiment, population: Population) -> None:
+    """Open the test split, once, for the winner."""
+    import ray
+
+    winner = population.ledger.winner()
+    if winner is None or not isinstance(experiment.task, Task):
+        return
+    evaluate = partial(_evaluate, ray.remote(num_cpus=0))
+    record_test(directory, experiment, winner, evaluate)
+
+
+def _evaluate(remote: Callable[..., Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    import ray
+
+    return ray.get(remote(function).remote(*arguments))
+
+
+@contextlib.contextmanager
+def _importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
+    """Let workers have code of an experiment file, which they cannot import by name."""
+    from ray import cloudpickle
+
+    target: Any = type(task) if isinstance(task, Task) else task
+    module = sys.modules.get(target.__module__)
+    if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
