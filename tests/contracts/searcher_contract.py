@@ -16,8 +16,8 @@ from typing import Any
 from known_functions import FUNCTIONS
 
 from raytune_hpo import search
-from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.parameters import Choice, Float, Int
+from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.space import Config, SearchSpace, config_key, flatten
 
 PLAIN = (bool, int, float, str, list, dict, type(None))
@@ -128,7 +128,6 @@ def check_inside_the_space(case: Case) -> None:
         assert config is not None
         space.check(config)
         assert json.loads(json.dumps(config)) == config
-        assert config["data"] == {"name": "digits", "crop": [8, 8], "options": {}, "none": None}
         for path, leaf in flatten(config).items():
             assert type(leaf) in PLAIN, (path, type(leaf))
         momentum = config["optimizer"].get("momentum")
@@ -190,7 +189,8 @@ def check_failures_and_outliers(case: Case) -> None:
         configs = play(algorithm, value, 0, 90)
         assert None not in configs or len(algorithm.history) == algorithm.total()
         json.dumps(algorithm.state_dict(), allow_nan=False)
-        share.append(statistics.mean(c is not None and value(c) in (*bad, 1e300) for c in configs[45:]))
+        if case.beats_random:
+            share.append(statistics.mean(c is not None and value(c) in (*bad, 1e300) for c in configs[45:]))
         best = max((c for c in configs if c and c["kind"] == "a"), key=lambda c: -small_value(c))
         told = algorithm.history[[s.config for s in algorithm.history].index(best)]
         algorithm.observe(told.trial_id, -1e300)

@@ -1,0 +1,107 @@
+"""BayesOptSearch: the encoding of the cube, robust targets, pending trials, the model's limits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from raytune_hpo import search
+from raytune_hpo.parameters import Choice, Float, Int
+from raytune_hpo.search.algorithm import Suggestion
+from raytune_hpo.search.bayesopt_search import normal_scores, refit_at
+from raytune_hpo.search.unit_cube import CubeEncoding
+from raytune_hpo.space import SearchSpace
+
+SPACE = SearchSpace(
+    {
+        "k": Choice(["a", "b", "c"]),
+        "x": Float(1e-3, 1, scale="log").when("k", "!=", "a"),
+        "n": Int(1, 300, scale="log").when("x", ">", 0.1),
+        "p": Int(1, 64, scale="power_of_two"),
+        "o": Choice([1, 2, 3, 4], ordered=True),
+        "two": Choice([True, False]).when("n", ">=", 10),
+        "many": Choice(list("uvwxyz")).when("two", "==", True),
+    }
+)
+
+
+def test_snapping_is_the_way_through_the_config_and_back():
+    encoding = CubeEncoding(SPACE)
+    units = np.random.default_rng(0).random((500, len(SPACE)))
+    expected = np.array([SPACE.to_unit(SPACE.from_unit(u)) for u in units])
+    assert encoding.snap(units) == pytest.approx(expected, abs=1e-12)
+    assert encoding.snap(expected) == pytest.approx(expected, abs=1e-12)
+
+
+def test_codes():
+    encoding = CubeEncoding(SPACE)
+    units = encoding.snap(np.random.default_rng(0).random((300, len(SPACE))))
+    codes = encoding.encode(units)
+    assert codes.shape == (300, encoding.width)
+    assert encoding.width == 3 + 1 + 1 + 1 + 1 + 1 + 6
+    assert codes[:, :3].sum(axis=1) == pytest.approx(1 / math.sqrt(2))
+    a, b = (codes[units[:, 0] == u][0, :3] for u in (0.5 / 3, 2.5 / 3))
+    assert np.linalg.norm(a - b) == pytest.approx(1)
+    same = {tuple(u): tuple(c) for u, c in zip(units, codes, strict=True)}
+    assert len(same) == len(set(same.values()))
+
+
+def suggestions(values):
+    return [Suggestion(str(i), {}, np.zeros(1), v) for i, v in enumerate(values)]
+
+
+def test_targets_are_ranks_with_failures_last():
+    targets = normal_scores(suggestions([1e300, 2.0, math.nan, -1e300, 2.0, math.nan]))
+    assert targets[3] > targets[1] == targets[4] > targets[0] > targets[2] == targets[5]
+    assert abs(targets).max() < 4
+    assert targets.std() == pytest.approx(1)
+    assert (normal_scores(suggestions([math.nan] * 5)) == 0).all()
+    squashed = normal_scores(suggestions([-math.log(i + 1) for i in range(20)]))
+    assert squashed == pytest.approx(normal_scores(suggestions([-float(i) for i in range(20)])))
+
+
+def test_refits_are_at_fixed_counts():
+    assert [refit_at(n) for n in (10, 19, 20, 24, 25, 59, 60, 79, 80, 1000)] == [
+        10,
+        19,
+        20,
+        20,
+        25,
+        55,
+        60,
+        60,
+        80,
+        1000,
+    ]
+
+
+def test_pending_trials_push_suggestions_away():
+    space = SearchSpace({"x": Float(0, 1)})
+    algorithm = search.build("bayesopt", {"n_initial": 5}, space, mode="min", seed=0)
+    for i in range(8):
+        config = algorithm.suggest(f"t{i}")
+        algorithm.observe(f"t{i}", math.sin(9 * config["x"]) + config["x"])
+    xs = sorted(algorithm.suggest(f"p{i}")["x"] for i in range(6))
+    assert min(b - a for a, b in itertools.pairwise(xs)) >= 1e-3
+
+
+def test_the_model_is_bounded():
+    space = SearchSpace({"x": Float(0, 1)})
+    algorithm = search.build("bayesopt", {"max_observations": 20}, space, mode="min", seed=0)
+    finished = suggestions([float((7 * i) % 100) for i in range(100)])
+    chosen = algorithm._selected(finished, 20)
+    assert len(chosen) == 20
+    assert sorted(s.value for s in chosen)[:10] == list(range(10))
+    assert chosen[-1] is finished[-1]
+    assert [int(s.trial_id) for s in chosen] == sorted(int(s.trial_id) for s in chosen)
+
+
+def test_nothing_is_printed(capfd):
+    algorithm = search.build("bayesopt", {"n_initial": 3}, SPACE, mode="min", seed=0)
+    for i in range(15):
+        algorithm.suggest(f"t{i}")
+        algorithm.observe(f"t{i}", 1.0)
+    assert capfd.readouterr() == ("", "")

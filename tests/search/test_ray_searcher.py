@@ -1,0 +1,146 @@
+"""Our algorithms as Ray searchers, and Ray searchers as ours."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from ray import tune
+from ray.tune.search import Searcher
+
+from raytune_hpo import search
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.parameters import Choice, Float
+from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
+from raytune_hpo.space import SearchSpace
+
+SPACE = SearchSpace({"x": Float(0, 1), "m": {"k": Choice(["a", "b"])}, "c": [1, 2]})
+
+
+def ours(metric="loss", mode="min", name="hyperopt"):
+    return RaySearcher(search.build(name, {"n_initial": 3} if name != "grid" else {}, SPACE, mode=mode, seed=1), metric)
+
+
+def test_save_and_restore_go_on_exactly(tmp_path):
+    whole = ours()
+    for i in range(8):
+        config = whole.suggest(f"t{i}")
+        config["x"] = "a trial may write into its config"
+        if i % 3 != 1:
+            whole.on_trial_complete(f"t{i}", {"loss": float(i)}, error=i == 3)
+    path = tmp_path / "searcher.json"
+    whole.save(str(path))
+    assert [p.name for p in tmp_path.iterdir()] == ["searcher.json"]
+    assert json.loads(path.read_text())["metric"] == "loss"
+    resumed = ours(metric=None)
+    resumed.restore(str(path))
+    assert resumed.algorithm.history[3].failed
+    assert resumed.metric == "loss"
+    assert [resumed.suggest(f"n{i}") for i in range(5)] == [whole.suggest(f"n{i}") for i in range(5)]
+    assert pickle.loads(pickle.dumps(whole)).suggest("z") == resumed.suggest("z")
+
+
+def test_a_cut_file_is_one_clear_error(tmp_path):
+    path = tmp_path / "searcher.json"
+    for text in ("", '{"metric": "lo', "[]", '{"metric": "loss", "mode": "max", "algorithm": {}}'):
+        path.write_text(text)
+        with pytest.raises(ExperimentError, match="checkpoint_path"):
+            ours().restore(str(path))
+
+
+def test_the_end_and_failures():
+    searcher = ours(name="grid")
+    for i in range(10):
+        assert isinstance(searcher.suggest(f"t{i}"), dict)
+    assert searcher.suggest("more") == Searcher.FINISHED
+    searcher.on_trial_complete("t0", {"other": 1.0})
+    searcher.on_trial_complete("t1", None, error=True)
+    searcher.on_trial_complete("t2", {"loss": np.float32(2.0)})
+    assert [s.failed for s in searcher.algorithm.history[:3]] == [True, True, False]
+
+
+def test_search_properties():
+    searcher = ours(metric=None)
+    assert searcher.set_search_properties("acc", "min", {})
+    assert searcher.metric == "acc"
+    for metric, mode, config in (("loss", "min", {}), ("acc", "max", {}), ("acc", "min", {"lr": 1})):
+        with pytest.raises(ExperimentError):
+            searcher.set_search_properties(metric, mode, config)
+
+
+class Foreign(Searcher):
+    """A seeded random searcher that answers with numpy scalars and tuples, as some do."""
+
+    def __init__(self, seed, leak=False, **kwargs):
+        super().__init__(**kwargs)
+        self.rng = np.random.default_rng(seed)
+        self.leak = leak
+        self.told = []
+
+    def suggest(self, trial_id):
+        if len(self.told) >= 3:
+            return Searcher.FINISHED
+        inner = tune.uniform(0, 1) if self.leak else np.int64(self.rng.integers(10))
+        return {"x": self.rng.random(dtype=np.float32), "m": {"n": inner, "t": (1, np.bool_(True))}}
+
+    def on_trial_complete(self, trial_id, result=None, error=False):
+        self.told.append((trial_id, result, error))
+
+
+def test_a_foreign_searcher_is_driven_and_replayed():
+    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="acc", mode="max")
+    configs = [first.suggest(f"t{i}") for i in range(3)]
+    assert {type(v) for c in configs for v in (c["x"], c["m"]["n"], c["m"]["t"], c["m"]["t"][1])} == {
+        float,
+        int,
+        list,
+        bool,
+    }
+    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="acc", mode="max")
+    for i in range(2):
+        second.replay(f"t{i}", json.loads(json.dumps(configs[i])))
+    second.observe("t0", 0.5)
+    second.observe("t1", float("nan"))
+    assert second.searcher.told == [("t0", {"acc": 0.5}, False), ("t1", None, True)]
+    assert second.suggest("t2") == configs[2]
+    assert second.pending() == ["t2"]
+    second.observe("t2", 1.0)
+    assert second.suggest("t3") is None
+    assert second.exhausted
+    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), metric="acc", mode="max")
+    with pytest.raises(ExperimentError, match="same options and seed"):
+        other.replay("t0", configs[0])
+
+
+def test_what_a_foreign_searcher_must_not_do():
+    with pytest.raises(ExperimentError, match=r"config\.m\.n.*unresolved"):
+        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), metric="a", mode="min").suggest("t0")
+    with pytest.raises(ExperimentError, match="metric='loss'"):
+        ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="loss", mode="max")
+    with pytest.raises(ExperimentError, match=r"ray\.tune\.search\.Searcher"):
+        ForeignSearch(object(), metric="loss", mode="max")
+
+
+def trainable(config):
+    tune.report({"loss": (config["x"] - 0.3) ** 2 + (config["m"]["k"] == "b")})
+
+
+def test_a_plain_tuner_runs_our_searcher(ray_session, tmp_path):
+    searcher = ours(metric=None)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, metric="loss", mode="min", num_samples=6, max_concurrent_trials=2, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="run", verbose=0),
+    )
+    results = tuner.fit()
+    assert len(results) == 6
+    assert results.num_errors == 0
+    assert len(searcher.algorithm.observed()) == 6
+    found = {s.trial_id: s.config for s in searcher.algorithm.history}
+    for result in results:
+        assert result.config == found[result.metrics["trial_id"]]
+        SPACE.check(result.config)
