@@ -1,7 +1,7 @@
 """Handwritten digits (1,797 real images of scikit-learn): an MLP, 64 trials, TPE with ASHA.
 
-    raytune-hpo run experiments/digits.py
-    raytune-hpo run experiments/digits.py --set num_samples=128 --set seed=3
+raytune-hpo run experiments/digits.py
+raytune-hpo run experiments/digits.py --set num_samples=128 --set seed=3
 """
 
 from raytune_hpo import Choice, Experiment, Float, Int
@@ -17,6 +17,7 @@ experiment = Experiment(
         "hidden_layers": Int(1, 3),
         "hidden_units": Int(16, 256, scale="power_of_two"),
         "dropout": Float(0.0, 0.5),
+        "batch_norm": Choice([False, True]),
         "weight_decay": Float(1e-6, 1e-2, scale="log"),
         "activation": Choice(["relu", "tanh", "silu"]),
         "lr_schedule": "cosine",

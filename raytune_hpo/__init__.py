@@ -1,9 +1,9 @@
 """Tune hyperparameters of PyTorch models at population scale, on Ray, without losing work.
 
-    from raytune_hpo import Choice, Experiment, Float, Int, run
+from raytune_hpo import Choice, Experiment, Float, Int, run
 
-    results = run(Experiment(name="first", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}))
-    print(results.best)
+results = run(Experiment(name="first", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}))
+print(results.best)
 """
 
 from __future__ import annotations
@@ -45,7 +45,12 @@ __all__ = [
     "run",
 ]
 
-_LAZY = {"run": "execution.run", "resume": "execution.run", "Results": "results.results", "load_results": "results.results"}
+_LAZY = {
+    "run": "execution.run",
+    "resume": "execution.run",
+    "Results": "results.results",
+    "load_results": "results.results",
+}
 
 
 def __getattr__(name: str) -> Any:

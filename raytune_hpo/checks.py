@@ -37,7 +37,7 @@ def one_of(field: str, value: Any, allowed: Iterable[str], suffix: str = "") -> 
 
 
 def suggest(value: Any, names: Iterable[str]) -> str:
-    """" (did you mean 'x'?)", or nothing."""
+    """ " (did you mean 'x'?)", or nothing."""
     close = difflib.get_close_matches(str(value), list(names), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
@@ -68,9 +68,7 @@ class Option:
         return list(value)
 
 
-def named_options(
-    field: str, value: Any, known: Mapping[str, Mapping[str, Option]]
-) -> tuple[str, dict[str, Any]]:
+def named_options(field: str, value: Any, known: Mapping[str, Mapping[str, Option]]) -> tuple[str, dict[str, Any]]:
     """A name, or {"name": ..., option: value, ...}, as (name, all options with their defaults)."""
     given: dict[str, Any] = {}
     name = value
@@ -83,6 +81,8 @@ def named_options(
         if option not in specs:
             listed = ", ".join(specs) or "none"
             raise ExperimentError(
-                f"{field}.{option}", given[option], f"{name} has no such option; it has: {listed}{suggest(option, specs)}"
+                f"{field}.{option}",
+                given[option],
+                f"{name} has no such option; it has: {listed}{suggest(option, specs)}",
             )
     return name, {key: spec.check(f"{field}.{key}", given.get(key, spec.default)) for key, spec in specs.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,10 +29,7 @@ from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
 from raytune_hpo.training.task import Task
 
-DEFAULT_METRIC: dict[str, tuple[str, Mode]] = {
-    "classification": ("validation_accuracy", "max"),
-    "regression": ("validation_loss", "min"),
-}
+DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
 DEFAULT_SAMPLES = 64
 
 
@@ -83,7 +80,9 @@ class Experiment:
     start_points: Sequence[Config] = ()
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
             raise ExperimentError("name", self.name, "must be letters, digits, '.', '_' or '-', at most 100")
         put("task", self._checked_task())
@@ -123,7 +122,9 @@ class Experiment:
             task.check()
             return task
         if isinstance(task, type) or not callable(task):
-            raise ExperimentError("task", task, "must be a task's name, a Task object or a function trainable f(config)")
+            raise ExperimentError(
+                "task", task, "must be a task's name, a Task object or a function trainable f(config)"
+            )
         check_function(task)
         return task
 
@@ -140,20 +141,21 @@ class Experiment:
             check_value(known[path], value)
 
     def _checked_metric(self) -> tuple[str, Mode]:
-        metric, mode = self.metric, self.mode
+        metric: Any = self.metric
+        mode: Any = self.mode
         if isinstance(self.task, Task):
-            default_metric, default_mode = DEFAULT_METRIC[self.task.kind]
-            metric = default_metric if metric is None else metric
+            metric = DEFAULT_METRIC[self.task.kind] if metric is None else metric
             reported = self.task.metrics()
-            checks.one_of("metric", metric, reported)
-            right = reported[metric]
+            right = reported[checks.one_of("metric", metric, reported)]
             mode = right if mode is None else mode
         if not isinstance(metric, str) or not metric:
             raise ExperimentError("metric", metric, "must name a value that the trainable reports")
         if mode not in get_args(Mode):
             raise ExperimentError("mode", mode, "must be 'min' or 'max'")
         if isinstance(self.task, Task) and mode != right:
-            raise ExperimentError("mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}")
+            raise ExperimentError(
+                "mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}"
+            )
         return metric, mode
 
     def _checked_start_points(self) -> tuple[Config, ...]:
@@ -179,7 +181,9 @@ class Experiment:
             return DEFAULT_SAMPLES if total is None else total
         checks.integer("num_samples", self.num_samples, 1)
         if total is not None and self.num_samples > total:
-            raise ExperimentError("num_samples", self.num_samples, f"the grid has only {total} points; leave it out to run all")
+            raise ExperimentError(
+                "num_samples", self.num_samples, f"the grid has only {total} points; leave it out to run all"
+            )
         return self.num_samples
 
     # Typed views: after __post_init__ the fields hold these types ------------------------------------
@@ -188,6 +192,12 @@ class Experiment:
     def search_space(self) -> SearchSpace:
         assert isinstance(self.space, SearchSpace)
         return self.space
+
+    @property
+    def runnable(self) -> Task | FunctionTrainable:
+        """The task, never its name."""
+        assert not isinstance(self.task, str)
+        return self.task
 
     @property
     def objective(self) -> tuple[str, Mode]:
@@ -280,7 +290,9 @@ class Experiment:
                 names = [f.name for f in dataclasses.fields(self)]
                 if isinstance(self.task, Task):
                     names += list(self.task.options())
-                raise ExperimentError(f"--set {key}", value, f"no such field; there are: {', '.join(names)}{checks.suggest(key, names)}")
+                raise ExperimentError(
+                    f"--set {key}", value, f"no such field; there are: {', '.join(names)}{checks.suggest(key, names)}"
+                )
         return dataclasses.replace(self, **values)
 
     @staticmethod
@@ -340,5 +352,3 @@ def parse_value(text: str) -> Any:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except json.JSONDecodeError:
         return text
-
-

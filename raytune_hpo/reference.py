@@ -119,7 +119,8 @@ def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> 
         found = getattr(found, part, None)
     if found is None:
         raise ExperimentError("task", name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
-    return found(**options) if inspect.isclass(found) else found  # type: ignore[no-any-return]
+    made: Any = found(**options) if inspect.isclass(found) else found
+    return made  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
 
 
 def check_function(function: Any) -> None:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from raytune_hpo.errors import ExperimentError, TrialError
-from raytune_hpo.results import trial as states
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.pool import Lost, Pool, Slot
 from raytune_hpo.execution.population import Population
-from raytune_hpo.results.trial import TrialState
 from raytune_hpo.execution.worker import Assignment, Outcome
+from raytune_hpo.results import trial as states
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
 from raytune_hpo.storage.journal import Journal
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -149,7 +149,9 @@ class Driver:
                 damaged = trial.resume_from
                 assert damaged is not None
                 self.population.checkpoint_unreadable(damaged)
-                self.listener.notice(f"{trial.id}: checkpoint of epoch {damaged.epoch} is damaged; using the one before it")
+                self.listener.notice(
+                    f"{trial.id}: checkpoint of epoch {damaged.epoch} is damaged; using the one before it"
+                )
                 self._start(slot, trial)
                 return
             else:

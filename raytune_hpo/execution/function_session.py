@@ -148,7 +148,7 @@ class FunctionSession:
             self._outcomes.put(Returned())
         except _Stopped:
             pass
-        except BaseException as error:  # SystemExit and KeyboardInterrupt of the user's code end a trial, not the worker
+        except BaseException as error:  # a SystemExit of the user's code ends its trial, not the worker
             self._outcomes.put(raised(error))
 
     def _report_returned(self, item: Any) -> None:
@@ -195,6 +195,9 @@ def on_save(save: Callable[[Path], None]) -> None:
 
 
 def checkpoint_folder() -> Path | None:
-    """A folder on the run's own disk to write a checkpoint into (it is moved, not copied); None under plain Ray Tune."""
+    """A folder on the run's own disk to write a checkpoint into, so that it is moved, not copied.
+
+    None under plain Ray Tune.
+    """
     session = ray_session.get_session()
     return session.scratch() if isinstance(session, FunctionSession) else None

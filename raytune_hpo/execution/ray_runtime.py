@@ -52,7 +52,9 @@ def check_local_resources(resources: Resources) -> None:
         ("resources.gpus", resources.gpus, local_gpus(), "GPUs"),
     ):
         if wanted > present:
-            raise ExperimentError(field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)")
+            raise ExperimentError(
+                field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)"
+            )
 
 
 @contextlib.contextmanager
@@ -81,7 +83,9 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
                 else:
                     ray.init(address=address, **options)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ExperimentError("--address", address, f"cannot join this cluster: {' '.join(str(error).split())[:300]}") from error
+                raise ExperimentError(
+                    "--address", address, f"cannot join this cluster: {' '.join(str(error).split())[:300]}"
+                ) from error
         if not verbose:
             for name in ("ray", "ray.tune", "ray.train", "ray.data"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)

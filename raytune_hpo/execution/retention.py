@@ -34,7 +34,14 @@ def doomed_checkpoints(
         keep.add(trial.checkpoints[-1].path)
     doomed = _take(trial, keep | set(pinned))
     if trial.finished and rule.keep_trials is not None and trial.checkpoints and trial not in ranking:
-        place = next((i for i, other in enumerate(ranking) if better(trial.best if trial.best is not None else math.nan, other.best, mode)), len(ranking))
+        place = next(
+            (
+                i
+                for i, other in enumerate(ranking)
+                if better(trial.best if trial.best is not None else math.nan, other.best, mode)
+            ),
+            len(ranking),
+        )
         ranking.insert(place, trial)
         while len(ranking) > rule.keep_trials:
             doomed += _take(ranking.pop(), set(pinned))

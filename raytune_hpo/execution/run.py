@@ -24,7 +24,6 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
-    from raytune_hpo.execution.driver import Listener
     from raytune_hpo.execution.population import Population
 
 
@@ -60,7 +59,9 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(experiment.storage, experiment.name)
+    path = (
+        Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(experiment.storage, experiment.name)
+    )
     RunDirectory.check_new(path)
     if address is None:
         check_local_resources(experiment.trial_resources)
@@ -111,7 +112,7 @@ def _session(
         listener.opened(directory, experiment, resumed)
         stack.callback(listener.closed)
         stack.enter_context(ray_session(address, verbose=verbose))
-        stack.enter_context(_importable_by_value(experiment.task))
+        stack.enter_context(_importable_by_value(experiment.runnable))
         _drive(directory, experiment, interrupt, listener, verbose)
     return load_results(directory.path)
 
@@ -137,7 +138,9 @@ def _drive(
     for step in steps:
         population.replay(step)
     if population.mismatches:
-        listener.notice(f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand")
+        listener.notice(
+            f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
+        )
     store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
     journal = Journal(directory.journal_path, offset)
     pool = None
@@ -176,7 +179,7 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
         data = ray.remote(num_cpus=0)(_load_data).remote(experiment.task, experiment.seed)
     make = partial(
         _make_trainable,
-        task=experiment.task,
+        task=experiment.runnable,
         max_epochs=experiment.max_epochs,
         seed=experiment.seed,
         checkpoint_every=_checkpoint_every(experiment),

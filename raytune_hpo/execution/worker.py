@@ -135,9 +135,7 @@ class Worker:
         seconds = time.perf_counter() - began
         if isinstance(outcome, Raised):
             # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
-            return Outcome(
-                "raised", error=outcome.summary, traceback=outcome.text, reusable=not outcome.out_of_memory
-            )
+            return Outcome("raised", error=outcome.summary, traceback=outcome.text, reusable=not outcome.out_of_memory)
         if not isinstance(outcome, Report):
             return Outcome("returned", epoch=self._epoch)
         self._epoch += 1

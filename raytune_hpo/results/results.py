@@ -91,7 +91,7 @@ class Results:
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
         sealed = read_test(self.run_dir)
-        record = self._kept(trial).best_checkpoint(self.ledger.mode)
+        record = self.kept(trial).best_checkpoint(self.ledger.mode)
         return Best(
             trial_id=trial.id,
             config=trial.best_config,
@@ -103,7 +103,7 @@ class Results:
             checkpoint_epoch=record.epoch if record is not None else None,
         )
 
-    def _kept(self, trial: TrialState) -> TrialState:
+    def kept(self, trial: TrialState) -> TrialState:
         """The trial without the checkpoints that were deleted since they were written."""
         trial.checkpoints = [c for c in trial.checkpoints if (self.run_dir / c.path).is_dir()]
         return trial

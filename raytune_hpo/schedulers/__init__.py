@@ -57,7 +57,9 @@ def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str
     if name == "pbt":
         options["interval"] = options["interval"] or max(1, max_epochs // 8)
         if options["interval"] > max_epochs:
-            raise ExperimentError("scheduler.interval", options["interval"], f"must be at most max_epochs = {max_epochs}")
+            raise ExperimentError(
+                "scheduler.interval", options["interval"], f"must be at most max_epochs = {max_epochs}"
+            )
         options["mutate"] = _mutable(options["mutate"], experiment)
     return name, options
 
@@ -73,9 +75,11 @@ def _mutable(named: list[str] | None, experiment: Experiment) -> list[str]:
         return named
     if not isinstance(experiment.task, Task):
         raise ExperimentError(
-            "scheduler.mutate", None, f"must list the parameters that may change in mid-training, out of {', '.join(paths)}"
+            "scheduler.mutate",
+            None,
+            f"must list the parameters that may change in mid-training, out of {', '.join(paths)}",
         )
-    fixed: Mapping[str, Any] = {p: None for p in experiment.task.structural_hyperparameters()}
+    fixed: Mapping[str, Any] = dict.fromkeys(experiment.task.structural_hyperparameters())
     mutable = [path for path in paths if path not in fixed]
     if not mutable:
         raise ExperimentError("scheduler", "pbt", "every parameter changes the model's shape; add one such as lr")

@@ -71,7 +71,7 @@ class HyperBand(HyperBandScheduler):  # type: ignore[misc]
 
     def _process_bracket(self, tune_controller: SchedulerHost, bracket: Any) -> str:
         if id(bracket) not in self._full and not self._exhausted:
-            return PAUSE
+            return str(PAUSE)
         try:
             return str(super()._process_bracket(tune_controller, bracket))
         finally:
@@ -103,7 +103,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
         super().__init__(time_attr=TIME, **options)
 
     def _on_insufficient_samples(self, tune_controller: SchedulerHost, trial: HostTrial, time: float) -> str:
-        return CONTINUE
+        return str(CONTINUE)
 
     def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
         known = self._results.get(trial)
@@ -156,9 +156,7 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
             rng = generator(self._seed, "pbt", self._num_perturbations)
             self._exploit_with(tune_controller, trial, donors[int(rng.integers(len(donors)))], rng)
 
-    def _exploit_with(
-        self, host: SchedulerHost, trial: HostTrial, donor: HostTrial, rng: np.random.Generator
-    ) -> None:
+    def _exploit_with(self, host: SchedulerHost, trial: HostTrial, donor: HostTrial, rng: np.random.Generator) -> None:
         state, donor_state = self._trial_state[trial], self._trial_state[donor]
         config = explore(self._space, donor.config, self._mutate, rng, **self._explore_options)
         host.exploit(trial, donor, donor_state.last_checkpoint, config)

@@ -47,7 +47,7 @@ class HostTrial:
     )
 
     def is_finished(self) -> bool:
-        return self.status == TERMINATED
+        return bool(self.status == TERMINATED)
 
 
 @dataclass(frozen=True)

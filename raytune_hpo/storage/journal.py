@@ -43,7 +43,9 @@ def read(path: Path) -> Iterator[tuple[Step, int]]:
         for number, line in enumerate(file, start=1):
             step = _parse(line)
             if damaged is not None and step is not None:
-                raise ExperimentError("journal", f"{path}:{damaged}", "is damaged in the middle; restore it from a backup")
+                raise ExperimentError(
+                    "journal", f"{path}:{damaged}", "is damaged in the middle; restore it from a backup"
+                )
             if step is None:
                 damaged = damaged or number
                 continue

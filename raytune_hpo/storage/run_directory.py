@@ -1,12 +1,12 @@
 """A run directory: its layout, its lock and its description.
 
-    experiment.json   the experiment as plain JSON, with versions, seed and git commit
-    source/           a copy of the experiment file
-    journal.jsonl     the truth (see journal)
-    checkpoints/      TRIAL/EPOCH folders (see checkpoints)
-    errors/           one traceback file per distinct failure
-    test.json         the winner's test metrics, once the test split was opened
-    lock              held by the process that runs the experiment
+experiment.json   the experiment as plain JSON, with versions, seed and git commit
+source/           a copy of the experiment file
+journal.jsonl     the truth (see journal)
+checkpoints/      TRIAL/EPOCH folders (see checkpoints)
+errors/           one traceback file per distinct failure
+test.json         the winner's test metrics, once the test split was opened
+lock              held by the process that runs the experiment
 """
 
 from __future__ import annotations

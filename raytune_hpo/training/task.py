@@ -88,13 +88,13 @@ class Task(ABC):
         return {"validation_loss": "min", "validation_rmse": "min"}
 
     def structural_hyperparameters(self) -> set[str]:
-        """The keys that may not change in mid-training: they change the shape of the model's or the optimizer's state."""
+        """The keys that may not change in mid-training: the model's or the optimizer's state would not fit."""
         return {*self.model_hyperparameters(), "optimizer", "nesterov", "lr_schedule", "precision"} - {"dropout"}
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  (optional)
         """Cheap checks of the options before any process starts. Raises ExperimentError."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  (optional)
         """Make sure that `load` will find its data, fetching it if need be, before a run is begun.
 
         Raises ExperimentError where the data cannot be had.

@@ -1,0 +1,51 @@
+"""Arguments that several verbs share, and their meaning."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment, load_experiment, parse_value
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a Python file that builds one Experiment")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="override a field, such as num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01 or a "
+        "task's option such as data_dir=DIR (repeatable)",
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--address", help="a Ray cluster to run on: auto, or HOST:PORT (default: this machine)")
+    add_json(parser)
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print nothing but errors and the result")
+    loudness.add_argument("--verbose", action="store_true", help="show Ray's and the trials' own output too")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
+
+
+def experiment_of(options: argparse.Namespace) -> Experiment:
+    """The experiment of the command line, with its --set overrides. Raises ExperimentError."""
+    changes: dict[str, Any] = {}
+    for text in options.changes:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ExperimentError("--set", text, "must be FIELD=VALUE")
+        changes[key] = parse_value(value)
+    experiment = load_experiment(options.file)
+    return experiment.override(changes) if changes else experiment
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))

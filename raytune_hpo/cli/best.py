@@ -1,0 +1,40 @@
+"""raytune-hpo best RUN_DIR"""
+
+from __future__ import annotations
+
+import argparse
+
+from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.errors import ExperimentError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", help="the folder of the run")
+    add_json(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.results.results import load_results
+
+    results = load_results(options.run_dir)
+    best = results.best
+    if options.json:
+        document = best.to_json() if best is not None else None
+        print_json(
+            {"run_dir": str(results.run_dir), "status": results.status, "metric": results.metric, "best": document}
+        )
+        return 0
+    if best is None:
+        raise ExperimentError("run directory", str(results.run_dir), "has no report yet")
+    from raytune_hpo.report.summary import shown_path, shown_value
+    from raytune_hpo.space import flatten
+
+    print(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
+    print("config:")
+    for path, value in flatten(best.config).items():
+        print(f"  {path} = {shown_value(value)}")
+    print("validation: " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.validation.items()))
+    if best.test is not None:
+        print("test:       " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.test.items()))
+    print(f"checkpoint: {shown_path(best.checkpoint) if best.checkpoint else 'none kept'}")
+    return 0

@@ -1,0 +1,21 @@
+"""raytune-hpo export RUN_DIR -o FOLDER"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", help="the folder of the run")
+    parser.add_argument("-o", "--output", required=True, help="the folder to write, new or empty")
+    parser.add_argument("--trial", help="a trial's id (default: the winner)")
+
+
+def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.results.export import export
+    from raytune_hpo.results.results import load_results
+
+    files = export(load_results(options.run_dir), Path(options.output), options.trial)
+    print(f"{options.output}: {', '.join(files)}")
+    return 0

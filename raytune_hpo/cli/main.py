@@ -1,0 +1,63 @@
+"""raytune-hpo: the command line. One verb, one module; a verb's imports happen when it runs.
+
+Exit codes: 0 done; 1 finished with failed trials; 2 the experiment or the command is wrong, nothing was
+started; 130 interrupted, state saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from raytune_hpo.errors import ExperimentError
+
+EXIT_WRONG = 2
+
+VERBS = {
+    "run": "run an experiment file",
+    "resume": "go on with an interrupted run",
+    "validate": "check an experiment file without starting anything",
+    "trials": "list the trials of a run",
+    "best": "show the winner of a run",
+    "export": "write a run's model to files that plain PyTorch reads",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs; only `verb`'s module is imported for its arguments, all if None."""
+    top = _Parser(prog="raytune-hpo", description="Tune hyperparameters of PyTorch models at population scale.")
+    verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+    for name, text in VERBS.items():
+        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if verb in (None, name):
+            importlib.import_module(f"raytune_hpo.cli.{name}").add_arguments(sub)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command. Returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next((a for a in given if a in VERBS), "")
+    try:
+        options = parser(verb).parse_args(given)
+        module = importlib.import_module(f"raytune_hpo.cli.{options.verb}")
+        return int(module.main(options))
+    except ExperimentError as error:
+        print(f"raytune-hpo: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    except BrokenPipeError:
+        # The reader of a pipe (head) has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""raytune-hpo run FILE"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, experiment_of, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
+    add_run_options(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    experiment = experiment_of(options)
+    from rich.console import Console
+
+    from raytune_hpo.execution.run import run
+    from raytune_hpo.report.progress import Progress
+
+    console = Console(stderr=options.json)
+    listener = Progress(console, quiet=options.quiet)
+    results = run(
+        experiment,
+        options.run_dir,
+        address=options.address,
+        listener=listener,
+        source=Path(options.file),
+        verbose=options.verbose,
+    )
+    return finish(results, options, console)
+
+
+def finish(results: object, options: argparse.Namespace, console: object) -> int:
+    """The end of `run` and `resume`: print the results, choose the exit code."""
+    from rich.console import Console
+
+    from raytune_hpo.execution.interrupt import EXIT_INTERRUPTED
+    from raytune_hpo.report.summary import summarize
+    from raytune_hpo.results.results import Results
+
+    assert isinstance(results, Results)
+    assert isinstance(console, Console)
+    if options.json:
+        print_json(results.to_json())
+    else:
+        summarize(results, console)
+    if results.status != "finished":
+        return EXIT_INTERRUPTED
+    return 1 if results.counts["failed"] else 0

@@ -1,0 +1,79 @@
+"""The texts round a run: its header, its closing table, its commands."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.report.text_table import text_table
+from raytune_hpo.results.results import Results
+from raytune_hpo.space import flatten
+from raytune_hpo.storage.run_directory import RunDirectory
+
+
+def duration(seconds: float) -> str:
+    """1 h 5 min, 3 min 20 s, 12 s."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def shown_path(path: Path) -> str:
+    """A path as a command typed here would name it."""
+    try:
+        short = path.relative_to(Path.cwd())
+    except ValueError:
+        short = path
+    return shlex.quote(str(short))
+
+
+def shown_value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shown_config(config: dict[str, Any], without: set[str] | frozenset[str] = frozenset()) -> str:
+    return "  ".join(f"{k}={shown_value(v)}" for k, v in flatten(config).items() if k not in without)
+
+
+def header(run: RunDirectory, experiment: Experiment, resumed: bool) -> str:
+    """One block of lines: what runs, how, on what, where."""
+    searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
+    resources = experiment.trial_resources
+    each = f"{resources.cpus:g} CPU" + (f" + {resources.gpus:g} GPU" if resources.gpus else "")
+    metric, mode = experiment.objective
+    verb = "resuming " if resumed else ""
+    return (
+        f"{verb}{experiment.name}: {experiment.samples} trials of up to {experiment.max_epochs} epochs, "
+        f"{searcher} + {scheduler}, {mode} {metric}, {each} a trial, seed {experiment.seed}\n"
+        f"run directory: {shown_path(run.path)}"
+    )
+
+
+def summarize(results: Results, console: Console) -> None:
+    """The closing lines: how it ended, the best five, what to do next."""
+    counts = {k: v for k, v in results.counts.items() if v}
+    ended = results.status + (f" ({results.stop_reason})" if results.stop_reason else "")
+    listed = ", ".join(f"{v} {k}" for k, v in counts.items()) or "no trials"
+    console.print(f"{ended} in {duration(results.seconds)}: {listed}", soft_wrap=True, highlight=False)
+    top = results.top(5)
+    if top:
+        constants = frozenset(results.experiment["space"]["constants"])
+        rows = [
+            [t.id, shown_value(t.best), str(t.best_epoch), t.status, shown_config(t.best_config, constants)]
+            for t in top
+        ]
+        lines = text_table(["trial", results.metric, "epoch", "status", "config"], rows)
+        console.print(lines, soft_wrap=True, highlight=False)
+    best = results.best
+    if best is not None and best.test:
+        figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
+        console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False)
+    where = shown_path(results.run_dir)
+    if results.status != "finished":
+        console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False)
+    console.print(f"the winner: raytune-hpo best {where}", soft_wrap=True, highlight=False)

@@ -1,0 +1,111 @@
+"""Export: a trial's model as files that plain PyTorch reads.
+
+    weights.safetensors   the state dict
+    model.pt2             architecture and weights, by torch.export; runs without this package
+    config.json           the config, with the defaults filled in, and the task that builds the model
+    metrics.json          validation metrics at the checkpoint, test metrics if it is the winner
+
+Of a function trainable, whose checkpoints are its own, checkpoint/ is copied instead of the first two.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.results.results import Results, finite
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.results.winner import read_test, resolved
+from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
+from raytune_hpo.training.task import Task
+
+
+def export(results: Results, target: Path, trial_id: str | None = None) -> list[str]:
+    """Write the winner, or `trial_id`, to the new or empty folder `target`. Answers the file names.
+
+    Raises ExperimentError for an unknown trial, one without a checkpoint, or a folder in use.
+    """
+    trial, record = _chosen(results, trial_id)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExperimentError("--output", str(target), "exists already; choose a new or empty folder")
+    if not CheckpointStore(results.run_dir, 0).intact(record):
+        raise ExperimentError("checkpoint", str(results.run_dir / record.path), "is damaged")
+    source = results.run_dir / "source"
+    task = Experiment.from_json(results.experiment, source=source).task
+    seed = int(results.experiment["seed"])
+    config = trial.best_config
+    target.mkdir(parents=True, exist_ok=True)
+    document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
+    if isinstance(task, Task):
+        document["resolved_config"] = resolved(task, config)
+        _write_model(task, document["resolved_config"], results.run_dir / record.path / STATE_FILE, target, seed)
+    else:
+        shutil.copytree(results.run_dir / record.path, target / "checkpoint")
+    document["versions"] = RunDirectory.open(results.run_dir).description()["versions"]
+    _write_json(target / "config.json", document)
+    _write_json(target / "metrics.json", _metrics(results, trial, record))
+    return sorted(p.name for p in target.iterdir())
+
+
+def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, CheckpointRecord]:
+    if trial_id is None:
+        winner = results.ledger.winner()
+        if winner is None:
+            raise ExperimentError("run directory", str(results.run_dir), "has no finished report to export yet")
+        trial_id = winner.id
+    trial = results.ledger.trials.get(trial_id)
+    if trial is None:
+        raise ExperimentError(
+            "--trial", trial_id, f"no such trial; there are t00000 to t{len(results.ledger.trials) - 1:05d}"
+        )
+    record = results.kept(trial).best_checkpoint(results.ledger.mode)
+    if record is None:
+        raise ExperimentError(
+            "--trial", trial_id, "has no checkpoint (checkpoint.keep_trials says how many finished trials keep theirs)"
+        )
+    return trial, record
+
+
+def _write_model(task: Task, config: dict[str, Any], state_file: Path, target: Path, seed: int) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from raytune_hpo.training.checkpoint import load_state
+    from raytune_hpo.training.evaluation import tensors_of
+
+    model = task.build_model(config)
+    model.load_state_dict(load_state(state_file)["model"])
+    model.eval()
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, target / "weights.safetensors")
+    x, _ = tensors_of(task.load(seed).validation, task.kind, "cpu")
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(model, (x[:2].clone(),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, target / "model.pt2")
+
+
+def _metrics(results: Results, trial: TrialState, record: CheckpointRecord) -> dict[str, Any]:
+    at_checkpoint: dict[str, Any] = next(
+        (
+            e["metrics"]
+            for e in reversed(results.events)
+            if e["event"] == "result"
+            and (e["trial"], e["epoch"], e["generation"]) == (trial.id, record.epoch, record.generation)
+        ),
+        {},
+    )
+    sealed = read_test(results.run_dir)
+    return {
+        "trial_id": trial.id,
+        "epoch": record.epoch,
+        "validation": finite(at_checkpoint),
+        "test": sealed["metrics"] if sealed is not None and sealed["checkpoint"] == record.path else None,
+    }
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())
