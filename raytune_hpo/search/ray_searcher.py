@@ -33,24 +33,23 @@ def metric_value(metric: str, result: Mapping[str, Any] | None, error: bool) -> 
 class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
     """`algorithm` as a Ray Tune searcher: `Tuner(..., tune_config=TuneConfig(search_alg=RaySearcher(...)))`.
 
-    metric: may be left to TuneConfig. The mode is the algorithm's; the space is the algorithm's too, so
-    Tuner takes no param_space. Raises ExperimentError when metric or mode are given twice, differently.
+    metric: the reported value to optimize. (TuneConfig's does not reach a searcher unless there is a
+    param_space, and there is none here: the space and the mode are the algorithm's.)
     """
 
-    _metric: str | None  # Ray sets it; its classes are untyped for mypy
+    _metric: str  # Ray's class keeps it, untyped for mypy
 
-    def __init__(self, algorithm: SearchAlgorithm, metric: str | None = None) -> None:
+    def __init__(self, algorithm: SearchAlgorithm, metric: str) -> None:
         super().__init__(metric=metric, mode=algorithm.mode)
         self.algorithm = algorithm
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         if mode and mode != self.algorithm.mode:
             raise ExperimentError("mode", mode, f"the search algorithm was built with mode={self.algorithm.mode!r}")
-        if metric and self._metric and metric != self._metric:
+        if metric and metric != self._metric:
             raise ExperimentError("metric", metric, f"the searcher was built with metric={self._metric!r}")
         if config:
             raise ExperimentError("param_space", config, "must be empty: the searcher brings its own space")
-        self._metric = metric or self._metric
         return True
 
     def suggest(self, trial_id: str) -> Config | str:
@@ -59,8 +58,6 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
         return self.FINISHED if config is None else _copy(config)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if self._metric is None:
-            raise ExperimentError("metric", None, "must be named in RaySearcher(..., metric=) or in TuneConfig")
         self.algorithm.observe(trial_id, metric_value(self._metric, result, error))
 
     def save(self, checkpoint_path: str) -> None:
@@ -89,9 +86,8 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
             saved, algorithm = (state["metric"], state["mode"]), state["algorithm"]
         except (ValueError, KeyError, TypeError) as error:
             raise ExperimentError("checkpoint_path", checkpoint_path, f"is no saved searcher ({error})") from error
-        if saved[1] != self._mode or (self._metric is not None and saved[0] not in (None, self._metric)):
+        if saved != (self._metric, self._mode):
             raise ExperimentError("checkpoint_path", checkpoint_path, f"was saved for metric, mode = {saved}")
-        self._metric = self._metric or saved[0]
         self.algorithm.load_state_dict(algorithm)
 
 

@@ -89,9 +89,9 @@ def test_a_long_history_is_cut_to_the_good_and_the_recent():
 def test_conditional_parameters_are_learned_where_they_are_active():
     space = SearchSpace({"k": Choice(["a", "b"]), "x": Float(0, 1).when("k", "==", "b")})
     rng = np.random.default_rng(1)
-    history = [({"k": "a"}, 5.0)] * 12 + [({"k": "b", "x": x}, abs(x - 0.2)) for x in rng.random(40)]
+    history = [pair for x in rng.random(40) for pair in (({"k": "a"}, 5.0), ({"k": "b", "x": x}, abs(x - 0.2)))]
     suggested = [
-        c["x"] for c in (built(space, history).propose(52, 0, np.random.default_rng(i)) for i in range(20)) if "x" in c
+        c["x"] for c in (built(space, history).propose(80, 0, np.random.default_rng(i)) for i in range(20)) if "x" in c
     ]
     assert len(suggested) >= 12
     assert np.median(np.abs(np.array(suggested) - 0.2)) < 0.1
