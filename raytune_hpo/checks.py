@@ -11,40 +11,61 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 
 
-def integer(field: str, value: Any, low: int, high: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        upper = "" if high is None else f" and at most {high}"
-        raise ExperimentError(field, value, f"must be a whole number of at least {low}{upper}")
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite int or float, and no bool."""
+    # The comparison, and not math.isfinite, which cannot take an int above 1e308.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
+def integer(field: str, value: Any, low: float, high: float = math.inf) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        bounds = f"of at least {low:.0f}" if high == math.inf else f"from {low:.0f} to {high:.0f}"
+        raise ExperimentError(field, value, f"must be an integer {bounds}")
     return value
 
 
 def number(
     field: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
 ) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < low or value > high or (open_low and value == low) or (open_high and value == high):
-        lower = "" if low == -math.inf else f" {'above' if open_low else 'of at least'} {low:g}"
-        upper = "" if high == math.inf else f" and {'below' if open_high else 'at most'} {high:g}"
-        raise ExperimentError(field, value, f"must be a number{lower}{upper}")
+    too_low = is_number(value) and (value < low or (open_low and value == low))
+    too_high = is_number(value) and (value > high or (open_high and value == high))
+    if not is_number(value) or too_low or too_high:
+        bounds = []
+        if low != -math.inf:
+            bounds.append(f"{'above' if open_low else 'of at least'} {low:g}")
+        if high != math.inf:
+            bounds.append(f"{'below' if open_high else 'at most'} {high:g}")
+        closed = len(bounds) == 2 and not open_low and not open_high
+        listed = f"from {low:g} to {high:g}" if closed else " and ".join(bounds) or "(finite)"
+        raise ExperimentError(field, value, f"must be a number {listed}")
     return float(value)
 
 
-def one_of(field: str, value: Any, allowed: Iterable[str], suffix: str = "") -> str:
-    names = sorted(allowed)
+def one_of(field: str, value: Any, allowed: Iterable[str]) -> str:
+    names = list(allowed)
     if not isinstance(value, str) or value not in names:
-        raise ExperimentError(field, value, f"must be one of {', '.join(names)}{suggest(value, names)}{suffix}")
+        raise ExperimentError(field, value, f"must be one of {', '.join(names)}{did_you_mean(value, names)}")
     return value
 
 
-def suggest(value: Any, names: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)", or nothing."""
-    close = difflib.get_close_matches(str(value), list(names), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+def did_you_mean(word: object, names: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" where a name is near, else nothing."""
+    near = difflib.get_close_matches(str(word), list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def no_such(what: str, word: object, names: Iterable[str]) -> str:
+    """ "no such option; did you mean 'x'?", or, where no name is near, all of them."""
+    names = list(names)
+    return f"no such {what}" + (did_you_mean(word, names) or f"; there are: {', '.join(names) or 'none'}")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a searcher or scheduler. kind: int, float, str or list (of parameter names)."""
+    """One option of a searcher or scheduler. kind: int, float, str or list (of parameter names).
+
+    low and high bound a number; an int needs a low. choices: what a str may be.
+    """
 
     kind: type
     default: Any
@@ -55,10 +76,11 @@ class Option:
     choices: tuple[str, ...] = ()
 
     def check(self, field: str, value: Any) -> Any:
+        """`value` in the option's own type. Raises ExperimentError naming `field`."""
         if value is None and self.default is None:
             return None
         if self.kind is int:
-            return integer(field, value, int(self.low), None if self.high == math.inf else int(self.high))
+            return integer(field, value, self.low, self.high)
         if self.kind is float:
             return number(field, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
         if self.kind is str:
@@ -68,21 +90,21 @@ class Option:
         return list(value)
 
 
-def named_options(field: str, value: Any, known: Mapping[str, Mapping[str, Option]]) -> tuple[str, dict[str, Any]]:
-    """A name, or {"name": ..., option: value, ...}, as (name, all options with their defaults)."""
-    given: dict[str, Any] = {}
-    name = value
-    if isinstance(value, Mapping):
-        given = dict(value)
-        name = given.pop("name", None)
-    one_of(field if not isinstance(value, Mapping) else f"{field}.name", name, known)
-    specs = known[name]
-    for option in given:
-        if option not in specs:
-            listed = ", ".join(specs) or "none"
-            raise ExperimentError(
-                f"{field}.{option}",
-                given[option],
-                f"{name} has no such option; it has: {listed}{suggest(option, specs)}",
-            )
-    return name, {key: spec.check(f"{field}.{key}", given.get(key, spec.default)) for key, spec in specs.items()}
+def named(field: str, value: Any, names: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """A name, or {"name": ..., option: value, ...}, as (name, the options as given)."""
+    if not isinstance(value, Mapping):
+        return one_of(field, value, names), {}
+    given = dict(value)
+    if "name" not in given:
+        raise ExperimentError(field, given, f"needs a 'name': one of {', '.join(names)}")
+    return one_of(f"{field}.name", given.pop("name"), names), given
+
+
+def options(field: str, name: str, given: Any, specs: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of `name`, checked, with the defaults of those that are not given."""
+    if not isinstance(given, Mapping):
+        raise ExperimentError(field, given, f"the options of {name!r} must be a dictionary")
+    for key, value in given.items():
+        if key not in specs:
+            raise ExperimentError(f"{field}.{key}", value, no_such(f"option of {name!r}", key, specs))
+    return {key: spec.check(f"{field}.{key}", given.get(key, spec.default)) for key, spec in specs.items()}

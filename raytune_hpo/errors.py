@@ -22,10 +22,10 @@ class ExperimentError(RaytuneHpoError):
         self.field = field
         self.value = value
         self.expected = expected
-        shown = repr(value)
+        shown = " ".join(repr(value).split())
         if len(shown) > 120:
             shown = shown[:117] + "..."
-        super().__init__(f"{field} = {shown}: {expected}")
+        super().__init__(" ".join(f"{field} = {shown}: {expected}".split()))
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.expected)

@@ -20,7 +20,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, load_module, to_reference
 from raytune_hpo.schedulers import scheduler_options
-from raytune_hpo.search import build, check_options
+from raytune_hpo.search import ALGORITHMS, build, check_options
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
 from raytune_hpo.settings import Checkpointing, Resources, StopRun, record
 from raytune_hpo.space import Config, SearchSpace
@@ -83,6 +83,9 @@ class Experiment:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        # What was given, before defaults that depend on other fields fill it in: `override` starts from it.
+        put("_given", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
             raise ExperimentError("name", self.name, "must be letters, digits, '.', '_' or '-', at most 100")
         put("task", self._checked_task())
@@ -122,8 +125,9 @@ class Experiment:
             task.check()
             return task
         if isinstance(task, type) or not callable(task):
+            hint = f"; write {task.__name__}()" if isinstance(task, type) and issubclass(task, Task) else ""
             raise ExperimentError(
-                "task", task, "must be a task's name, a Task object or a function trainable f(config)"
+                "task", task, f"must be a task's name, a Task object or a function trainable f(config){hint}"
             )
         check_function(task)
         return task
@@ -166,11 +170,8 @@ class Experiment:
 
     def _named(self, which: Literal["searcher", "scheduler"]) -> dict[str, Any]:
         if which == "searcher":
-            given = {"name": self.searcher} if isinstance(self.searcher, str) else self.searcher
-            if not isinstance(given, Mapping) or "name" not in given:
-                raise ExperimentError("searcher", given, "must be a name or a dictionary with a name")
-            options = {k: v for k, v in given.items() if k != "name"}
-            name, options = given["name"], check_options(given["name"], options)
+            name, given = checks.named("searcher", self.searcher, ALGORITHMS)
+            options = check_options(name, given)
         else:
             name, options = scheduler_options(self.scheduler, self)
         return {"name": name, **options}
@@ -264,55 +265,55 @@ class Experiment:
         cls, data: Mapping[str, Any], *, source: Path | None = None, task: Task | FunctionTrainable | None = None
     ) -> Experiment:
         """source: where copies of experiment files lie; task: stands in for the recorded one."""
+        for f in dataclasses.fields(cls):
+            if f.name not in data and f.default is f.default_factory is dataclasses.MISSING:
+                raise ExperimentError("experiment.json", f.name, "this field is missing")
+        for name in data:
+            if name not in {f.name for f in dataclasses.fields(cls)}:
+                raise ExperimentError("experiment.json", name, "this version has no such field")
         values = dict(data)
         values["task"] = from_reference(values["task"], source) if task is None else task
         values["space"] = SearchSpace.from_json(values["space"])
         return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
-        """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options."""
+        """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options.
+
+        What the experiment left to its defaults is worked out anew (the metric's mode, a grid's number of
+        samples, ...).
+        """
+        given: dict[str, Any] = self._given  # type: ignore[attr-defined]  # set in __post_init__
         values: dict[str, Any] = {}
         for key, value in changes.items():
             head, _, rest = key.partition(".")
             if head == "task" and rest:
                 values["task"] = self._with_task_option(values.get("task", self.task), rest, value)
             elif head == "space" and rest:
-                values["space"] = self._with_constant(values.get("space", self.search_space), rest, value)
+                values["space"] = self._space_of(values).with_constant(rest, value)
             elif rest and head in ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping"):
-                values[head] = {**_as_dict(values.get(head, getattr(self, head))), rest: value}
+                values[head] = {**_as_dict(values.get(head, given[head])), rest: value}
             elif key in {f.name for f in dataclasses.fields(self)}:
                 values[key] = value
-                if key == "searcher" and "num_samples" not in changes and "num_samples" not in values:
-                    values["num_samples"] = None
             elif isinstance(self.task, Task) and key in self.task.options():
                 values["task"] = self._with_task_option(values.get("task", self.task), key, value)
             else:
                 names = [f.name for f in dataclasses.fields(self)]
                 if isinstance(self.task, Task):
                     names += list(self.task.options())
-                raise ExperimentError(
-                    f"--set {key}", value, f"no such field; there are: {', '.join(names)}{checks.suggest(key, names)}"
-                )
-        return dataclasses.replace(self, **values)
+                raise ExperimentError(f"--set {key}", value, checks.no_such("field", key, names))
+        return type(self)(**{**given, **values})
+
+    def _space_of(self, values: Mapping[str, Any]) -> SearchSpace:
+        space = values.get("space", self.search_space)
+        return space if isinstance(space, SearchSpace) else SearchSpace(space)
 
     @staticmethod
     def _with_task_option(task: Any, option: str, value: Any) -> Any:
         if not isinstance(task, Task):
             raise ExperimentError(f"--set task.{option}", value, "a function trainable has no options; set space.NAME")
         if option not in task.options():
-            listed = ", ".join(task.options()) or "none"
-            raise ExperimentError(f"--set task.{option}", value, f"no such option; the task has: {listed}")
+            raise ExperimentError(f"--set task.{option}", value, checks.no_such("option", option, task.options()))
         return dataclasses.replace(task, **{option: value})
-
-    @staticmethod
-    def _with_constant(space: SearchSpace, path: str, value: Any) -> SearchSpace:
-        if path not in space.parameters and path not in space.constants:
-            known = [*space.parameters, *space.constants]
-            raise ExperimentError(f"--set space.{path}", value, f"not in the space; there are: {', '.join(known)}")
-        data = space.to_json()
-        data["parameters"].pop(path, None)
-        data["constants"] = {**data["constants"], path: value}
-        return SearchSpace.from_json(data)
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
@@ -350,5 +351,5 @@ def parse_value(text: str) -> Any:
     """A value of --set: JSON where it parses as such (also True, False, None), text otherwise."""
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from raytune_hpo.checks import is_number
 from raytune_hpo.errors import ExperimentError
 
 BELOW_ONE = math.nextafter(1.0, 0.0)
@@ -57,10 +58,6 @@ def json_value(where: str, value: Any) -> Any:
     )
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 @dataclass(frozen=True)
 class Condition:
     """Holds when the parameter `parent` (a dotted path) is active and `value(parent) op operand`."""
@@ -74,6 +71,8 @@ class Condition:
             raise ExperimentError("when", self.op, f"an operator must be one of {', '.join(OPERATORS)}")
         if self.op == "in" and not isinstance(self.operand, list | tuple):
             raise ExperimentError("when", self.operand, "'in' takes a list of values")
+        if self.op == "in" and not self.operand:
+            raise ExperimentError("when", self.operand, "'in' needs one or more values")
         if self.op in (">=", "<=", ">", "<") and not is_number(self.operand):
             raise ExperimentError("when", self.operand, f"'{self.op}' takes a number")
 

@@ -78,9 +78,9 @@ def record(field: str, cls: type[T], value: Any) -> T:
         raise ExperimentError(field, value, f"must be {cls.__name__}({', '.join(names)})")
     for key in value:
         if key not in names:
-            expected = f"no such field; there are: {', '.join(names)}{checks.suggest(key, names)}"
+            expected = checks.no_such("field", key, names)
             raise ExperimentError(f"{field}.{key}", value[key], expected)
-    try:
-        return cls(**value)
-    except TypeError as error:
-        raise ExperimentError(field, dict(value), f"must be {cls.__name__}({', '.join(names)}): {error}") from None
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if f.name not in value and f.default is dataclasses.MISSING:
+            raise ExperimentError(field, dict(value), f"needs {f.name!r}")
+    return cls(**value)

@@ -12,14 +12,16 @@ Notations
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float, Int, Parameter, json_value, parameter_from_json
+from raytune_hpo.parameters import Choice, Condition, Float, Int, Parameter, json_value, parameter_from_json
 
 Config = dict[str, Any]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,12 +80,17 @@ class SearchSpace:
         where = f"space.{path}.when"
         if parent not in self.parameters:
             known = ", ".join(p for p in self.parameters if p != path) or "none"
-            raise ExperimentError(where, parent, f"is no parameter of this space; there are: {known}")
+            what = "a constant" if parent in self.constants else "no parameter"
+            raise ExperimentError(where, parent, f"is {what} of this space; its parameters are: {known}")
         parameter = self.parameters[parent]
         if op in ("==", "!=", "in"):
             for value in operand if op == "in" else [operand]:
                 if not parameter.accepts(value):
-                    raise ExperimentError(where, value, f"{parent} never takes this value")
+                    raise ExperimentError(where, value, f"never a value of {parent}, which is {describe(parameter)}")
+            return
+        condition = Condition(parent, op, operand)
+        if not any(map(condition.holds, parameter.options if isinstance(parameter, Choice) else _ends(parameter))):
+            raise ExperimentError(where, f"{parent} {op} {operand}", f"never holds; {parent} is {describe(parameter)}")
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -156,11 +163,36 @@ class SearchSpace:
 
     def complete(self, config: Mapping[str, Any], where: str = "config") -> Config:
         """`config` with the constants filled in, checked: a start point as a user writes it."""
+        if not isinstance(config, Mapping):
+            raise ExperimentError(where, config, "must be a dictionary, parameter name: value")
+        known = set(self.parameters) | set(self.constants)
         flat = dict(self.constants)
-        flat.update(flatten(config, set(self.parameters) | set(self.constants)))
+        for path, value in flatten(config, known).items():
+            if path not in known:
+                raise ExperimentError(f"{where}.{path}", value, checks.no_such("parameter", path, sorted(known)))
+            flat[path] = value
         full = nest(flat)
         self.check(full, where)
         return full
+
+    def with_constant(self, path: str, value: Any) -> SearchSpace:
+        """This space with a parameter, or a constant, fixed at `value`.
+
+        Parameters whose conditions on it cannot hold any more are left out.
+        """
+        if path not in self.parameters and path not in self.constants:
+            known = [*self.parameters, *self.constants]
+            raise ExperimentError(f"space.{path}", value, checks.no_such("parameter", path, known))
+        flat: dict[str, Any] = {**self.constants, path: value}
+        kept: dict[str, Parameter] = {}
+        for p in self.order:
+            conditions = self.parameters[p].conditions
+            possible = all(c.holds(value) if c.parent == path else c.parent in kept for c in conditions)
+            if p != path and possible:
+                rest = tuple(c for c in conditions if c.parent != path)
+                kept[p] = dataclasses.replace(self.parameters[p], conditions=rest)
+        flat.update((p, kept[p]) for p in self.paths if p in kept)
+        return SearchSpace(nest(flat))
 
     # Finite spaces ------------------------------------------------------------------------------
 
@@ -249,6 +281,11 @@ def grid_values(parameter: Parameter, points: int) -> list[Any]:
     units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
     values = [parameter.from_unit(float(u)) for u in units]
     return list(dict.fromkeys(values))
+
+
+def _ends(parameter: Parameter) -> tuple[float, float]:
+    assert isinstance(parameter, Float | Int)
+    return parameter.low, parameter.high
 
 
 def describe(parameter: Parameter) -> str:

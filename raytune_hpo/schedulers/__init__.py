@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.checks import Option, named_options
+from raytune_hpo import checks
+from raytune_hpo.checks import Option
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.task import Task
 
@@ -48,7 +48,8 @@ pbt          interval: epochs between exploits (default max_epochs / 8). quantil
 
 def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str, Any]]:
     """The name and the complete options of an experiment's scheduler. Raises ExperimentError."""
-    name, options = named_options("scheduler", value, SCHEDULERS)
+    name, given = checks.named("scheduler", value, SCHEDULERS)
+    options = checks.options("scheduler", name, given, SCHEDULERS[name])
     max_epochs = experiment.max_epochs
     if options.get("grace_period", 1) > max_epochs:
         raise ExperimentError(
@@ -66,21 +67,26 @@ def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str
 
 def _mutable(named: list[str] | None, experiment: Experiment) -> list[str]:
     paths = experiment.search_space.parameters
+    task = experiment.task
+    fixed = task.structural_hyperparameters() if isinstance(task, Task) else set()
+    mutable = [path for path in paths if path not in fixed]
     if named is not None:
         for path in named:
             if path not in paths:
-                raise ExperimentError("scheduler.mutate", path, f"is no parameter; there are: {', '.join(paths)}")
+                raise ExperimentError("scheduler.mutate", path, checks.no_such("parameter", path, paths))
+            if path in fixed:
+                raise ExperimentError(
+                    "scheduler.mutate", path, f"cannot change in mid-training; {', '.join(mutable) or 'none'} can"
+                )
         if not named:
             raise ExperimentError("scheduler.mutate", named, "must name at least one parameter")
         return named
-    if not isinstance(experiment.task, Task):
+    if not isinstance(task, Task):
         raise ExperimentError(
             "scheduler.mutate",
             None,
             f"must list the parameters that may change in mid-training, out of {', '.join(paths)}",
         )
-    fixed: Mapping[str, Any] = dict.fromkeys(experiment.task.structural_hyperparameters())
-    mutable = [path for path in paths if path not in fixed]
     if not mutable:
         raise ExperimentError("scheduler", "pbt", "every parameter changes the model's shape; add one such as lr")
     return mutable

@@ -6,9 +6,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo import checks
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.search.options import checked, did_you_mean
 from raytune_hpo.space import Config, SearchSpace
 
 __all__ = ["ALGORITHMS", "Mode", "SearchAlgorithm", "Suggestion", "algorithm_class", "build", "check_options"]
@@ -24,10 +23,7 @@ ALGORITHMS: dict[str, str] = {
 
 def algorithm_class(name: str) -> type[SearchAlgorithm]:
     """The class called `name`. Raises ExperimentError naming the field `searcher`."""
-    if not isinstance(name, str) or name not in ALGORITHMS:
-        hint = did_you_mean(name, ALGORITHMS)
-        raise ExperimentError("searcher", name, f"must be one of {', '.join(ALGORITHMS)}{hint}")
-    module, _, attribute = ALGORITHMS[name].partition(":")
+    module, _, attribute = ALGORITHMS[checks.one_of("searcher", name, ALGORITHMS)].partition(":")
     found: type[SearchAlgorithm] = getattr(importlib.import_module(module), attribute)
     return found
 
@@ -37,7 +33,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ExperimentError naming `searcher` or `searcher.<option>`.
     """
-    return checked(name, options, algorithm_class(name).OPTIONS)
+    return checks.options("searcher", name, options, algorithm_class(name).OPTIONS)
 
 
 def build(

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from raytune_hpo.search.options import Option
+from raytune_hpo.checks import Option
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import Config, SearchSpace, Vector, config_key
 

@@ -28,8 +28,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo.checks import Option
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.search.options import Option
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.space import Config, SearchSpace, Vector, config_key
 
@@ -50,11 +50,11 @@ class BayesOptSearch(SearchAlgorithm):
 
     name = "bayesopt"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(10, low=2, high=100_000),
-        "acquisition": Option("ei", choices=("ei", "ucb")),
-        "xi": Option(0.01, low=0.0, high=10.0),
-        "kappa": Option(2.0, low=0.0, high=100.0),
-        "max_observations": Option(200, low=10, high=2000),
+        "n_initial": Option(int, 10, low=2, high=100_000),
+        "acquisition": Option(str, "ei", choices=("ei", "ucb")),
+        "xi": Option(float, 0.01, low=0.0, high=10.0),
+        "kappa": Option(float, 2.0, low=0.0, high=100.0),
+        "max_observations": Option(int, 200, low=10, high=2000),
     }
 
     def __init__(

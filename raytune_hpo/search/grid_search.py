@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo.checks import Option
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
-from raytune_hpo.search.options import Option
 from raytune_hpo.space import Config, SearchSpace, config_key, grid_values
 
 MAX_POINTS = 100_000
@@ -24,7 +24,7 @@ class GridSearch(SearchAlgorithm):
     """
 
     name = "grid"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"points": Option(5, low=1, high=MAX_POINTS)}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"points": Option(int, 5, low=1, high=MAX_POINTS)}
 
     def __init__(
         self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = (), points: int = 5

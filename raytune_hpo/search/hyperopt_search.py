@@ -24,9 +24,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo.checks import Option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.search.options import Option
 from raytune_hpo.space import Config, SearchSpace
 
 MAX_DOCUMENTS = 250
@@ -42,10 +42,10 @@ class HyperOptSearch(SearchAlgorithm):
 
     name = "hyperopt"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(10, low=1, high=100_000),
-        "gamma": Option(0.8, low=0.01, high=10.0),
-        "n_candidates": Option(24, low=1, high=10_000),
-        "prior_weight": Option(1.0, low=1e-3, high=1e3),
+        "n_initial": Option(int, 10, low=1, high=100_000),
+        "gamma": Option(float, 0.8, low=0.01, high=10.0),
+        "n_candidates": Option(int, 24, low=1, high=10_000),
+        "prior_weight": Option(float, 1.0, low=1e-3, high=1e3),
     }
 
     def __init__(

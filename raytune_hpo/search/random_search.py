@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo.checks import Option
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
-from raytune_hpo.search.options import Option
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space import Config, SearchSpace
 
@@ -21,7 +21,7 @@ class RandomSearch(SearchAlgorithm):
     """sampler: "uniform" or "sobol". Config number i depends on the seed and on i alone."""
 
     name = "random"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"sampler": Option("uniform", choices=("uniform", "sobol"))}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"sampler": Option(str, "uniform", choices=("uniform", "sobol"))}
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.hyperparameters import did_you_mean
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["TASKS", "Digits", "Mnist", "task_by_name", "task_class"]
 def task_class(name: str) -> type[Task]:
     """The class of a registered task. Raises ExperimentError for an unknown name."""
     if name not in TASKS:
-        raise ExperimentError("task", name, f"not a known task; {did_you_mean(name, TASKS)}")
+        raise ExperimentError("task", name, checks.no_such("task", name, TASKS))
     module, attribute = TASKS[name].split(":")
     found: type[Task] = getattr(importlib.import_module(module), attribute)
     return found
@@ -38,9 +38,9 @@ def task_by_name(name: str, **options: Any) -> Task:
     """A registered task with its options. Raises ExperimentError for an unknown name or option."""
     cls = task_class(name)
     known = list(cls.__dataclass_fields__)
-    for option in options:
+    for option, value in options.items():
         if option not in known:
-            raise ExperimentError(f"task.{name}", option, f"not an option; {did_you_mean(option, known)}")
+            raise ExperimentError(f"task.{option}", value, checks.no_such(f"option of {name!r}", option, known))
     return cls(**options)
 
 

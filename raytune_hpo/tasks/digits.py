@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
@@ -40,17 +41,15 @@ class Digits(Task):
 
     def check(self) -> None:
         for name in ("validation_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ExperimentError(f"task.{name}", value, "must be a float in (0, 1)")
+            checks.number(f"task.{name}", getattr(self, name), 0, 1, open_low=True, open_high=True)
         if self.validation_fraction + self.test_fraction > 0.9:
             raise ExperimentError(
                 "task.validation_fraction",
                 self.validation_fraction,
                 f"must leave 0.1 for training beside test_fraction = {self.test_fraction}",
             )
-        if self.split_seed is not None and not isinstance(self.split_seed, int):
-            raise ExperimentError("task.split_seed", self.split_seed, "must be an int or None")
+        if self.split_seed is not None:
+            checks.integer("task.split_seed", self.split_seed, 0)
 
     def load(self, seed: int) -> Splits:
         from sklearn.datasets import load_digits

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.seeding import generator
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
@@ -33,6 +35,8 @@ FILES = (
 )
 DATA_VARIABLE = "RAYTUNE_HPO_DATA"
 DOWNLOAD_TIMEOUT_S = 10.0
+MIRROR_HOSTS = ("ossci-datasets.s3.amazonaws.com", "yann.lecun.com")
+ONLINE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class Mnist(Task):
             value = getattr(self, name)
             if value is None and name != "validation_samples":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ExperimentError(f"task.{name}", value, "must be an int >= 1")
-        if self.data_dir is not None and not Path(self.data_dir).expanduser().is_dir():
+            checks.integer(f"task.{name}", value, 1)
+        if self.data_dir is None:
+            return
+        if not isinstance(self.data_dir, str) or not Path(self.data_dir).expanduser().is_dir():
             raise ExperimentError("task.data_dir", self.data_dir, "must be an existing folder")
 
     def prepare(self) -> None:
@@ -117,6 +122,14 @@ def _has_files(folder: Path) -> bool:
 
 def _download(root: Path) -> Path:
     """Have torchvision fetch the files into root/MNIST/raw, silently. Raises ExperimentError."""
+    problem = ExperimentError(
+        "data_dir",
+        str(root),
+        "no MNIST files here and the download failed; set data_dir or the environment variable "
+        f"{DATA_VARIABLE} to a folder that holds MNIST/raw, or connect to the network once",
+    )
+    if not _online():  # asked first: importing torchvision takes seconds
+        raise problem
     from torchvision.datasets import MNIST
 
     timeout = socket.getdefaulttimeout()
@@ -126,15 +139,20 @@ def _download(root: Path) -> Path:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             MNIST(str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:  # no network, no right to write, a damaged file
-        raise ExperimentError(
-            "data_dir",
-            str(root),
-            "no MNIST files here and the download failed; set data_dir or the environment variable "
-            f"{DATA_VARIABLE} to a folder that holds MNIST/raw, or connect to the network once",
-        ) from error
+        raise problem from error
     finally:
         socket.setdefaulttimeout(timeout)
     return root / "MNIST" / "raw"
+
+
+def _online() -> bool:
+    """Whether a host that torchvision downloads from answers; taken for granted behind a proxy."""
+    if urllib.request.getproxies():
+        return True
+    for host in MIRROR_HOSTS:
+        with contextlib.suppress(OSError), socket.create_connection((host, 443), ONLINE_TIMEOUT_S):
+            return True
+    return False
 
 
 @contextlib.contextmanager

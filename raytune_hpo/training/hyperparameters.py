@@ -7,13 +7,13 @@ starts.
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 
 ValueType = Literal["float", "int", "str", "bool", "list of int"]
@@ -121,16 +121,7 @@ def check_keys(keys: Iterable[str], known: Iterable[str], prefix: str = "space")
     names = sorted(known)
     for key in keys:
         if key not in names:
-            raise ExperimentError(prefix, key, f"not a known name; {did_you_mean(key, names)}")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'lr'?`, or the list of what is known where nothing is near."""
-    names = sorted(known)
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "known: " + (", ".join(names) if names else "none")
+            raise ExperimentError(prefix, key, checks.no_such("hyperparameter", key, names))
 
 
 def resolve(config: Mapping[str, Any], hyperparameters: Mapping[str, Hyperparameter]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_unknown_keys_name_the_nearest() -> None:
     check_keys(["lr", "dropout"], ALL)
     with pytest.raises(ExperimentError, match="did you mean 'hidden_units'"):
         check_keys(["lr", "hiden_units"], ALL)
-    with pytest.raises(ExperimentError, match="known: a, b"):
+    with pytest.raises(ExperimentError, match="there are: a, b"):
         check_keys(["zzz"], ["b", "a"])
 
 
