@@ -341,8 +341,9 @@ def load_experiment(path: str | Path) -> Experiment:
     if isinstance(found.get("experiment"), Experiment):
         return found["experiment"]
     if len(set(map(id, found.values()))) != 1:
+        has = f"it has {len(found)}: {', '.join(found)}" if found else "it has none"
         raise ExperimentError(
-            "experiment file", str(path), f"must build one Experiment, or name one `experiment`; it has {len(found)}"
+            "experiment file", str(path), f"must build one Experiment, or name one of them 'experiment'; {has}"
         )
     return next(iter(found.values()))
 

@@ -11,9 +11,12 @@ copy is used where the original is gone.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import raytune_hpo
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import TASKS, task_by_name
 from raytune_hpo.training.task import Task
@@ -32,11 +37,12 @@ FILE_MODULE_PREFIX = "raytune_hpo_file_"
 def load_module(path: Path, field: str = "experiment file") -> ModuleType:
     """Execute a Python file as a module of its own, with its folder importable.
 
-    Raises ExperimentError where the file is missing or fails.
+    What it prints goes to stderr: stdout is for results. Raises ExperimentError where the file is
+    missing or fails.
     """
     path = path.resolve()
     if not path.is_file():
-        raise ExperimentError(field, str(path), "no such file")
+        raise ExperimentError(field, str(path), "must be a Python file" if path.exists() else "no such file")
     name = FILE_MODULE_PREFIX + path.stem
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
@@ -49,16 +55,29 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
-    except ExperimentError:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        where = f" (line {lines[-1].lineno})" if lines else ""
-        raise ExperimentError(field, str(path), f"fails with {type(error).__name__}: {error}{where}") from error
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        if isinstance(error, SyntaxError):
+            raise ExperimentError(field, str(path), f"{error.msg} (line {error.lineno})") from error
+        where = f"line {lines[-1]}" if lines else "no line"
+        if isinstance(error, ExperimentError):
+            raise ExperimentError(error.field, error.value, f"{error.expected} ({path.name}, {where})") from error
+        raise ExperimentError(field, str(path), f"fails with {_explained(error)} ({where})") from error
     return module
+
+
+def _explained(error: BaseException) -> str:
+    """`TypeError: ...`, with the nearest field where one of a record's does not exist."""
+    text = f"{type(error).__name__}: {error}"
+    wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    record = getattr(raytune_hpo, wrong[1], None) if wrong is not None else None
+    if wrong is None or not dataclasses.is_dataclass(record):
+        return text
+    names = [f.name for f in dataclasses.fields(record)]
+    return f"{text.split('.', maxsplit=1)[0]}({wrong[2]}=...): {checks.no_such('field', wrong[2], names)}"
 
 
 def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
@@ -71,6 +90,8 @@ def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
         options = {"options": task.options()}
     else:
         target_object, options = task, {}
+        if not inspect.isfunction(task):
+            return {"unsaved": repr(task)}
     module = sys.modules.get(target_object.__module__)
     name = target_object.__qualname__
     file = getattr(module, "__file__", None)
@@ -119,7 +140,10 @@ def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> 
         found = getattr(found, part, None)
     if found is None:
         raise ExperimentError("task", name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
-    made: Any = found(**options) if inspect.isclass(found) else found
+    try:
+        made: Any = found(**options) if inspect.isclass(found) else found
+    except TypeError as error:
+        raise ExperimentError("task", name, f"no longer takes the recorded options: {error}") from error
     return made  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
 
 
@@ -127,7 +151,7 @@ def check_function(function: Any) -> None:
     """Raise ExperimentError unless `function` can be called as `function(config)`."""
     try:
         inspect.signature(function).bind({})
-    except TypeError:
+    except (TypeError, ValueError):
         raise ExperimentError(
             "task", getattr(function, "__qualname__", function), "a function trainable takes one argument, the config"
         ) from None

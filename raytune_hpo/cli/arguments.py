@@ -42,6 +42,8 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ExperimentError("--set", text, "must be FIELD=VALUE")
+        if key in changes:
+            raise ExperimentError("--set", text, f"{key} is set twice")
         changes[key] = parse_value(value)
     experiment = load_experiment(options.file)
     return experiment.override(changes) if changes else experiment

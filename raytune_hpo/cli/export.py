@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from raytune_hpo.errors import ExperimentError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
@@ -16,6 +18,10 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.results.export import export
     from raytune_hpo.results.results import load_results
 
-    files = export(load_results(options.run_dir), Path(options.output), options.trial)
+    results = load_results(options.run_dir)
+    try:
+        files = export(results, Path(options.output), options.trial)
+    except OSError as error:
+        raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
     print(f"{options.output}: {', '.join(files)}")
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 from raytune_hpo.errors import ExperimentError
 
 EXIT_WRONG = 2
+EXIT_INTERRUPTED = 130
 
 VERBS = {
     "run": "run an experiment file",
@@ -28,15 +30,19 @@ VERBS = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(EXIT_WRONG, " ".join(f"{self.prog}: {message} (see {self.prog} --help)".split()) + "\n")
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
     """The parser of all verbs; only `verb`'s module is imported for its arguments, all if None."""
-    top = _Parser(prog="raytune-hpo", description="Tune hyperparameters of PyTorch models at population scale.")
+    top = _Parser(
+        prog="raytune-hpo",
+        allow_abbrev=False,
+        description="Tune hyperparameters of PyTorch models at population scale.",
+    )
     verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for name, text in VERBS.items():
-        sub = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub = verbs.add_parser(name, allow_abbrev=False, help=text, description=text[0].upper() + text[1:] + ".")
         if verb in (None, name):
             importlib.import_module(f"raytune_hpo.cli.{name}").add_arguments(sub)
     return top
@@ -49,14 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser(verb).parse_args(given)
         module = importlib.import_module(f"raytune_hpo.cli.{options.verb}")
-        return int(module.main(options))
+        code = int(module.main(options))
+        sys.stdout.flush()  # so that a closed pipe is noticed here
+        return code
     except ExperimentError as error:
         print(f"raytune-hpo: {error}", file=sys.stderr)
         return EXIT_WRONG
     except BrokenPipeError:
-        # The reader of a pipe (head) has seen enough.
-        sys.stderr.close()
+        # The reader of a pipe (head) has seen enough; Python flushes stdout again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        # Before a run has begun, or after it; a run answers to it by itself.
+        print("raytune-hpo: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 
 from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.execution.ray_runtime import check_local_resources
+from raytune_hpo.storage.run_directory import RunDirectory
 
 SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
+    parser.add_argument("--address", help="the Ray cluster it is meant for: this machine need not have its resources")
     add_json(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     experiment = experiment_of(options)
+    RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
+    if options.address is None:
+        check_local_resources(experiment.trial_resources)
     search = experiment.search()
     configs = []
-    for n in itertools.takewhile(lambda n: n < min(SHOWN, experiment.samples), itertools.count()):
+    for n in range(min(SHOWN, experiment.samples)):
         config = search.suggest(f"t{n:05d}")
         if config is None:
             break
@@ -27,20 +32,22 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs})
         return 0
+    from raytune_hpo.report.text_table import plural
     from raytune_hpo.space import describe, flatten
 
     metric, mode = experiment.objective
     searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
     total = search.total()
     grid = f" (the grid has {total} points)" if total is not None else ""
-    print(f"{experiment.name}: valid. {experiment.samples} trials{grid}, {searcher} + {scheduler}, {mode} {metric}")
+    trials = plural(experiment.samples, "trial") + grid
+    print(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {mode} {metric}")
     print("space:")
     width = max(map(len, [*experiment.search_space.parameters, *experiment.search_space.constants]))
     for path, parameter in experiment.search_space.parameters.items():
         print(f"  {path:{width}}  {type(parameter).__name__} {describe(parameter)}")
     for path, value in experiment.search_space.constants.items():
         print(f"  {path:{width}}  = {value}")
-    print(f"first {len(configs)} configs:")
+    print(f"first {plural(len(configs), 'config')}:")
     for config in configs:
         print(
             "  " + "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in flatten(config).items())

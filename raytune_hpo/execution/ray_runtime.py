@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Resources
 
 LOOPBACK = "127.0.0.1"
+CONNECT_TIMEOUT_S = 3.0
 
 # Read by Ray when it is imported or started.
 ENVIRONMENT = {
@@ -55,6 +57,19 @@ def check_local_resources(resources: Resources) -> None:
             raise ExperimentError(
                 field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)"
             )
+
+
+def check_address(address: str) -> None:
+    """Raise ExperimentError at once for an address that Ray would wait a minute for, to end the process then."""
+    if address == "auto" or "://" in address:
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ExperimentError("--address", address, "must be auto or HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ExperimentError("--address", address, f"nothing answers there ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.interrupt import Interrupt
-from raytune_hpo.execution.ray_runtime import check_local_resources, ray_session
+from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
@@ -63,15 +63,15 @@ def run(
         Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(experiment.storage, experiment.name)
     )
     RunDirectory.check_new(path)
-    if address is None:
-        check_local_resources(experiment.trial_resources)
+    _check_place(experiment, address)
     if isinstance(experiment.task, Task):
         experiment.task.prepare()
     if source is None:
         file = experiment.to_json()["task"].get("file")
         source = Path(file) if file else None
-    directory = RunDirectory.create(path, experiment.to_json(), source)
-    return _session(directory, experiment, address, listener or Silent(), verbose, resumed=False)
+    with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
+        directory = RunDirectory.create(path, experiment.to_json(), source)
+        return _session(directory, experiment, address, listener or Silent(), verbose, resumed=False)
 
 
 def resume(
@@ -93,14 +93,20 @@ def resume(
         experiment = Experiment.from_json(directory.description()["experiment"], source=directory.source, task=task)
         if load_results(directory.path).status == "finished":
             return load_results(directory.path)
-        if address is None:
-            check_local_resources(experiment.trial_resources)
+        _check_place(experiment, address)
         if isinstance(experiment.task, Task):
             experiment.task.prepare()
     except BaseException:
         directory.unlock()
         raise
     return _session(directory, experiment, address, listener or Silent(), verbose, resumed=True)
+
+
+def _check_place(experiment: Experiment, address: str | None) -> None:
+    if address is None:
+        check_local_resources(experiment.trial_resources)
+    else:
+        check_address(address)
 
 
 def _session(

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.report.text_table import text_table
+from raytune_hpo.report.text_table import plural, text_table
 from raytune_hpo.results.results import Results
 from raytune_hpo.space import flatten
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -47,8 +47,9 @@ def header(run: RunDirectory, experiment: Experiment, resumed: bool) -> str:
     each = f"{resources.cpus:g} CPU" + (f" + {resources.gpus:g} GPU" if resources.gpus else "")
     metric, mode = experiment.objective
     verb = "resuming " if resumed else ""
+    trials, epochs = plural(experiment.samples, "trial"), plural(experiment.max_epochs, "epoch")
     return (
-        f"{verb}{experiment.name}: {experiment.samples} trials of up to {experiment.max_epochs} epochs, "
+        f"{verb}{experiment.name}: {trials} of up to {epochs}, "
         f"{searcher} + {scheduler}, {mode} {metric}, {each} a trial, seed {experiment.seed}\n"
         f"run directory: {shown_path(run.path)}"
     )

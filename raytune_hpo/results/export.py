@@ -60,9 +60,9 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
         trial_id = winner.id
     trial = results.ledger.trials.get(trial_id)
     if trial is None:
-        raise ExperimentError(
-            "--trial", trial_id, f"no such trial; there are t00000 to t{len(results.ledger.trials) - 1:05d}"
-        )
+        known = list(results.ledger.trials)
+        there = f"there are {known[0]} to {known[-1]}" if known else "there are none yet"
+        raise ExperimentError("--trial", trial_id, f"no such trial; {there}")
     record = results.kept(trial).best_checkpoint(results.ledger.mode)
     if record is None:
         raise ExperimentError(

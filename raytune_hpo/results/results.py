@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test
@@ -197,7 +198,11 @@ def load_results(run_dir: str | Path) -> Results:
     ledger = Ledger(experiment["metric"], experiment["mode"])
     events: list[Event] = []
     for event in _events(directory, ledger):
-        ledger.apply(event)
+        try:
+            ledger.apply(event)
+        except (KeyError, TypeError, ValueError) as error:
+            expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
+            raise ExperimentError("journal", event, expected) from error
         events.append(event)
     return Results(directory.path, experiment, ledger, events)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import STATE_FILE
@@ -60,4 +61,7 @@ def record_test(
 def read_test(run_path: Path) -> dict[str, Any] | None:
     """The sealed record, or None if the test split has not been opened."""
     path = run_path / TEST_FILE
-    return json.loads(path.read_text()) if path.exists() else None
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise ExperimentError("run directory", str(path), f"is damaged: {error}") from error

@@ -59,7 +59,7 @@ class RunDirectory:
     @classmethod
     def new_path(cls, storage: str, name: str) -> Path:
         """A path under `storage` that does not exist yet: NAME-YYYYmmdd-HHMMSS."""
-        base = Path(storage).absolute() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        base = Path(storage).expanduser().absolute() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         path, n = base, 1
         while path.exists():
             n += 1
@@ -69,6 +69,13 @@ class RunDirectory:
     @classmethod
     def check_new(cls, path: Path) -> None:
         """Raise ExperimentError unless a run could be created at `path`. Creates nothing."""
+        try:
+            cls._check_new(path)
+        except OSError as error:  # a name too long, a folder that may not be looked into
+            raise ExperimentError("storage", str(path), f"cannot be used: {error.strerror or error}") from error
+
+    @classmethod
+    def _check_new(cls, path: Path) -> None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ExperimentError(
                 "run directory", str(path), "exists already; choose another, or go on with it: raytune-hpo resume"
@@ -131,8 +138,12 @@ class RunDirectory:
             data = json.loads(self.description_path.read_text())
         except ValueError as error:
             raise ExperimentError("run directory", str(self.description_path), f"is damaged: {error}") from error
-        if data.get("format") != FORMAT:
-            raise ExperimentError("run directory", data.get("format"), f"this version reads format {FORMAT}")
+        found = data.get("format") if isinstance(data, dict) else data
+        if found != FORMAT:
+            raise ExperimentError(str(self.description_path), found, f"this version reads format {FORMAT}")
+        experiment = data.get("experiment")
+        if not isinstance(experiment, dict) or not {"metric", "mode", "space", "task", "seed"} <= set(experiment):
+            raise ExperimentError("run directory", str(self.description_path), "is damaged: fields are missing")
         return data  # type: ignore[no-any-return]
 
     def lock(self) -> None:
