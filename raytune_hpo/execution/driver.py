@@ -18,8 +18,7 @@ from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.pool import Lost, Pool, Slot
 from raytune_hpo.execution.population import Population
-from raytune_hpo.execution.worker import Assignment, Outcome
-from raytune_hpo.results import trial as states
+from raytune_hpo.execution.worker import Assignment, Outcome, Saved
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
 from raytune_hpo.storage.journal import Journal
@@ -107,8 +106,8 @@ class Driver:
     def _fill(self) -> None:
         for slot in self.pool.idle():
             trial = self.population.next_trial()
-            self.commit()
             if trial is None:
+                self.commit()
                 return
             self._start(slot, trial)
 
@@ -128,75 +127,82 @@ class Driver:
             return
         self.population.started(trial, record.epoch if record is not None else 0)
         self.commit()
-        self.pool.start(slot, Assignment(trial.id, trial.config, trial.generation, record, payload))
+        until = self.population.next_decision(trial)
+        self.pool.start(slot, Assignment(trial.id, trial.config, trial.generation, until, record, payload))
 
     # Work in -----------------------------------------------------------------------------------
 
-    def _take(self, slot: Slot, answer: Outcome | Lost) -> None:
+    def _take(self, slot: Slot, answer: Outcome | Lost, *, last: bool = False) -> None:
+        """Take what a worker answered. last: the run is ending, so the trial is saved and not continued."""
         assert slot.trial is not None
         trial = self.population.trials[slot.trial]
         if isinstance(answer, Lost):
             slot.trial = None
             self._fail(trial, answer.error, "", lost_worker=True)
-        elif answer.kind == "report":
-            self._take_report(slot, trial, answer)
-            return
-        else:
-            self.pool.release(slot, reusable=answer.reusable)
-            if answer.kind == "returned":
-                self.population.trial_returned(trial)
-            elif answer.kind == "unreadable":
-                damaged = trial.resume_from
-                assert damaged is not None
-                self.population.checkpoint_unreadable(damaged)
-                self.listener.notice(
-                    f"{trial.id}: checkpoint of epoch {damaged.epoch} is damaged; using the one before it"
-                )
-                self._start(slot, trial)
+        elif self._take_reports(slot, trial, answer):
+            if answer.kind == "waiting" and not last:
+                self.commit()
+                self.pool.step(slot, self.population.next_decision(trial))
                 return
-            else:
-                self._fail(trial, answer.error, answer.traceback, lost_worker=False)
+            self._take_ending(slot, trial, answer)
         self.commit()
 
-    def _take_report(self, slot: Slot, trial: TrialState, answer: Outcome) -> None:
-        record = self._record_of(trial, answer)
-        if record is not None:
-            self.population.saved(record)
-        assert answer.metrics is not None
-        try:
-            decision = self.population.report(trial, answer.epoch, answer.metrics, answer.seconds)
-        except TrialError as error:
+    def _take_reports(self, slot: Slot, trial: TrialState, answer: Outcome) -> bool:
+        """Whether the trial goes on after the reports."""
+        for number, report in enumerate(answer.reports, start=1):
+            record = self._record_of(trial, report.saved)
+            if record is not None:
+                self.population.saved(record)
+            try:
+                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds)
+            except TrialError as error:
+                self.pool.release(slot)
+                self._fail(trial, str(error), "", lost_worker=False, retry=False)
+                return False
+            if decision != "continue":
+                surplus = answer.reports[number:]
+                if not surplus and answer.kind == "waiting" and trial.eligible:
+                    self._save(slot, trial, report.epoch)
+                for later in surplus:  # a decision that no scheduler foresaw: the epochs after it do not count
+                    if later.saved is not None and later.saved.record is not None:
+                        self.store.delete(later.saved.record)
+                self.pool.release(slot, reusable=answer.reusable)
+                return False
+        return True
+
+    def _take_ending(self, slot: Slot, trial: TrialState, answer: Outcome) -> None:
+        if answer.kind == "waiting":
+            self._save(slot, trial, answer.reports[-1].epoch)
             self.pool.release(slot)
-            self._fail(trial, str(error), "", lost_worker=False, retry=False)
-            self.commit()
             return
-        if decision == "continue":
-            self.commit()
-            self.pool.step(slot)
-            return
-        if trial.status in (states.PAUSED, states.COMPLETED, states.STOPPED):
-            self._save(slot, trial, answer.epoch)
-        self.commit()
-        self.pool.release(slot)
+        self.pool.release(slot, reusable=answer.reusable)
+        if answer.kind == "returned":
+            self.population.trial_returned(trial)
+        elif answer.kind == "raised":
+            self._fail(trial, answer.error, answer.traceback, lost_worker=False)
+        else:
+            damaged = trial.resume_from
+            assert damaged is not None
+            self.population.checkpoint_unreadable(damaged)
+            self.listener.notice(f"{trial.id}: its checkpoint of epoch {damaged.epoch} is damaged; taking an older one")
+            self._start(slot, trial)
 
     def _save(self, slot: Slot, trial: TrialState, epoch: int) -> None:
         """Make sure that the trial's present state is on disk, where its trainable can save it."""
         newest = trial.resume_from
         if trial.epoch != epoch or (newest is not None and newest.epoch == epoch):
             return  # saved already, or it goes on from another's state
-        answer = self.pool.save(slot)
-        if isinstance(answer, Outcome) and answer.kind == "report":
-            record = self._record_of(trial, answer)
-            if record is not None:
-                self.population.saved(record)
+        record = self._record_of(trial, self.pool.save(slot))
+        if record is not None:
+            self.population.saved(record)
 
-    def _record_of(self, trial: TrialState, answer: Outcome) -> CheckpointRecord | None:
-        if answer.payload is None:
-            return answer.saved
+    def _record_of(self, trial: TrialState, saved: Saved | None) -> CheckpointRecord | None:
+        if saved is None or saved.payload is None:
+            return saved.record if saved is not None else None
         scratch = self.store.scratch(trial.id)
         try:
-            unpack(answer.payload, scratch)
-            return self.store.commit(scratch, trial.id, trial.generation, answer.epoch)
+            unpack(saved.payload, scratch)
+            return self.store.commit(scratch, trial.id, trial.generation, saved.epoch)
         except OSError as error:
             shutil.rmtree(scratch, ignore_errors=True)
             raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
@@ -213,26 +219,6 @@ class Driver:
         deadline = self._clock() + GRACE_S
         while self.pool.busy and self._clock() < deadline and not interrupt.urgent:
             for slot, answer in self.pool.wait(0.1):
-                if slot.trial is None or not isinstance(answer, Outcome) or answer.kind != "report":
-                    self._take(slot, answer)
-                    continue
-                self._take_last_report(slot, answer)
+                self._take(slot, answer, last=True)
             self.listener.update(self.population, len(self.pool.busy))
         self.commit()
-
-    def _take_last_report(self, slot: Slot, answer: Outcome) -> None:
-        assert slot.trial is not None
-        trial = self.population.trials[slot.trial]
-        record = self._record_of(trial, answer)
-        if record is not None:
-            self.population.saved(record)
-        assert answer.metrics is not None
-        try:
-            self.population.report(trial, answer.epoch, answer.metrics, answer.seconds)
-        except TrialError as error:
-            self._fail(trial, str(error), "", lost_worker=False, retry=False)
-        else:
-            if trial.status not in (states.DIVERGED, states.FAILED):
-                self._save(slot, trial, answer.epoch)
-        self.commit()
-        self.pool.release(slot)

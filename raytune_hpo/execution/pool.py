@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.execution.worker import Assignment, Outcome, WorkerInfo
+from raytune_hpo.execution.worker import Assignment, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
 CAPACITY_CHECK_S = 5.0
@@ -84,15 +84,16 @@ class Pool:
         slot.trial = assignment.trial
         self._calls[slot.actor.start.remote(assignment)] = slot
 
-    def step(self, slot: Slot) -> None:
-        self._calls[slot.actor.step.remote()] = slot
+    def step(self, slot: Slot, until: int) -> None:
+        self._calls[slot.actor.step.remote(until)] = slot
 
-    def save(self, slot: Slot) -> Outcome | Lost:
-        """Save the waiting trial's state now."""
+    def save(self, slot: Slot) -> Saved | None:
+        """Save the waiting trial's state now. None where its trainable cannot, or it fails."""
         try:
-            return ray.get(slot.actor.save.remote(), timeout=SAVE_TIMEOUT_S)  # type: ignore[no-any-return]
-        except RayError as error:
-            return Lost(str(error))
+            saved: Saved | None = ray.get(slot.actor.save.remote(), timeout=SAVE_TIMEOUT_S)
+        except RayError:
+            return None
+        return saved
 
     def release(self, slot: Slot, *, reusable: bool = True) -> None:
         """The slot's trial is over or leaves; its function is ended before the worker's next one."""

@@ -40,7 +40,8 @@ Adopt = Callable[[CheckpointRecord, str, int], CheckpointRecord]
 class Population:
     """Trials, searcher and scheduler of one run.
 
-    adopt: gives a trial a copy of a donor's checkpoint, (record, trial, generation) -> record.
+    adopt: gives a trial a copy of a donor's checkpoint, (record, trial, generation) -> record; raises
+    TrialError if that is damaged or gone.
     """
 
     def __init__(self, experiment: Experiment, search: SearchAlgorithm, host: SchedulerHost, adopt: Adopt) -> None:
@@ -70,6 +71,7 @@ class Population:
 
     def open_session(self, **description: Any) -> None:
         self._do({"event": "session", "number": self.ledger.sessions + 1, **description})
+        self._end_waiting()  # a run that was stopped ends those that ran when its process died
 
     def close_session(self, status: str) -> None:
         self._do({"event": "close", "status": status})
@@ -107,6 +109,11 @@ class Population:
             return None
         self._do({"event": "suggest", "trial": trial_id, "config": config})
         return self.trials[trial_id]
+
+    def next_decision(self, trial: TrialState) -> int:
+        """The next epoch at whose report the scheduler may decide anything but to continue."""
+        scheduler = self.host.next_decision(trial.id, trial.epoch)
+        return max(trial.epoch + 1, int(min(scheduler, self.experiment.max_epochs)))
 
     def started(self, trial: TrialState, epoch: int) -> None:
         self._do({"event": "start", "trial": trial.id, "epoch": epoch})
@@ -164,20 +171,27 @@ class Population:
         event: Event = {"trial": trial.id, "error": error, "file": file}
         if retry and so_far < allowed:
             self._do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
+            self._end_waiting()
         else:
             self._do({"event": "end", "status": states.FAILED, "reason": "error", **event})
 
     def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
         """A checkpoint turned out damaged or gone: fall back to the one before it."""
         self._do({"event": "lost_checkpoint", "trial": record.trial, "path": record.path})
+        self.doomed.append(record)
 
     def stop(self, reason: str) -> None:
         """Accept no more work: running trials end at their next report, the others now."""
         if self.ledger.stop_reason is None:
             self._do({"event": "stop", "reason": reason})
-            for trial in list(self.live.values()):
-                if trial.status != states.RUNNING:
-                    self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """In a stopped run, end the trials that wait for a worker: they will get none."""
+        reason = self.ledger.stop_reason
+        for trial in list(self.live.values()) if reason is not None else ():
+            if trial.status != states.RUNNING and not trial.finished:
+                self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
 
     # Deciding -----------------------------------------------------------------------------------
 
@@ -215,13 +229,18 @@ class Population:
     def _follow(self, trial: TrialState, decision: str) -> None:
         if decision in ("pause", "exploited"):
             self._set_status(trial, states.PAUSED)
+            self.host.trials[trial.id].config = trial.config  # until the perturb event says otherwise
         elif decision in ("complete", "plateau", "halt"):
             self.host.trials[trial.id].last_result = self._scheduler_result(trial)
 
     def _do_effect(self, effect: ray_host.Effect) -> None:
         trial = self.trials[effect.trial_id]
         if isinstance(effect, Exploited):
-            adopted = self.adopt(effect.checkpoint, trial.id, trial.generation + 1)
+            try:
+                adopted = self.adopt(effect.checkpoint, trial.id, trial.generation + 1)
+            except TrialError:
+                self.checkpoint_unreadable(effect.checkpoint)
+                return  # the trial goes on from its own, with its own config
             self._do(
                 {
                     "event": "perturb",
@@ -297,6 +316,8 @@ class Population:
             self.host.add(trial.id, trial.config)
         elif kind == "perturb":
             self.host.trials[trial.id].config = trial.config
+        elif kind == "lost_checkpoint":
+            self.host.forget(event["path"])
         elif kind == "end":
             failed = not trial.eligible
             self._plateaus.pop(trial.id, None)

@@ -19,11 +19,13 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
-from raytune_hpo.storage.journal import Journal, read
+from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.journal import Journal, Step, read
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
+    from raytune_hpo.execution.pool import Pool
     from raytune_hpo.execution.population import Population
 
 
@@ -126,35 +128,35 @@ def _session(
 def _drive(
     directory: RunDirectory, experiment: Experiment, interrupt: Interrupt, listener: Silent, verbose: bool
 ) -> None:
-    from raytune_hpo.execution.driver import Driver
-    from raytune_hpo.execution.population import Population
-    from raytune_hpo.schedulers.corrected import build
-    from raytune_hpo.schedulers.ray_host import SchedulerHost
-    from raytune_hpo.storage.checkpoints import CheckpointStore
-
+    steps: list[Step] = []
     offset = 0
-    steps = []
     if directory.journal_path.exists():
         for step, end in read(directory.journal_path):
             steps.append(step)
             offset = end
     session = 1 + sum(e["event"] == "session" for s in steps for e in s["events"])
-    store = CheckpointStore(directory.path, session)
-    population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
-    for step in steps:
-        population.replay(step)
-    if population.mismatches:
-        listener.notice(
-            f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
-        )
-    store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+    pool = _pool(directory, experiment, session, verbose)
     journal = Journal(directory.journal_path, offset)
-    pool = None
     try:
+        # The workers start while this process still imports Ray Tune and replays the journal.
+        pool.ensure()
+        from raytune_hpo.execution.driver import Driver
+        from raytune_hpo.execution.population import Population
+        from raytune_hpo.schedulers.corrected import build
+        from raytune_hpo.schedulers.ray_host import SchedulerHost
+
+        store = CheckpointStore(directory.path, session)
+        population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
+        for step in steps:
+            population.replay(step)
+        if population.mismatches:
+            listener.notice(
+                f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
+            )
+        store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
         population.open_session(
             pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S%z")
         )
-        pool = _pool(directory, experiment, session, verbose)
         driver = Driver(directory, population, journal, store, pool, listener)
         driver.commit()
         status = driver.drive(interrupt)
@@ -164,12 +166,12 @@ def _drive(
         driver.commit()
     finally:
         journal.close()
-        if pool is not None:
-            pool.shutdown()
+        pool.shutdown()
 
 
-def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose: bool) -> Any:
+def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose: bool) -> Pool:
     import ray
+    from ray import cloudpickle
 
     from raytune_hpo.execution.pool import Pool, capacity
     from raytune_hpo.execution.worker import Worker
@@ -196,7 +198,7 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
     )
     run_id = directory.description()["run_id"]
     paths = [p for p in sys.path if p]
-    arguments = (make, data, str(directory.path), run_id, session, resources.cpus, paths, verbose)
+    arguments = (cloudpickle.dumps(make), data, str(directory.path), run_id, session, resources.cpus, paths, verbose)
     return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
 
 

@@ -1,8 +1,9 @@
 """The worker: a long-lived Ray actor that runs one trial at a time.
 
 Starting a process costs seconds (import torch) and hundreds of megabytes, so a worker is kept and takes
-trial after trial. Each call lets the trial run to its next report and answers with it, so that the
-driver decides before the next epoch begins.
+trial after trial. Each call lets the trial run on and answers with its reports: at least one, and more
+if they come within BATCH_S and no scheduler could decide anything about them (`until`). So epochs of a
+millisecond do not wait a millisecond each for the driver, and no trial runs past a decision.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import shutil
 import socket
 import sys
@@ -19,42 +21,61 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.execution.function_session import FunctionSession, Raised, Report, raised
 from raytune_hpo.reference import FunctionTrainable
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
 
+if TYPE_CHECKING:
+    from raytune_hpo.execution.function_session import FunctionSession
+
 MakeTrainable = Callable[[Any], FunctionTrainable]
+
+BATCH_S = 0.02
 
 
 @dataclass(frozen=True)
 class Assignment:
     """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
-    not see the run directory."""
+    not see the run directory; until: as for `Worker.step`."""
 
     trial: str
     config: dict[str, Any]
     generation: int
+    until: int
     checkpoint: CheckpointRecord | None = None
     payload: bytes | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one call.
+class Saved:
+    """A checkpoint: its record in the run directory, or its bytes where the worker cannot write there."""
 
-    kind: "report", "returned", "raised" or "unreadable" (the checkpoint to start from is damaged).
-    saved: the record of a checkpoint written to the run directory; payload: its bytes where this worker
-    cannot write there. reusable: whether the worker may take another trial.
+    epoch: int
+    record: CheckpointRecord | None = None
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One report of the trainable. seconds: from the one before it, waiting for the driver left out."""
+
+    epoch: int
+    metrics: dict[str, Any]
+    seconds: float
+    saved: Saved | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one call: reports, in order, and then how the call ended.
+
+    kind: "waiting" (for the next step), "returned", "raised" or "unreadable" (the checkpoint to start
+    from is damaged). reusable: whether the worker may take another trial.
     """
 
     kind: str
-    epoch: int = 0
-    metrics: dict[str, Any] | None = None
-    seconds: float = 0.0
-    saved: CheckpointRecord | None = None
-    payload: bytes | None = None
+    reports: tuple[EpochReport, ...] = ()
     error: str = ""
     traceback: str = ""
     reusable: bool = True
@@ -72,13 +93,15 @@ class WorkerInfo:
 class Worker:
     """See the module. Made an actor by the pool.
 
-    make: makes the trainable from `data` (fetched from the object store by Ray, shared by all workers of
-    a node). run_path, run_id, session: the run directory, and how to recognize it on this machine.
+    make: a pickled MakeTrainable, unpickled when `paths`, the driver's import paths, are in place: the code
+    it names may lie beside the experiment file. It makes the trainable from `data` (fetched from the object
+    store by Ray, shared by all workers of a node). run_path, run_id, session: the run directory, and how to
+    recognize it on this machine.
     """
 
     def __init__(
         self,
-        make: MakeTrainable,
+        make: bytes,
         data: Any,
         run_path: str,
         run_id: str,
@@ -94,7 +117,11 @@ class Worker:
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
         self._threads = max(1, int(cpus))
-        self._function = make(data)
+        # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
+        import raytune_hpo.execution.function_session  # noqa: F401
+
+        unpickled: MakeTrainable = pickle.loads(make)
+        self._function = unpickled(data)
         self._store = CheckpointStore(Path(run_path), session)
         self._sees_run = _is_run(Path(run_path), run_id)
         self._session: FunctionSession | None = None
@@ -106,7 +133,7 @@ class Worker:
         return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run)
 
     def start(self, trial: Assignment) -> Outcome:
-        """Take a trial and run it to its first report."""
+        """Take a trial and run it to its first reports."""
         if not self.release():
             return Outcome("raised", error="the last trial's function does not end", reusable=False)
         self._trial = trial
@@ -117,6 +144,8 @@ class Worker:
             if folder is None:
                 return Outcome("unreadable")
             self._epoch = trial.checkpoint.epoch
+        from raytune_hpo.execution.function_session import FunctionSession
+
         self._session = FunctionSession(
             self._function,
             trial.config,
@@ -125,36 +154,38 @@ class Worker:
             scratch=self._scratch,
             prepare_thread=self._set_threads,
         )
-        return self.step()
+        return self.step(trial.until)
 
-    def step(self) -> Outcome:
-        """Let the trial run to its next report."""
-        assert self._session is not None
-        began = time.perf_counter()
-        outcome = self._session.next()
-        seconds = time.perf_counter() - began
-        if isinstance(outcome, Raised):
-            # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
-            return Outcome("raised", error=outcome.summary, traceback=outcome.text, reusable=not outcome.out_of_memory)
-        if not isinstance(outcome, Report):
-            return Outcome("returned", epoch=self._epoch)
-        self._epoch += 1
-        saved, payload = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else (None, None)
-        return Outcome("report", self._epoch, outcome.metrics, seconds, saved, payload)
+    def step(self, until: int) -> Outcome:
+        """Let the trial run on, at most to the report of epoch `until`."""
+        from raytune_hpo.execution.function_session import Raised, Report
 
-    def save(self) -> Outcome:
-        """Save the waiting trial's state at its present epoch, if its trainable can."""
         assert self._session is not None
-        if self._session.save is None:
-            return Outcome("report", self._epoch)
-        try:
-            folder = self._scratch()
-            self._session.save(folder)
-            saved, payload = self._commit(folder)
-        except Exception as error:
-            failure = raised(error)
-            return Outcome("raised", error=failure.summary, traceback=failure.text)
-        return Outcome("report", self._epoch, saved=saved, payload=payload)
+        reports: list[EpochReport] = []
+        began = before = time.perf_counter()
+        while True:
+            outcome = self._session.next()
+            now = time.perf_counter()
+            if isinstance(outcome, Raised):
+                # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
+                reusable = not outcome.out_of_memory
+                return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
+            if not isinstance(outcome, Report):
+                return Outcome("returned", tuple(reports))
+            self._epoch += 1
+            saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
+            reports.append(EpochReport(self._epoch, outcome.metrics, now - before, saved))
+            before = time.perf_counter()
+            if self._epoch >= until or before - began > BATCH_S:
+                return Outcome("waiting", tuple(reports))
+
+    def save(self) -> Saved | None:
+        """Save the waiting trial's state at its present epoch; None if its trainable cannot."""
+        if self._session is None or self._session.save is None:
+            return None
+        folder = self._scratch()
+        self._session.save(folder)
+        return self._commit(folder)
 
     def release(self) -> bool:
         """End the present trial, if there is one. False: its function does not end, drop this worker."""
@@ -170,13 +201,14 @@ class Worker:
         assert self._trial is not None
         return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
 
-    def _commit(self, folder: Path) -> tuple[CheckpointRecord | None, bytes | None]:
+    def _commit(self, folder: Path) -> Saved:
         assert self._trial is not None
         if self._sees_run:
-            return self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch), None
+            record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
+            return Saved(self._epoch, record=record)
         payload = pack(folder)
         shutil.rmtree(folder, ignore_errors=True)
-        return None, payload
+        return Saved(self._epoch, payload=payload)
 
     def _fetch(self, record: CheckpointRecord, payload: bytes | None) -> Path | None:
         if self._sees_run:

@@ -5,6 +5,7 @@ Every subclass says which fault it corrects. The time attribute is the epoch thr
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 TIME = "epoch"
+
+
+class Fifo(FIFOScheduler):  # type: ignore[misc]
+    """No early stopping."""
+
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        return math.inf
 
 
 class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types here
@@ -48,6 +56,10 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
     def on_trial_error(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
         self._trial_info.pop(trial.trial_id, None)
 
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        rungs = [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
+        return min((rung for rung in rungs if rung > epoch), default=math.inf)
+
 
 class HyperBand(HyperBandScheduler):  # type: ignore[misc]
     """Hyperband (Li et al. 2018, arXiv:1603.06560), synchronous.
@@ -55,22 +67,26 @@ class HyperBand(HyperBandScheduler):  # type: ignore[misc]
     Corrects: `is_being_processed` is set at a bracket's first halving and never cleared, so that the
     end of the last running trial of a later rung is not noticed and the paused ones wait for ever
     (the deadlock). A bracket is halved as soon as the trials it has so far are done, even when it is
-    not full yet: the first trial then runs alone up the rungs.
+    not full yet: the first trial then runs alone up the rungs. A bracket whose trials end takes others
+    in their place: with few workers the first one, which never stops a trial, takes them all.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(time_attr=TIME, **options)
-        self._full: set[int] = set()  # ids of the brackets that were full once, or that no trial will join
         self._exhausted = False
 
     def on_trial_add(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
-        super().on_trial_add(tune_controller, trial)
         bracket = self._state["bracket"]
-        if bracket.filled():
-            self._full.add(id(bracket))
+        if bracket is not None and self._was_full(bracket):
+            self._state["bracket"] = None  # Ray's method makes the next one
+        super().on_trial_add(tune_controller, trial)
+
+    @staticmethod
+    def _was_full(bracket: Any) -> bool:
+        return bool(len(bracket._all_trials) >= bracket._n0)
 
     def _process_bracket(self, tune_controller: SchedulerHost, bracket: Any) -> str:
-        if id(bracket) not in self._full and not self._exhausted:
+        if not self._was_full(bracket) and not self._exhausted:
             return str(PAUSE)
         try:
             return str(super()._process_bracket(tune_controller, bracket))
@@ -82,6 +98,9 @@ class HyperBand(HyperBandScheduler):  # type: ignore[misc]
         bracket.cleanup_trial(trial)
         if bracket.current_trials() and not bracket.is_being_processed and bracket.cur_iter_done():
             self._process_bracket(tune_controller, bracket)
+
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        return int(self._trial_info[trial][0]._cumul_r)
 
     def on_search_exhausted(self, tune_controller: SchedulerHost) -> None:
         """No trial will fill the last bracket: halve the brackets that waited for more."""
@@ -165,8 +184,16 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
         state.last_perturbation_time = donor_state.last_perturbation_time
         state.last_train_time = donor_state.last_train_time
 
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        return float(self._trial_state[trial].last_perturbation_time + self._perturbation_interval)
+
     def pinned_checkpoints(self) -> list[CheckpointRecord]:
         return [s.last_checkpoint for t, s in self._trial_state.items() if s.last_checkpoint and not t.is_finished()]
+
+    def forget_checkpoint(self, path: str) -> None:
+        for state in self._trial_state.values():
+            if state.last_checkpoint is not None and state.last_checkpoint.path == path:
+                state.last_checkpoint = None
 
 
 def build(experiment: Experiment) -> TrialScheduler:
@@ -185,4 +212,4 @@ def build(experiment: Experiment) -> TrialScheduler:
         options["perturbation_interval"] = options.pop("interval")
         options["quantile_fraction"] = options.pop("quantile")
         return Pbt(experiment.search_space, experiment.seed, **common, **options)
-    return FIFOScheduler()
+    return Fifo()

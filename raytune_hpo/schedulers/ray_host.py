@@ -120,10 +120,21 @@ class SchedulerHost:
         trial = self.scheduler.choose_trial_to_run(self)
         return None if trial is None else str(trial.trial_id)
 
+    def next_decision(self, trial_id: str, epoch: int) -> float:
+        """The next epoch after `epoch` at which the scheduler may answer anything but CONTINUE."""
+        foresees = getattr(self.scheduler, "next_decision", None)
+        return epoch + 1 if foresees is None else float(foresees(self.trials[trial_id], epoch))
+
     def pinned(self) -> Iterable[CheckpointRecord]:
         """Checkpoints that the scheduler may still hand to other trials."""
         pinned = getattr(self.scheduler, "pinned_checkpoints", None)
         return pinned() if pinned is not None else ()
+
+    def forget(self, path: str) -> None:
+        """A checkpoint is damaged or gone: it may not be handed to other trials."""
+        forget = getattr(self.scheduler, "forget_checkpoint", None)
+        if forget is not None:
+            forget(path)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []

@@ -1,0 +1,149 @@
+"""kill -9 at random moments, resume, and compare with a run that nobody touched.
+
+The victims: the driver, a worker, or the driver and everything of Ray below it at once. The moments are
+drawn in steps of the journal, so that the test does not depend on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from process_tree import descendants, kill, workers
+
+from raytune_hpo import Results, load_results
+
+KILLS = 13  # in each of the two tests
+TRIALS = 24
+EPOCHS = 12
+
+EXPERIMENT = """
+from raytune_hpo import Experiment, Float, Int
+
+experiment = Experiment(
+    name="crash",
+    task="digits",
+    space={{"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
+            "batch_size": 256}},
+    searcher="random", scheduler="{scheduler}", num_samples={trials}, max_epochs={epochs}, seed=5,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("crash")
+    out = {}
+    for scheduler in ("fifo", "asha"):
+        out[scheduler] = folder / f"{scheduler}.py"
+        out[scheduler].write_text(EXPERIMENT.format(scheduler=scheduler, trials=TRIALS, epochs=EPOCHS))
+    return out
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "raytune_hpo.cli.main", *arguments]
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def steps(run_dir: Path) -> int:
+    journal = run_dir / "journal.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def wait_for_steps(process: subprocess.Popen[str], run_dir: Path, wanted: int) -> bool:
+    """Until the journal has `wanted` lines; False if the process has ended before."""
+    while steps(run_dir) < wanted:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    return process.poll() is None
+
+
+def run_with_kills(file: Path, run_dir: Path, rng: random.Random, kills: int) -> dict[str, int]:
+    """Run to the end, with `kills` kills on the way. Answers how many of each kind there were."""
+    counts = {"driver": 0, "worker": 0, "everything": 0}
+    arguments = ["run", str(file), "--run-dir", str(run_dir), "--json"]
+    process = start(*arguments)
+    while sum(counts.values()) < kills:
+        if not wait_for_steps(process, run_dir, steps(run_dir) + rng.randint(1, 30)):
+            assert process.returncode == 0, process.communicate()[1]
+            raise AssertionError(f"the run ended after {sum(counts.values())} kills: give it more work")
+        victim = rng.choice(list(counts))
+        if victim == "worker":
+            found = workers(process.pid)
+            if not found:
+                continue
+            kill([rng.choice(found)])
+        else:
+            kill([process.pid, *(descendants(process.pid) if victim == "everything" else [])])
+            process.communicate()
+            process = start("resume", str(run_dir), "--json")
+        counts[victim] += 1
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["status"] == "finished"
+    return counts
+
+
+def uninterrupted(file: Path, run_dir: Path) -> Results:
+    done = subprocess.run(command("run", str(file), "--run-dir", str(run_dir), "--json"), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return load_results(run_dir)
+
+
+def metrics(results: Results) -> pd.DataFrame:
+    """Every metric by trial and epoch."""
+    return results.curves.drop(columns=["seconds"]).set_index(["trial_id", "epoch"]).sort_index()
+
+
+def check_nothing_lost_or_doubled(results: Results) -> None:
+    rows = results.trials
+    assert list(rows.trial_id) == [f"t{i:05d}" for i in range(TRIALS)]
+    assert results.status == "finished"
+    assert set(rows.status) <= {"completed", "stopped"}
+    assert (rows.failures == 0).all()
+    for trial_id, curve in results.curves.groupby("trial_id"):
+        assert list(curve.epoch) == list(range(1, len(curve) + 1)), trial_id
+    saved: dict[str, int] = {}
+    for event in results.events:
+        if event["event"] == "checkpoint":
+            saved[event["trial"]] = event["epoch"]
+        if event["event"] == "start":
+            # From its newest checkpoint, never from zero once there was one.
+            assert event["epoch"] == saved.get(event["trial"], 0), event
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scheduler", ["fifo", "asha"])
+def test_kills_change_nothing(scheduler: str, files: dict[str, Path], tmp_path: Path) -> None:
+    calm = uninterrupted(files[scheduler], tmp_path / "calm")
+    counts = run_with_kills(files[scheduler], tmp_path / "killed", random.Random(scheduler), KILLS)
+    killed = load_results(tmp_path / "killed")
+    print(f"{scheduler}: {counts}, {killed.ledger.sessions} sessions")
+    check_nothing_lost_or_doubled(calm)
+    check_nothing_lost_or_doubled(killed)
+    assert min(counts.values()) >= 1
+    assert killed.ledger.sessions == 1 + counts["driver"] + counts["everything"]
+    configs: list[dict[str, Any]] = [row["config"] for row in killed.rows()]
+    assert configs == [row["config"] for row in calm.rows()]
+    if scheduler == "fifo":
+        pd.testing.assert_frame_equal(metrics(killed), metrics(calm), check_exact=True)
+        assert killed.best is not None
+        assert calm.best is not None
+        assert killed.best.test == calm.best.test
+    else:
+        # Which trials ASHA stops depends on who reports first; what a trial reports does not.
+        both = metrics(killed).join(metrics(calm), how="inner", rsuffix="_calm")
+        assert len(both) >= TRIALS
+        for name in ("train_loss", "validation_loss", "validation_accuracy"):
+            pd.testing.assert_series_equal(both[name], both[f"{name}_calm"], check_names=False, check_exact=True)
