@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 
+MANY = 8
+
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a finite int or float, and no bool."""
-    # The comparison, and not math.isfinite, which cannot take an int above 1e308.
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """Whether `value` is an int or float, finite as a float, and no bool."""
+    # math.isfinite raises for an int above 1e308.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def integer(field: str, value: Any, low: float, high: float = math.inf) -> int:
@@ -50,14 +53,18 @@ def one_of(field: str, value: Any, allowed: Iterable[str]) -> str:
 
 def did_you_mean(word: object, names: Iterable[str]) -> str:
     """ "; did you mean 'x'?" where a name is near, else nothing."""
-    near = difflib.get_close_matches(str(word), list(names), n=1)
+    names = list(names)
+    begun = [name for name in names if len(str(word)) > 2 and name.startswith(str(word))]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(str(word), names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def no_such(what: str, word: object, names: Iterable[str]) -> str:
-    """ "no such option; did you mean 'x'?", or, where no name is near, all of them."""
+    """ "no such option; there are: x, y; did you mean 'x'?"; only the nearest where there are many."""
     names = list(names)
-    return f"no such {what}" + (did_you_mean(word, names) or f"; there are: {', '.join(names) or 'none'}")
+    near = did_you_mean(word, names)
+    listed = f"; there are: {', '.join(names) or 'none'}" if not near or len(names) <= MANY else ""
+    return f"no such {what}{listed}{near}"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class RunDirectory:
         """A path under `storage` that does not exist yet: NAME-YYYYmmdd-HHMMSS."""
         base = Path(storage).expanduser().absolute() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         path, n = base, 1
-        while path.exists():
+        while os.path.exists(path):  # (False where the name is impossible; `check_new` says why)
             n += 1
             path = base.with_name(f"{base.name}-{n}")
         return path
