@@ -22,7 +22,7 @@ def is_number(value: object) -> bool:
 
 def integer(field: str, value: Any, low: float, high: float = math.inf) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        bounds = f"of at least {low:.0f}" if high == math.inf else f"from {low:.0f} to {high:.0f}"
+        bounds = f"of at least {int(low)}" if high == math.inf else f"from {int(low)} to {int(high)}"
         raise ExperimentError(field, value, f"must be an integer {bounds}")
     return value
 
@@ -39,8 +39,8 @@ def number(
         if high != math.inf:
             bounds.append(f"{'below' if open_high else 'at most'} {high:g}")
         closed = len(bounds) == 2 and not open_low and not open_high
-        listed = f"from {low:g} to {high:g}" if closed else " and ".join(bounds) or "(finite)"
-        raise ExperimentError(field, value, f"must be a number {listed}")
+        listed = f"from {low:g} to {high:g}" if closed else " and ".join(bounds)
+        raise ExperimentError(field, value, f"must be a number {listed}" if bounds else "must be a finite number")
     return float(value)
 
 

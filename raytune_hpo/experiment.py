@@ -87,7 +87,9 @@ class Experiment:
         put("_given", {f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
-            raise ExperimentError("name", self.name, "must be letters, digits, '.', '_' or '-', at most 100")
+            raise ExperimentError(
+                "name", self.name, "must be 1 to 100 letters, digits, '.', '_' or '-', the first one a letter or digit"
+            )
         put("task", self._checked_task())
         put("space", self.space if isinstance(self.space, SearchSpace) else SearchSpace(self.space))
         self._check_space_fits_task()
@@ -286,20 +288,22 @@ class Experiment:
         values: dict[str, Any] = {}
         for key, value in changes.items():
             head, _, rest = key.partition(".")
+            task = values.get("task", self.task)
+            task = task_by_name(task) if isinstance(task, str) else task
             if head == "task" and rest:
-                values["task"] = self._with_task_option(values.get("task", self.task), rest, value)
+                values["task"] = self._with_task_option(task, rest, value)
             elif head == "space" and rest:
                 values["space"] = self._space_of(values).with_constant(rest, value)
             elif rest and head in ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping"):
                 values[head] = {**_as_dict(values.get(head, given[head])), rest: value}
             elif key in {f.name for f in dataclasses.fields(self)}:
                 values[key] = value
-            elif isinstance(self.task, Task) and key in self.task.options():
-                values["task"] = self._with_task_option(values.get("task", self.task), key, value)
+            elif isinstance(task, Task) and key in task.options():
+                values["task"] = self._with_task_option(task, key, value)
             else:
                 names = [f.name for f in dataclasses.fields(self)]
-                if isinstance(self.task, Task):
-                    names += list(self.task.options())
+                if isinstance(task, Task):
+                    names += list(task.options())
                 raise ExperimentError(f"--set {key}", value, checks.no_such("field", key, names))
         return type(self)(**{**given, **values})
 

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import raytune_hpo
-from raytune_hpo import checks
+from raytune_hpo import checks, tasks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import TASKS, task_by_name
 from raytune_hpo.training.task import Task
@@ -73,9 +73,9 @@ def _explained(error: BaseException) -> str:
     """`TypeError: ...`, with the nearest field where one of a record's does not exist."""
     text = f"{type(error).__name__}: {error}"
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    record = getattr(raytune_hpo, wrong[1], None) if wrong is not None else None
+    record = None if wrong is None else getattr(raytune_hpo, wrong[1], getattr(tasks, wrong[1], None))
     if wrong is None or not dataclasses.is_dataclass(record):
-        return text
+        return text.replace(".__init__()", "()")
     names = [f.name for f in dataclasses.fields(record)]
     return f"{text.split('.', maxsplit=1)[0]}({wrong[2]}=...): {checks.no_such('field', wrong[2], names)}"
 
