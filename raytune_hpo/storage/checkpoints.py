@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.run_directory import sync_folder
 
 STATE_FILE = "state.pt"  # the file of a task's checkpoint; function trainables choose their own
@@ -87,7 +88,10 @@ class CheckpointStore:
         return CheckpointRecord(trial, generation, epoch, path, size, crc)
 
     def adopt(self, donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRecord:
-        """Give `trial` a copy of its own of another trial's checkpoint, so that no deletion can take it away."""
+        """Give `trial` a copy of its own of another trial's checkpoint, so that no deletion can take it away.
+
+        Raises TrialError if the other's is damaged or gone.
+        """
         scratch = self.scratch(trial)
         source = self.run_path / donor.path
         for file in _files(source):
@@ -97,6 +101,9 @@ class CheckpointStore:
                 os.link(file, target)
             except OSError:
                 shutil.copy2(file, target)
+        if fingerprint(scratch) != (donor.bytes, donor.crc32):
+            shutil.rmtree(scratch)
+            raise TrialError(f"checkpoint {donor.path} is damaged or gone")
         return self.commit(scratch, trial, generation, donor.epoch)
 
     def intact(self, record: CheckpointRecord) -> bool:

@@ -1,0 +1,511 @@
+"""The contract of the schedulers: whole runs of the real Driver and Population, without Ray and without files.
+
+A Simulation stands in for what lies round them: a pool of workers that train a made-up learning curve in
+virtual time, a disk of checkpoints, a journal that is a list of JSON texts. It fails trials, loses workers,
+damages checkpoints and reports NaN, each as a function of the seed and of what the trial does, so that a run
+that was crashed and resumed meets the same fate as the one that was not.
+
+Notations
+    fate     what happens to a call, a function of (seed, trial, generation, epoch, failures)
+    due      the virtual time at which a call's answer is there; kept over crashes
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from raytune_hpo import Choice, Experiment, Float, Int, TrialError
+from raytune_hpo.execution.driver import Driver
+from raytune_hpo.execution.pool import Lost, Slot
+from raytune_hpo.execution.population import Population
+from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.results import trial as states
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers.corrected import build
+from raytune_hpo.schedulers.ray_host import SchedulerHost
+from raytune_hpo.seeding import generator
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.storage.checkpoints import CheckpointRecord, checkpoint_path
+
+METRIC = "value"
+
+
+def trainable(config: dict[str, Any]) -> None:
+    """Never called: the simulation trains."""
+
+
+def space() -> SearchSpace:
+    return SearchSpace(
+        {
+            "x": Float(0.0, 1.0),
+            "model": {"units": Int(8, 64, scale="power_of_two"), "kind": Choice(["a", "b", "c"])},
+            "extra": Float(1e-4, 1.0, scale="log").when("model.kind", "==", "b"),
+        }
+    )
+
+
+def quality(config: dict[str, Any]) -> float:
+    """In (0, 1.3); curves of two configs never cross."""
+    bonus = {"a": 0.0, "b": 0.2, "c": 0.1}[config["model"]["kind"]]
+    return 1.0 - (config["x"] - 0.3) ** 2 + bonus + 1e-3 * math.log2(config["model"]["units"])
+
+
+def curve(config: dict[str, Any], epoch: int) -> float:
+    return quality(config) * (1.0 - 0.7**epoch)
+
+
+def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0, **fields: Any) -> Experiment:
+    if (scheduler if isinstance(scheduler, str) else scheduler["name"]) == "pbt":
+        options = {"name": "pbt"} if isinstance(scheduler, str) else scheduler
+        scheduler = {"mutate": ["x", "model.kind", "extra"], **options}
+    values = {"metric": METRIC, "mode": "max", "searcher": "random", "max_failures": 2, **fields}
+    return Experiment(
+        name="simulated",
+        task=trainable,
+        space=space(),
+        scheduler=scheduler,
+        num_samples=samples,
+        max_epochs=epochs,
+        seed=seed,
+        **values,
+    )
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Probabilities: of a call to raise, to lose its worker, to report NaN, to report no metric, to return;
+    of a start to find its checkpoint damaged."""
+
+    raises: float = 0.0
+    lost: float = 0.0
+    nan: float = 0.0
+    no_metric: float = 0.0
+    returns: float = 0.0
+    damaged: float = 0.0
+
+
+NONE = Faults()
+SOME = Faults(raises=0.03, lost=0.03, nan=0.005, no_metric=0.002, returns=0.005, damaged=0.02)
+
+
+class Crash(BaseException):
+    """kill -9 of the driver and all of its workers."""
+
+
+class WatchedPopulation(Population):
+    """Counts the trials that run only because of the rule that no scheduler may leave trials waiting for ever."""
+
+    rescued = 0
+
+    def next_trial(self) -> TrialState | None:
+        trial = super().next_trial()
+        if trial is not None and trial.status == states.PAUSED and self.host.choose() is None:
+            self.rescued += 1
+        return trial
+
+
+class NoInterrupt:
+    urgent = False
+
+    def __init__(self, after: int | None = None) -> None:
+        self._left = after
+
+    @property
+    def requested(self) -> bool:
+        if self._left is None:
+            return False
+        self._left -= 1
+        return self._left < 0
+
+
+class Listener:
+    def update(self, population: Any, workers: int) -> None: ...
+
+    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+
+@dataclass
+class Simulation:
+    """One run. crash_steps: the journal appends (counted over all sessions) at which the driver dies,
+    at even numbers before the step is written, at odd ones after it. interrupt_after: Ctrl-C after so many
+    rounds of each session but the last."""
+
+    experiment: Experiment
+    workers: int = 1
+    batch: int = 1  # at most so many epochs in one answer
+    faults: Faults = NONE
+    crash_steps: set[int] = field(default_factory=set)
+    interrupts: list[int] = field(default_factory=list)
+    build: Callable[[Experiment], Any] = build
+    value: Callable[[dict[str, Any], int], float] = curve
+
+    def __post_init__(self) -> None:
+        self.lines: list[str] = []
+        self.disk: dict[str, CheckpointRecord] = {}
+        self.now = 0.0
+        self.due: dict[tuple[Any, ...], float] = {}
+        self.appends = 0
+        self.sessions = 0
+        self.mismatches = 0
+        self.rescued = 0
+        self.most_on_disk = 0
+        self.rounds = 0
+        self.saves = 0
+        self.idle_rounds = 0
+
+    # The run ------------------------------------------------------------------------------------
+
+    def run(self) -> Simulation:
+        while True:
+            try:
+                if self._session() == "finished":
+                    return self
+            except Crash:
+                continue
+            finally:
+                self.rescued += self.population.rescued
+                self.mismatches += self.population.mismatches
+
+    def _session(self) -> str:
+        self.sessions += 1
+        host = SchedulerHost(self.build(self.experiment))
+        population = WatchedPopulation(self.experiment, self.experiment.search(), host, self._adopt)
+        self.population = population
+        for line in self.lines:
+            population.replay(json.loads(line))
+        known = {c.path for t in population.trials.values() for c in t.checkpoints}
+        assert known <= set(self.disk), "a journaled checkpoint is not on disk"
+        self.disk = {path: record for path, record in self.disk.items() if path in known}
+        self.pool = FakePool(self)
+        fakes: tuple[Any, ...] = (self, population, self, self, self.pool, Listener())
+        driver = Driver(*fakes, clock=lambda: self.now)
+        population.open_session(pid=1)
+        driver.commit()
+        after = self.interrupts.pop(0) if self.interrupts else None
+        status = driver.drive(NoInterrupt(after))  # type: ignore[arg-type]
+        population.close_session(status)
+        driver.commit()
+        return status
+
+    # Stands in for the run directory, the journal and the checkpoint store -----------------------------
+
+    path = None
+
+    def write_error(self, trial_id: str, text: str) -> str:
+        return f"errors/{trial_id}.txt"
+
+    def append(self, t: float, events: list[dict[str, Any]]) -> None:
+        for after in (0, 1):
+            number, self.appends = self.appends, self.appends + 1
+            if after:
+                self.lines.append(json.dumps({"t": t, "events": events}))
+            if number in self.crash_steps:
+                raise Crash
+
+    def write(self, trial: str, generation: int, epoch: int) -> CheckpointRecord:
+        path = checkpoint_path(trial, generation, epoch, self.sessions)
+        self.disk[path] = CheckpointRecord(trial, generation, epoch, path, 1, 1)
+        self.most_on_disk = max(self.most_on_disk, len(self.disk))
+        return self.disk[path]
+
+    def _adopt(self, donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRecord:
+        assert self.disk.get(donor.path) == donor, f"{trial} copies {donor.path}, which was deleted"
+        seed = self.experiment.seed
+        if generator(seed, "adopt", donor.trial, donor.generation, donor.epoch).random() < self.faults.damaged:
+            raise TrialError(f"{donor.path} is damaged")
+        return self.write(trial, generation, donor.epoch)
+
+    def intact(self, record: CheckpointRecord) -> bool:
+        return self.disk.get(record.path) == record
+
+    def delete(self, record: CheckpointRecord) -> None:
+        self.disk.pop(record.path, None)
+
+    # What is left of it -----------------------------------------------------------------------------
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [event for line in self.lines for event in json.loads(line)["events"]]
+
+    @property
+    def trials(self) -> list[TrialState]:
+        return list(self.population.trials.values())
+
+    def table(self) -> list[tuple[Any, ...]]:
+        return [
+            (t.id, t.status, t.reason, t.epoch, t.best, t.best_epoch, t.best_config, t.generation, t.config, t.failures)
+            for t in self.trials
+        ]
+
+    def curves(self) -> list[tuple[Any, ...]]:
+        found = [e for e in self.events if e["event"] == "result"]
+        return sorted((e["trial"], e["generation"], e["epoch"], repr(e["metrics"])) for e in found)
+
+
+class FakePool:
+    """Workers in virtual time. Their trials' state is an epoch number, and so is a checkpoint."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.slots = [self._slot() for _ in range(simulation.workers)]
+        self._calls: list[tuple[float, str, int, Slot, Outcome | Lost]] = []
+        self._tie = itertools.count()
+        self._at: dict[int, tuple[Assignment, int]] = {}  # id(slot) -> what it runs, its epoch
+
+    @staticmethod
+    def _slot() -> Slot:
+        return Slot(None, WorkerInfo("here", 1, sees_run=True))
+
+    @property
+    def busy(self) -> list[Slot]:
+        return [s for s in self.slots if s.trial is not None]
+
+    def idle(self) -> list[Slot]:
+        return [s for s in self.slots if s.trial is None]
+
+    def ensure(self) -> None:
+        while len(self.slots) < self.simulation.workers:
+            self.slots.append(self._slot())
+
+    def start(self, slot: Slot, assignment: Assignment) -> None:
+        sim = self.simulation
+        trial = sim.population.trials[assignment.trial]
+        running = [s.trial for s in self.busy]
+        assert assignment.trial not in running, "a trial runs twice"
+        assert slot.trial is None
+        assert (assignment.config, assignment.generation) == (trial.config, trial.generation)
+        slot.trial = assignment.trial
+        epoch = 0
+        if assignment.checkpoint is not None:
+            assert sim.intact(assignment.checkpoint), f"started from {assignment.checkpoint.path}, which is gone"
+            assert assignment.checkpoint.generation == assignment.generation
+            epoch = assignment.checkpoint.epoch
+        else:
+            assert assignment.generation == 0
+        self._at[id(slot)] = (assignment, epoch)
+        draw = self._draw("start", assignment, epoch)
+        if assignment.checkpoint is not None and draw < sim.faults.damaged:
+            self._answer(slot, Outcome("unreadable"), ("start", epoch))
+        else:
+            self.step(slot, assignment.until)
+
+    def _draw(self, kind: str, assignment: Assignment, epoch: int) -> float:
+        trial = self.simulation.population.trials[assignment.trial]
+        key = (kind, trial.id, trial.generation, epoch, trial.failures, trial.losses)
+        if kind == "start":
+            key = (*key, len(trial.checkpoints))
+        return float(generator(self.simulation.experiment.seed, "fate", *key).random())
+
+    def step(self, slot: Slot, until: int) -> None:
+        """As a worker does: run on to `until` at most, and answer before that if it takes long."""
+        sim, faults = self.simulation, self.simulation.faults
+        assignment, epoch = self._at[id(slot)]
+        assert epoch < until <= sim.experiment.max_epochs, "a trial trains past max_epochs"
+        key = ("batch", assignment.trial, assignment.generation, epoch)
+        batch = 1 + int(generator(sim.experiment.seed, *key).integers(sim.batch))
+        bounds = list(itertools.accumulate((faults.raises, faults.lost, faults.returns, faults.nan, faults.no_metric)))
+        reports: list[EpochReport] = []
+        answer: Outcome | Lost | None = None
+        for epoch in range(epoch + 1, min(until, epoch + batch) + 1):  # noqa: B020
+            u = self._draw("step", assignment, epoch)
+            fate = next((i for i, bound in enumerate(bounds) if u < bound), None)
+            if fate == 0:
+                answer = Outcome("raised", tuple(reports), "ValueError: simulated", "...")
+            elif fate == 1:
+                answer = Lost("the worker died")
+            elif fate == 2:
+                answer = Outcome("returned", tuple(reports))
+            if answer is not None:
+                break
+            metrics: dict[str, Any] = {METRIC: sim.value(assignment.config, epoch)}
+            if fate is not None:
+                metrics = {METRIC: math.nan} if fate == 3 else {"other": 1.0}
+            every = sim.experiment.checkpointing.every
+            saves = epoch % every == 0 or epoch == sim.experiment.max_epochs
+            reports.append(EpochReport(epoch, metrics, 0.5, Saved(epoch) if saves else None))
+        self._at[id(slot)] = (assignment, epoch)
+        self._answer(slot, answer or Outcome("waiting", tuple(reports)), ("step", epoch))
+
+    def _answer(self, slot: Slot, answer: Outcome | Lost, key: tuple[Any, ...]) -> None:
+        sim = self.simulation
+        assert slot.trial is not None
+        trial = sim.population.trials[slot.trial]
+        full = (*key, trial.id, trial.generation, trial.failures)
+        if full not in sim.due:
+            wait = float(generator(sim.experiment.seed, "duration", *full).exponential())
+            sim.due[full] = sim.now + wait
+        heapq.heappush(self._calls, (sim.due[full], trial.id, next(self._tie), slot, answer))
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
+        sim = self.simulation
+        sim.rounds += 1
+        assert sim.rounds < 200_000, "the run does not end"
+        if not self._calls:
+            sim.idle_rounds += 1  # one or two pass where the trials that were to be started could not be
+            live = list(sim.population.live)
+            assert sim.idle_rounds < 100, f"nothing runs, and these wait for ever: {live}"
+            return []
+        sim.idle_rounds = 0
+        due, _, _, slot, answer = heapq.heappop(self._calls)
+        sim.now = max(sim.now, due)
+        if isinstance(answer, Lost):
+            self.slots.remove(slot)
+            return [(slot, answer)]
+        assignment, _ = self._at[id(slot)]
+        reports = [
+            replace(r, saved=self._written(assignment, r.epoch)) if r.saved is not None else r for r in answer.reports
+        ]
+        return [(slot, replace(answer, reports=tuple(reports)))]
+
+    def _written(self, assignment: Assignment, epoch: int) -> Saved:
+        return Saved(epoch, self.simulation.write(assignment.trial, assignment.generation, epoch))
+
+    def save(self, slot: Slot) -> Saved:
+        self.simulation.saves += 1
+        return self._written(*self._at[id(slot)])
+
+    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+        slot.trial = None
+
+
+# Checks ---------------------------------------------------------------------------------------------
+
+
+def check_sound(sim: Simulation) -> None:
+    """What holds of every run, whatever befell it."""
+    assert sim.mismatches == 0, "replay decides otherwise than the run did"
+    assert sim.population.done
+    events = sim.events
+    ends = [e["trial"] for e in events if e["event"] == "end"]
+    assert sorted(ends) == sorted(sim.population.trials), "a trial has not ended, or ended twice"
+    assert all(t.finished for t in sim.trials)
+    assert sim.population.ledger.counts == {
+        status: sum(t.status == status for t in sim.trials) for status in states.STATUSES
+    }
+    assert [s.trial_id for s in sim.population.search.pending()] == []
+    check_epochs(events)
+    check_starts(events)
+    check_derivation(sim)
+    kept = {c.path for t in sim.trials for c in t.checkpoints}
+    assert kept == set(sim.disk), "checkpoints leak, or the ledger names some that are gone"
+    for trial in sim.trials:
+        sim.experiment.search_space.check(trial.config)
+
+
+def check_epochs(events: list[dict[str, Any]]) -> None:
+    """The epochs of a generation follow one another: no gap, no double."""
+    at: dict[str, tuple[int, int]] = {}
+    for event in events:
+        trial = event.get("trial")
+        if event["event"] == "suggest":
+            assert trial not in at
+            at[trial] = (0, 0)
+        elif event["event"] == "result":
+            generation, epoch = at[trial]
+            assert (event["generation"], event["epoch"]) == (generation, epoch + 1), event
+            at[trial] = (generation, epoch + 1)
+        elif event["event"] == "perturb":
+            assert event["generation"] == at[trial][0] + 1
+            at[trial] = (event["generation"], event["donor_epoch"])
+
+
+def check_starts(events: list[dict[str, Any]]) -> None:
+    """Every start is from the newest checkpoint of the trial's generation; after a damaged one, from one that
+    was saved before it (or from zero, where retention has left none)."""
+    saved: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    fell_back: set[str] = set()
+    generation: dict[str, int] = defaultdict(int)
+    for event in events:
+        trial = event.get("trial", "")
+        if event["event"] == "checkpoint":
+            saved[trial].append((event["path"], event["generation"], event["epoch"]))
+            fell_back.discard(trial)
+        elif event["event"] == "perturb":
+            record = event["checkpoint"]
+            generation[trial] = event["generation"]
+            saved[trial].append((record["path"], record["generation"], record["epoch"]))
+            fell_back.discard(trial)
+        elif event["event"] == "lost_checkpoint":
+            saved[trial] = [s for s in saved[trial] if s[0] != event["path"]]
+            fell_back.add(trial)
+        elif event["event"] == "start":
+            own = [epoch for _, g, epoch in saved[trial] if g == generation[trial]]
+            right = {0, *own} if trial in fell_back else {own[-1] if own else 0}
+            assert event["epoch"] in right, event
+
+
+def check_derivation(sim: Simulation) -> None:
+    """The tables that readers derive from the journal are the driver's."""
+    ledger = Ledger(*sim.experiment.objective)
+    for event in sim.events:
+        ledger.apply(event)
+    ours = sim.population.ledger
+    assert ledger.counts == ours.counts
+    assert ledger.best_trial is None or ours.best_trial is not None
+    assert (ledger.best_trial and ledger.best_trial.id) == (ours.best_trial and ours.best_trial.id)
+    # Of several equally good trials, the driver's is the first to get there, and the reader's is the first.
+    winner, best = ledger.winner(), ours.best_trial
+    assert (winner and winner.best) == (best and best.best)
+    for theirs in ledger.trials.values():
+        mine = sim.population.trials[theirs.id]
+        for name in ("status", "epoch", "best", "best_epoch", "best_config", "generation", "config", "reason"):
+            assert repr(getattr(theirs, name)) == repr(getattr(mine, name)), (theirs.id, name)
+
+
+def check_same_table(one: Simulation, other: Simulation) -> None:
+    for a, b in zip(one.table(), other.table(), strict=True):
+        assert a == b
+    assert one.curves() == other.curves()
+    winners = [s.population.ledger.winner() for s in (one, other)]
+    assert (winners[0] and winners[0].id) == (winners[1] and winners[1].id)
+
+
+def check_lineage(sim: Simulation) -> int:
+    """PBT's perturb events are consistent. Answers how many there are."""
+    experiment, known, count = sim.experiment, set(), 0
+    config: dict[str, dict[str, Any]] = {}
+    reported: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
+    generation: dict[str, int] = defaultdict(int)
+    in_force: dict[tuple[str, int, int], dict[str, Any]] = {}
+    mutate = set(experiment.option("scheduler")[1]["mutate"])
+    for event in sim.events:
+        trial = event.get("trial", "")
+        if event["event"] == "suggest":
+            known.add(trial)
+            config[trial] = event["config"]
+        elif event["event"] == "result":
+            reported[trial][event["generation"], event["epoch"]] = event["metrics"][METRIC]
+            in_force[trial, event["generation"], event["epoch"]] = config[trial]
+        elif event["event"] == "perturb":
+            count += 1
+            donor, epoch, record = event["donor"], event["donor_epoch"], event["checkpoint"]
+            assert donor in known
+            assert donor != trial
+            assert event["old_config"] == config[trial]
+            experiment.search_space.check(event["new_config"])
+            changed = {
+                path
+                for path in experiment.search_space.paths
+                if experiment.search_space.values(event["new_config"]).get(path)
+                != experiment.search_space.values(config[donor]).get(path)
+            }
+            assert changed <= mutate
+            assert (record["epoch"], record["trial"], record["generation"]) == (epoch, trial, event["generation"])
+            assert (generation[donor], epoch) in reported[donor], "the donor never was at that epoch"
+            config[trial], generation[trial] = event["new_config"], event["generation"]
+    for t in sim.trials:
+        if t.best is not None:
+            when = [k for k, v in reported[t.id].items() if v == t.best and k[1] == t.best_epoch]
+            assert any(in_force[(t.id, *k)] == t.best_config for k in when)
+            assert curve(t.best_config, t.best_epoch or 0) == t.best
+    return count

@@ -1,0 +1,376 @@
+"""Every scheduler passes the same contract: runs of the real Driver, in virtual time. See scheduler_contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import random
+
+import numpy as np
+import pytest
+import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.schedulers.hyperband import _Bracket
+from scheduler_contract import (
+    METRIC,
+    NONE,
+    SOME,
+    Faults,
+    Simulation,
+    check_lineage,
+    check_same_table,
+    check_sound,
+    curve,
+    make_experiment,
+    quality,
+)
+
+from raytune_hpo.results import trial as states
+from raytune_hpo.schedulers import corrected, ray_host
+
+CASES = {
+    "fifo": "fifo",
+    "asha": "asha",
+    "asha-3": {"name": "asha", "brackets": 3},
+    "hyperband": "hyperband",
+    "median": "median",
+    "pbt": {"name": "pbt", "interval": 2},
+}
+EVERY = pytest.mark.parametrize("case", CASES)
+IN_A_ROW = 60
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("ray.tune").setLevel(logging.WARNING)
+
+
+def check(sim: Simulation) -> Simulation:
+    check_sound(sim)
+    assert sim.rescued == 0, "the scheduler left trials waiting for ever"
+    if sim.experiment.option("scheduler")[0] == "pbt":
+        check_lineage(sim)
+    return sim
+
+
+def random_simulation(case: str, seed: int) -> Simulation:
+    rng = np.random.default_rng(seed)
+    fields: dict = {
+        "checkpoint": {
+            "every": int(rng.integers(1, 4)),
+            "keep": int(rng.integers(1, 3)),
+            "keep_trials": int(rng.choice([1, 3, 20])),
+        }
+    }
+    if rng.random() < 0.2:
+        fields["early_stopping"] = {"patience": 2, "min_delta": 0.05}
+    if rng.random() < 0.15:
+        fields["stop"] = {"target": 1.0}
+    if rng.random() < 0.15:
+        fields["stop"] = {"no_improvement_trials": 4}
+    if rng.random() < 0.15:
+        fields["time_budget_s"] = 5.0
+    batch = int(rng.integers(1, 6))
+    epochs, samples = int(rng.choice([1, 2, 7, 10, 27])), int(rng.integers(1, 41))
+    scheduler = "pbt" if case == "pbt" and seed % 2 else CASES[case]
+    if case == "pbt" and epochs == 1:
+        scheduler = "pbt"
+    return Simulation(
+        make_experiment(scheduler, samples=samples, epochs=epochs, seed=seed, **fields),
+        workers=int(rng.integers(1, 6)),
+        batch=batch,
+        faults=(SOME if batch == 1 else dataclasses.replace(SOME, no_metric=0.0)) if seed % 3 else NONE,
+        crash_steps=set(map(int, rng.integers(1, 150, 6))),
+        interrupts=[int(x) for x in rng.integers(3, 40, 2)],
+    )
+
+
+@EVERY
+def test_many_runs_in_a_row_all_end(case):
+    resumed = failed = 0
+    for seed in range(IN_A_ROW):
+        sim = check(random_simulation(case, seed).run())
+        resumed += sim.sessions > 1
+        failed += sim.population.ledger.counts["failed"] > 0
+    assert resumed > IN_A_ROW / 2
+    assert failed > 3
+
+
+@EVERY
+def test_a_crash_at_any_step_changes_nothing(case):
+    """One worker, so that the order of outcomes is the same; a crash before and after every journal line."""
+    experiment = make_experiment(CASES[case], samples=7, epochs=5, seed=4)
+    calm = check(Simulation(experiment, faults=Faults(raises=0.05, nan=0.02)).run())
+    assert calm.appends > 50
+    for step in range(1, calm.appends):
+        crashed = Simulation(experiment, faults=calm.faults, crash_steps={step}).run()
+        assert crashed.sessions == 2
+        check_same_table(check(crashed), calm)
+
+
+@pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])
+def test_crashes_change_nothing_with_many_workers(case):
+    """The moments at which epochs end do not depend on crashes here, so neither does their order."""
+    for seed in range(20):
+        experiment = make_experiment(CASES[case], samples=20, epochs=9, seed=seed)
+        faults = Faults(nan=0.01)
+        calm = check(Simulation(experiment, workers=4, faults=faults).run())
+        steps = set(random.Random(seed).sample(range(1, calm.appends), 5))
+        crashed = check(Simulation(experiment, workers=4, faults=faults, crash_steps=steps).run())
+        assert crashed.sessions > 3
+        check_same_table(crashed, calm)
+
+
+@EVERY
+def test_same_seed_same_table(case):
+    def run(seed):
+        return Simulation(make_experiment(CASES[case], samples=12, epochs=9, seed=seed), workers=3, faults=SOME).run()
+
+    np.random.seed(1)  # the global state is what Ray's schedulers draw from
+    random.seed(1)
+    one = run(5)
+    np.random.seed(2)
+    random.seed(2)
+    check_same_table(run(5), one)
+    assert one.lines == run(5).lines
+    assert one.table() != run(6).table()
+
+
+@EVERY
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_bad_trials_are_stopped_and_the_best_one_survives(case, mode):
+    sign = 1.0 if mode == "max" else -1.0
+    for seed in range(5):
+        experiment = make_experiment(CASES[case], samples=40, epochs=27, seed=seed, mode=mode)
+        sim = Simulation(experiment, workers=4, value=lambda c, e: sign * curve(c, e)).run()
+        check_sound(sim)
+        winner = sim.population.ledger.winner()
+        best = max(s.config and quality(s.config) for s in sim.population.search.history)
+        assert winner is not None
+        # The curve is flat at the end: the value at the winner's last epoch is its quality to 1e-4.
+        assert quality(winner.best_config) > best - 1e-3
+        epochs = len([e for e in sim.events if e["event"] == "result"])
+        if case in ("fifo", "pbt"):
+            assert {t.status for t in sim.trials} == {states.COMPLETED}
+        else:
+            stopped = [t for t in sim.trials if t.status == states.STOPPED]
+            assert len(stopped) >= 8
+            assert epochs < 0.8 * 40 * 27
+            kept = [quality(t.config) for t in sim.trials if t.status == states.COMPLETED]
+            if kept:
+                assert np.mean(kept) > np.mean([quality(t.config) for t in stopped])
+
+
+# Hyperband -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 9, 10, 27])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_hyperband_leaves_no_trial_paused(epochs, workers):
+    for samples in (1, 2, 3, 4, 5, 8, 17, 18, 40):
+        experiment = make_experiment("hyperband", samples=samples, epochs=epochs, seed=samples)
+        check(Simulation(experiment, workers=workers, faults=Faults(raises=0.02, nan=0.02)).run())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_hyperband_fills_its_brackets_as_the_paper_says(workers):
+    """eta 3, 9 epochs: 3 trials of 9 epochs; 5 from 3; 9 from 1. Also with fewer workers than a bracket has trials."""
+    sim = check(Simulation(make_experiment("hyperband", samples=17, epochs=9), workers=workers).run())
+    ends = [t.epoch for t in sim.trials]
+    assert ends[:3] == [9, 9, 9]
+    assert sorted(ends[3:8]) == [3, 3, 3, 9, 9]
+    assert sorted(ends[8:]) == [1] * 6 + [3] * 2 + [9]
+
+
+def rays_own_hyperband(experiment):
+    return HyperBandScheduler(time_attr="epoch", metric=METRIC, mode="max", max_t=experiment.max_epochs)
+
+
+class NeverCleared(corrected.HyperBand):
+    """Ours with the fault back in: is_being_processed stays set."""
+
+    def _process_bracket(self, tune_controller, bracket):
+        answer = super()._process_bracket(tune_controller, bracket)
+        bracket.is_being_processed = bracket.is_being_processed or bool(bracket._halves < 2)
+        return answer
+
+
+def never_cleared(experiment):
+    return NeverCleared(metric=METRIC, mode="max", max_t=experiment.max_epochs, reduction_factor=3)
+
+
+@pytest.mark.parametrize("broken", [rays_own_hyperband, never_cleared])
+def test_the_deadlock_of_rays_hyperband_is_seen(broken):
+    """The check above can fail: with Ray's own scheduler, failures at a later rung leave trials paused for ever."""
+    rescued = 0
+    for seed in range(40):
+        experiment = make_experiment("hyperband", samples=17, epochs=9, seed=seed, max_failures=0)
+        sim = Simulation(experiment, workers=17, faults=Faults(raises=0.05), build=broken).run()
+        rescued += sim.rescued > 0
+    assert rescued > 3
+
+
+# Population based training ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_pbt_lineage(samples, workers):
+    perturbed = 0
+    for seed in range(6):
+        experiment = make_experiment(
+            {"name": "pbt", "interval": 2}, samples=samples, epochs=12, seed=seed, checkpoint={"keep": 1}
+        )
+        faults = Faults(raises=0.01, lost=0.01, damaged=0.01)
+        sim = Simulation(experiment, workers=workers, faults=faults, crash_steps={31, 60, 90}, interrupts=[20])
+        check(sim.run())
+        perturbed += check_lineage(sim)
+    assert (perturbed > 0) == (samples > 1)
+
+
+def test_pbt_never_copies_a_checkpoint_that_retention_deleted():
+    """keep=1 and a save every epoch: without pinning, the donor's checkpoint is gone when it is asked for."""
+    for seed in range(10):
+        experiment = make_experiment(
+            {"name": "pbt", "interval": 3, "quantile": 0.5}, samples=8, epochs=18, seed=seed, checkpoint={"keep": 1}
+        )
+        sim = check(Simulation(experiment, workers=3).run())
+        assert check_lineage(sim) > 3
+
+
+def test_pbt_goes_on_when_the_donors_checkpoint_is_damaged():
+    perturbed = lost = 0
+    for seed in range(10):
+        experiment = make_experiment({"name": "pbt", "interval": 2}, samples=8, epochs=12, seed=seed)
+        sim = check(Simulation(experiment, workers=3, faults=Faults(damaged=0.2), crash_steps={60, 81}).run())
+        perturbed += check_lineage(sim)
+        lost += sum(e["event"] == "lost_checkpoint" for e in sim.events)
+    assert perturbed > 10
+    assert lost > 10
+
+
+# The end of a run ------------------------------------------------------------------------------------
+
+
+@EVERY
+def test_a_stopped_run_ends_also_when_it_crashes_between_the_stop_and_the_last_report(case):
+    fields = {"samples": 30, "epochs": 20, "seed": 3, "stop": {"target": 0.9}}
+    experiment = make_experiment(CASES[case], **fields)
+    calm = check(Simulation(experiment, workers=4).run())
+    at = next(i for i, line in enumerate(calm.lines) if '"event": "stop"' in line)
+    assert [e for e in calm.events if e["event"] == "stop"] == [{"event": "stop", "reason": "target 0.9 reached"}]
+    for step in (2 * at, 2 * at + 1, 2 * at + 2, 2 * at + 3):
+        sim = check(Simulation(experiment, workers=4, crash_steps={step}).run())
+        assert sim.sessions == 2
+        assert sim.population.ledger.stop_reason is not None
+    failing = Faults(raises=0.2)
+    for seed in range(5):
+        check(Simulation(make_experiment(CASES[case], **{**fields, "seed": seed}), workers=4, faults=failing).run())
+
+
+def test_a_trial_that_kills_every_worker_fails_and_a_long_one_that_loses_some_does_not():
+    experiment = make_experiment("fifo", samples=1, epochs=30)
+    sim = check(Simulation(experiment, faults=Faults(lost=1.0)).run())
+    assert [t.status for t in sim.trials] == [states.FAILED]
+    sim = check(Simulation(experiment, faults=Faults(lost=0.3)).run())
+    assert [t.status for t in sim.trials] == [states.COMPLETED]
+    assert sum(e["event"] == "retry" for e in sim.events) > 5
+
+
+def test_retention_bounds_the_disk():
+    for keep, keep_trials in ((1, 1), (2, 3)):
+        experiment = make_experiment(
+            "asha", samples=60, epochs=9, checkpoint={"every": 1, "keep": keep, "keep_trials": keep_trials}
+        )
+        sim = check(Simulation(experiment, workers=3).run())
+        # A kept trial has its best and its last; a running one its newest, its best, and the one being written.
+        assert sim.most_on_disk <= 2 * (keep_trials + 1) + 3 * (keep + 2)
+        holders = [t for t in sim.trials if t.checkpoints]
+        best = sorted((t for t in sim.trials if t.best is not None), key=lambda t: -t.best)[:keep_trials]
+        assert {t.id for t in holders} == {t.id for t in best}
+        assert len(sim.disk) <= 2 * keep_trials
+
+
+# What we lean on in Ray --------------------------------------------------------------------------------
+
+MOVED = f"ray {ray.__version__} has moved or changed {{}}; see schedulers/ray_host.py and corrected.py"
+
+
+def test_ray_still_has_the_methods_that_are_called_and_overridden():
+    wanted = {
+        FIFOScheduler: "on_trial_add on_trial_result on_trial_complete on_trial_error on_trial_remove "
+        "choose_trial_to_run",
+        AsyncHyperBandScheduler: "on_trial_add on_trial_error",
+        HyperBandScheduler: "on_trial_add on_trial_remove _process_bracket _create_bracket",
+        MedianStoppingRule: "_on_insufficient_samples on_trial_complete",
+        PopulationBasedTraining: "_checkpoint_or_exploit _quantiles _save_trial_state choose_trial_to_run",
+        _Bracket: "cleanup_trial current_trials cur_iter_done filled continue_trial",
+    }
+    for owner, names in wanted.items():
+        for name in names.split():
+            assert callable(getattr(owner, name, None)), MOVED.format(f"{owner.__name__}.{name}")
+    for ours in (corrected.Asha, corrected.HyperBand, corrected.Median, corrected.Pbt):
+        theirs = ours.__mro__[1]
+        for name, method in vars(ours).items():
+            if inspect.isfunction(method) and hasattr(theirs, name) and name != "__init__":
+                arguments = [list(inspect.signature(f).parameters) for f in (method, getattr(theirs, name))]
+                assert arguments[0] == arguments[1], MOVED.format(f"the arguments of {theirs.__name__}.{name}")
+
+
+def test_ray_still_has_the_attributes_that_are_read():
+    def has(owner, names):
+        for name in names.split():
+            assert hasattr(owner, name), MOVED.format(f"{type(owner).__name__}.{name}")
+
+    def scheduler(case):
+        return corrected.build(make_experiment(CASES[case], samples=4, epochs=9))
+
+    asha, hyperband, median, pbt = (scheduler(c) for c in ("asha", "hyperband", "median", "pbt"))
+    has(asha, "_brackets _trial_info")
+    has(asha._brackets[0], "_rungs")
+    has(hyperband, "_state _hyperbands _trial_info")
+    assert "bracket" in hyperband._state, MOVED.format("HyperBandScheduler._state")
+    has(median, "_results")
+    has(pbt, "_trial_state _num_perturbations")
+    host = ray_host.SchedulerHost(hyperband)
+    host.add("t0", {})
+    bracket = hyperband._trial_info[host.trials["t0"]][0]
+    has(bracket, "is_being_processed _n0 _all_trials _halves")
+    host = ray_host.SchedulerHost(pbt)
+    host.add("t0", {})
+    has(pbt._trial_state[host.trials["t0"]], "last_checkpoint last_score last_train_time last_perturbation_time")
+
+
+def test_rays_words_are_ours():
+    names = {f.name for f in dataclasses.fields(ray_host.HostTrial)}
+    trial = Trial("x", stub=True)
+    for name in (*(names - {"is_saving"}), "is_saving", "is_finished"):
+        assert hasattr(trial, name), MOVED.format(f"Trial.{name}")
+    assert (Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED) == (
+        ray_host.PENDING,
+        ray_host.RUNNING,
+        ray_host.PAUSED,
+        ray_host.TERMINATED,
+    )
+    answers = [TrialScheduler.CONTINUE, TrialScheduler.PAUSE, TrialScheduler.STOP, TrialScheduler.NOOP]
+    assert len(set(answers)) == 4
+
+
+def test_no_scheduler_touches_the_controller_in_a_way_that_the_host_does_not_know():
+    """Every attribute of tune_controller that the schedulers' code names is one the host has, or in code we replace."""
+    import re
+
+    replaced = {"_schedule_trial_save", "pause_trial"}  # in PBT's exploit and synchronous mode, which are ours
+    for owner in (AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining, _Bracket):
+        used = set(re.findall(r"tune_controller\.(\w+)", inspect.getsource(owner)))
+        unknown = {name for name in used if not hasattr(ray_host.SchedulerHost, name)} - replaced
+        assert not unknown, MOVED.format(f"what {owner.__name__} asks of the controller: {unknown}")
