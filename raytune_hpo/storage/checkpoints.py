@@ -77,7 +77,8 @@ class CheckpointStore:
         for file in _files(scratch):
             with file.open("rb") as f:
                 os.fsync(f.fileno())
-        sync_folder(scratch)
+        for folder in (scratch, *(p for p in scratch.rglob("*") if p.is_dir())):
+            sync_folder(folder)
         path = checkpoint_path(trial, generation, epoch, self.session)
         target = self.run_path / path
         size, crc = fingerprint(scratch)
