@@ -5,6 +5,7 @@ Trials never get the test split (`Splits.for_trials`); `evaluate_on_test` is the
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.storage.checkpoints import STATE_FILE
+from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
 from raytune_hpo.training.task import Task
 
@@ -49,7 +50,9 @@ def record_test(
     call(function, *arguments) runs the evaluation somewhere, in this process or another.
     """
     path = directory.path / TEST_FILE
-    record = winner.best_checkpoint(experiment.objective[1])
+    store = CheckpointStore(directory.path, 0)
+    sound = [record for record in winner.checkpoints if store.intact(record)]
+    record = dataclasses.replace(winner, checkpoints=sound).best_checkpoint(experiment.objective[1])
     if path.exists() or record is None:
         return
     state = (directory.path / record.path / STATE_FILE).read_bytes()
