@@ -1,0 +1,56 @@
+# make demo    install into .venv and run experiments/digits.py
+# make test    install into .venv and run the tests
+# make help    the other targets
+
+PYTHON ?= python3
+VENV   ?= .venv
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALL   := -e '.[dev]' -c constraints.txt
+
+.PHONY: help install demo test lint types bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make install   create $(VENV) and install the package with the versions of constraints.txt'
+	@echo 'make demo      run experiments/digits.py'
+	@echo 'make test      run the tests (ARGS="-k asha" to choose some)'
+	@echo 'make lint      ruff: rules and format'
+	@echo 'make types     mypy --strict'
+	@echo 'make bench     measure the overhead against plain Ray Tune'
+	@echo 'make clean     delete $(VENV) and the caches (never runs/)'
+	@echo 'Another interpreter: make PYTHON=python3.12 install'
+
+install: $(INSTALLED)
+
+# uv where there is one or pip can get it: minutes become seconds. Otherwise pip alone.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null; then uv=uv; \
+	elif $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; then uv='$(BIN)/python -m uv'; \
+	else uv=; fi; \
+	if [ -n "$$uv" ] && echo "$$uv pip install $(INSTALL)" && $$uv pip install --python $(BIN)/python $(INSTALL); then :; \
+	else echo "pip install $(INSTALL)"; $(BIN)/python -m pip install --disable-pip-version-check $(INSTALL); fi
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/raytune-hpo run experiments/digits.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find raytune_hpo tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
