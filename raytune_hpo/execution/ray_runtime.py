@@ -73,6 +73,30 @@ def check_address(address: str) -> None:
 
 
 @contextlib.contextmanager
+def _closed_to_the_outside() -> Iterator[None]:
+    """Let a Ray that is started in here bind to loopback.
+
+    On Linux Ray replaces a loopback address by the machine's own, and all its servers then listen on every
+    interface. It leaves the address alone where its switch for Windows and macOS says that this is no cluster: read
+    from the environment by the processes it starts, and by this one when it imported Ray, maybe long ago.
+    """
+    from ray._private import ray_constants
+
+    name: str = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    variable, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        if variable is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = variable
+
+
+@contextlib.contextmanager
 def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
@@ -87,14 +111,15 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
             options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
             try:
                 if address is None:
-                    ray.init(
-                        address="local",
-                        include_dashboard=False,
-                        num_cpus=local_cpus(),
-                        num_gpus=local_gpus(),
-                        _node_ip_address=LOOPBACK,
-                        **options,
-                    )
+                    with _closed_to_the_outside():
+                        ray.init(
+                            address="local",
+                            include_dashboard=False,
+                            num_cpus=local_cpus(),
+                            num_gpus=local_gpus(),
+                            _node_ip_address=LOOPBACK,
+                            **options,
+                        )
                 else:
                     ray.init(address=address, **options)
             except (ConnectionError, RuntimeError, ValueError) as error:
