@@ -43,7 +43,7 @@ class Progress(Silent):
         self._samples = experiment.samples
         if self.quiet:
             return
-        self.console.print(header(run, experiment, resumed), soft_wrap=True, highlight=False)
+        self.console.print(header(run, experiment, resumed), soft_wrap=True, highlight=False, markup=False)
         if self.console.is_terminal:
             self._live = Live(Text("starting workers"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -55,7 +55,9 @@ class Progress(Silent):
         if not self.quiet:
             for error, trials in self._failures.items():
                 if len(trials) > 1:
-                    self.console.print(f"{len(trials)} times: {error}", style="red", soft_wrap=True, highlight=False)
+                    self.console.print(
+                        f"{len(trials)} times: {error}", style="red", soft_wrap=True, highlight=False, markup=False
+                    )
 
     def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None:
         """One line per distinct failure, when it is first seen; the counts come at the end."""
@@ -63,11 +65,13 @@ class Progress(Silent):
         seen.append(trial_id)
         if len(seen) == 1 and not self.quiet:
             where = f" (traceback: {file})" if file else ""
-            self.console.print(f"{trial_id}: {error}{where}", style="red", soft_wrap=True, highlight=False)
+            self.console.print(
+                f"{trial_id}: {error}{where}", style="red", soft_wrap=True, highlight=False, markup=False
+            )
 
     def notice(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, style="yellow", soft_wrap=True, highlight=False)
+            self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def interrupted(self) -> None:
         self._interrupted = True
@@ -99,7 +103,7 @@ class Progress(Silent):
             parts.append(f"{duration(left)} left")
         text = Text("  ".join(parts))
         if self._live is None:
-            self.console.print(text, soft_wrap=True, highlight=False)
+            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
             return
         row = Table.grid(padding=(0, 1))
         row.add_row(ProgressBar(total=max(total, 1), completed=finished, width=24), text)

@@ -60,7 +60,7 @@ def summarize(results: Results, console: Console) -> None:
     counts = {k: v for k, v in results.counts.items() if v}
     ended = results.status + (f" ({results.stop_reason})" if results.stop_reason else "")
     listed = ", ".join(f"{v} {k}" for k, v in counts.items()) or "no trials"
-    console.print(f"{ended} in {duration(results.seconds)}: {listed}", soft_wrap=True, highlight=False)
+    console.print(f"{ended} in {duration(results.seconds)}: {listed}", soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -69,12 +69,13 @@ def summarize(results: Results, console: Console) -> None:
             for t in top
         ]
         lines = text_table(["trial", results.metric, "epoch", "status", "config"], rows)
-        console.print(lines, soft_wrap=True, highlight=False)
+        console.print(lines, soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
         figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
-        console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False)
+        console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     if results.status != "finished":
-        console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False)
-    console.print(f"the winner: raytune-hpo best {where}", soft_wrap=True, highlight=False)
+        console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
+    if top:
+        console.print(f"the winner: raytune-hpo best {where}", soft_wrap=True, highlight=False, markup=False)

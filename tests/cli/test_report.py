@@ -1,0 +1,141 @@
+"""What people look at: tables, the closing summary, the progress lines."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from written_run import end, finished_run, result, suggest
+
+from raytune_hpo import Experiment, Float
+from raytune_hpo.report import progress
+from raytune_hpo.report.progress import Progress
+from raytune_hpo.report.summary import duration, header, shown_path, summarize
+from raytune_hpo.report.text_table import plural, text_table
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.results import load_results
+from raytune_hpo.storage.run_directory import RunDirectory
+
+EXPERIMENT = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}, num_samples=4)
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=60)
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+class Watched:
+    """A Progress, its clock, and a stand-in for the population that it is shown."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, *, quiet: bool = False) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+        self.console = plain()
+        self.ledger = Ledger("validation_accuracy", "max")
+        self.progress = Progress(self.console, quiet=quiet)
+        self.progress.opened(RunDirectory(path), EXPERIMENT, resumed=False)
+
+    def after(self, seconds: float, *events: dict[str, Any]) -> str:
+        """The lines that are new when the events have happened and that much time has passed."""
+        before = len(text_of(self.console))
+        self.now += seconds
+        for event in events:
+            self.ledger.apply(event)
+        self.progress.update(SimpleNamespace(ledger=self.ledger), workers=2)  # type: ignore[arg-type]
+        return text_of(self.console)[before:]
+
+
+def test_text_table() -> None:
+    assert text_table(["a", "long name"], [["1", "x"], ["wide", "y y"]]) == "a     long name\n1     x\nwide  y y"
+    assert text_table(["a"], []) == "a"
+
+
+def test_words() -> None:
+    assert [duration(s) for s in (0.2, 59, 60, 200, 3599.6, 3900)] == [
+        "0 s", "59 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "1 h 5 min",
+    ]  # fmt: skip
+    assert [plural(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+
+
+def test_paths_are_shown_as_one_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "runs" / "a") == "runs/a"
+    assert shown_path(tmp_path / "my runs") == "'my runs'"
+    assert shown_path(Path("/elsewhere")) == "/elsewhere"
+
+
+def test_header(tmp_path: Path) -> None:
+    text = header(RunDirectory(tmp_path), EXPERIMENT, resumed=True)
+    assert text == (
+        "resuming hand: 4 trials of up to 27 epochs, random + asha, max validation_accuracy, 1 CPU a trial, seed 0\n"
+        f"run directory: {tmp_path}"
+    )
+
+
+def test_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = finished_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    console = plain()
+    summarize(load_results(run_dir), console)
+    assert text_of(console).splitlines() == [
+        "finished in 17 s: 1 completed, 1 stopped, 1 diverged, 1 failed",
+        "trial   validation_accuracy  epoch  status     config",
+        "t00001  0.95                 2      completed  lr=0.05",
+        "t00000  0.8                  1      stopped    lr=0.01",
+        "t00001 on the test split: test_accuracy 0.93, test_loss 0.1",
+        "the winner: raytune-hpo best run",
+    ]
+
+
+def test_progress_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch, tmp_path)
+    assert text_of(watched.console).startswith("hand: 4 trials")
+    assert watched.after(6) == "starting workers\n"
+    trials = [f"t{i:05d}" for i in range(4)]
+    line = watched.after(6, *map(suggest, trials), result(trials[0], 1, 0.75))
+    assert line.startswith("0/4 trials  2 running  0 stopped early")
+    assert line.endswith("best validation_accuracy 0.75 (t00000)\n")
+    assert watched.after(1, result(trials[1], 1, 0.9)) == "", "not every report is a line"
+    line = watched.after(
+        6,
+        end(trials[0], "stopped", "scheduler"),
+        end(trials[2], "failed", "error", "ValueError"),
+        result(trials[3], 1, float("nan")),
+        end(trials[3], "diverged", "diverged"),
+    )
+    assert line.startswith("3/4 trials  2 running  1 stopped early")
+    for words in ("1 diverged", "1 failed", "best validation_accuracy 0.9 (t00001)", " left"):
+        assert words in line
+    assert line.count("\n") == 1, "a line is not folded"
+
+
+def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch, tmp_path)
+    before = len(text_of(watched.console))
+    for trial in ("t00000", "t00001", "t00002"):
+        watched.progress.failure(trial, "ValueError: [red]", f"errors/{trial}.txt", final=False)
+    watched.progress.failure("t00003", "OSError: once", None, final=True)
+    watched.progress.closed()
+    assert text_of(watched.console)[before:].splitlines() == [
+        "t00000: ValueError: [red] (traceback: errors/t00000.txt)",
+        "t00003: OSError: once",
+        "3 times: ValueError: [red]",
+    ]
+
+
+def test_quiet_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch, tmp_path, quiet=True)
+    assert watched.after(60, suggest("t00000"), result("t00000", 1, 0.5)) == ""
+    watched.progress.failure("t00000", "ValueError: x", None, final=True)
+    watched.progress.notice("a notice")
+    watched.progress.interrupted()
+    watched.progress.closed()
+    assert text_of(watched.console) == ""
