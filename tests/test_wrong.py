@@ -6,7 +6,6 @@ also shows that neither ray nor torch was needed to find the fault.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written_run import checkpoint, result, suggest, written_run
 
 from raytune_hpo.cli.main import main
 
@@ -320,7 +320,7 @@ def test_storage_that_cannot_be_written(tmp_path: Path, refused: Callable[..., s
 
 
 def test_a_run_directory_in_use(tmp_path: Path, refused: Callable[..., str]) -> None:
-    run_dir = hand_written_run(tmp_path / "run")
+    run_dir = written_run(tmp_path / "run")
     line = refused("run", str(experiment_file(tmp_path, {})), "--run-dir", str(run_dir))
     assert "exists already" in line
     assert "resume" in line
@@ -339,22 +339,8 @@ def test_a_cluster_that_is_not_there(address: str, words: str, tmp_path: Path, r
 # Runs that are not what they should be --------------------------------------------------------------------
 
 
-def hand_written_run(path: Path, *lines: Any, **experiment: Any) -> Path:
-    """A run directory without a run: experiment.json and a journal of `lines` (steps, or text as it is)."""
-    from raytune_hpo import Experiment, Float
-
-    made = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}, num_samples=2)
-    path.mkdir()
-    description = {"format": 1, "experiment": {**made.to_json(), **experiment}, "versions": {}, "run_id": "0"}
-    (path / "experiment.json").write_text(json.dumps(description))
-    text = "".join(x if isinstance(x, str) else json.dumps({"t": 1.0, "events": [x]}) + "\n" for x in lines)
-    (path / "journal.jsonl").write_text(text)
-    return path
-
-
-SUGGEST = {"event": "suggest", "trial": "t00000", "config": {"lr": 0.01}}
-RESULT = {"event": "result", "trial": "t00000", "generation": 0, "epoch": 1, "seconds": 0.5, "decision": "continue",
-          "metrics": {"validation_accuracy": 0.9}}  # fmt: skip
+SUGGEST = suggest("t00000")
+RESULT = result("t00000", 1, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +355,7 @@ RESULT = {"event": "result", "trial": "t00000", "generation": 0, "epoch": 1, "se
     ],
 )
 def test_a_damaged_description(content: str, words: str, tmp_path: Path, refused: Callable[..., str]) -> None:
-    run_dir = hand_written_run(tmp_path / "run")
+    run_dir = written_run(tmp_path / "run")
     (run_dir / "experiment.json").write_text(content)
     for verb in ("trials", "best"):
         assert words in refused(verb, str(run_dir))
@@ -385,7 +371,7 @@ def test_a_damaged_description(content: str, words: str, tmp_path: Path, refused
     ],
 )
 def test_a_damaged_journal(lines: tuple[Any, ...], words: str, tmp_path: Path, refused: Callable[..., str]) -> None:
-    run_dir = hand_written_run(tmp_path / "run", *lines)
+    run_dir = written_run(tmp_path / "run", *lines)
     for verb in ("trials", "best"):
         line = refused(verb, str(run_dir))
         assert "journal" in line
@@ -393,11 +379,11 @@ def test_a_damaged_journal(lines: tuple[Any, ...], words: str, tmp_path: Path, r
 
 
 def test_nothing_to_show_or_export(tmp_path: Path, refused: Callable[..., str]) -> None:
-    empty = str(hand_written_run(tmp_path / "empty"))
+    empty = str(written_run(tmp_path / "empty"))
     assert "has no report yet" in refused("best", empty)
     assert "has no finished report" in refused("export", empty, "-o", "model")
     assert "there are none yet" in refused("export", empty, "-o", "model", "--trial", "t00000")
-    begun = str(hand_written_run(tmp_path / "begun", SUGGEST, RESULT))
+    begun = str(written_run(tmp_path / "begun", SUGGEST, RESULT))
     assert "--trial = 't7': no such trial; there are t00000 to t00000" in refused(
         "export", begun, "-o", "model", "--trial", "t7"
     )
@@ -405,30 +391,25 @@ def test_nothing_to_show_or_export(tmp_path: Path, refused: Callable[..., str]) 
 
 
 def test_export_over_files(tmp_path: Path, refused: Callable[..., str]) -> None:
-    checkpoint = {"event": "checkpoint", "trial": "t00000", "generation": 0, "epoch": 1, "bytes": 0, "crc32": 0,
-                  "path": "checkpoints/t00000/00-00001.1"}  # fmt: skip
-    run_dir = hand_written_run(tmp_path / "run", SUGGEST, RESULT, checkpoint)
-    (run_dir / checkpoint["path"]).mkdir(parents=True)
+    record = checkpoint("t00000", 1)
+    run_dir = written_run(tmp_path / "run", SUGGEST, RESULT, record)
     full = tmp_path / "full"
     full.mkdir()
     (full / "kept").write_text("")
     assert "--output = " in (line := refused("export", str(run_dir), "-o", str(full)))
     assert "exists already" in line
     assert "--output = " in refused("export", str(run_dir), "-o", str(full / "kept"))
-    (run_dir / checkpoint["path"] / "changed").write_text("more")
+    (run_dir / record["path"] / "changed").write_text("more")
     assert "is damaged" in refused("export", str(run_dir), "-o", "model")
 
 
 def test_resuming_what_cannot_go_on(tmp_path: Path, refused: Callable[..., str]) -> None:
     gone = {"file": "/nowhere/gone.py", "name": "train"}
-    run_dir = hand_written_run(tmp_path / "gone", task=gone)
-    (run_dir / "lock").touch()
+    run_dir = written_run(tmp_path / "gone", task=gone)
     assert "no such file" in refused("resume", str(run_dir))
-    run_dir = hand_written_run(tmp_path / "prompt", task={"unsaved": "train"})
-    (run_dir / "lock").touch()
+    run_dir = written_run(tmp_path / "prompt", task={"unsaved": "train"})
     assert "resume(run_dir, task=...)" in refused("resume", str(run_dir))
-    run_dir = hand_written_run(tmp_path / "future", levity=3)
-    (run_dir / "lock").touch()
+    run_dir = written_run(tmp_path / "future", levity=3)
     assert "levity" in refused("resume", str(run_dir))
 
 
