@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raytune_hpo import load_experiment
+from raytune_hpo import load_experiment, run
 from raytune_hpo.cli.main import main, parser
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.py"))
@@ -48,3 +48,22 @@ def test_mnist_takes_its_folder_from_the_command_line(tmp_path: Path, capsys) ->
 def test_the_grid_is_the_handbooks(experiments: Path) -> None:
     experiment = load_experiment(experiments / "mnist_grid.py")
     assert experiment.samples == 27
+
+
+def test_a_function_of_ones_own_pauses_and_goes_on(experiments: Path, tmp_path: Path, ray_session: None) -> None:
+    """HyperBand pauses trials at its rungs; epochs trained after a pause continue the ones before it."""
+    changes = {"scheduler": "hyperband", "num_samples": 5, "max_epochs": 9, "max_concurrent": 1}
+    results = run(load_experiment(experiments / "function_trainable.py").override(changes), tmp_path / "run")
+    assert (results.status, results.counts["failed"]) == ("finished", 0)
+    curves = results.curves
+    paused = curves[curves.decision == "pause"]
+    longest = curves.trial_id.value_counts()
+    gone_on = [trial for trial in paused.trial_id if longest[trial] == 9]
+    assert gone_on
+    unpaused = run(
+        load_experiment(experiments / "function_trainable.py").override({**changes, "scheduler": "fifo"}),
+        tmp_path / "unpaused",
+    ).curves
+    for trial in gone_on:
+        one, other = (list(c[c.trial_id == trial].loss) for c in (curves, unpaused))
+        assert one == other, "what was paused and restored trains as what was not"
