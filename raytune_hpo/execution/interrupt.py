@@ -25,10 +25,15 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        self.arm()
+        return self
+
+    def arm(self) -> None:
+        """Take the signals, again if need be: `ray.init` puts handlers of its own in our place."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
+                before = signal.signal(number, self._handle)
+                self._before.setdefault(number, before)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for number, handler in self._before.items():

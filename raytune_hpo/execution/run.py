@@ -120,6 +120,7 @@ def _session(
         listener.opened(directory, experiment, resumed)
         stack.callback(listener.closed)
         stack.enter_context(ray_session(address, verbose=verbose))
+        interrupt.arm()
         stack.enter_context(_importable_by_value(experiment.runnable))
         _drive(directory, experiment, interrupt, listener, verbose)
     return load_results(directory.path)
