@@ -60,9 +60,7 @@ def one(contestant: str, trials: int, epochs: int, folder: str) -> dict[str, flo
     """One run, measured from the call that starts it to the one that has its results."""
     from raytune_hpo.execution.ray_runtime import ray_session
 
-    if contestant == "durable":
-        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
-    elif contestant == "default":
+    if contestant in ("durable", "default"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
     with ray_session(None, verbose=False):
         cpu, began = cpu_seconds(), time.perf_counter()
@@ -139,9 +137,8 @@ def main() -> None:
             if done.returncode:
                 sys.exit(done.stderr)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-    print(
-        f"{options.trials} trials of {options.epochs} epochs ({options.default_trials} for default), {options.repeats} repeats, {os.cpu_count()} cores"
-    )
+    sizes = f"{options.trials} trials of {options.epochs} epochs ({options.default_trials} for default)"
+    print(f"{sizes}, {options.repeats} repeats, {os.cpu_count()} cores")
     print(f"{'':12}  {'trials/s':>22}  {'results/s':>22}  {'CPU ms/trial':>22}")
     for name, rows in found.items():
         cells = []

@@ -165,6 +165,10 @@ def _drive(
             _test_winner(directory, experiment, population)
         population.close_session(status)
         driver.commit()
+    except OSError as error:
+        raise ExperimentError(
+            "storage", str(directory.path), f"cannot be written ({error.strerror or error}); mend that, then resume"
+        ) from error
     finally:
         journal.close()
         pool.shutdown()

@@ -33,6 +33,7 @@ class Progress(Silent):
         self.quiet = quiet
         self._live: Live | None = None
         self._last_line = 0.0
+        self._shown = ""
         self._failures: dict[str, list[str]] = {}
         self._samples = 0
         self._began = time.monotonic()
@@ -103,7 +104,9 @@ class Progress(Silent):
             parts.append(f"{duration(left)} left")
         text = Text("  ".join(parts))
         if self._live is None:
-            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+            if text.plain != self._shown:
+                self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+                self._shown = text.plain
             return
         row = Table.grid(padding=(0, 1))
         row.add_row(ProgressBar(total=max(total, 1), completed=finished, width=24), text)

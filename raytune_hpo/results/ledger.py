@@ -54,12 +54,16 @@ class Ledger:
     def _on_session(self, event: Event) -> None:
         self.sessions = event["number"]
         self.status = "running"
-        for trial in self.live.values():
-            if trial.status == states.RUNNING:
-                self.set_status(trial, states.PENDING)
+        self._nothing_runs()
 
     def _on_close(self, event: Event) -> None:
         self.status = event["status"]
+        self._nothing_runs()
+
+    def _nothing_runs(self) -> None:
+        for trial in self.live.values():
+            if trial.status == states.RUNNING:
+                self.set_status(trial, states.PENDING)
 
     def _on_stop(self, event: Event) -> None:
         self.stop_reason = event["reason"]
