@@ -124,6 +124,27 @@ def _no_api_server(node: Any, **_: Any) -> None:
 
 
 @contextlib.contextmanager
+def _off_stdout(*, verbose: bool) -> Iterator[None]:
+    """Keep Ray off standard output, which is for our own document.
+
+    Whatever log_to_driver says, Ray prints there what the raylet has to say of a worker that died.
+    """
+    from ray._private import worker
+
+    print_to = worker.print_to_stdstream
+
+    def to_stderr(data: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        if verbose:
+            print_to({**data, "is_err": True}, *arguments, **options)
+
+    worker.print_to_stdstream = to_stderr
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = print_to
+
+
+@contextlib.contextmanager
 def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
@@ -156,8 +177,9 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
         if not verbose:
             for name in ("ray", "ray.tune", "ray.train", "ray.data"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            if not joined:
-                ray.shutdown()
+        with _off_stdout(verbose=verbose):
+            try:
+                yield
+            finally:
+                if not joined:
+                    ray.shutdown()

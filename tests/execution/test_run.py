@@ -110,7 +110,7 @@ HOW = [
 ]
 
 
-def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch):
+def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(population, "LOSSES_ALLOWED", 1)
     points = [{"quality": 0.9 - number / 100, "how": how} for number, how in enumerate(HOW)]
     fields = {"max_epochs": 7, "max_failures": 2, "early_stopping": {"patience": 3}}
@@ -142,6 +142,8 @@ def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch
     assert "no number named 'value'; it has: loss" in rows["says another name"]["error"]
     assert "worker process died" in rows["loses its worker"]["error"]
     assert results.best.trial_id == "t00000"
+    # Ray prints on standard output that a worker died, whatever log_to_driver says.
+    assert capfd.readouterr() == ("", "")
     assert results.counts == {
         **dict.fromkeys(("pending", "running", "paused"), 0),
         **{"completed": 2, "failed": 4, "diverged": 1, "stopped": 1},
