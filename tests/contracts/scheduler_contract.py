@@ -162,6 +162,7 @@ class Simulation:
         self.rounds = 0
         self.saves = 0
         self.idle_rounds = 0
+        self.overruns = 0
 
     # The run ------------------------------------------------------------------------------------
 
@@ -375,6 +376,11 @@ class FakePool:
         return self._written(*self._at[id(slot)])
 
     def release(self, slot: Slot, *, reusable: bool = True) -> None:
+        assert slot.trial is not None
+        sim, (assignment, epoch) = self.simulation, self._at[id(slot)]
+        trial = sim.population.trials[slot.trial]
+        by_scheduler = trial.status == states.PAUSED or trial.reason == sim.experiment.option("scheduler")[0]
+        sim.overruns += by_scheduler and trial.generation == assignment.generation and trial.epoch < epoch
         slot.trial = None
 
 
@@ -384,6 +390,7 @@ class FakePool:
 def check_sound(sim: Simulation) -> None:
     """What holds of every run, whatever befell it."""
     assert sim.mismatches == 0, "replay decides otherwise than the run did"
+    assert sim.overruns == 0, "a trial has run past a decision of its scheduler"
     assert sim.population.done
     events = sim.events
     ends = [e["trial"] for e in events if e["event"] == "end"]
