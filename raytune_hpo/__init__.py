@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError, RaytuneHpoError, TrialError
-from raytune_hpo.experiment import Experiment, load_experiment
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment_file import load_experiment
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.settings import Checkpointing, Resources, StopRun
 from raytune_hpo.space import SearchSpace

@@ -8,7 +8,6 @@ imported.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Literal, get_args
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, load_module, to_reference
+from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, to_reference
 from raytune_hpo.schedulers import scheduler_options
 from raytune_hpo.search import ALGORITHMS, build, check_options
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
@@ -282,50 +281,12 @@ class Experiment:
         """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options.
 
         What the experiment left to its defaults is worked out anew (the metric's mode, a grid's number of
-        samples, ...).
+        samples, ...). Raises ExperimentError.
         """
+        from raytune_hpo.experiment_file import changed_fields
+
         given: dict[str, Any] = self._given  # type: ignore[attr-defined]  # set in __post_init__
-        values: dict[str, Any] = {}
-        for key, value in changes.items():
-            head, _, rest = key.partition(".")
-            task = values.get("task", self.task)
-            task = task_by_name(task) if isinstance(task, str) else task
-            if head == "task" and rest:
-                values["task"] = self._with_task_option(task, rest, value)
-            elif head == "space" and rest:
-                values["space"] = self._space_of(values).with_constant(rest, value)
-            elif rest and head in ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping"):
-                values[head] = {**_as_dict(values.get(head, given[head])), rest: value}
-            elif key in {f.name for f in dataclasses.fields(self)}:
-                values[key] = value
-            elif isinstance(task, Task) and key in task.options():
-                values["task"] = self._with_task_option(task, key, value)
-            else:
-                names = [f.name for f in dataclasses.fields(self)]
-                if isinstance(task, Task):
-                    names += list(task.options())
-                raise ExperimentError(f"--set {key}", value, checks.no_such("field", key, names))
-        return type(self)(**{**given, **values})
-
-    def _space_of(self, values: Mapping[str, Any]) -> SearchSpace:
-        space = values.get("space", self.search_space)
-        return space if isinstance(space, SearchSpace) else SearchSpace(space)
-
-    @staticmethod
-    def _with_task_option(task: Any, option: str, value: Any) -> Any:
-        if not isinstance(task, Task):
-            raise ExperimentError(f"--set task.{option}", value, "a function trainable has no options; set space.NAME")
-        if option not in task.options():
-            raise ExperimentError(f"--set task.{option}", value, checks.no_such("option", option, task.options()))
-        return dataclasses.replace(task, **{option: value})
-
-
-def _as_dict(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
-        return {"name": value}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return dict(value or {})
+        return type(self)(**{**given, **changed_fields(self, given, changes)})
 
 
 def _extremes(parameter: Parameter) -> list[Any]:
@@ -333,28 +294,3 @@ def _extremes(parameter: Parameter) -> list[Any]:
         return list(parameter.options)
     assert isinstance(parameter, Float | Int)
     return [parameter.low, parameter.high]
-
-
-def load_experiment(path: str | Path) -> Experiment:
-    """The Experiment that a Python file builds: its only one, or the one named `experiment`.
-
-    Raises ExperimentError where the file is missing, fails, or holds none or several.
-    """
-    module = load_module(Path(path))
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Experiment)}
-    if isinstance(found.get("experiment"), Experiment):
-        return found["experiment"]
-    if len(set(map(id, found.values()))) != 1:
-        has = f"it has {len(found)}: {', '.join(found)}" if found else "it has none"
-        raise ExperimentError(
-            "experiment file", str(path), f"must build one Experiment, or name one of them 'experiment'; {has}"
-        )
-    return next(iter(found.values()))
-
-
-def parse_value(text: str) -> Any:
-    """A value of --set: JSON where it parses as such (also True, False, None), text otherwise."""
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except (ValueError, RecursionError):
-        return text

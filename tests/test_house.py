@@ -27,6 +27,9 @@ ALLOWED = {
     "schedulers": GROUND | {"storage", "training", "experiment"},
     "experiment": GROUND | {"storage", "training", "tasks", "search", "schedulers", "reference"},
 }
+ALLOWED["experiment_file"] = ALLOWED["experiment"] | {"experiment"}
+# Experiment.override reads its paths there.
+ALLOWED["experiment"] |= {"experiment_file"}
 ALLOWED["results"] = ALLOWED["experiment"] | {"experiment"}
 ALLOWED["execution"] = ALLOWED["results"] | {"results"}
 ALLOWED["report"] = ALLOWED["execution"] | {"execution"}

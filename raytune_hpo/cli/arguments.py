@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment, load_experiment, parse_value
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment_file import load_experiment, parse_value
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -60,6 +60,11 @@ class Mnist(Task):
     validation_samples: int = 10_000
     test_samples: int | None = None
 
+    def __post_init__(self) -> None:
+        # A run is resumed from other folders than it was started in.
+        if isinstance(self.data_dir, str):
+            object.__setattr__(self, "data_dir", str(Path(self.data_dir).expanduser().absolute()))
+
     def check(self) -> None:
         for name in ("train_samples", "validation_samples", "test_samples"):
             value = getattr(self, name)
