@@ -8,9 +8,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
@@ -145,6 +148,41 @@ def _off_stdout(*, verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _stderr_in(file: IO[bytes]) -> Iterator[None]:
+    """Send stderr to a file, what Ray's C++ writes there as well."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _join(address: str, **options: Any) -> None:
+    """Join a cluster. Raises ExperimentError that says why it cannot be joined."""
+    import ray
+
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(tempfile.TemporaryFile())
+        try:
+            with contextlib.nullcontext() if options["log_to_driver"] else _stderr_in(said):
+                ray.init(address=address, **options)
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+            said.seek(0)
+            reason = f"{error} {said.read().decode(errors='replace')}"
+            if "InvalidAuthToken" in reason or isinstance(error, ray.exceptions.AuthenticationError):
+                expected = (
+                    "refuses this process: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE, a copy of its token"
+                )
+            else:
+                expected = f"cannot join this cluster: {' '.join(str(error).split())[:300]}"
+            raise ExperimentError("--address", address, expected) from error
+
+
+@contextlib.contextmanager
 def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
@@ -157,23 +195,18 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
         if not joined:
             level = logging.INFO if verbose else logging.ERROR
             options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
-            try:
-                if address is None:
-                    with _closed_to_the_outside(), _lean(verbose=verbose):
-                        ray.init(
-                            address="local",
-                            include_dashboard=False,
-                            num_cpus=local_cpus(),
-                            num_gpus=local_gpus(),
-                            _node_ip_address=LOOPBACK,
-                            **options,
-                        )
-                else:
-                    ray.init(address=address, **options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ExperimentError(
-                    "--address", address, f"cannot join this cluster: {' '.join(str(error).split())[:300]}"
-                ) from error
+            if address is not None:
+                _join(address, **options)
+            else:
+                with _closed_to_the_outside():
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        num_cpus=local_cpus(),
+                        num_gpus=local_gpus(),
+                        _node_ip_address=LOOPBACK,
+                        **options,
+                    )
         if not verbose:
             for name in ("ray", "ray.tune", "ray.train", "ray.data"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
