@@ -31,7 +31,7 @@ LISTEN = "0A"
 
 def _address(field: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """0100007F:1F90 (IPv4) or four such words (IPv6), each in the machine's byte order."""
-    words = bytes.fromhex(field.split(":")[0])
+    words = bytes.fromhex(field.split(":", maxsplit=1)[0])
     found = ipaddress.ip_address(b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4)))
     mapped = getattr(found, "ipv4_mapped", None)
     return mapped or found

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
-from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Resources
