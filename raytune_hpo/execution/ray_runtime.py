@@ -160,6 +160,25 @@ def _stderr_in(file: IO[bytes]) -> Iterator[None]:
         os.close(kept)
 
 
+def _start(**options: Any) -> None:
+    """Start a Ray of this machine's own. Raises ExperimentError where that fails."""
+    import ray
+
+    try:
+        with _closed_to_the_outside(), _lean(verbose=options["log_to_driver"]):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=local_cpus(),
+                num_gpus=local_gpus(),
+                _node_ip_address=LOOPBACK,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ExperimentError("ray", "local", f"cannot be started on this machine: {reason}") from error
+
+
 def _join(address: str, **options: Any) -> None:
     """Join a cluster. Raises ExperimentError that says why it cannot be joined."""
     import ray
@@ -197,15 +216,7 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
             if address is not None:
                 _join(address, **options)
             else:
-                with _closed_to_the_outside():
-                    ray.init(
-                        address="local",
-                        include_dashboard=False,
-                        num_cpus=local_cpus(),
-                        num_gpus=local_gpus(),
-                        _node_ip_address=LOOPBACK,
-                        **options,
-                    )
+                _start(**options)
         if not verbose:
             for name in ("ray", "ray.tune", "ray.train", "ray.data"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
