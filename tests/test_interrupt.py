@@ -14,11 +14,13 @@ import pytest
 
 from raytune_hpo import load_results
 
-# Saves on demand only through its hook: checkpoint.every says every third report.
+# A trial waits after its fifth epoch for a file named "go" beside the experiment: no test is a race.
 EXPERIMENT = """
 import json, pathlib, tempfile, time
 from ray import tune
 from raytune_hpo import Experiment, Float
+
+GO = pathlib.Path(__file__).parent / "go"
 
 def train(config):
     epoch = 0
@@ -29,6 +31,8 @@ def train(config):
     while epoch < 30:
         epoch += 1
         time.sleep(0.05)
+        while epoch == 5 and not GO.exists():
+            time.sleep(0.05)
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "state.json").write_text(json.dumps(epoch))
             tune.report({"score": config["x"] * epoch}, checkpoint=tune.Checkpoint.from_directory(folder))
@@ -66,6 +70,7 @@ def experiment(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_saves_and_resume_goes_on(experiment: Path, tmp_path: Path, number: int) -> None:
     run_dir = tmp_path / "run"
+    (tmp_path / "go").touch()
     process = start("run", experiment, "--run-dir", run_dir)
     wait_for_results(run_dir, process, 12)
     os.kill(process.pid, number)
@@ -119,6 +124,7 @@ def test_only_one_process_has_a_run(experiment: Path, tmp_path: Path) -> None:
             assert "exists already" in second.stderr
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+    (tmp_path / "go").touch()
     done = subprocess.run(command("resume", run_dir, "--quiet"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Of a finished run, resume shows the results again and starts nothing.
