@@ -47,7 +47,7 @@ def test_a_typo_is_an_error(name: str, config: dict[str, Any]) -> None:
 
 def test_a_wrong_type_is_an_error(config: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError, match="is not of type"):
-        prepared(config | {"setup_commands": "make install"})
+        prepared(config | {"cluster_name": 5})
 
 
 def started(config: dict[str, Any], kind: str) -> tuple[dict[str, str], list[str]]:
