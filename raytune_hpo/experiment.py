@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.overrides import changed_fields
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, to_reference
 from raytune_hpo.schedulers import scheduler_options
@@ -174,7 +175,9 @@ class Experiment:
             name, given = checks.named("searcher", self.searcher, ALGORITHMS)
             options = check_options(name, given)
         else:
-            name, options = scheduler_options(self.scheduler, self)
+            name, options = scheduler_options(
+                self.scheduler, space=self.search_space, max_epochs=self.max_epochs, task=self.task
+            )
         return {"name": name, **options}
 
     def _checked_samples(self) -> int:
@@ -283,10 +286,8 @@ class Experiment:
         What the experiment left to its defaults is worked out anew (the metric's mode, a grid's number of
         samples, ...). Raises ExperimentError.
         """
-        from raytune_hpo.experiment_file import changed_fields
-
         given: dict[str, Any] = self._given  # type: ignore[attr-defined]  # set in __post_init__
-        return type(self)(**{**given, **changed_fields(self, given, changes)})
+        return type(self)(**{**given, **changed_fields(given, changes, task=self.task, space=self.search_space)})
 
 
 def _extremes(parameter: Parameter) -> list[Any]:

@@ -23,16 +23,15 @@ ALLOWED = {
     "training": GROUND,
     "tasks": GROUND | {"training"},
     "search": GROUND,
+    "overrides": GROUND | {"training", "tasks"},
     "reference": GROUND | {"training", "tasks"},
     "schedulers": GROUND | {"storage", "training", "experiment"},
-    "experiment": GROUND | {"storage", "training", "tasks", "search", "schedulers", "reference"},
+    "experiment": GROUND | {"storage", "training", "tasks", "search", "schedulers", "reference", "overrides"},
 }
 ALLOWED["experiment_file"] = ALLOWED["experiment"] | {"experiment"}
-# Experiment.override reads its paths there.
-ALLOWED["experiment"] |= {"experiment_file"}
-ALLOWED["results"] = ALLOWED["experiment"] | {"experiment"}
+ALLOWED["results"] = ALLOWED["experiment_file"]
 ALLOWED["execution"] = ALLOWED["results"] | {"results"}
-ALLOWED["report"] = ALLOWED["execution"] | {"execution"}
+ALLOWED["report"] = ALLOWED["execution"] | {"execution", "experiment_file"}
 ALLOWED["cli"] = ALLOWED["report"] | {"report"}
 
 #: Where ray may be imported, and where its internals may be named.

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.checks import Option
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.task import Task
-
-if TYPE_CHECKING:
-    from raytune_hpo.experiment import Experiment
 
 SCHEDULERS: dict[str, dict[str, Option]] = {
     "fifo": {},
@@ -46,11 +44,10 @@ pbt          interval: epochs between exploits (default max_epochs / 8). quantil
 """
 
 
-def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str, Any]]:
-    """The name and the complete options of an experiment's scheduler. Raises ExperimentError."""
+def scheduler_options(value: Any, *, space: SearchSpace, max_epochs: int, task: Any) -> tuple[str, dict[str, Any]]:
+    """The name and the complete options of the scheduler of an experiment over `space`. Raises ExperimentError."""
     name, given = checks.named("scheduler", value, SCHEDULERS)
     options = checks.options("scheduler", name, given, SCHEDULERS[name])
-    max_epochs = experiment.max_epochs
     if options.get("grace_period", 1) > max_epochs:
         raise ExperimentError(
             "scheduler.grace_period", options["grace_period"], f"must be at most max_epochs = {max_epochs}"
@@ -61,13 +58,12 @@ def scheduler_options(value: Any, experiment: Experiment) -> tuple[str, dict[str
             raise ExperimentError(
                 "scheduler.interval", options["interval"], f"must be at most max_epochs = {max_epochs}"
             )
-        options["mutate"] = _mutable(options["mutate"], experiment)
+        options["mutate"] = _mutable(options["mutate"], space, task)
     return name, options
 
 
-def _mutable(named: list[str] | None, experiment: Experiment) -> list[str]:
-    paths = experiment.search_space.parameters
-    task = experiment.task
+def _mutable(named: list[str] | None, space: SearchSpace, task: Any) -> list[str]:
+    paths = space.parameters
     fixed = task.structural_hyperparameters() if isinstance(task, Task) else set()
     mutable = [path for path in paths if path not in fixed]
     if named is not None:
