@@ -208,7 +208,7 @@ class Driver:
             raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
 
     def _fail(self, trial: TrialState, error: str, traceback: str, *, lost_worker: bool, retry: bool = True) -> None:
-        file = self.run_directory.write_error(trial.id, f"{error}\n{traceback}") if traceback else None
+        file = self.run_directory.write_error(trial.id, traceback) if traceback else None
         self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry)
         self.listener.failure(trial.id, error, file, trial.finished)
 

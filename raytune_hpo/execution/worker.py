@@ -8,6 +8,7 @@ millisecond do not wait a millisecond each for the driver, and no trial runs pas
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -193,7 +194,16 @@ class Worker:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
-        return session is None or session.stop()
+        if session is None:
+            return True
+        ended = session.stop()
+        del session
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            # Back to the GPU, which other workers may share (ray#23971).
+            gc.collect()
+            torch.cuda.empty_cache()
+        return ended
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class Progress(Silent):
         self._live: Live | None = None
         self._last_line = 0.0
         self._shown = ""
-        self._failures: dict[str, list[str]] = {}
+        self._failures: dict[str, tuple[str, list[str]]] = {}  # by place: its first line, its trials
         self._samples = 0
         self._began = time.monotonic()
         self._done_before: int | None = None
@@ -54,18 +54,18 @@ class Progress(Silent):
             self._live.stop()
             self._live = None
         if not self.quiet:
-            for error, trials in self._failures.items():
+            for first, trials in self._failures.values():
                 if len(trials) > 1:
                     self.console.print(
-                        f"{len(trials)} times: {error}", style="red", soft_wrap=True, highlight=False, markup=False
+                        f"{len(trials)} times: {first}", style="red", soft_wrap=True, highlight=False, markup=False
                     )
 
     def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None:
         """One line per distinct failure, when it is first seen; the counts come at the end."""
-        seen = self._failures.setdefault(error, [])
+        where = f" (traceback: {file})" if file else ""
+        _, seen = self._failures.setdefault(file or error, (error + where, []))
         seen.append(trial_id)
         if len(seen) == 1 and not self.quiet:
-            where = f" (traceback: {file})" if file else ""
             self.console.print(
                 f"{trial_id}: {error}{where}", style="red", soft_wrap=True, highlight=False, markup=False
             )

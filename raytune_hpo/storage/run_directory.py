@@ -19,6 +19,7 @@ import shutil
 import socket
 import subprocess
 import time
+import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -168,12 +169,18 @@ class RunDirectory:
             os.close(self._lock)
             self._lock = None
 
-    def write_error(self, trial_id: str, text: str) -> str:
-        """Keep a traceback; answers its path within the run directory."""
-        relative = f"errors/{trial_id}.txt"
-        (self.path / "errors").mkdir(exist_ok=True)
-        with (self.path / relative).open("a") as file:
-            file.write(text.rstrip() + "\n\n")
+    def write_error(self, trial_id: str, traceback: str) -> str:
+        """Keep the first traceback of each distinct failure; answers its path within the run directory.
+
+        Failures are the same when they come from the same lines of code, whatever their message says: a
+        thousand trials that fail alike leave one file.
+        """
+        lines = [line for line in traceback.splitlines() if line.startswith("  File ")]
+        relative = f"errors/{zlib.crc32(chr(10).join(lines or [traceback]).encode()):08x}.txt"
+        path = self.path / relative
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            write_atomically(path, f"first seen in {trial_id}\n\n{traceback.rstrip()}\n".encode())
         return relative
 
 

@@ -121,13 +121,13 @@ def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeyp
     watched = Watched(monkeypatch, tmp_path)
     before = len(text_of(watched.console))
     for trial in ("t00000", "t00001", "t00002"):
-        watched.progress.failure(trial, "ValueError: [red]", f"errors/{trial}.txt", final=False)
+        watched.progress.failure(trial, "ValueError: [red]", "errors/1a.txt", final=False)
     watched.progress.failure("t00003", "OSError: once", None, final=True)
     watched.progress.closed()
     assert text_of(watched.console)[before:].splitlines() == [
-        "t00000: ValueError: [red] (traceback: errors/t00000.txt)",
+        "t00000: ValueError: [red] (traceback: errors/1a.txt)",
         "t00003: OSError: once",
-        "3 times: ValueError: [red]",
+        "3 times: ValueError: [red] (traceback: errors/1a.txt)",
     ]
 
 

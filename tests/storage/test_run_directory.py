@@ -167,9 +167,16 @@ def test_write_atomically_syncs_the_file_before_the_rename_and_the_folder_after_
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_errors_of_a_trial_are_kept_together(run):
-    assert run.write_error("t00001", "one\n\n") == run.write_error("t00001", "two") == "errors/t00001.txt"
-    assert (run.path / "errors/t00001.txt").read_text() == "one\n\ntwo\n\n"
+def test_failures_of_the_same_lines_of_code_are_kept_once(run):
+    def traceback(line, message):
+        return f'Traceback (most recent call last):\n  File "x.py", line {line}, in train\nValueError: {message}\n'
+
+    first = run.write_error("t00001", traceback(3, "one"))
+    assert run.write_error("t00002", traceback(3, "two")) == first
+    other = run.write_error("t00003", traceback(4, "one"))
+    assert other != first
+    assert (run.path / first).read_text() == "first seen in t00001\n\n" + traceback(3, "one")
+    assert sorted(f"errors/{p.name}" for p in (run.path / "errors").iterdir()) == sorted([first, other])
 
 
 def test_git_commit(tmp_path):
