@@ -163,6 +163,7 @@ class Simulation:
         self.saves = 0
         self.idle_rounds = 0
         self.overruns = 0
+        self.refused = 0
 
     # The run ------------------------------------------------------------------------------------
 
@@ -223,6 +224,7 @@ class Simulation:
         assert self.disk.get(donor.path) == donor, f"{trial} copies {donor.path}, which was deleted"
         seed = self.experiment.seed
         if generator(seed, "adopt", donor.trial, donor.generation, donor.epoch).random() < self.faults.damaged:
+            self.refused += 1
             raise TrialError(f"{donor.path} is damaged")
         return self.write(trial, generation, donor.epoch)
 
@@ -484,7 +486,8 @@ def check_lineage(sim: Simulation) -> int:
     reported: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
     generation: dict[str, int] = defaultdict(int)
     in_force: dict[tuple[str, int, int], dict[str, Any]] = {}
-    mutate = set(experiment.option("scheduler")[1]["mutate"])
+    options = experiment.option("scheduler")[1]
+    mutate = set(options["mutate"])
     for event in sim.events:
         trial = event.get("trial", "")
         if event["event"] == "suggest":
@@ -500,13 +503,12 @@ def check_lineage(sim: Simulation) -> int:
             assert donor != trial
             assert event["old_config"] == config[trial]
             experiment.search_space.check(event["new_config"])
-            changed = {
-                path
-                for path in experiment.search_space.paths
-                if experiment.search_space.values(event["new_config"]).get(path)
-                != experiment.search_space.values(config[donor]).get(path)
-            }
-            assert changed <= mutate
+            old, new = (experiment.search_space.values(c) for c in (config[donor], event["new_config"]))
+            assert {path for path in experiment.search_space.paths if new.get(path) != old.get(path)} <= mutate
+            if options["resample_probability"] == 0:
+                step = options["perturbation"]
+                moved = (min(old["x"] + step, 1.0), max(old["x"] - step, 0.0))
+                assert any(abs(new["x"] - x) < 1e-9 for x in moved), "the new config was not made from the donor's"
             assert (record["epoch"], record["trial"], record["generation"]) == (epoch, trial, event["generation"])
             assert (generation[donor], epoch) in reported[donor], "the donor never was at that epoch"
             config[trial], generation[trial] = event["new_config"], event["generation"]

@@ -105,16 +105,28 @@ def test_many_runs_in_a_row_all_end(case):
     assert failed > 3
 
 
+PLATEAU = {"early_stopping": {"patience": 2, "min_delta": 0.1}}
+
+
 @EVERY
-def test_a_crash_at_any_step_changes_nothing(case):
+@pytest.mark.parametrize(
+    ("fields", "stride"), [({"checkpoint": {"every": 2}}, 1), (PLATEAU, 3)], ids=["all", "plateau"]
+)
+def test_a_crash_at_any_step_changes_nothing(case, fields, stride):
     """One worker, so that the order of outcomes is the same; a crash before and after every journal line."""
-    experiment = make_experiment(CASES[case], samples=7, epochs=5, seed=4)
+    experiment = make_experiment(CASES[case], samples=6, epochs=6, seed=4, **fields)
     calm = check(Simulation(experiment, faults=Faults(raises=0.05, nan=0.02)).run())
-    assert calm.appends > 50
-    for step in range(1, calm.appends):
+    assert calm.appends > 40
+    for step in range(1, calm.appends, stride):
         crashed = Simulation(experiment, faults=calm.faults, crash_steps={step}).run()
         assert crashed.sessions == 2
         check_same_table(check(crashed), calm)
+
+
+@pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])
+def test_who_does_not_wait_for_others_is_never_paused(case):
+    sim = check(Simulation(make_experiment(CASES[case], samples=20, epochs=9), workers=3, faults=SOME).run())
+    assert "pause" not in {e["decision"] for e in sim.events if e["event"] == "result"}
 
 
 @pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])
@@ -248,14 +260,19 @@ def test_pbt_never_copies_a_checkpoint_that_retention_deleted():
 
 
 def test_pbt_goes_on_when_the_donors_checkpoint_is_damaged():
-    perturbed = lost = 0
-    for seed in range(10):
-        experiment = make_experiment({"name": "pbt", "interval": 2}, samples=8, epochs=12, seed=seed)
+    perturbed = lost = refused = 0
+    scheduler = {"name": "pbt", "interval": 2, "resample_probability": 0}
+    for seed in range(15):
+        experiment = make_experiment(scheduler, samples=8, epochs=12, seed=seed)
         sim = check(Simulation(experiment, workers=3, faults=Faults(damaged=0.2), crash_steps={60, 81}).run())
         perturbed += check_lineage(sim)
         lost += sum(e["event"] == "lost_checkpoint" for e in sim.events)
+        refused += sim.refused
+        # It costs nobody his life; but a trial all of whose copied weights are gone cannot go on.
+        assert {t.error for t in sim.trials} <= {None, "no checkpoint is left to go on from"}
     assert perturbed > 10
     assert lost > 10
+    assert refused > 3
 
 
 # The end of a run ------------------------------------------------------------------------------------
