@@ -101,12 +101,13 @@ class Crash(BaseException):
 
 
 class WatchedPopulation(Population):
-    """Counts the trials that run only because of the rule that no scheduler may leave trials waiting for ever."""
+    """Sees that the scheduler knows the configs that are in force, and counts the trials that run only because of the rule that no scheduler may leave trials waiting for ever."""
 
     rescued = 0
 
     def next_trial(self) -> TrialState | None:
         trial = super().next_trial()
+        assert all(hosted.config == self.trials[name].config for name, hosted in self.host.trials.items())
         if trial is not None and trial.status == states.PAUSED and self.host.choose() is None:
             self.rescued += 1
         return trial
