@@ -101,7 +101,8 @@ class Crash(BaseException):
 
 
 class WatchedPopulation(Population):
-    """Sees that the scheduler knows the configs that are in force, and counts the trials that run only because of the rule that no scheduler may leave trials waiting for ever."""
+    """Sees that the scheduler knows the configs that are in force; counts the trials that run only because of
+    the rule that no scheduler may leave trials waiting for ever."""
 
     rescued = 0
 
