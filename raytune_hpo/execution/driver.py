@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.pool import Lost, Pool, Slot
 from raytune_hpo.execution.population import Population
-from raytune_hpo.execution.worker import Assignment, Outcome, Saved
+from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
 from raytune_hpo.storage.journal import Journal
@@ -156,19 +156,23 @@ class Driver:
             try:
                 decision = self.population.report(trial, report.epoch, report.metrics, report.seconds)
             except TrialError as error:
-                self.pool.release(slot)
+                self._discard(answer.reports[number:])
+                self.pool.release(slot, reusable=answer.reusable)
                 self._fail(trial, str(error), "", lost_worker=False, retry=False)
                 return False
             if decision != "continue":
                 surplus = answer.reports[number:]
-                if not surplus and answer.kind == "waiting" and trial.eligible:
+                if not surplus and record is None and answer.kind == "waiting" and trial.eligible:
                     self._save(slot, trial, report.epoch)
-                for later in surplus:  # a decision that no scheduler foresaw: the epochs after it do not count
-                    if later.saved is not None and later.saved.record is not None:
-                        self.store.delete(later.saved.record)
+                self._discard(surplus)  # a decision that no scheduler foresaw: the epochs after it do not count
                 self.pool.release(slot, reusable=answer.reusable)
                 return False
         return True
+
+    def _discard(self, reports: Sequence[EpochReport]) -> None:
+        for report in reports:
+            if report.saved is not None and report.saved.record is not None:
+                self.store.delete(report.saved.record)
 
     def _take_ending(self, slot: Slot, trial: TrialState, answer: Outcome) -> None:
         if answer.kind == "waiting":

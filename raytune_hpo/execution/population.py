@@ -227,8 +227,9 @@ class Population:
         return {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
 
     def _follow(self, trial: TrialState, decision: str) -> None:
+        self.ledger.decided(trial, decision)
+        self._sync_status(trial.id)
         if decision in ("pause", "exploited"):
-            self._set_status(trial, states.PAUSED)
             self.host.trials[trial.id].config = trial.config  # until the perturb event says otherwise
         elif decision in ("complete", "plateau", "halt"):
             self.host.trials[trial.id].last_result = self._scheduler_result(trial)
@@ -328,10 +329,6 @@ class Population:
             pinned = {record.path for record in self.host.pinned()}
             rule = self.experiment.checkpointing
             self.doomed += doomed_checkpoints(trial, self._ranking, rule, self.ledger.mode, pinned)
-
-    def _set_status(self, trial: TrialState, status: str) -> None:
-        self.ledger.set_status(trial, status)
-        self._sync_status(trial.id)
 
     def _sync_status(self, trial_id: str) -> None:
         hosted = self.host.trials.get(trial_id)

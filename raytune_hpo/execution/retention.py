@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 from raytune_hpo.results import trial as states
-from raytune_hpo.results.trial import TrialState, better
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.settings import Checkpointing
 from raytune_hpo.storage.checkpoints import CheckpointRecord
@@ -34,15 +33,8 @@ def doomed_checkpoints(
         keep.add(trial.checkpoints[-1].path)
     doomed = _take(trial, keep | set(pinned))
     if trial.finished and rule.keep_trials is not None and trial.checkpoints and trial not in ranking:
-        place = next(
-            (
-                i
-                for i, other in enumerate(ranking)
-                if better(trial.best if trial.best is not None else math.nan, other.best, mode)
-            ),
-            len(ranking),
-        )
-        ranking.insert(place, trial)
+        ranking.append(trial)
+        ranking.sort(key=lambda t: t.rank(mode))
         while len(ranking) > rule.keep_trials:
             doomed += _take(ranking.pop(), set(pinned))
     return doomed

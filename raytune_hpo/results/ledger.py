@@ -98,6 +98,11 @@ class Ledger:
         if record is not None and record.epoch == trial.epoch:
             trial.scores[record.path] = value
 
+    def decided(self, trial: TrialState, decision: str) -> None:
+        """What the decision on a trial's report makes of it; apart from `apply`, since it is made after it."""
+        if decision in ("pause", "exploited"):
+            self.set_status(trial, states.PAUSED)
+
     def _on_checkpoint(self, trial: TrialState, event: Event) -> None:
         self._add_checkpoint(trial, {k: v for k, v in event.items() if k != "event"})
 
@@ -140,8 +145,5 @@ class Ledger:
 
     def winner(self) -> TrialState | None:
         """The trial with the best metric at any epoch, those that failed or diverged left out."""
-        best: TrialState | None = None
-        for trial in self.trials.values():
-            if trial.eligible and trial.best is not None and (best is None or better(trial.best, best.best, self.mode)):
-                best = trial
-        return best
+        found = [t for t in self.trials.values() if t.eligible and t.best is not None]
+        return min(found, key=lambda t: t.rank(self.mode), default=None)

@@ -168,9 +168,8 @@ class Results:
 
     def top(self, k: int) -> list[TrialState]:
         """The k best trials, best first; failed and diverged ones left out."""
-        sign = -1.0 if self.mode == "max" else 1.0
         ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]
-        return sorted(ranked, key=lambda t: sign * (t.best if t.best is not None else math.inf))[:k]
+        return sorted(ranked, key=lambda t: t.rank(self.ledger.mode))[:k]
 
     def to_json(self) -> dict[str, Any]:
         """The document of `run --json`."""
@@ -200,6 +199,8 @@ def load_results(run_dir: str | Path) -> Results:
     for event in _events(directory, ledger):
         try:
             ledger.apply(event)
+            if event["event"] == "result":
+                ledger.decided(ledger.trials[event["trial"]], event["decision"])
         except (KeyError, TypeError, ValueError) as error:
             expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
             raise ExperimentError("journal", event, expected) from error

@@ -58,6 +58,12 @@ class TrialState:
         """Whether it may be the winner."""
         return self.status not in (FAILED, DIVERGED)
 
+    def rank(self, mode: Mode) -> tuple[float, int]:
+        """A key that sorts the best trial first, and of equal ones the one suggested first."""
+        if self.best is None:
+            return math.inf, self.index
+        return (-self.best if mode == "max" else self.best), self.index
+
     @property
     def resume_from(self) -> CheckpointRecord | None:
         """The newest checkpoint of the current generation."""

@@ -8,6 +8,7 @@ power cut does to it later, and then the one before it is used.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -112,7 +113,10 @@ class CheckpointStore:
         return folder.is_dir() and fingerprint(folder) == (record.bytes, record.crc32)
 
     def delete(self, record: CheckpointRecord) -> None:
-        shutil.rmtree(self.run_path / record.path, ignore_errors=True)
+        folder = self.run_path / record.path
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others are in it
+            folder.parent.rmdir()
 
     def clean(self, keep: Iterable[CheckpointRecord]) -> None:
         """Delete every folder that no record in `keep` points at: leftovers of a crash."""
