@@ -9,14 +9,22 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.reference import load_module
+from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 
 
 def load_experiment(path: str | Path) -> Experiment:
     """The Experiment that a Python file builds: its only one, or the one named `experiment`.
 
+    A run directory, or the experiment.json in it, gives the experiment of that run.
     Raises ExperimentError where the file is missing, fails, or holds none or several.
     """
-    module = load_module(Path(path))
+    path = Path(path)
+    if path.is_dir() and not (path / DESCRIPTION).is_file():
+        raise ExperimentError("experiment file", str(path), "must be a Python file (.py), or a run directory")
+    if path.is_dir() or path.name == DESCRIPTION:
+        directory = RunDirectory.open(path if path.is_dir() else path.parent)
+        return Experiment.from_json(directory.description()["experiment"], source=directory.source)
+    module = load_module(path)
     found = {name: value for name, value in vars(module).items() if isinstance(value, Experiment)}
     if isinstance(found.get("experiment"), Experiment):
         return found["experiment"]

@@ -12,7 +12,9 @@ from raytune_hpo.experiment_file import load_experiment, parse_value
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="a Python file that builds one Experiment")
+    parser.add_argument(
+        "file", help="a Python file that builds one Experiment, or a run directory, to run its experiment again"
+    )
     parser.add_argument(
         "--set",
         action="append",

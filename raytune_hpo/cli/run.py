@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> int:
         options.run_dir,
         address=options.address,
         listener=listener,
-        source=Path(options.file),
+        source=Path(options.file) if options.file.endswith(".py") else None,
         verbose=options.verbose,
     )
     return finish(results, options, console)

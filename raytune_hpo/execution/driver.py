@@ -125,7 +125,7 @@ class Driver:
             self.population.failure(trial, "no checkpoint is left to go on from", lost_worker=False, retry=False)
             self.commit()
             return
-        self.population.started(trial, record.epoch if record is not None else 0)
+        self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
         self.commit()
         until = self.population.next_decision(trial)
         self.pool.start(slot, Assignment(trial.id, trial.config, trial.generation, until, record, payload))

@@ -115,8 +115,8 @@ class Population:
         scheduler = self.host.next_decision(trial.id, trial.epoch)
         return max(trial.epoch + 1, int(min(scheduler, self.experiment.max_epochs)))
 
-    def started(self, trial: TrialState, epoch: int) -> None:
-        self._do({"event": "start", "trial": trial.id, "epoch": epoch})
+    def started(self, trial: TrialState, epoch: int, host: str) -> None:
+        self._do({"event": "start", "trial": trial.id, "epoch": epoch, "host": host})
 
     def saved(self, record: CheckpointRecord) -> None:
         self._do({"event": "checkpoint", **record.to_json()})

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.reference import FunctionTrainable
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
+from raytune_hpo.storage.run_directory import DESCRIPTION
 
 if TYPE_CHECKING:
     from raytune_hpo.execution.function_session import FunctionSession
@@ -238,7 +239,7 @@ class Worker:
 
 def _is_run(path: Path, run_id: str) -> bool:
     try:
-        description = json.loads((path / "experiment.json").read_text())
+        description = json.loads((path / DESCRIPTION).read_text())
     except (OSError, ValueError):
         return False
     return bool(description.get("run_id") == run_id)

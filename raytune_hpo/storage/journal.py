@@ -7,7 +7,7 @@ know, which trial stands where, the tables that users read) is derived by readin
 Events, in the field "event":
     session     a process took the run on: number, pid, host, started
     suggest     trial, config
-    start       trial, epoch (0: from scratch): a worker has it
+    start       trial, epoch (0: from scratch), host: a worker there has it
     result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop)
     checkpoint  trial, generation, epoch, path, bytes, crc32: safely on disk
     perturb     trial, donor, donor_epoch, generation, old_config, new_config, checkpoint (PBT)

@@ -27,6 +27,7 @@ from typing import Any, Self
 from raytune_hpo.errors import ExperimentError
 
 FORMAT = 1
+DESCRIPTION = "experiment.json"
 PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
 
 
@@ -117,13 +118,13 @@ class RunDirectory:
     def open(cls, path: str | Path) -> Self:
         """An existing run. Raises ExperimentError if `path` holds none."""
         path = Path(path).absolute()
-        if not (path / "experiment.json").is_file():
+        if not (path / DESCRIPTION).is_file():
             raise ExperimentError("run directory", str(path), "holds no run (no experiment.json in it)")
         return cls(path)
 
     @property
     def description_path(self) -> Path:
-        return self.path / "experiment.json"
+        return self.path / DESCRIPTION
 
     @property
     def journal_path(self) -> Path:

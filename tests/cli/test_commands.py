@@ -19,6 +19,7 @@ from raytune_hpo.cli.main import VERBS, main, parser
 from raytune_hpo.cli.run import finish
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.results import load_results
+from raytune_hpo.storage.run_directory import RunDirectory
 
 LIGHT = """
 import sys
@@ -290,3 +291,13 @@ def test_exit_codes_and_the_documents_of_a_run(as_json: bool, tmp_path: Path, ca
         else:
             assert ("raytune-hpo resume" in out) == (code == 130)
             assert ("raytune-hpo best" in out) == (code != 130)
+
+
+def test_the_experiment_of_a_run_can_be_had_from_its_directory(tmp_path: Path) -> None:
+    made = experiment()
+    run = RunDirectory.create(tmp_path / "run", made.to_json(), None)
+    run.unlock()
+    assert load_experiment(run.path) == made
+    assert load_experiment(run.description_path) == made
+    with pytest.raises(ExperimentError, match="must be a Python file"):
+        load_experiment(tmp_path)
