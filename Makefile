@@ -39,7 +39,7 @@ demo: $(INSTALLED)
 	$(BIN)/raytune-hpo run experiments/digits.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
