@@ -39,7 +39,7 @@ demo: $(INSTALLED)
 	$(BIN)/raytune-hpo run experiments/digits.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
