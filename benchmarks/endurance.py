@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import random
+import select
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,10 +93,11 @@ def one(scheduler: str, number: int, folder: str) -> dict[str, Any]:
     return {"killed": killed, "trials": len(results.trials), "stopped": results.counts["stopped"]}
 
 
-def many(scheduler: str, runs: int, folder: str, queue: Any) -> None:
-    with ray_session(None, verbose=False):
+def many(scheduler: str, runs: int) -> None:
+    """Runs one after the other on one Ray, each ended one a line on stdout."""
+    with ray_session(None, verbose=False), tempfile.TemporaryDirectory() as folder:
         for number in range(runs):
-            queue.put(one(scheduler, number, folder))
+            print(json.dumps(one(scheduler, number, folder)), flush=True)
 
 
 def main() -> None:
@@ -103,22 +105,27 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--schedulers", nargs="+", default=["asha", "hyperband", "median", "pbt"])
     parser.add_argument("--timeout", type=float, default=120.0)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
+    if options.only:
+        many(options.only, options.runs)
+        return
     for scheduler in options.schedulers:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            queue = context.Queue()
-            process = context.Process(target=many, args=(scheduler, options.runs, folder, queue))
-            process.start()
-            done = []
+        done: list[dict[str, Any]] = []
+        with subprocess.Popen(
+            [sys.executable, __file__, "--only", scheduler, "--runs", str(options.runs)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
             while len(done) < options.runs:
-                try:
-                    done.append(queue.get(timeout=options.timeout))
-                except Exception:
+                ready, _, _ = select.select([process.stdout], [], [], options.timeout)
+                line = process.stdout.readline() if ready else ""
+                if not line:
                     process.kill()
-                    sys.exit(f"{scheduler}: run {len(done)} did not end within {options.timeout:g} s")
-            process.join()
+                    sys.exit(f"{scheduler}: run {len(done)} did not end within {options.timeout:g} s, or failed")
+                done.append(json.loads(line))
         killed, trials, stopped = (sum(d[key] for d in done) for key in ("killed", "trials", "stopped"))
         print(
             f"{scheduler:9}  {len(done)} of {options.runs} runs ended, {killed} of them killed and resumed; "

@@ -7,6 +7,7 @@ never starts. Workers that die are replaced; nodes that join are used.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Pool:
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
         if self._deaths >= DEATHS_AT_START:
-            raise ExperimentError("worker", self._last_death, "no worker process can start; see --verbose")
+            raise ExperimentError("worker", self._last_death, "is why no worker process can start")
         now = time.monotonic()
         if now >= self._next_check:
             self._capacity = int(min(self._limit, capacity(self._resources)))
@@ -128,7 +129,7 @@ class Pool:
         except RayActorError as error:
             if slot.info is None:
                 self._deaths += 1
-                self._last_death = " ".join(str(error).split())[:300]
+                self._last_death = _cause(error)
             self._drop(slot)
             return Lost("the worker process died (killed, out of memory, or its machine was lost)")
         except RayError as error:
@@ -146,6 +147,12 @@ class Pool:
             self._slots.remove(slot)
             ray.kill(slot.actor)
         self._calls.clear()
+
+
+def _cause(error: Exception) -> str:
+    """The last line of an error that Ray wrapped, which is what went wrong in the worker; without colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)
 
 
 def capacity(resources: Resources) -> int:

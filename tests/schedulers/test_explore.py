@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Float, Int, SearchSpace
 from raytune_hpo.schedulers.explore import explore, neighbour
@@ -16,35 +17,10 @@ from raytune_hpo.seeding import generator
 STEPS = 3000
 
 
-def space() -> SearchSpace:
-    return SearchSpace(
-        {
-            "optimizer": {
-                "name": Choice(["sgd", "adam", "rmsprop"]),
-                "lr": Float(1e-6, 1.0, scale="log"),
-                "momentum": Float(0.5, 0.999, scale="reverse_log").when("optimizer.name", "in", ["sgd", "rmsprop"]),
-                "nesterov": Choice([True, False]).when("optimizer.momentum", ">", 0.8),
-                "warmup": Int(1, 5).when("optimizer.nesterov", "==", True),
-            },
-            "model": {
-                "layers": Int(1, 4),
-                "units2": Int(16, 512, scale="power_of_two").when("model.layers", ">=", 2),
-                "units4": Int(1, 10_000, scale="log").when("model.layers", "==", 4),
-                "shape": Choice([[1, 2], [2, 1], []]),
-                "norm": Choice([None, "batch", 0, 1.5, "0", False]),
-            },
-            "dropout": Float(-0.5, 0.5),
-            "stride": Int(-9, 9, step=3),
-            "size": Choice(["s", "m", "l", "xl"], ordered=True),
-            "data": {"name": "digits", "crop": [8, 8], "options": {}, "none": None},
-        }
-    )
-
-
 def walk(mutate, steps=STEPS, seed=0, **options):
     """(config, the next one) along a walk from a random config."""
     options = {"perturbation": 0.1, "resample_probability": 0.25, **options}
-    s = space()
+    s = nasty_space()
     config = s.sample(generator(seed, "start"))
     for number in range(steps):
         following = explore(s, config, mutate, generator(seed, number), **options)
@@ -55,14 +31,14 @@ def walk(mutate, steps=STEPS, seed=0, **options):
 @pytest.mark.parametrize("resample", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("perturbation", [0.01, 0.1, 1.0])
 def test_every_step_stays_in_the_space(resample, perturbation):
-    s = space()
+    s = nasty_space()
     for _, config in walk(s.paths, resample_probability=resample, perturbation=perturbation):
         s.check(config)
         assert json.loads(json.dumps(config)) == config
 
 
 def test_the_walk_gets_everywhere():
-    s = space()
+    s = nasty_space()
     seen: dict = {path: set() for path in s.paths}
     for _, config in walk(s.paths):
         for path, value in s.values(config).items():
@@ -80,7 +56,7 @@ def test_the_walk_gets_everywhere():
     ids=lambda m: "-".join(sorted(m)),
 )
 def test_only_the_named_parameters_change_and_those_that_become_active_or_inactive(mutate):
-    s = space()
+    s = nasty_space()
     changed: set = set()
     for before, after in walk(mutate, steps=500):
         s.check(after)
@@ -94,7 +70,7 @@ def test_only_the_named_parameters_change_and_those_that_become_active_or_inacti
 
 
 def test_the_config_given_is_left_alone():
-    s = space()
+    s = nasty_space()
     config = s.sample(generator(3))
     before = json.dumps(config)
     for number in range(50):
@@ -103,7 +79,7 @@ def test_the_config_given_is_left_alone():
 
 
 def test_the_same_generator_gives_the_same_config():
-    one, two, other = ([after for _, after in walk(space().paths, 50, seed)] for seed in (1, 1, 2))
+    one, two, other = ([after for _, after in walk(nasty_space().paths, 50, seed)] for seed in (1, 1, 2))
     assert one == two
     assert one != other
 
