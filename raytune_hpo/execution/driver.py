@@ -34,7 +34,7 @@ class Listener(Protocol):
 
     def update(self, population: Population, workers: int) -> None: ...
 
-    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None: ...
+    def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
 
     def notice(self, text: str) -> None: ...
 
@@ -214,14 +214,14 @@ class Driver:
     def _fail(self, trial: TrialState, error: str, traceback: str, *, lost_worker: bool, retry: bool = True) -> None:
         file = self.run_directory.write_error(trial.id, traceback) if traceback else None
         self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry)
-        self.listener.failure(trial.id, error, file, trial.finished)
+        self.listener.failure(trial.id, error, file)
 
     # Interruption ------------------------------------------------------------------------------
 
     def _wind_down(self, interrupt: Interrupt) -> None:
         """Let running epochs end, save them, start nothing new."""
         deadline = self._clock() + GRACE_S
-        while self.pool.busy and self._clock() < deadline and not interrupt.urgent:
+        while self.pool.busy and self._clock() < deadline:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
             self.listener.update(self.population, len(self.pool.busy))

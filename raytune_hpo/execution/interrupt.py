@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Interrupt:
-    """A context in which SIGINT and SIGTERM set `requested`, and a second one `urgent`.
+    """A context in which SIGINT and SIGTERM set `requested`.
 
     A second Ctrl-C ends the process at once: everything journaled so far is safe. Outside the main
     thread, where Python delivers no signals, it does nothing.
@@ -20,7 +20,6 @@ class Interrupt:
 
     def __init__(self, on_request: Any = None) -> None:
         self.requested = False
-        self.urgent = False
         self._on_request = on_request
         self._before: dict[int, Any] = {}
 
@@ -41,7 +40,6 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            self.urgent = True
             os._exit(EXIT_INTERRUPTED)
         self.requested = True
         if self._on_request is not None:

@@ -38,7 +38,6 @@ class Progress(Silent):
         self._samples = 0
         self._began = time.monotonic()
         self._done_before: int | None = None
-        self._interrupted = False
 
     def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None:
         self._samples = experiment.samples
@@ -60,7 +59,7 @@ class Progress(Silent):
                         f"{len(trials)} times: {first}", style="red", soft_wrap=True, highlight=False, markup=False
                     )
 
-    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None:
+    def failure(self, trial_id: str, error: str, file: str | None) -> None:
         """One line per distinct failure, when it is first seen; the counts come at the end."""
         where = f" (traceback: {file})" if file else ""
         _, seen = self._failures.setdefault(file or error, (error + where, []))
@@ -75,7 +74,6 @@ class Progress(Silent):
             self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
     def interrupted(self) -> None:
-        self._interrupted = True
         if not self.quiet:
             self.console.print("stopping: running epochs are ending and are being saved; again to stop at once")
 

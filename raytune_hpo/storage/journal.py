@@ -8,11 +8,14 @@ Events, in the field "event":
     session     a process took the run on: number, pid, host, started
     suggest     trial, config
     start       trial, epoch (0: from scratch), host: a worker there has it
-    result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop)
+    result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop or exploited: the
+                scheduler's; diverged, complete, plateau or halt: made before it is asked)
     checkpoint  trial, generation, epoch, path, bytes, crc32: safely on disk
     perturb     trial, donor, donor_epoch, generation, old_config, new_config, checkpoint (PBT)
-    retry       trial, epoch, error, file: it failed and will go on from its checkpoint
+    lost_checkpoint  trial, path: damaged or gone, not to be used again
+    retry       trial, epoch, error, file, lost_worker: it failed and will go on from its checkpoint
     end         trial, status (completed, stopped, diverged, failed), reason, error, file
+    exhausted   no trial will be added: the search, or num_samples, is used up
     stop        reason: the run accepts no more work (target reached, budget used, ...)
     close       status (finished, interrupted): the session's last line
 """

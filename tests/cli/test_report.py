@@ -121,8 +121,8 @@ def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeyp
     watched = Watched(monkeypatch, tmp_path)
     before = len(text_of(watched.console))
     for trial in ("t00000", "t00001", "t00002"):
-        watched.progress.failure(trial, "ValueError: [red]", "errors/1a.txt", final=False)
-    watched.progress.failure("t00003", "OSError: once", None, final=True)
+        watched.progress.failure(trial, "ValueError: [red]", "errors/1a.txt")
+    watched.progress.failure("t00003", "OSError: once", None)
     watched.progress.closed()
     assert text_of(watched.console)[before:].splitlines() == [
         "t00000: ValueError: [red] (traceback: errors/1a.txt)",
@@ -134,7 +134,7 @@ def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeyp
 def test_quiet_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch, tmp_path, quiet=True)
     assert watched.after(60, suggest("t00000"), result("t00000", 1, 0.5)) == ""
-    watched.progress.failure("t00000", "ValueError: x", None, final=True)
+    watched.progress.failure("t00000", "ValueError: x", None)
     watched.progress.notice("a notice")
     watched.progress.interrupted()
     watched.progress.closed()

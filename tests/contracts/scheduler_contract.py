@@ -115,8 +115,6 @@ class WatchedPopulation(Population):
 
 
 class NoInterrupt:
-    urgent = False
-
     def __init__(self, after: int | None = None) -> None:
         self._left = after
 
@@ -131,7 +129,7 @@ class NoInterrupt:
 class Listener:
     def update(self, population: Any, workers: int) -> None: ...
 
-    def failure(self, trial_id: str, error: str, file: str | None, final: bool) -> None: ...
+    def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
 
     def notice(self, text: str) -> None: ...
 
