@@ -13,6 +13,7 @@ Notations
     value    the objective, always to be minimized in here (the sign of a maximized metric is flipped
              at the door); NaN for a trial that failed or diverged
     pending  suggested and not yet observed
+    curve    epoch -> value of the trial's reports, kept only for algorithms that use them
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from enum import Enum
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -33,6 +35,32 @@ Mode = Literal["min", "max"]
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
 
 
+class Signal(Enum):
+    """What `propose` may answer instead of a config."""
+
+    WAIT = "nothing before more trials are observed"
+
+
+WAIT: Final = Signal.WAIT
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a suggested trial is run, beyond its config.
+
+    share   of max_epochs after which it is complete, in (0, 1]
+    parent  the trial of the same config from whose newest checkpoint it goes on, if that is still there
+    repeat  the number of this repetition of a config: it has its own training seed and its own split of
+            the training and validation data, both shared by the same repetition of other configs
+    note    what the search decided with this suggestion, as JSON data for the results (a round's box)
+    """
+
+    share: float = 1.0
+    parent: str | None = None
+    repeat: int | None = None
+    note: dict[str, Any] | None = None
+
+
 @dataclass
 class Suggestion:
     """One suggestion and its fate. value: None while pending, NaN if it failed, else to be minimized."""
@@ -41,6 +69,7 @@ class Suggestion:
     config: Config
     unit: Vector = field(repr=False)
     value: float | None = None
+    curve: dict[int, float] = field(default_factory=dict, repr=False)
 
     @property
     def pending(self) -> bool:
@@ -65,6 +94,8 @@ class SearchAlgorithm(ABC):
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True
+    #: Whether `report` keeps the curves of trials.
+    uses_reports: ClassVar[bool] = False
 
     def __init__(self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = ()) -> None:
         self.space = space
@@ -75,10 +106,12 @@ class SearchAlgorithm(ABC):
         self.order: list[int] = []  # positions in `history`, in the order of their observation
         self._position: dict[str, int] = {}
         self._seen: set[str] = set()
+        self.exhausted = False  # whether the last None of `suggest` was for good
 
     @abstractmethod
-    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:
-        """A config inside the space for suggestion `number` (0-based); None when there is no more.
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | Signal | None:
+        """A config inside the space for suggestion `number` (0-based); None when there is no more;
+        WAIT when the next one depends on trials that are not observed yet.
 
         Called again with the next `attempt` (0-based) and another `rng` when the answer was
         suggested before.
@@ -88,14 +121,19 @@ class SearchAlgorithm(ABC):
         """How many configs there are to suggest; None if that is not known or unlimited."""
         return None
 
+    def plan(self, number: int) -> Plan:
+        """How suggestion `number` is to be run: asked right before it is suggested, and after that."""
+        return Plan()
+
     def suggest(self, trial_id: str) -> Config | None:
-        """The next config, or None when the search has nothing more to try."""
+        """The next config; None when there is none: for good if `exhausted`, else until more is observed."""
         number = len(self.history)
         if number < len(self.start_points):
             return self._record(trial_id, self.start_points[number])
         for attempt in range(ATTEMPTS):
             config = self.propose(number, attempt, generator(self.seed, "search", number, attempt))
-            if config is None:
+            if config is None or isinstance(config, Signal):
+                self.exhausted = config is None
                 return None
             if not self.avoids_duplicates or config_key(config) not in self._seen:
                 return self._record(trial_id, config)
@@ -107,6 +145,7 @@ class SearchAlgorithm(ABC):
         if size is not None:
             left = [c for c in self.space.grid(points=10_000) if config_key(c) not in self._seen]
             if not left:
+                self.exhausted = True
                 return None
             pick = int(generator(self.seed, "search-unseen", number).integers(len(left)))
             return self._record(trial_id, left[pick])
@@ -136,6 +175,12 @@ class SearchAlgorithm(ABC):
         failed = value is None or not math.isfinite(value)
         suggestion.value = math.nan if failed or value is None else (value if self.mode == "min" else -value)
 
+    def report(self, trial_id: str, epoch: int, value: float) -> None:
+        """Tell the metric of a trial's report at `epoch` (1-based), each epoch once."""
+        if self.uses_reports:
+            loss = value if self.mode == "min" else -value
+            self.history[self._position[trial_id]].curve[epoch] = loss if math.isfinite(value) else math.nan
+
     def observed(self) -> list[Suggestion]:
         """The finished suggestions, failed ones included, in the order in which they finished."""
         return [self.history[i] for i in self.order]
@@ -150,6 +195,7 @@ class SearchAlgorithm(ABC):
                 [s.trial_id, s.config, s.pending, s.failed, s.value if not s.failed else None] for s in self.history
             ],
             "order": list(self.order),
+            "curves": [[[e, None if math.isnan(v) else v] for e, v in s.curve.items()] for s in self.history],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -159,4 +205,6 @@ class SearchAlgorithm(ABC):
             self._record(trial_id, config)
             if not pending:
                 self.history[-1].value = math.nan if failed else float(value)
+        for suggestion, curve in zip(self.history, state["curves"], strict=True):
+            suggestion.curve = {int(e): math.nan if v is None else float(v) for e, v in curve}
         self.order = list(state["order"])
