@@ -75,5 +75,11 @@ def finished_run(path: Path) -> Path:
         {"event": "close", "status": "finished"},
     )
     sealed = {"trial": "t00001", "checkpoint": "checkpoints/t00001/00-00002.1", "epoch": 2}
-    (run / "test.json").write_text(json.dumps({**sealed, "metrics": {"test_accuracy": 0.93, "test_loss": 0.1}}))
+    seal(run, sealed, {"test_accuracy": 0.93, "test_loss": 0.1})
     return run
+
+
+def seal(run: Path, subject: dict[str, Any], metrics: dict[str, float]) -> None:
+    """test.json with one opening, for the winner."""
+    opening = {"purpose": "winner", "subject": subject, "again": False, "begun": "b", "ended": "e", "metrics": metrics}
+    (run / "test.json").write_text(json.dumps({"openings": [opening]}))

@@ -1,38 +1,45 @@
-"""The winner and its test: the test split is opened once, for the winner's checkpoint, and that is recorded.
+"""The winner and its test: the test split is opened once for it (`test_seal`), at the end of the run.
 
-Trials never get the test split (`Splits.for_trials`); `evaluate_on_test` is the only function that reads it.
+Trials never get the test split (`Splits.for_trials`); `load_test_split` is the only function that reads it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.results.test_seal import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointStore
-from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
-from raytune_hpo.training.task import Task
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.task import Split, Task
 
-TEST_FILE = "test.json"
+__all__ = ["TEST_FILE", "WINNER", "evaluate_on_test", "load_test_split", "read_test", "record_test", "resolved"]
+
+WINNER = "winner"
+"""The purpose under which a run opens the test split."""
+
+
+def load_test_split(task: Task, seed: int) -> Split:
+    """The test split. For use within `test_seal.open_test` alone."""
+    return task.load(seed).test
 
 
 def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], state_file: bytes) -> dict[str, float]:
     """Test metrics of a checkpoint. state_file: the bytes of its state.pt."""
     from raytune_hpo.training.checkpoint import load_state
+    from raytune_hpo.training.ensemble_model import model_of
     from raytune_hpo.training.evaluation import evaluate
 
-    model = task.build_model(resolved(task, config))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / STATE_FILE
         path.write_bytes(state_file)
-        model.load_state_dict(load_state(path)["model"])
-    return {f"test_{name}": value for name, value in evaluate(model, task.load(seed).test, task.kind).items()}
+        model = model_of(task, resolved(task, config), load_state(path))
+    return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task.kind).items()}
 
 
 def resolved(task: Task, config: dict[str, Any]) -> dict[str, Any]:
@@ -45,26 +52,27 @@ def resolved(task: Task, config: dict[str, Any]) -> dict[str, Any]:
 def record_test(
     directory: RunDirectory, experiment: Experiment, winner: TrialState, call: Callable[..., dict[str, float]]
 ) -> None:
-    """Evaluate the winner on the test split, unless that was done already, and seal the answer.
+    """Evaluate the winner on the test split and seal the answer, unless that was done already.
 
     call(function, *arguments) runs the evaluation somewhere, in this process or another.
     """
-    path = directory.path / TEST_FILE
     store = CheckpointStore(directory.path, 0)
     sound = [record for record in winner.checkpoints if store.intact(record)]
     record = dataclasses.replace(winner, checkpoints=sound).best_checkpoint(experiment.objective[1])
-    if path.exists() or record is None:
+    if record is None:
+        return
+    subject = {"trial": winner.id, "checkpoint": record.path, "epoch": record.epoch}
+    earlier = [o for o in openings(directory.path) if o.purpose == WINNER]
+    if any(o.metrics is not None or o.subject != subject for o in earlier):
+        # Also when a crash left an opening for a checkpoint that is damaged now: a run ends without a figure
+        # rather than with a second look.
         return
     state = (directory.path / record.path / STATE_FILE).read_bytes()
-    metrics = call(evaluate_on_test, experiment.task, experiment.seed, winner.best_config, state)
-    sealed = {"trial": winner.id, "checkpoint": record.path, "epoch": record.epoch, "metrics": metrics}
-    write_atomically(path, (json.dumps(sealed, indent=2) + "\n").encode())
+    arguments = (experiment.runnable, experiment.seed, winner.best_config, state)
+    open_test(directory, WINNER, subject, lambda: call(evaluate_on_test, *arguments))
 
 
 def read_test(run_path: Path) -> dict[str, Any] | None:
-    """The sealed record, or None if the test split has not been opened."""
-    path = run_path / TEST_FILE
-    try:
-        return json.loads(path.read_text()) if path.exists() else None
-    except ValueError as error:
-        raise ExperimentError("run directory", str(path), f"is damaged: {error}") from error
+    """The winner's sealed figures: trial, checkpoint, epoch and metrics; None if the split was not opened for it."""
+    opening = recorded(run_path, WINNER)
+    return None if opening is None else {**opening.subject, "metrics": opening.metrics}

@@ -9,6 +9,7 @@ import torch
 from run_by_hand import RunByHand
 from safetensors.torch import load_file
 from test_results import config, experiment
+from written_run import seal
 
 from raytune_hpo import Experiment, ExperimentError, Float
 from raytune_hpo.results.export import export
@@ -69,11 +70,11 @@ def test_exported_models_give_the_trainers_outputs(digits, tmp_path):
 def test_the_test_metrics_of_the_exported_checkpoint_only(digits, tmp_path):
     run, _ = digits
     record = run.load().ledger.trials["t00000"].checkpoints[-1]
-    sealed = {"trial": "t00000", "checkpoint": record.path, "epoch": 2, "metrics": {"test_accuracy": 0.9}}
+    subject = {"trial": "t00000", "checkpoint": record.path, "epoch": 2}
     try:
-        (run.path / "test.json").write_text(json.dumps(sealed))
+        seal(run.path, subject, {"test_accuracy": 0.9})
         export(run.load(), tmp_path / "a")
-        (run.path / "test.json").write_text(json.dumps({**sealed, "checkpoint": "checkpoints/t00000/00-00001.1"}))
+        seal(run.path, {**subject, "checkpoint": "checkpoints/t00000/00-00001.1"}, {"test_accuracy": 0.9})
         export(run.load(), tmp_path / "b")
     finally:
         (run.path / "test.json").unlink()

@@ -11,8 +11,9 @@ from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment, ExperimentError, Float, Int, load_results
 from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.test_seal import openings
 from raytune_hpo.results.trial import better
-from raytune_hpo.results.winner import TEST_FILE, record_test
+from raytune_hpo.results.winner import read_test, record_test
 
 
 def trainable(config):
@@ -225,6 +226,7 @@ def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run):
         record_test(directory, experiment(), winner, call)
     assert len(calls) == 1
     assert calls[0][2:] == (config(4), b"x")
-    sealed = json.loads((run.path / TEST_FILE).read_text())
-    assert sealed == {"trial": "t00003", "checkpoint": best.path, "epoch": 1, "metrics": {"test_accuracy": 0.5}}
+    sealed = {"trial": "t00003", "checkpoint": best.path, "epoch": 1}
+    assert read_test(run.path) == {**sealed, "metrics": {"test_accuracy": 0.5}}
+    assert [(o.purpose, o.subject, o.again) for o in openings(run.path)] == [("winner", sealed, False)]
     assert run.load().best.test == {"test_accuracy": 0.5}
