@@ -27,6 +27,7 @@ from raytune_hpo.space import Config, SearchSpace
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 
 DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
@@ -55,6 +56,8 @@ class Experiment:
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
     storage         the folder under which run directories are made
     start_points    configs to try first
+    folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
+                    each metric and its deviation (NAME_std); classes keep their shares in every fold
 
     Raises ExperimentError for any value that cannot work.
     """
@@ -78,6 +81,7 @@ class Experiment:
     max_failures: int = 1
     storage: str = "runs"
     start_points: Sequence[Config] = ()
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -113,6 +117,7 @@ class Experiment:
             raise ExperimentError("storage", self.storage, "must be the path of a folder")
         put("storage", str(self.storage))
         put("start_points", self._checked_start_points())
+        self._check_folds()
         put("searcher", self._named("searcher"))
         put("scheduler", self._named("scheduler"))
         put("num_samples", self._checked_samples())
@@ -163,6 +168,15 @@ class Experiment:
                 "mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}"
             )
         return metric, mode
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            return
+        checks.integer("folds", self.folds, 2, 100)
+        if not isinstance(self.task, Task):
+            raise ExperimentError("folds", self.folds, "needs a task; a function trainable splits its own data")
+        if not self.task.exchangeable:
+            raise ExperimentError("folds", self.folds, "this task's validation samples are chosen, not drawn")
 
     def _checked_start_points(self) -> tuple[Config, ...]:
         points = self.start_points
@@ -239,6 +253,11 @@ class Experiment:
         """The name and the options of the searcher or the scheduler."""
         options = dict(getattr(self, which))
         return options.pop("name"), options
+
+    def recipe(self) -> Recipe:
+        """How the trials of a task are trained."""
+        assert isinstance(self.task, Task)
+        return Recipe(self.task, self.max_epochs, self.seed, self.folds)
 
     def search(self) -> SearchAlgorithm:
         """A fresh search algorithm for this experiment."""

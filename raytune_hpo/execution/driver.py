@@ -128,7 +128,9 @@ class Driver:
         self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
         self.commit()
         until = self.population.next_decision(trial)
-        self.pool.start(slot, Assignment(trial.id, trial.config, trial.generation, until, record, payload))
+        self.pool.start(
+            slot, Assignment(trial.id, trial.config, trial.generation, until, record, payload, trial.repeat)
+        )
 
     # Work in -----------------------------------------------------------------------------------
 

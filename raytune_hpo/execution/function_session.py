@@ -76,11 +76,13 @@ class FunctionSession:
         config: dict[str, Any],
         *,
         trial_id: str,
+        repeat: int | None = None,
         checkpoint: Path | None,
         scratch: Callable[[], Path],
         prepare_thread: Callable[[], None],
     ) -> None:
         self.trial_id = self.trial_name = trial_id
+        self.repeat = repeat
         self.trial_dir = str(Path.cwd())
         self.loaded_checkpoint = tune.Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
         self.save: Callable[[Path], None] | None = None
@@ -201,3 +203,9 @@ def checkpoint_folder() -> Path | None:
     """
     session = ray_session.get_session()
     return session.scratch() if isinstance(session, FunctionSession) else None
+
+
+def repeat_number() -> int | None:
+    """Which repetition of its config the running trial is; None if it is none, and under plain Ray Tune."""
+    session = ray_session.get_session()
+    return session.repeat if isinstance(session, FunctionSession) else None

@@ -8,6 +8,7 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState, better
 from raytune_hpo.schedulers import ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
-from raytune_hpo.search.algorithm import SearchAlgorithm
+from raytune_hpo.search.algorithm import Plan, SearchAlgorithm
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
 from raytune_hpo.training.early_stopping import PlateauTracker
@@ -98,22 +99,48 @@ class Population:
         return None
 
     def _suggest(self) -> TrialState | None:
+        """A new trial; None when there is none, for good or (the search waits) until more trials end."""
         if self.ledger.exhausted:
             return None
-        config = None
-        if len(self.trials) < self.experiment.samples:
-            trial_id = f"t{len(self.trials):05d}"
+        number, config = len(self.trials), None
+        if number < self.experiment.samples:
+            trial_id = f"t{number:05d}"
+            plan = self.search.plan(number)
             config = self.search.suggest(trial_id)
+            if config is None and not self.search.exhausted and self.live:
+                return None
         if config is None:
             self._do({"event": "exhausted"})
             return None
-        self._do({"event": "suggest", "trial": trial_id, "config": config})
+        self._do({"event": "suggest", "trial": trial_id, "config": config, **self._planned(trial_id, plan)})
         return self.trials[trial_id]
+
+    def _planned(self, trial_id: str, plan: Plan) -> Event:
+        """What a plan adds to the suggest event; nothing where there is nothing out of the ordinary."""
+        event: Event = {}
+        if plan.share < 1:
+            event["limit"] = math.ceil(plan.share * self.experiment.max_epochs)
+        if plan.parent is not None:
+            event["parent"] = plan.parent
+            # Its newest checkpoint may be damaged or not kept: the trial then starts from scratch.
+            record = self.trials[plan.parent].resume_from
+            if record is not None:
+                with contextlib.suppress(TrialError):
+                    event["checkpoint"] = self.adopt(record, trial_id, 0).to_json()
+        if plan.repeat is not None:
+            event["repeat"] = plan.repeat
+        if plan.note is not None:
+            event["note"] = plan.note
+        return event
+
+    def last_epoch(self, trial: TrialState) -> int:
+        """The epoch at which a trial is complete."""
+        return self.experiment.max_epochs if trial.limit is None else trial.limit
 
     def next_decision(self, trial: TrialState) -> int:
         """The next epoch at whose report the scheduler may decide anything but to continue."""
         scheduler = self.host.next_decision(trial.id, trial.epoch)
-        return max(trial.epoch + 1, int(min(scheduler, self.experiment.max_epochs)))
+        return max(trial.epoch + 1, int(min(scheduler, self.last_epoch(trial))))
 
     def started(self, trial: TrialState, epoch: int, host: str) -> None:
         self._do({"event": "start", "trial": trial.id, "epoch": epoch, "host": host})
@@ -202,8 +229,9 @@ class Population:
         losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
         if not all(math.isfinite(v) for v in (value, *losses)):
             return "diverged", {"status": states.DIVERGED, "reason": "a loss or the metric is not finite"}
-        if trial.epoch >= self.experiment.max_epochs:
-            return "complete", {"status": states.COMPLETED, "reason": "max_epochs"}
+        if trial.epoch >= self.last_epoch(trial):
+            reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
+            return "complete", {"status": states.COMPLETED, "reason": reason}
         tracker = self._plateaus.get(trial.id)
         if tracker is not None and tracker.update(value):
             return "plateau", {"status": states.STOPPED, "reason": "plateau"}
@@ -319,6 +347,8 @@ class Population:
             self.host.trials[trial.id].config = trial.config
         elif kind == "lost_checkpoint":
             self.host.forget(event["path"])
+        elif kind == "result":
+            self.search.report(trial.id, trial.epoch, trial.metrics[self.metric])
         elif kind == "end":
             failed = not trial.eligible
             self._plateaus.pop(trial.id, None)

@@ -22,6 +22,7 @@ from raytune_hpo.results.winner import record_test
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.journal import Journal, Step, read
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -192,11 +193,10 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
         data = ray.remote(num_cpus=0)(_load_data).remote(experiment.task, experiment.seed)
     make = partial(
         _make_trainable,
-        task=experiment.runnable,
-        max_epochs=experiment.max_epochs,
-        seed=experiment.seed,
+        task=experiment.runnable if not isinstance(experiment.runnable, Task) else experiment.recipe(),
         checkpoint_every=_checkpoint_every(experiment),
         gpu=resources.gpus > 0,
+        cpus=resources.cpus,
     )
     actor = ray.remote(Worker).options(
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
@@ -220,8 +220,8 @@ def _load_data(task: Task, seed: int) -> Any:
     return task.load(seed).for_trials()
 
 
-def _make_trainable(data: Any, *, task: Task | FunctionTrainable, **options: Any) -> FunctionTrainable:
-    if not isinstance(task, Task):
+def _make_trainable(data: Any, *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+    if not isinstance(task, Recipe):
         return task
     from raytune_hpo.execution.trainable import task_trainable
 

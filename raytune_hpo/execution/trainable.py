@@ -10,51 +10,64 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from raytune_hpo.execution.function_session import checkpoint_folder, on_save
+from raytune_hpo.execution.function_session import checkpoint_folder, on_save, repeat_number
 from raytune_hpo.reference import FunctionTrainable
-from raytune_hpo.seeding import derive_seed
 from raytune_hpo.storage.checkpoints import STATE_FILE
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.training.task import TrialData
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.trainer import Trainer
 
 
 def task_trainable(
-    task: Task,
-    data: Callable[[], TrialData],
-    *,
-    max_epochs: int,
-    seed: int,
-    checkpoint_every: int,
-    gpu: bool,
+    recipe: Recipe, data: Callable[[], TrialData], *, checkpoint_every: int, gpu: bool, cpus: float = 1
 ) -> FunctionTrainable:
-    """A function trainable of `task`.
+    """A function trainable of a task.
 
-    data: gives the training and validation data, called once a trial. seed: the experiment's; a trial's
-    own follows from it and the trial's id. Reports every epoch, with a checkpoint every
-    `checkpoint_every` epochs and at the last.
+    data: gives the training and validation data, called once a trial. Reports every epoch, with a checkpoint
+    every `checkpoint_every` epochs and at the last. The folds of a cross-validation run side by side, each in
+    a process of its own, where the trial has several CPUs and no GPU.
     """
 
     # Here and not in `train`: a worker pays for the imports once, before its first trial's clock runs.
     import torch._dynamo  # noqa: F401  (torch imports it at the first optimizer step: 4 s of CPU)
 
     from raytune_hpo.training.checkpoint import load_state, save_state
-    from raytune_hpo.training.trainer import SupervisedTrainer
+    from raytune_hpo.training.folded import FoldedTrainer
+
+    device = "cuda" if gpu else "cpu"
+    side_by_side = min(recipe.folds or 1, int(cpus)) if not gpu else 1
+    processes: list[Any] = []  # kept from trial to trial; they end with this worker
+
+    def trainer_of(repeat: int | None) -> Trainer:
+        parts = recipe.data(data(), repeat)
+        if recipe.folds is None:
+            return recipe.trainer(parts[0], device)
+        if side_by_side == 1:
+            return FoldedTrainer([recipe.trainer(part, device) for part in parts])
+        from raytune_hpo.execution.fold_process import RemoteTrainer, start_processes
+
+        processes.extend(start_processes(recipe, side_by_side) if not processes else ())
+        remote = [RemoteTrainer(processes[i % side_by_side], i, part) for i, part in enumerate(parts)]
+        return FoldedTrainer(remote, side_by_side=True)
 
     def train(config: dict[str, Any]) -> None:
-        device = "cuda" if gpu else "cpu"
-        trainer = SupervisedTrainer(task, data(), max_epochs=max_epochs, device=device)
-        trainer.setup(config, derive_seed(seed, "trial", tune.get_context().get_trial_id()))
+        repeat = repeat_number()
+        trainer = trainer_of(repeat)
+        trainer.setup(config, recipe.trial_seed(tune.get_context().get_trial_id(), repeat))
         start = tune.get_checkpoint()
         if start is not None:
             with start.as_directory() as folder:
                 trainer.load_state_dict(load_state(Path(folder) / STATE_FILE, map_location=device))
         on_save(lambda folder: save_state(trainer.state_dict(), folder / STATE_FILE))
-        while trainer.epoch < max_epochs:
+        while trainer.epoch < recipe.max_epochs:
             metrics = trainer.train_epoch()
-            if trainer.epoch % checkpoint_every and trainer.epoch < max_epochs:
+            if trainer.epoch % checkpoint_every and trainer.epoch < recipe.max_epochs:
                 tune.report(metrics)
                 continue
             with _folder() as folder:

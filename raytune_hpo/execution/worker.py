@@ -39,7 +39,7 @@ BATCH_S = 0.02
 @dataclass(frozen=True)
 class Assignment:
     """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
-    not see the run directory; until: as for `Worker.step`."""
+    not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`."""
 
     trial: str
     config: dict[str, Any]
@@ -47,6 +47,7 @@ class Assignment:
     until: int
     checkpoint: CheckpointRecord | None = None
     payload: bytes | None = None
+    repeat: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Worker:
             self._function,
             trial.config,
             trial_id=trial.trial,
+            repeat=trial.repeat,
             checkpoint=folder,
             scratch=self._scratch,
             prepare_thread=self._set_threads,

@@ -75,9 +75,13 @@ class Ledger:
     # Of a trial ---------------------------------------------------------------------------------
 
     def _on_suggest(self, event: Event) -> None:
-        trial = TrialState(event["trial"], len(self.trials), event["config"])
+        plan: dict[str, Any] = {key: event.get(key) for key in ("limit", "parent", "repeat", "note")}
+        trial = TrialState(event["trial"], len(self.trials), event["config"], **plan)
         self.trials[trial.id] = self.live[trial.id] = trial
         self.counts[trial.status] += 1
+        if event.get("checkpoint") is not None:
+            self._add_checkpoint(trial, event["checkpoint"])
+            trial.epoch = trial.checkpoints[-1].epoch
 
     def _on_start(self, trial: TrialState, event: Event) -> None:
         self.set_status(trial, states.RUNNING)

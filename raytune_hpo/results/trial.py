@@ -27,11 +27,19 @@ def better(a: float, b: float | None, mode: Mode) -> bool:
 
 @dataclass
 class TrialState:
-    """One trial. generation counts its restarts from a donor's checkpoint (PBT), 0 otherwise."""
+    """One trial. generation counts its restarts from a donor's checkpoint (PBT), 0 otherwise.
+
+    limit: the epoch at which it is complete, None for the experiment's max_epochs; parent: the trial whose
+    checkpoint it began from; repeat, note: as in `search.algorithm.Plan`.
+    """
 
     id: str
     index: int
     config: Config
+    limit: int | None = None
+    parent: str | None = None
+    repeat: int | None = None
+    note: dict[str, Any] | None = None
     status: str = PENDING
     generation: int = 0
     epoch: int = 0

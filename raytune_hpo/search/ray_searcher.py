@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
 from raytune_hpo.space import Config, config_key
 
 
@@ -156,9 +156,12 @@ class ForeignSearch:
         else:
             self.searcher.on_trial_complete(trial_id, result={**(result or {}), self.metric: float(value)}, error=False)
 
-    def on_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+    def plan(self, number: int) -> Plan:
+        return Plan()
+
+    def report(self, trial_id: str, epoch: int, value: float) -> None:
         """Pass an intermediate report on; some searchers (BOHB, Optuna) listen to them."""
-        self.searcher.on_trial_result(trial_id, dict(result))
+        self.searcher.on_trial_result(trial_id, {"training_iteration": epoch, self.metric: value})
 
     def pending(self) -> list[str]:
         """The ids of the trials that were suggested and not yet observed."""

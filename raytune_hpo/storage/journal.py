@@ -6,7 +6,8 @@ know, which trial stands where, the tables that users read) is derived by readin
 
 Events, in the field "event":
     session     a process took the run on: number, pid, host, started
-    suggest     trial, config
+    suggest     trial, config; where the search planned more than a config also limit (its last epoch), parent and
+                checkpoint (what it goes on from), repeat, note
     start       trial, epoch (0: from scratch), host: a worker there has it
     result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop or exploited: the
                 scheduler's; diverged, complete, plateau or halt: made before it is asked)

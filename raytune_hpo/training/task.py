@@ -65,6 +65,10 @@ class Task(ABC):
     """Base of every task. Subclasses are frozen dataclasses whose fields are JSON values."""
 
     kind: ClassVar[Literal["classification", "regression"]] = "classification"
+    #: Whether training and validation samples may change places, as in cross-validation.
+    exchangeable: ClassVar[bool] = True
+    #: What a regression predicts, in words and with its unit: the axes of a plot.
+    target: ClassVar[str] = "y"
 
     @abstractmethod
     def load(self, seed: int) -> Splits:
@@ -76,6 +80,14 @@ class Task(ABC):
     @abstractmethod
     def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
         """An untrained model for `config`, with torch's global generator as its only randomness."""
+
+    def augment(self, x: torch.Tensor) -> torch.Tensor:
+        """A training batch as the model is to see it; x: [N, ...], on the model's device. Here: as it is.
+
+        torch's global generator, which the trainer keeps for each trial, is to be the only randomness. `x` is a copy
+        of the data, so that it may be written to. Validation and test batches are never augmented.
+        """
+        return x
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         """The config keys that `build_model` understands, on top of the trainer's own."""

@@ -1,0 +1,44 @@
+"""Recipe: how the trials of an experiment are trained, all but their config, their seed and their data.
+
+Data flow: Experiment -> Recipe -> (in a worker) `seed`, `data`, `trainer` -> a `Trainer`. No torch is
+imported before `trainer` is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.resampling import fold_data, resplit
+from raytune_hpo.training.task import Task, TrialData
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split."""
+
+    task: Task
+    max_epochs: int
+    seed: int
+    folds: int | None = None
+
+    def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
+        """A trial's own seed; repetitions of a config share theirs with the same repetition of others."""
+        return derive_seed(self.seed, "trial", trial_id) if repeat is None else derive_seed(self.seed, "repeat", repeat)
+
+    def data(self, loaded: TrialData, repeat: int | None = None) -> list[TrialData]:
+        """What a trial's trainers see: one entry, or one a fold."""
+        key = () if repeat is None or not self.task.exchangeable else (repeat,)
+        if self.folds is not None:
+            return fold_data(self.task, loaded, self.folds, derive_seed(self.seed, "folds", *key))
+        return [resplit(self.task, loaded, derive_seed(self.seed, "resplit", *key)) if key else loaded]
+
+    def trainer(self, data: TrialData, device: str | None) -> Trainer:
+        """An unset trainer on one entry of `data`."""
+        from raytune_hpo.training.trainer import SupervisedTrainer
+
+        return SupervisedTrainer(self.task, data, max_epochs=self.max_epochs, device=device)
