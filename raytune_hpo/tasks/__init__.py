@@ -13,16 +13,37 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
+    from raytune_hpo.tasks.california_housing import CaliforniaHousing
+    from raytune_hpo.tasks.cifar10 import Cifar10
+    from raytune_hpo.tasks.diabetes import Diabetes
     from raytune_hpo.tasks.digits import Digits
+    from raytune_hpo.tasks.linear import LinearExtrapolation
     from raytune_hpo.tasks.mnist import Mnist
+    from raytune_hpo.tasks.mnist_cnn import MnistCnn
 
 TASKS: dict[str, str] = {
+    "california_housing": "raytune_hpo.tasks.california_housing:CaliforniaHousing",
+    "cifar10": "raytune_hpo.tasks.cifar10:Cifar10",
+    "diabetes": "raytune_hpo.tasks.diabetes:Diabetes",
     "digits": "raytune_hpo.tasks.digits:Digits",
+    "linear": "raytune_hpo.tasks.linear:LinearExtrapolation",
     "mnist": "raytune_hpo.tasks.mnist:Mnist",
+    "mnist_cnn": "raytune_hpo.tasks.mnist_cnn:MnistCnn",
 }
 """Name -> `module:class`. A new task costs one file and one line here."""
 
-__all__ = ["TASKS", "Digits", "Mnist", "task_by_name", "task_class"]
+__all__ = [
+    "TASKS",
+    "CaliforniaHousing",
+    "Cifar10",
+    "Diabetes",
+    "Digits",
+    "LinearExtrapolation",
+    "Mnist",
+    "MnistCnn",
+    "task_by_name",
+    "task_class",
+]
 
 
 def task_class(name: str) -> type[Task]:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from raytune_hpo import checks
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.tasks.splits import check_fractions
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
 from raytune_hpo.training.task import Split, Splits, Task
 
@@ -40,16 +39,7 @@ class Digits(Task):
     split_seed: int | None = None
 
     def check(self) -> None:
-        for name in ("validation_fraction", "test_fraction"):
-            checks.number(f"task.{name}", getattr(self, name), 0, 1, open_low=True, open_high=True)
-        if self.validation_fraction + self.test_fraction > 0.9:
-            raise ExperimentError(
-                "task.validation_fraction",
-                self.validation_fraction,
-                f"must leave 0.1 for training beside test_fraction = {self.test_fraction}",
-            )
-        if self.split_seed is not None:
-            checks.integer("task.split_seed", self.split_seed, 0)
+        check_fractions(self)
 
     def load(self, seed: int) -> Splits:
         from sklearn.datasets import load_digits

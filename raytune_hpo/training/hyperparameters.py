@@ -1,4 +1,4 @@
-"""The config keys that trainers and MLPs understand: names, types, bounds, defaults. No torch here.
+"""The config keys that trainers, MLPs and CNNs understand: names, types, bounds, defaults. No torch here.
 
 A config is a flat mapping from these names to plain values. A search space, a fixed config and a
 model are all checked against the same records, so a wrong key or value is found before any process
@@ -245,9 +245,20 @@ MLP_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
     Hyperparameter("activation", "str", "relu", "of every hidden layer", choices=ACTIVATIONS),
     Hyperparameter("dropout", "float", 0.0, "dropout after every hidden layer", low=0, high=1, open_high=True),
     Hyperparameter("batch_norm", "bool", False, "batch normalisation before every activation"),
-    Hyperparameter("init", "str", "default", "weights of every linear layer; default is PyTorch's", choices=INITS),
+    Hyperparameter("init", "str", "default", "weights of every layer; default is PyTorch's", choices=INITS),
     *(
         Hyperparameter(f"units_{k}", "int", None, f"units of hidden layer {k}, instead of the shape's", low=1)
         for k in range(1, MAX_UNITS_OVERRIDES + 1)
     ),
 )
+
+CNN_HYPERPARAMETERS: dict[str, Hyperparameter] = {
+    **_by_name(
+        Hyperparameter(
+            "conv_layers", "int", 2, "number of convolutions, each followed by a halving of the image", low=1
+        ),
+        Hyperparameter("filters", "int", 16, "of the first convolution; each next one has twice as many", low=1),
+        Hyperparameter("kernel_size", "int", 3, "height and width of every convolution's kernel", low=1),
+    ),
+    **{name: MLP_HYPERPARAMETERS[name] for name in ("activation", "dropout", "batch_norm", "init")},
+}

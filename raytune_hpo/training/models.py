@@ -1,14 +1,14 @@
-"""Multi-layer perceptrons from a config. Shapes: [n, *inputs] -> [n, outputs]."""
+"""Multi-layer perceptrons and small CNNs from a config. Shapes: [n, *inputs] -> [n, outputs]."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
-from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, resolve
+from raytune_hpo.training.hyperparameters import CNN_HYPERPARAMETERS, MLP_HYPERPARAMETERS, resolve
 
 ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -59,7 +59,7 @@ def mlp(inputs: int | Sequence[int], outputs: int, config: Mapping[str, Any]) ->
     modules: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     width = math.prod(shape)
     for units in hidden_sizes(c, outputs):
-        modules.append(_linear(width, units, c["init"], c["activation"]))
+        modules.append(_initialised(nn.Linear(width, units), c["init"], c["activation"]))
         if c["batch_norm"]:
             modules.append(nn.BatchNorm1d(units))
         modules.append(ACTIVATION_MODULES[c["activation"]]())
@@ -67,16 +67,49 @@ def mlp(inputs: int | Sequence[int], outputs: int, config: Mapping[str, Any]) ->
         # and a population-based scheduler may change it between two epochs.
         modules.append(nn.Dropout(c["dropout"]))
         width = units
-    modules.append(_linear(width, outputs, c["init"], "linear"))
+    modules.append(_initialised(nn.Linear(width, outputs), c["init"], "linear"))
     return nn.Sequential(*modules)
 
 
-def _linear(inputs: int, outputs: int, init: str, activation: str) -> nn.Linear:
-    """A linear layer; every init but the default starts its bias at zero."""
-    layer = nn.Linear(inputs, outputs)
+def cnn(inputs: Sequence[int], outputs: int, config: Mapping[str, Any]) -> nn.Sequential:
+    """Convolution [-> batch norm] -> activation -> max-pooling by 2 -> dropout, repeated, then a linear layer.
+
+    inputs: channels, height and width of one sample. An image of one pixel's height or width is no longer pooled.
+    `config` is read by CNN_HYPERPARAMETERS; its other keys are ignored. The weights come from torch's global
+    generator. Raises ExperimentError for an illegal value.
+    """
+    c = resolve(config, CNN_HYPERPARAMETERS)
+    channels, height, width = inputs
+    kernel = c["kernel_size"]
+    modules: list[nn.Module] = []
+    for layer in range(c["conv_layers"]):
+        filters = c["filters"] * 2**layer
+        # An odd kernel keeps the image's size, an even one adds a pixel.
+        convolution = nn.Conv2d(channels, filters, kernel, padding=kernel // 2)
+        modules.append(_initialised(convolution, c["init"], c["activation"]))
+        grown = 2 * (kernel // 2) - kernel + 1
+        height, width, channels = height + grown, width + grown, filters
+        if c["batch_norm"]:
+            modules.append(nn.BatchNorm2d(filters))
+        modules.append(ACTIVATION_MODULES[c["activation"]]())
+        if min(height, width) > 1:
+            modules.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        modules.append(nn.Dropout(c["dropout"]))
+    return nn.Sequential(
+        *modules, nn.Flatten(), _initialised(nn.Linear(channels * height * width, outputs), c["init"], "linear")
+    )
+
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def _initialised(layer: Layer, init: str, activation: str) -> Layer:
+    """The layer with its weights drawn by `init`; every init but the default starts the bias at zero."""
     if init == "default":
         return layer
     gain = _GAINS.get(activation, 1.0)
+    inputs = layer.weight[0].numel()  # that one output sums: of a convolution channels * kernel height * width
     match init:
         case "xavier_uniform":
             nn.init.xavier_uniform_(layer.weight, gain)
@@ -89,5 +122,6 @@ def _linear(inputs: int, outputs: int, init: str, activation: str) -> nn.Linear:
             nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(inputs))
         case "orthogonal":
             nn.init.orthogonal_(layer.weight, gain)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

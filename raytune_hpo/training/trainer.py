@@ -188,7 +188,7 @@ class SupervisedTrainer(Trainer):
         """One optimizer step on x: [N, ...], y: [N] or [N, d]. Returns the mean loss, shape []."""
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = loss_of(self.model(x), y, self.task.kind, self.config["label_smoothing"])
+            loss = loss_of(self.model(self.task.augment(x)), y, self.task.kind, self.config["label_smoothing"])
         # torch's own methods below lack annotations.
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config["clip_norm"] > 0:

@@ -72,6 +72,7 @@ def test_splits(tmp_path: Path) -> None:
     assert sorted(first_pixels.round().astype(int)) == list(range(TRAIN))
     for split in (splits.train, splits.validation, splits.test):  # image and label stay together
         np.testing.assert_array_equal((split.x[:, 0, 0, 0] * 255).round().astype(int) % 10, split.y)
+    assert np.ptp(np.bincount(splits.validation.y, minlength=10)) <= 2  # stratified
 
 
 def test_the_seed_and_the_sample_counts_decide_the_split(tmp_path: Path) -> None:
