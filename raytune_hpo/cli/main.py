@@ -24,6 +24,11 @@ VERBS = {
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
     "best": "show the winner of a run",
+    "ensemble": "combine a run's models into one and test it",
+    "panda": "train one model with care, instead of a search",
+    "nudge": "change values of a running panda's config",
+    "rollback": "take a running panda back to an earlier epoch",
+    "pause": "let a running panda wait until it is resumed",
     "export": "write a run's model to files that plain PyTorch reads",
 }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
@@ -24,6 +24,9 @@ from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, Checkp
 from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
 from raytune_hpo.training.task import Task
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def export(results: Results, target: Path, trial_id: str | None = None) -> list[str]:
     """Write the winner, or `trial_id`, to the new or empty folder `target`. Answers the file names.
@@ -31,8 +34,7 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
     Raises ExperimentError for an unknown trial, one without a checkpoint, or a folder in use.
     """
     trial, record = _chosen(results, trial_id)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ExperimentError("--output", str(target), "exists already; choose a new or empty folder")
+    check_target(target)
     if not CheckpointStore(results.run_dir, 0).intact(record):
         raise ExperimentError("checkpoint", str(results.run_dir / record.path), "is damaged")
     source = results.run_dir / "source"
@@ -42,13 +44,17 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
     target.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
     if isinstance(task, Task):
+        from raytune_hpo.training.checkpoint import load_state
+        from raytune_hpo.training.ensemble_model import model_of
+
         document["resolved_config"] = resolved(task, config)
-        _write_model(task, document["resolved_config"], results.run_dir / record.path / STATE_FILE, target, seed)
+        state = load_state(results.run_dir / record.path / STATE_FILE)
+        write_model(model_of(task, document["resolved_config"], state), task, seed, target)
     else:
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")
     document["versions"] = RunDirectory.open(results.run_dir).description()["versions"]
-    _write_json(target / "config.json", document)
-    _write_json(target / "metrics.json", _metrics(results, trial, record))
+    write_json(target / "config.json", document)
+    write_json(target / "metrics.json", _metrics(results, trial, record))
     return sorted(p.name for p in target.iterdir())
 
 
@@ -71,16 +77,19 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
     return trial, record
 
 
-def _write_model(task: Task, config: dict[str, Any], state_file: Path, target: Path, seed: int) -> None:
+def check_target(target: Path) -> None:
+    """Raise ExperimentError unless `target` is a new or empty folder."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExperimentError("--output", str(target), "exists already; choose a new or empty folder")
+
+
+def write_model(model: nn.Module, task: Task, seed: int, target: Path) -> None:
+    """weights.safetensors and model.pt2, of any batch size, of a model on the CPU in eval mode."""
     import torch
     from safetensors.torch import save_file
 
-    from raytune_hpo.training.checkpoint import load_state
     from raytune_hpo.training.evaluation import tensors_of
 
-    model = task.build_model(config)
-    model.load_state_dict(load_state(state_file)["model"])
-    model.eval()
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, target / "weights.safetensors")
     x, _ = tensors_of(task.load(seed).validation, task.kind, "cpu")
     batch = torch.export.Dim("batch", min=1)
@@ -107,5 +116,5 @@ def _metrics(results: Results, trial: TrialState, record: CheckpointRecord) -> d
     }
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())

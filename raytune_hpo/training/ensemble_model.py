@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.training.evaluation import Kind
+from raytune_hpo.training.evaluation import EVALUATION_BATCH, Kind, tensors_of
 from raytune_hpo.training.random_states import preserved_random_states
-from raytune_hpo.training.task import Task
+from raytune_hpo.training.task import Array, Split, Task
 
 
 class AveragedPredictions(nn.Module):
@@ -69,3 +69,15 @@ def _model(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> n
         model = task.build_model(config)
     model.load_state_dict(state["model"])
     return model
+
+
+def predictions(model: nn.Module, split: Split, kind: Kind, batch: int = EVALUATION_BATCH) -> Array:
+    """[n, C] class probabilities or [n, d] outputs, float32, of a model in eval mode on the device it is on."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    x, _ = tensors_of(split, kind, device)
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(x), batch):
+            outputs = model(x[start : start + batch].clone())  # a copy, as in `evaluate_tensors`
+            found.append((outputs.double().softmax(1) if kind == "classification" else outputs).float().cpu())
+    return torch.cat(found).numpy()
