@@ -71,7 +71,7 @@ def no_such(what: str, word: object, names: Iterable[str]) -> str:
 class Option:
     """One option of a searcher or scheduler. kind: int, float, str or list (of parameter names).
 
-    low and high bound a number; an int needs a low. choices: what a str may be.
+    low and high bound a number; an int needs a low. choices: what a str may be, any name if there are none.
     """
 
     kind: type
@@ -90,8 +90,12 @@ class Option:
             return integer(field, value, self.low, self.high)
         if self.kind is float:
             return number(field, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
-        if self.kind is str:
+        if self.kind is str and self.choices:
             return one_of(field, value, self.choices)
+        if self.kind is str:
+            if not isinstance(value, str) or not value:
+                raise ExperimentError(field, value, "must be a name")
+            return value
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise ExperimentError(field, value, "must be a list of names")
         return list(value)

@@ -43,7 +43,7 @@ class Experiment:
     space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
     metric, mode    the reported value to optimize; default: the task's own validation metric
     searcher        a name, or {"name": ..., option: value}: random, grid, hyperopt, bayesopt
-    scheduler       likewise: fifo, asha, hyperband, median, pbt
+    scheduler       likewise: fifo, asha, hyperband, median, pbt, pb2, panda
     num_samples     trials; default 64, for a grid all its points
     max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
     seed            one seed for all: data split, suggestions, weights, data order
@@ -196,6 +196,10 @@ class Experiment:
 
     def _checked_samples(self) -> int:
         total = self.search().total()
+        if self.option("scheduler")[0] == "panda":
+            if self.num_samples not in (None, 1):
+                raise ExperimentError("num_samples", self.num_samples, "must be 1: a panda is one model")
+            return 1
         if self.num_samples is None:
             return DEFAULT_SAMPLES if total is None else total
         checks.integer("num_samples", self.num_samples, 1)
@@ -258,6 +262,20 @@ class Experiment:
         """How the trials of a task are trained."""
         assert isinstance(self.task, Task)
         return Recipe(self.task, self.max_epochs, self.seed, self.folds)
+
+    def usual_config(self) -> Config:
+        """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
+        defaults: dict[str, Any] = {}
+        if isinstance(self.task, Task):
+            known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
+            defaults = {name: hp.default for name, hp in known.items()}
+        parameters = self.search_space.parameters
+        return self.search_space.build(
+            {
+                path: defaults[path] if path in defaults and p.accepts(defaults[path]) else p.from_unit(0.5)
+                for path, p in parameters.items()
+            }
+        )
 
     def search(self) -> SearchAlgorithm:
         """A fresh search algorithm for this experiment."""

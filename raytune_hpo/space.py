@@ -268,6 +268,11 @@ def flatten(config: Mapping[str, Any], leaves: set[str] | None = None, prefix: s
     return out
 
 
+def with_values(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    """A copy of `config` with the values at some paths changed."""
+    return nest({**flatten(config, set(changes)), **changes})
+
+
 def config_key(config: Mapping[str, Any]) -> str:
     """A text that is equal exactly for equal configs."""
     return json.dumps(config, sort_keys=True)

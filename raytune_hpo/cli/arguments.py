@@ -38,8 +38,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
 
 
-def experiment_of(options: argparse.Namespace) -> Experiment:
-    """The experiment of the command line, with its --set overrides. Raises ExperimentError."""
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The --set overrides. Raises ExperimentError."""
     changes: dict[str, Any] = {}
     for text in options.changes:
         key, equals, value = text.partition("=")
@@ -48,6 +48,12 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         if key in changes:
             raise ExperimentError("--set", text, f"{key} is set twice")
         changes[key] = parse_value(value)
+    return changes
+
+
+def experiment_of(options: argparse.Namespace) -> Experiment:
+    """The experiment of the command line, with its --set overrides. Raises ExperimentError."""
+    changes = changes_of(options)
     experiment = load_experiment(options.file)
     return experiment.override(changes) if changes else experiment
 

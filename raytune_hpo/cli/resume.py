@@ -5,21 +5,31 @@ from __future__ import annotations
 import argparse
 
 from raytune_hpo.cli.arguments import add_run_options
+from raytune_hpo.cli.intervention import WAIT_S
 from raytune_hpo.cli.run import finish
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
+    parser.set_defaults(wait=WAIT_S)
     add_run_options(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from raytune_hpo.cli.intervention import panda_of, send
     from raytune_hpo.execution.run import resume
+    from raytune_hpo.report.panda_display import PandaProgress
     from raytune_hpo.report.progress import Progress
+    from raytune_hpo.results.results import load_results
+    from raytune_hpo.storage.run_directory import RunDirectory
 
+    if load_results(options.run_dir).ledger.held and RunDirectory.open(options.run_dir).in_use():
+        return send(options, panda_of(options.run_dir), "resume")  # a person's pause of a living process
     console = Console(stderr=options.json)
-    listener = Progress(console, quiet=options.quiet)
+    scheduler = RunDirectory.open(options.run_dir).description()["experiment"]["scheduler"]["name"]
+    display = PandaProgress if scheduler == "panda" else Progress
+    listener = display(console, quiet=options.quiet)
     results = resume(options.run_dir, address=options.address, listener=listener, verbose=options.verbose)
     return finish(results, options, console)

@@ -16,12 +16,14 @@ from typing import Protocol
 
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
+from raytune_hpo.execution.interventions import take
 from raytune_hpo.execution.pool import Lost, Pool, Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
-from raytune_hpo.results.trial import TrialState
+from raytune_hpo.results.trial import RUNNING, TrialState
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
-from raytune_hpo.storage.journal import Journal
+from raytune_hpo.storage.commands import pending, remove
+from raytune_hpo.storage.journal import Event, Journal
 from raytune_hpo.storage.run_directory import RunDirectory
 
 #: How long an interrupted run waits for running epochs to end before it gives them up.
@@ -37,6 +39,8 @@ class Listener(Protocol):
     def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
 
     def notice(self, text: str) -> None: ...
+
+    def perturbed(self, event: Event) -> None: ...
 
 
 class Driver:
@@ -61,6 +65,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
+        self._takes_commands = population.experiment.option("scheduler")[0] == "panda"
 
     def drive(self, interrupt: Interrupt) -> str:
         """Returns "finished" or "interrupted"."""
@@ -76,7 +81,9 @@ class Driver:
             answers = self.pool.wait(0.2)
             for slot, answer in answers:
                 self._take(slot, answer)
-            if answers or self.pool.busy:
+            for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
+                self._take_commands(trial)
+            if answers or self.pool.busy or population.ledger.held:
                 last_sign_of_life = self._clock()
             elif self._clock() - last_sign_of_life > STALLED_S:
                 self.listener.notice("waiting for a worker: no machine of the cluster has the resources free")
@@ -90,6 +97,9 @@ class Driver:
         if step:
             self.population.ledger.seconds = self._seconds_before + self._clock() - self._began
             self.journal.append(self.population.ledger.seconds, step)
+            for event in step:
+                if event["event"] == "perturb" and self._takes_commands:
+                    self.listener.perturbed(event)
         doomed, self.population.doomed = self.population.doomed, []
         for record in doomed:
             self.store.delete(record)
@@ -162,6 +172,8 @@ class Driver:
                 self.pool.release(slot, reusable=answer.reusable)
                 self._fail(trial, str(error), "", lost_worker=False, retry=False)
                 return False
+            if decision == "continue" and self._takes_commands and self._take_commands(trial):
+                decision = "pause"
             if decision != "continue":
                 surplus = answer.reports[number:]
                 if not surplus and record is None and answer.kind == "waiting" and trial.eligible:
@@ -170,6 +182,18 @@ class Driver:
                 self.pool.release(slot, reusable=answer.reusable)
                 return False
         return True
+
+    def _take_commands(self, trial: TrialState) -> bool:
+        """Do what a person wants of a trial between two epochs. Whether it has left its worker by that."""
+        commands = pending(self.run_directory.path)
+        running = trial.status == RUNNING
+        for command in commands:
+            take(self.population, trial, command)
+        if commands:
+            self.commit()
+            for command in commands:
+                remove(self.run_directory.path, command["id"])
+        return running and trial.status != RUNNING
 
     def _discard(self, reports: Sequence[EpochReport]) -> None:
         for report in reports:

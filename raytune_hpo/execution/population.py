@@ -19,9 +19,10 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState, better
-from raytune_hpo.schedulers import ray_host
+from raytune_hpo.schedulers import POPULATION_BASED, ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
 from raytune_hpo.search.algorithm import Plan, SearchAlgorithm
+from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
 from raytune_hpo.training.early_stopping import PlateauTracker
@@ -71,17 +72,17 @@ class Population:
         return step
 
     def open_session(self, **description: Any) -> None:
-        self._do({"event": "session", "number": self.ledger.sessions + 1, **description})
+        self.do({"event": "session", "number": self.ledger.sessions + 1, **description})
         self._end_waiting()  # a run that was stopped ends those that ran when its process died
 
     def close_session(self, status: str) -> None:
-        self._do({"event": "close", "status": status})
+        self.do({"event": "close", "status": status})
 
     def next_trial(self) -> TrialState | None:
         """The trial that a free worker should run now; None when there is none (yet)."""
-        if self.ledger.stop_reason is not None:
+        if self.ledger.stop_reason is not None or self.ledger.held:
             return None
-        if self.experiment.option("scheduler")[0] == "pbt":
+        if self.experiment.option("scheduler")[0] in POPULATION_BASED:
             # Exploitation compares the members of a whole population: all are there from the start.
             while self._suggest() is not None:
                 pass
@@ -110,9 +111,9 @@ class Population:
             if config is None and not self.search.exhausted and self.live:
                 return None
         if config is None:
-            self._do({"event": "exhausted"})
+            self.do({"event": "exhausted"})
             return None
-        self._do({"event": "suggest", "trial": trial_id, "config": config, **self._planned(trial_id, plan)})
+        self.do({"event": "suggest", "trial": trial_id, "config": config, **self._planned(trial_id, plan)})
         return self.trials[trial_id]
 
     def _planned(self, trial_id: str, plan: Plan) -> Event:
@@ -143,10 +144,10 @@ class Population:
         return max(trial.epoch + 1, int(min(scheduler, self.last_epoch(trial))))
 
     def started(self, trial: TrialState, epoch: int, host: str) -> None:
-        self._do({"event": "start", "trial": trial.id, "epoch": epoch, "host": host})
+        self.do({"event": "start", "trial": trial.id, "epoch": epoch, "host": host})
 
     def saved(self, record: CheckpointRecord) -> None:
-        self._do({"event": "checkpoint", **record.to_json()})
+        self.do({"event": "checkpoint", **record.to_json()})
 
     def report(self, trial: TrialState, epoch: int, metrics: Mapping[str, Any], seconds: float) -> str:
         """Take a report and decide: "continue", "pause" or "end".
@@ -176,7 +177,7 @@ class Population:
         for effect in self.host.take_effects():
             self._do_effect(effect)
         if end is not None:
-            self._do({"event": "end", "trial": trial.id, **end})
+            self.do({"event": "end", "trial": trial.id, **end})
         self._check_target()
         if trial.finished:
             return "end"
@@ -187,7 +188,7 @@ class Population:
         if trial.epoch == 0:
             self.failure(trial, "the trainable returned without a report", lost_worker=False, retry=False)
         else:
-            self._do({"event": "end", "trial": trial.id, "status": states.COMPLETED, "reason": "returned"})
+            self.do({"event": "end", "trial": trial.id, "status": states.COMPLETED, "reason": "returned"})
 
     def failure(
         self, trial: TrialState, error: str, *, file: str | None = None, lost_worker: bool, retry: bool = True
@@ -197,20 +198,20 @@ class Population:
         so_far = trial.losses if lost_worker else trial.failures
         event: Event = {"trial": trial.id, "error": error, "file": file}
         if retry and so_far < allowed:
-            self._do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
+            self.do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
             self._end_waiting()
         else:
-            self._do({"event": "end", "status": states.FAILED, "reason": "error", **event})
+            self.do({"event": "end", "status": states.FAILED, "reason": "error", **event})
 
     def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
         """A checkpoint turned out damaged or gone: fall back to the one before it."""
-        self._do({"event": "lost_checkpoint", "trial": record.trial, "path": record.path})
+        self.do({"event": "lost_checkpoint", "trial": record.trial, "path": record.path})
         self.doomed.append(record)
 
     def stop(self, reason: str) -> None:
         """Accept no more work: running trials end at their next report, the others now."""
         if self.ledger.stop_reason is None:
-            self._do({"event": "stop", "reason": reason})
+            self.do({"event": "stop", "reason": reason})
             self._end_waiting()
 
     def _end_waiting(self) -> None:
@@ -218,7 +219,7 @@ class Population:
         reason = self.ledger.stop_reason
         for trial in list(self.live.values()) if reason is not None else ():
             if trial.status != states.RUNNING and not trial.finished:
-                self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+                self.do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
 
     # Deciding -----------------------------------------------------------------------------------
 
@@ -226,8 +227,9 @@ class Population:
         """(decision, the trial's end if it is over). "continue", "pause", "stop" and "exploited" are the
         scheduler's; "diverged", "complete", "plateau" and "halt" are decided before it is asked."""
         value = trial.metrics[self.metric]
-        losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
-        if not all(math.isfinite(v) for v in (value, *losses)):
+        if not self._finite(trial):
+            if self.host.handles_divergence and self._ask_scheduler(trial) == "exploited":
+                return "exploited", None
             return "diverged", {"status": states.DIVERGED, "reason": "a loss or the metric is not finite"}
         if trial.epoch >= self.last_epoch(trial):
             reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
@@ -251,8 +253,15 @@ class Population:
             ray_host.NOOP: "exploited",
         }[answer]
 
+    def _finite(self, trial: TrialState) -> bool:
+        losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
+        return all(math.isfinite(v) for v in (trial.metrics[self.metric], *losses))
+
     def _scheduler_result(self, trial: TrialState) -> dict[str, Any]:
-        return {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
+        result = {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
+        if self.host.handles_divergence:
+            return {**trial.metrics, **result, "finite": self._finite(trial)}
+        return result
 
     def _follow(self, trial: TrialState, decision: str) -> None:
         self.ledger.decided(trial, decision)
@@ -265,27 +274,43 @@ class Population:
     def _do_effect(self, effect: ray_host.Effect) -> None:
         trial = self.trials[effect.trial_id]
         if isinstance(effect, Exploited):
-            try:
-                adopted = self.adopt(effect.checkpoint, trial.id, trial.generation + 1)
-            except TrialError:
-                self.checkpoint_unreadable(effect.checkpoint)
-                return  # the trial goes on from its own, with its own config
-            self._do(
-                {
-                    "event": "perturb",
-                    "trial": trial.id,
-                    "donor": effect.donor,
-                    "donor_epoch": effect.checkpoint.epoch,
-                    "epoch": trial.epoch,
-                    "generation": trial.generation + 1,
-                    "old_config": trial.config,
-                    "new_config": effect.config,
-                    "checkpoint": adopted.to_json(),
-                }
-            )
+            self.perturb(trial, effect.donor, effect.checkpoint, effect.config, effect.reason)
         else:
             reason, _ = self.experiment.option("scheduler")
-            self._do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+            self.do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
+
+    def perturb(
+        self,
+        trial: TrialState,
+        donor: str,
+        record: CheckpointRecord,
+        config: Config,
+        reason: str,
+        by: str = "scheduler",
+    ) -> bool:
+        """Let a trial go on from `record` of `donor` with `config`. False: it is damaged or gone, nothing changed."""
+        try:
+            adopted = self.adopt(record, trial.id, trial.generation + 1)
+        except TrialError:
+            self.checkpoint_unreadable(record)
+            return False  # the trial goes on from its own, with its own config
+        self.do(
+            {
+                "event": "perturb",
+                "trial": trial.id,
+                "donor": donor,
+                "donor_epoch": record.epoch,
+                "donor_generation": record.generation,
+                "epoch": trial.epoch,
+                "generation": trial.generation + 1,
+                "old_config": trial.config,
+                "new_config": config,
+                "checkpoint": adopted.to_json(),
+                "reason": reason,
+                "by": by,
+            }
+        )
+        return True
 
     def _check_target(self) -> None:
         best, conditions = self.ledger.best_trial, self.experiment.stop_run
@@ -300,8 +325,8 @@ class Population:
 
     # Moving -------------------------------------------------------------------------------------
 
-    def _do(self, event: Event) -> None:
-        """Move by an event decided now."""
+    def do(self, event: Event) -> None:
+        """Move by an event decided now, which becomes part of the step."""
         self._step.append(event)
         self._apply(event)
         for effect in self.host.take_effects():
@@ -345,6 +370,8 @@ class Population:
             self.host.add(trial.id, trial.config)
         elif kind == "perturb":
             self.host.trials[trial.id].config = trial.config
+            if event.get("by") == "hand":
+                self.host.intervened(trial.id)
         elif kind == "lost_checkpoint":
             self.host.forget(event["path"])
         elif kind == "result":

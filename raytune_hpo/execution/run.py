@@ -19,6 +19,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
+from raytune_hpo.schedulers import POPULATION_BASED
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.journal import Journal, Step, read
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -40,6 +41,8 @@ class Silent:
     def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
 
     def notice(self, text: str) -> None: ...
+
+    def perturbed(self, event: dict[str, Any]) -> None: ...
 
     def interrupted(self) -> None: ...
 
@@ -208,10 +211,12 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
 
 
 def _checkpoint_every(experiment: Experiment) -> int:
-    """PBT copies a donor's state at every interval: it must be on disk by then."""
+    """PBT copies a donor's state at every interval: it must be on disk by then. A panda may go back to any epoch."""
     every = experiment.checkpointing.every
     name, options = experiment.option("scheduler")
-    if name != "pbt":
+    if name == "panda":
+        return 1
+    if name not in POPULATION_BASED:
         return every
     return every if options["interval"] % every == 0 else 1
 

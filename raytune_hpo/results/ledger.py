@@ -37,6 +37,8 @@ class Ledger:
         self.sessions = 0
         self.seconds = 0.0
         self.status = "running"
+        self.held = False  # paused by a person
+        self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
 
     def apply(self, event: Event) -> None:
         """Move by one event. Raises ExperimentError for an event of another version."""
@@ -54,6 +56,7 @@ class Ledger:
     def _on_session(self, event: Event) -> None:
         self.sessions = event["number"]
         self.status = "running"
+        self.held = False
         self._nothing_runs()
 
     def _on_close(self, event: Event) -> None:
@@ -131,6 +134,13 @@ class Ledger:
         trial.metrics = {}
         self._add_checkpoint(trial, event["checkpoint"])
         self.set_status(trial, states.PAUSED)
+
+    def _on_command(self, trial: TrialState, event: Event) -> None:
+        self.commands[event["id"]] = event["outcome"]
+        if event["applied"] and event["command"] in ("pause", "resume"):
+            self.held = event["command"] == "pause"
+            if trial.status == states.RUNNING:
+                self.set_status(trial, states.PAUSED)
 
     def _on_end(self, trial: TrialState, event: Event) -> None:
         trial.reason = event["reason"]

@@ -13,6 +13,9 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.task import Task
 
+#: Schedulers that compare the members of a whole population, and copy checkpoints between them.
+POPULATION_BASED = ("pbt", "pb2")
+
 SCHEDULERS: dict[str, dict[str, Option]] = {
     "fifo": {},
     "asha": {
@@ -32,6 +35,17 @@ SCHEDULERS: dict[str, dict[str, Option]] = {
         "perturbation": Option(float, 0.1, low=0, high=1, open_low=True),
         "mutate": Option(list, None),
     },
+    "panda": {
+        "parameter": Option(str, "lr"),
+        "decay": Option(float, 0.5, low=0, high=1, open_low=True, open_high=True),
+        "patience": Option(int, 10, low=1),
+        "explode": Option(float, 4.0, low=1, open_low=True),
+        "max_rollbacks": Option(int, 5, low=0),
+        "nudge_every": Option(int, 10, low=0),
+        "nudge_factor": Option(float, 1.25, low=1, open_low=True),
+        "window": Option(int, 2, low=1),
+        "keep_every": Option(int, 10, low=1),
+    },
 }
 """Options by scheduler.
 
@@ -41,6 +55,10 @@ median       grace_period; min_samples: trials needed before a median counts.
 pbt          interval: epochs between exploits (default max_epochs / 8). quantile: the share that copies and is
              copied. perturbation: how far explore moves, as a share of a parameter's own scale.
              mutate: the parameters that explore changes (default: those that do not change the model's shape).
+panda        of one model, see schedulers.panda. parameter: the path of the learning rate. decay: its factor after a
+             plateau of `patience` epochs, and after a divergence (a loss not finite, or `explode` times its best),
+             of which max_rollbacks are undone without a new best between them. nudge_every (0: never),
+             nudge_factor, window: nudges on trial, in epochs. keep_every: which epochs stay on disk to go back to.
 """
 
 
@@ -52,6 +70,12 @@ def scheduler_options(value: Any, *, space: SearchSpace, max_epochs: int, task: 
         raise ExperimentError(
             "scheduler.grace_period", options["grace_period"], f"must be at most max_epochs = {max_epochs}"
         )
+    if name == "panda":
+        path = options["parameter"]
+        known = [*space.parameters, *space.constants]
+        if path not in known:
+            expected = f"{checks.no_such('parameter or constant', path, known)}; the space must hold the learning rate"
+            raise ExperimentError("scheduler.parameter", path, expected)
     if name == "pbt":
         options["interval"] = options["interval"] or max(1, max_epochs // 8)
         if options["interval"] > max_epochs:

@@ -212,4 +212,8 @@ def build(experiment: Experiment) -> TrialScheduler:
         options["perturbation_interval"] = options.pop("interval")
         options["quantile_fraction"] = options.pop("quantile")
         return Pbt(experiment.search_space, experiment.seed, **common, **options)
+    if name == "panda":
+        from raytune_hpo.schedulers.panda import Panda  # it builds on this module
+
+        return Panda(**common, **options)
     return Fifo()

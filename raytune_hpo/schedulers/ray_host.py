@@ -59,12 +59,13 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Exploited:
-    """The scheduler lets a trial go on from `checkpoint` of `donor`, with a new config."""
+    """The scheduler lets a trial go on from `checkpoint` of `donor` (it may be itself), with a new config."""
 
     trial_id: str
     donor: str
     checkpoint: CheckpointRecord
     config: Config
+    reason: str
 
 
 Effect = Stopped | Exploited
@@ -136,6 +137,17 @@ class SchedulerHost:
         if forget is not None:
             forget(path)
 
+    @property
+    def handles_divergence(self) -> bool:
+        """Whether the scheduler is asked what to do with a trial that has diverged."""
+        return bool(getattr(self.scheduler, "handles_divergence", False))
+
+    def intervened(self, trial_id: str) -> None:
+        """A person has changed a trial."""
+        intervened = getattr(self.scheduler, "intervened", None)
+        if intervened is not None:
+            intervened(self.trials[trial_id])
+
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
@@ -154,8 +166,10 @@ class SchedulerHost:
             trial.status = TERMINATED
             self._effects.append(Stopped(trial.trial_id))
 
-    def exploit(self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config) -> None:
-        """Called by our PBT in place of Ray's pause, set_config and checkpoint surgery."""
+    def exploit(
+        self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config, reason: str = "exploit"
+    ) -> None:
+        """Called by our PBT in place of Ray's pause, set_config and checkpoint surgery, and by the panda."""
         trial.status = PAUSED
         trial.config = config
-        self._effects.append(Exploited(trial.trial_id, donor.trial_id, checkpoint, config))
+        self._effects.append(Exploited(trial.trial_id, donor.trial_id, checkpoint, config, reason))

@@ -12,7 +12,9 @@ Events, in the field "event":
     result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop or exploited: the
                 scheduler's; diverged, complete, plateau or halt: made before it is asked)
     checkpoint  trial, generation, epoch, path, bytes, crc32: safely on disk
-    perturb     trial, donor, donor_epoch, generation, old_config, new_config, checkpoint (PBT)
+    perturb     trial, donor (PBT: another trial; panda: itself), donor_epoch, donor_generation, generation, old_config,
+                new_config, checkpoint, reason, by (scheduler or hand)
+    command     trial, id, command (nudge, rollback, pause or resume), applied, outcome: a person's, taken
     lost_checkpoint  trial, path: damaged or gone, not to be used again
     retry       trial, epoch, error, file, lost_worker: it failed and will go on from its checkpoint
     end         trial, status (completed, stopped, diverged, failed), reason, error, file

@@ -165,6 +165,15 @@ class RunDirectory:
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode(), 0)
         self._lock = descriptor
 
+    def in_use(self) -> bool:
+        """Whether another process has claimed the run."""
+        try:
+            self.lock()
+        except ExperimentError:
+            return True
+        self.unlock()
+        return False
+
     def unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)

@@ -1,0 +1,68 @@
+"""What nudge, rollback, pause and resume share: the run they are meant for, and how a command is sent."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.storage import commands
+from raytune_hpo.storage.run_directory import RunDirectory
+
+WAIT_S = 10.0
+EXIT_REFUSED = 2
+
+
+@dataclass(frozen=True)
+class PandaRun:
+    """A panda's run. is_running: whether a process has it now; held: paused by a person."""
+
+    directory: RunDirectory
+    experiment: Experiment
+    trial: TrialState
+    is_running: bool
+    held: bool
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", help="the folder of the run")
+    parser.add_argument(
+        "--wait", type=float, default=WAIT_S, metavar="SECONDS", help="how long to wait until it is taken (default 10)"
+    )
+
+
+def panda_of(run_dir: str) -> PandaRun:
+    """Raises ExperimentError unless `run_dir` holds a panda's run that has begun and is not finished."""
+    from raytune_hpo.results.results import load_results
+
+    results = load_results(run_dir)
+    scheduler = results.experiment["scheduler"]["name"]
+    if scheduler != "panda":
+        raise ExperimentError("run directory", run_dir, f"is a {scheduler} run; only a panda's takes interventions")
+    if results.status == "finished":
+        raise ExperimentError("run directory", run_dir, "has finished")
+    trial = next(iter(results.ledger.trials.values()), None)
+    if trial is None or not (trial.metrics or trial.epoch):
+        raise ExperimentError("run directory", run_dir, "has no finished epoch yet")
+    directory = RunDirectory.open(run_dir)
+    experiment = Experiment.from_json(results.experiment, source=directory.source)
+    return PandaRun(directory, experiment, results.kept(trial), directory.in_use(), results.ledger.held)
+
+
+def send(options: argparse.Namespace, run: PandaRun, command: str, **arguments: object) -> int:
+    """Leave the command, wait for its fate, print it. Exit code 2 if it was refused."""
+    path = run.directory.path
+    command_id = commands.send(path, command, **arguments)
+    if not run.is_running:
+        print(f"{command}: noted; no process runs it now, so it is taken when the run is resumed")
+        return 0
+    event = commands.wait_for(path, command_id, options.wait)
+    if event is None:
+        print(f"{command}: noted; it is taken at the end of the running epoch")
+        return 0
+    if not event["applied"]:
+        raise ExperimentError(command, command_id, f"was refused: {event['outcome']}")
+    print(event["outcome"])
+    return 0

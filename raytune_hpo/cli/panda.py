@@ -1,0 +1,56 @@
+"""raytune-hpo panda FILE"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment_file import load_experiment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument("--from", dest="start", metavar="RUN_DIR", help="start with the config of this run's winner")
+    parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
+    add_run_options(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    experiment = panda_experiment(options)
+    from rich.console import Console
+
+    from raytune_hpo.cli.run import finish
+    from raytune_hpo.execution.run import run
+    from raytune_hpo.report.panda_display import PandaProgress
+
+    console = Console(stderr=options.json)
+    results = run(
+        experiment,
+        options.run_dir,
+        address=options.address,
+        listener=PandaProgress(console, quiet=options.quiet),
+        source=Path(options.file) if options.file.endswith(".py") else None,
+        verbose=options.verbose,
+    )
+    return finish(results, options, console)
+
+
+def panda_experiment(options: argparse.Namespace) -> Experiment:
+    """The file's experiment as one model under care.
+
+    Its config: that of --from, else the first of the file's start_points, else the defaults (the middle of a
+    parameter that has none). Raises ExperimentError.
+    """
+    experiment = load_experiment(options.file)
+    care = {"scheduler": "panda"} if experiment.option("scheduler")[0] != "panda" else {}
+    experiment = experiment.override({"searcher": "random", "num_samples": 1, "folds": None, **care})
+    experiment = experiment.override(changes_of(options))
+    points = list(experiment.start_points[:1]) or [experiment.usual_config()]
+    if options.start is not None:
+        from raytune_hpo.results.results import load_results
+
+        best = load_results(options.start).best
+        points = [best.config] if best is not None else points
+    return experiment.override({"start_points": points})

@@ -1,0 +1,100 @@
+"""What a person does to a running panda: nudge, rollback, pause, resume.
+
+Each is checked where it is given (the command line) and again where it is taken, between two epochs: the
+trial may have moved on. A nudge and a rollback are perturb events of the trial with itself as the donor, so the
+lineage of its weights is in the journal whoever changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raytune_hpo import checks
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.population import Population
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.space import Config, flatten, with_values
+from raytune_hpo.storage.checkpoints import CheckpointRecord
+from raytune_hpo.storage.commands import Command
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value
+from raytune_hpo.training.task import Task
+
+
+def checked_changes(experiment: Experiment, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` (path -> value) as plain values. Raises ExperimentError for one that cannot be made in mid-training."""
+    task = experiment.task
+    if not changes:
+        raise ExperimentError("nudge", dict(changes), "needs at least one NAME=VALUE, such as lr=0.003")
+    if not isinstance(task, Task):
+        here = flatten(config)
+        for path, value in changes.items():
+            if path not in here:
+                raise ExperimentError("nudge", path, checks.no_such("value in the config", path, here))
+            if checks.is_number(here[path]) != checks.is_number(value):
+                raise ExperimentError(f"nudge.{path}", value, f"must be of the kind of {here[path]!r}")
+        return dict(changes)
+    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
+    movable = [name for name in known if name not in task.structural_hyperparameters()]
+    for path in changes:
+        if path not in movable:
+            what = "cannot change in mid-training" if path in known else "is no hyperparameter"
+            raise ExperimentError("nudge", path, f"{what}; these can: {', '.join(movable)}")
+    return {path: check_value(known[path], value) for path, value in changes.items()}
+
+
+def checkpoint_of(trial: TrialState, epoch: int) -> CheckpointRecord:
+    """The newest checkpoint of an epoch. Raises ExperimentError naming the epochs there are."""
+    found = [record for record in trial.checkpoints if record.epoch == epoch]
+    if not found:
+        there = ", ".join(str(e) for e in sorted({record.epoch for record in trial.checkpoints})) or "none yet"
+        raise ExperimentError("--epoch", epoch, f"has no checkpoint; these epochs have one: {there}")
+    return found[-1]
+
+
+def take(population: Population, trial: TrialState, command: Command) -> None:
+    """Do what a command says, or say in the journal why not."""
+    if command["id"] in population.ledger.commands:
+        return  # journaled already: its file outlived a crash
+    try:
+        outcome, applied = _do(population, trial, command), True
+    except ExperimentError as error:
+        outcome, applied = str(error), False
+    population.do(
+        {
+            "event": "command",
+            "trial": trial.id,
+            "id": command["id"],
+            "command": command["command"],
+            "applied": applied,
+            "outcome": outcome,
+        }
+    )
+
+
+def _do(population: Population, trial: TrialState, command: Command) -> str:
+    name = command["command"]
+    if name == "pause":
+        return f"paused after epoch {trial.epoch}"
+    if name == "resume":
+        return f"resumed after epoch {trial.epoch}"
+    if name == "nudge":
+        changes = checked_changes(population.experiment, trial.config, command["changes"])
+        record, config = _present(trial), with_values(trial.config, changes)
+        before = flatten(trial.config)
+        text = ", ".join(f"{path} {before.get(path, 'default')} -> {value}" for path, value in changes.items())
+        reason = f"nudge by hand: {text}"
+    else:
+        record, config = checkpoint_of(trial, command["epoch"]), trial.config
+        reason = f"rollback by hand from epoch {trial.epoch} to {record.epoch}"
+    if not population.perturb(trial, trial.id, record, config, reason, by="hand"):
+        raise ExperimentError(name, record.path, "this checkpoint is damaged or gone")
+    return f"{reason}, from the end of epoch {record.epoch} on"
+
+
+def _present(trial: TrialState) -> CheckpointRecord:
+    record = trial.resume_from
+    if record is None or record.epoch != trial.epoch:
+        raise ExperimentError("nudge", trial.id, "its present state is not saved: the trainable writes no checkpoints")
+    return record

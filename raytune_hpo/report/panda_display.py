@@ -1,0 +1,92 @@
+"""What a person sees of a panda: its curve, its learning rate, and every intervention as it happens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.report.progress import LINE_EVERY_S, Progress
+from raytune_hpo.report.summary import shown_value
+from raytune_hpo.report.terminal_chart import chart
+from raytune_hpo.results.results import load_results
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.space import flatten
+from raytune_hpo.storage.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from raytune_hpo.execution.population import Population
+
+WIDTH, HEIGHT, RATE_HEIGHT = 72, 8, 3
+
+
+class PandaProgress(Progress):
+    """The listener of `raytune-hpo panda`, and of `resume` on its runs."""
+
+    def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None:
+        super().opened(run, experiment, resumed)
+        self._parameter = experiment.option("scheduler")[1]["parameter"]
+        self._metric = experiment.objective[0]
+        self._curve: list[float] = []
+        self._rates: list[float] = []
+        self._place = (0, 0)
+        if resumed:
+            for event in load_results(run.path).events:
+                if event["event"] == "result":
+                    self._add(event["metrics"], {})
+                    self._place = (event["generation"], event["epoch"])
+
+    def perturbed(self, event: dict[str, Any]) -> None:
+        """An intervention, the panda's own or a person's."""
+        if not self.quiet:
+            before, after = flatten(event["old_config"]), flatten(event["new_config"])
+            changes = [
+                f"{k} {shown_value(before.get(k))} -> {shown_value(v)}" for k, v in after.items() if before.get(k) != v
+            ]
+            where = f"epoch {event['epoch']}"
+            if event["donor_epoch"] != event["epoch"]:
+                where += f" -> {event['donor_epoch']}"
+            text = f"{where}: {event['reason']}" + (f"; {', '.join(changes)}" if changes else "")
+            self.console.print(text, style="cyan", soft_wrap=True, highlight=False, markup=False)
+
+    def update(self, population: Population, workers: int) -> None:
+        trial = next(iter(population.trials.values()), None)
+        if trial is None:
+            return
+        place = (trial.generation, trial.epoch)
+        if trial.metrics and place != self._place:
+            self._place = place
+            self._add(trial.metrics, trial.config)
+        if self.quiet or not self._curve:
+            return
+        line = self._line(population, trial)
+        if self._live is not None:
+            self._draw(self._live, line)
+        elif time.monotonic() - self._last_line >= LINE_EVERY_S and line != self._shown:
+            self._last_line, self._shown = time.monotonic(), line
+            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def _add(self, metrics: dict[str, Any], config: dict[str, Any]) -> None:
+        self._curve.append(float(metrics[self._metric]))
+        rate = metrics.get("lr", flatten(config).get(self._parameter))
+        if rate is not None:
+            self._rates.append(float(rate))
+
+    def _line(self, population: Population, trial: TrialState) -> str:
+        parts = [f"epoch {trial.epoch} of {population.last_epoch(trial)} ({len(self._curve)} trained)"]
+        parts += [f"{k} {shown_value(v)}" for k, v in trial.metrics.items() if isinstance(v, float)]
+        if trial.best is not None:
+            parts.append(f"best {trial.best:.5g} at epoch {trial.best_epoch}")
+        if population.ledger.held:
+            parts.append("PAUSED: raytune-hpo resume RUN_DIR")
+        return "  ".join(parts)
+
+    def _draw(self, live: Live, line: str) -> None:
+        drawn = [Text(self._metric), *map(Text, chart(self._curve, WIDTH, HEIGHT))]
+        if self._rates:
+            drawn += [Text("learning rate"), *map(Text, chart(self._rates, WIDTH, RATE_HEIGHT))]
+        live.update(Group(*drawn, Text(line)))

@@ -1,0 +1,196 @@
+"""The panda: automatic care of one model that trains for days, as a scheduler of one trial.
+
+What a person who babysits a model does (the handbook's "panda" way), done at the end of an epoch:
+
+divergence  a loss is not finite, or the training loss is `explode` times its best: back to the last good
+            checkpoint, with the learning rate times `decay`
+plateau     no better metric in `patience` epochs: the learning rate times `decay`, going on from here
+nudge       every `nudge_every` epochs, the learning rate times or over `nudge_factor` for `window` epochs, and
+            then, from the same checkpoint, `window` epochs without: the better end is kept. The direction that
+            helped last is tried first next time
+
+Every one of these is a restart of the trial from a checkpoint with another config, as PBT's exploits are,
+and journaled like one: the lineage of the last weights is a list of (config, first epoch, last epoch).
+A person's own interventions (execution.interventions) come in as the same event. State is derived from
+results and events alone, so a replayed journal gives it back.
+
+Neither the shape nor the units of a metric matter: only its order, and the mean over a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from raytune_hpo.schedulers.corrected import Fifo
+from raytune_hpo.schedulers.ray_host import CONTINUE, NOOP, STOP, HostTrial, SchedulerHost
+from raytune_hpo.search.algorithm import Mode
+from raytune_hpo.space import Config, flatten, with_values
+from raytune_hpo.storage.checkpoints import CheckpointRecord
+
+LOWEST = 1e-4  # automatic care takes the learning rate down to this share of the first one
+
+
+@dataclass
+class Nudge:
+    """A nudge on trial. base: where both arms start; with_end: the state at the end of the nudged arm."""
+
+    base: CheckpointRecord
+    base_config: Config
+    config: Config
+    factor: float
+    scores: list[float] = field(default_factory=list)  # of the running arm, larger is better
+    with_scores: list[float] = field(default_factory=list)
+    with_end: CheckpointRecord | None = None
+
+
+class Panda(Fifo):
+    """metric, mode: the objective. parameter: the path of the learning rate in the config."""
+
+    handles_divergence = True
+
+    def __init__(
+        self,
+        *,
+        metric: str,
+        mode: Mode,
+        parameter: str,
+        decay: float,
+        patience: int,
+        explode: float,
+        max_rollbacks: int,
+        nudge_every: int,
+        nudge_factor: float,
+        window: int,
+        keep_every: int,
+    ) -> None:
+        super().__init__()
+        self._metric_name, self._sign = metric, 1.0 if mode == "max" else -1.0
+        self._parameter = parameter
+        self._decay, self._patience, self._explode = decay, patience, explode
+        self._max_rollbacks = max_rollbacks
+        self._nudge_every, self._nudge_factor, self._window = nudge_every, nudge_factor, window
+        self._keep_every = keep_every
+        self._first: float | None = None  # the learning rate at the start
+        self._best, self._best_loss = -math.inf, math.inf
+        self._idle = 0  # epochs since the last new best or the last change
+        self._since_nudge = 0
+        self._rollbacks = 0  # since the last new best
+        self._up = True
+        self._nudge: Nudge | None = None
+        self._good: CheckpointRecord | None = None
+        self._kept: dict[int, CheckpointRecord] = {}  # every `keep_every` epochs, for a person to go back to
+
+    # Called by the host ---------------------------------------------------------------------------
+
+    def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: Mapping[str, Any]) -> str:
+        score = self._sign * float(result[self._metric_name])
+        loss = float(result.get("train_loss", 0.0))
+        if not result["finite"] or loss > self._explode * self._best_loss:
+            return self._rescue(tune_controller, trial, finite=result["finite"])
+        self._best_loss = min(self._best_loss, loss) if loss > 0 else self._best_loss
+        saved = trial.checkpoint if trial.checkpoint and trial.checkpoint.epoch == result["epoch"] else None
+        if saved is not None:
+            self._good = saved
+            if saved.epoch % self._keep_every == 0:
+                self._kept[saved.epoch] = saved
+        if self._nudge is not None:
+            return self._go_on_nudging(tune_controller, trial, self._nudge, score, saved)
+        self._idle += 1
+        self._since_nudge += 1
+        if score > self._best:
+            self._best, self._idle, self._rollbacks = score, 0, 0
+        if saved is None:
+            return str(CONTINUE)
+        if self._idle >= self._patience:
+            reason = f"plateau: no better {self._metric_name} in {self._idle} epochs"
+            self._idle = 0
+            if self._lower(tune_controller, trial, saved, reason):
+                return str(NOOP)
+        if self._nudge_every and self._since_nudge >= self._nudge_every:
+            return self._start_nudge(tune_controller, trial, saved)
+        return str(CONTINUE)
+
+    def intervened(self, trial: HostTrial) -> None:
+        """A person changed the trial: what was under way is off, and the count of idle epochs starts anew."""
+        self._nudge, self._idle, self._since_nudge, self._rollbacks = None, 0, 0, 0
+        self._best_loss = math.inf
+
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        return epoch + 1
+
+    def pinned_checkpoints(self) -> list[CheckpointRecord]:
+        nudge = self._nudge
+        pinned = [*self._kept.values(), self._good, nudge.base if nudge else None, nudge.with_end if nudge else None]
+        return [record for record in pinned if record is not None]
+
+    def forget_checkpoint(self, path: str) -> None:
+        self._kept = {epoch: record for epoch, record in self._kept.items() if record.path != path}
+        if self._good is not None and self._good.path == path:
+            self._good = None
+        if self._nudge is not None and path in {r.path for r in (self._nudge.base, self._nudge.with_end) if r}:
+            self._nudge = None
+
+    # Care -----------------------------------------------------------------------------------------
+
+    def _rescue(self, host: SchedulerHost, trial: HostTrial, *, finite: bool) -> str:
+        what = f"the training loss is {self._explode:g} times its best" if finite else "a loss is not finite"
+        nudge, self._nudge = self._nudge, None
+        if nudge is not None:
+            self._since_nudge = 0
+            host.exploit(trial, trial, nudge.base, nudge.base_config, f"divergence: {what}; the nudge is undone")
+            return str(NOOP)
+        self._rollbacks += 1
+        if self._good is None or self._rollbacks > self._max_rollbacks:
+            return str(CONTINUE if finite else STOP)
+        self._idle = 0
+        return str(NOOP if self._lower(host, trial, self._good, f"divergence: {what}") else STOP)
+
+    def _lower(self, host: SchedulerHost, trial: HostTrial, record: CheckpointRecord, reason: str) -> bool:
+        """Go on from `record` with a lower learning rate. False: it is as low as it may be."""
+        value = self._rate(trial.config)
+        if value * self._decay < LOWEST * (self._first or value):
+            return False
+        self._change(host, trial, record, value * self._decay, reason)
+        return True
+
+    def _start_nudge(self, host: SchedulerHost, trial: HostTrial, saved: CheckpointRecord) -> str:
+        factor = self._nudge_factor if self._up else 1 / self._nudge_factor
+        value = self._rate(trial.config) * factor
+        config = with_values(trial.config, {self._parameter: value})
+        self._nudge = Nudge(saved, trial.config, config, factor)
+        arrow = "up" if factor > 1 else "down"
+        host.exploit(trial, trial, saved, config, f"nudge {arrow}: tried for {self._window} epochs")
+        return str(NOOP)
+
+    def _go_on_nudging(
+        self, host: SchedulerHost, trial: HostTrial, nudge: Nudge, score: float, saved: CheckpointRecord | None
+    ) -> str:
+        nudge.scores.append(score)
+        if len(nudge.scores) < self._window or saved is None:
+            return str(CONTINUE)
+        if nudge.with_end is None:
+            nudge.with_end, nudge.with_scores, nudge.scores = saved, nudge.scores, []
+            host.exploit(trial, trial, nudge.base, nudge.base_config, "nudge: the same epochs without it")
+            return str(NOOP)
+        self._nudge, self._since_nudge, self._idle = None, 0, 0
+        with_it, without = (sum(s) / len(s) for s in (nudge.with_scores, nudge.scores))
+        self._best = max(self._best, *nudge.with_scores, *nudge.scores)
+        if with_it <= without:
+            self._up = not self._up
+            return str(CONTINUE)  # it goes on from the arm without, which is the one that has just ended
+        figures = f"{abs(with_it):.5g} against {abs(without):.5g}"
+        host.exploit(trial, trial, nudge.with_end, nudge.config, f"nudge kept: mean {self._metric_name} {figures}")
+        return str(NOOP)
+
+    def _change(
+        self, host: SchedulerHost, trial: HostTrial, record: CheckpointRecord, value: float, reason: str
+    ) -> None:
+        host.exploit(trial, trial, record, with_values(trial.config, {self._parameter: value}), reason)
+
+    def _rate(self, config: Config) -> float:
+        value = float(flatten(config)[self._parameter])
+        self._first = value if self._first is None else self._first
+        return value
