@@ -18,6 +18,7 @@ ALGORITHMS: dict[str, str] = {
     "grid": "raytune_hpo.search.grid_search:GridSearch",
     "hyperopt": "raytune_hpo.search.hyperopt_search:HyperOptSearch",
     "bayesopt": "raytune_hpo.search.bayesopt_search:BayesOptSearch",
+    "repeat": "raytune_hpo.search.repeat_search:RepeatSearch",
 }
 
 
