@@ -29,8 +29,14 @@ VERBS = {
     "nudge": "change values of a running panda's config",
     "rollback": "take a running panda back to an earlier epoch",
     "pause": "let a running panda wait until it is resumed",
+    "replay": "train a trial again from the journal and compare the weights",
+    "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads",
 }
+
+
+def _module(verb: str) -> str:
+    return f"raytune_hpo.cli.{verb.replace('-', '_')}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +55,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     for name, text in VERBS.items():
         sub = verbs.add_parser(name, allow_abbrev=False, help=text, description=text[0].upper() + text[1:] + ".")
         if verb in (None, name):
-            importlib.import_module(f"raytune_hpo.cli.{name}").add_arguments(sub)
+            importlib.import_module(_module(name)).add_arguments(sub)
     return top
 
 
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = next((a for a in given if a in VERBS), "")
     try:
         options = parser(verb).parse_args(given)
-        module = importlib.import_module(f"raytune_hpo.cli.{options.verb}")
+        module = importlib.import_module(_module(options.verb))
         code = int(module.main(options))
         sys.stdout.flush()  # so that a closed pipe is noticed here
         return code

@@ -40,7 +40,8 @@ class Listener(Protocol):
 
     def notice(self, text: str) -> None: ...
 
-    def perturbed(self, event: Event) -> None: ...
+    def happened(self, event: Event) -> None:
+        """Told of every journaled result and intervention of a panda."""
 
 
 class Driver:
@@ -86,9 +87,11 @@ class Driver:
             if answers or self.pool.busy or population.ledger.held:
                 last_sign_of_life = self._clock()
             elif self._clock() - last_sign_of_life > STALLED_S:
-                self.listener.notice("waiting for a worker: no machine of the cluster has the resources free")
+                self.listener.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
                 last_sign_of_life = self._clock()
             self.listener.update(population, len(self.pool.busy))
+        for trial in list(population.trials.values())[:1] if self._takes_commands else ():
+            self._take_commands(trial)  # too late, and that is said
         return "finished"
 
     def commit(self) -> None:
@@ -98,8 +101,8 @@ class Driver:
             self.population.ledger.seconds = self._seconds_before + self._clock() - self._began
             self.journal.append(self.population.ledger.seconds, step)
             for event in step:
-                if event["event"] == "perturb" and self._takes_commands:
-                    self.listener.perturbed(event)
+                if self._takes_commands and event["event"] in ("result", "perturb"):
+                    self.listener.happened(event)
         doomed, self.population.doomed = self.population.doomed, []
         for record in doomed:
             self.store.delete(record)

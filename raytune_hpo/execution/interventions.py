@@ -75,6 +75,8 @@ def take(population: Population, trial: TrialState, command: Command) -> None:
 
 def _do(population: Population, trial: TrialState, command: Command) -> str:
     name = command["command"]
+    if trial.finished:
+        raise ExperimentError(name, trial.id, "has ended")
     if name == "pause":
         return f"paused after epoch {trial.epoch}"
     if name == "resume":

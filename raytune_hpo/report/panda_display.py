@@ -16,6 +16,7 @@ from raytune_hpo.report.terminal_chart import chart
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import flatten
+from raytune_hpo.storage.journal import Event
 from raytune_hpo.storage.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -33,35 +34,19 @@ class PandaProgress(Progress):
         self._metric = experiment.objective[0]
         self._curve: list[float] = []
         self._rates: list[float] = []
-        self._place = (0, 0)
-        if resumed:
-            for event in load_results(run.path).events:
-                if event["event"] == "result":
-                    self._add(event["metrics"], {})
-                    self._place = (event["generation"], event["epoch"])
+        for event in load_results(run.path).events if resumed else ():
+            if event["event"] == "result":
+                self._add(event["metrics"])
 
-    def perturbed(self, event: dict[str, Any]) -> None:
-        """An intervention, the panda's own or a person's."""
-        if not self.quiet:
-            before, after = flatten(event["old_config"]), flatten(event["new_config"])
-            changes = [
-                f"{k} {shown_value(before.get(k))} -> {shown_value(v)}" for k, v in after.items() if before.get(k) != v
-            ]
-            where = f"epoch {event['epoch']}"
-            if event["donor_epoch"] != event["epoch"]:
-                where += f" -> {event['donor_epoch']}"
-            text = f"{where}: {event['reason']}" + (f"; {', '.join(changes)}" if changes else "")
-            self.console.print(text, style="cyan", soft_wrap=True, highlight=False, markup=False)
+    def happened(self, event: Event) -> None:
+        if event["event"] == "result":
+            self._add(event["metrics"])
+        elif not self.quiet:
+            self.console.print(intervention(event), style="cyan", soft_wrap=True, highlight=False, markup=False)
 
     def update(self, population: Population, workers: int) -> None:
         trial = next(iter(population.trials.values()), None)
-        if trial is None:
-            return
-        place = (trial.generation, trial.epoch)
-        if trial.metrics and place != self._place:
-            self._place = place
-            self._add(trial.metrics, trial.config)
-        if self.quiet or not self._curve:
+        if self.quiet or trial is None or not self._curve:
             return
         line = self._line(population, trial)
         if self._live is not None:
@@ -70,11 +55,10 @@ class PandaProgress(Progress):
             self._last_line, self._shown = time.monotonic(), line
             self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def _add(self, metrics: dict[str, Any], config: dict[str, Any]) -> None:
+    def _add(self, metrics: dict[str, Any]) -> None:
         self._curve.append(float(metrics[self._metric]))
-        rate = metrics.get("lr", flatten(config).get(self._parameter))
-        if rate is not None:
-            self._rates.append(float(rate))
+        if self._parameter in metrics:
+            self._rates.append(float(metrics[self._parameter]))
 
     def _line(self, population: Population, trial: TrialState) -> str:
         parts = [f"epoch {trial.epoch} of {population.last_epoch(trial)} ({len(self._curve)} trained)"]
@@ -90,3 +74,13 @@ class PandaProgress(Progress):
         if self._rates:
             drawn += [Text("learning rate"), *map(Text, chart(self._rates, WIDTH, RATE_HEIGHT))]
         live.update(Group(*drawn, Text(line)))
+
+
+def intervention(event: Event) -> str:
+    """A perturb event as one line: when, from where, why, what changed."""
+    before, after = flatten(event["old_config"]), flatten(event["new_config"])
+    where = f"epoch {event['epoch']}"
+    if event["donor_epoch"] != event["epoch"]:
+        where += f" -> {event['donor_epoch']}"
+    changes = [f"{k} {shown_value(before.get(k))} -> {shown_value(v)}" for k, v in after.items() if before.get(k) != v]
+    return f"{where}: {event['reason']}" + (f"; {', '.join(changes)}" if changes else "")

@@ -19,6 +19,7 @@ from ray.tune.schedulers import (
 )
 
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.parameters import Float
 from raytune_hpo.schedulers.explore import explore
 from raytune_hpo.schedulers.ray_host import CONTINUE, PAUSE, HostTrial, SchedulerHost
 from raytune_hpo.seeding import generator
@@ -215,5 +216,7 @@ def build(experiment: Experiment) -> TrialScheduler:
     if name == "panda":
         from raytune_hpo.schedulers.panda import Panda  # it builds on this module
 
-        return Panda(**common, **options)
+        parameter = experiment.search_space.parameters.get(options["parameter"])
+        bounds = (parameter.low, parameter.high) if isinstance(parameter, Float) else (0.0, math.inf)
+        return Panda(bounds=bounds, **common, **options)
     return Fifo()

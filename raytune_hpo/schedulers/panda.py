@@ -40,14 +40,14 @@ class Nudge:
     base: CheckpointRecord
     base_config: Config
     config: Config
-    factor: float
     scores: list[float] = field(default_factory=list)  # of the running arm, larger is better
     with_scores: list[float] = field(default_factory=list)
     with_end: CheckpointRecord | None = None
 
 
 class Panda(Fifo):
-    """metric, mode: the objective. parameter: the path of the learning rate in the config."""
+    """metric, mode: the objective. parameter: the path of the learning rate in the config. bounds: where automatic
+    care keeps it (a person may go beyond)."""
 
     handles_divergence = True
 
@@ -57,6 +57,7 @@ class Panda(Fifo):
         metric: str,
         mode: Mode,
         parameter: str,
+        bounds: tuple[float, float],
         decay: float,
         patience: int,
         explode: float,
@@ -68,7 +69,7 @@ class Panda(Fifo):
     ) -> None:
         super().__init__()
         self._metric_name, self._sign = metric, 1.0 if mode == "max" else -1.0
-        self._parameter = parameter
+        self._parameter, self._bounds = parameter, bounds
         self._decay, self._patience, self._explode = decay, patience, explode
         self._max_rollbacks = max_rollbacks
         self._nudge_every, self._nudge_factor, self._window = nudge_every, nudge_factor, window
@@ -151,17 +152,21 @@ class Panda(Fifo):
     def _lower(self, host: SchedulerHost, trial: HostTrial, record: CheckpointRecord, reason: str) -> bool:
         """Go on from `record` with a lower learning rate. False: it is as low as it may be."""
         value = self._rate(trial.config)
-        if value * self._decay < LOWEST * (self._first or value):
-            return False
-        self._change(host, trial, record, value * self._decay, reason)
-        return True
+        lower = self._moved(value, self._decay)
+        worthwhile = lower < value * 0.999  # rounding at a bound is no change
+        if worthwhile:
+            host.exploit(trial, trial, record, with_values(trial.config, {self._parameter: lower}), reason)
+        return worthwhile
 
     def _start_nudge(self, host: SchedulerHost, trial: HostTrial, saved: CheckpointRecord) -> str:
-        factor = self._nudge_factor if self._up else 1 / self._nudge_factor
-        value = self._rate(trial.config) * factor
+        before = self._rate(trial.config)
+        value = self._moved(before, self._nudge_factor if self._up else 1 / self._nudge_factor)
+        if value == before:  # at a bound
+            self._up, self._since_nudge = not self._up, 0
+            return str(CONTINUE)
         config = with_values(trial.config, {self._parameter: value})
-        self._nudge = Nudge(saved, trial.config, config, factor)
-        arrow = "up" if factor > 1 else "down"
+        self._nudge = Nudge(saved, trial.config, config)
+        arrow = "up" if self._up else "down"
         host.exploit(trial, trial, saved, config, f"nudge {arrow}: tried for {self._window} epochs")
         return str(NOOP)
 
@@ -185,10 +190,12 @@ class Panda(Fifo):
         host.exploit(trial, trial, nudge.with_end, nudge.config, f"nudge kept: mean {self._metric_name} {figures}")
         return str(NOOP)
 
-    def _change(
-        self, host: SchedulerHost, trial: HostTrial, record: CheckpointRecord, value: float, reason: str
-    ) -> None:
-        host.exploit(trial, trial, record, with_values(trial.config, {self._parameter: value}), reason)
+    def _moved(self, value: float, factor: float) -> float:
+        """The learning rate times `factor`, kept within the bounds and above LOWEST of the first one."""
+        low, high = self._bounds
+        low = max(low, LOWEST * (self._first or value))
+        # A person may have left the bounds: care does not jump back into them.
+        return min(max(value * factor, min(low, value)), max(high, value))
 
     def _rate(self, config: Config) -> float:
         value = float(flatten(config)[self._parameter])

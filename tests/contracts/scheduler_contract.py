@@ -133,6 +133,8 @@ class Listener:
 
     def notice(self, text: str) -> None: ...
 
+    def happened(self, event: dict[str, Any]) -> None: ...
+
 
 @dataclass
 class Simulation:

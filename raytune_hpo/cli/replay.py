@@ -1,0 +1,23 @@
+"""raytune-hpo replay RUN_DIR"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", help="the folder of the run")
+    parser.add_argument("--trial", help="a trial's id, for its newest checkpoint (default: the winner's best one)")
+
+
+def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.execution.replaying import replay
+    from raytune_hpo.results.results import load_results
+
+    replayed = replay(load_results(options.run_dir), options.trial)
+    what = f"{replayed.trial}: {replayed.epochs} epochs in {len(replayed.segments)} segments trained again"
+    if replayed.differing:
+        print(f"{what}: DIFFERENT from {replayed.checkpoint} in {', '.join(replayed.differing[:5])}")
+        return 1
+    print(f"{what}: the same weights, optimizer and random states to the bit")
+    return 0
