@@ -223,7 +223,7 @@ def test_waiting_for_a_command_reads_the_journal(tmp_path: Path) -> None:
 
 
 def test_a_panda_is_one_model_with_a_rate() -> None:
-    with pytest.raises(ExperimentError, match="num_samples.*one model"):
+    with pytest.raises(ExperimentError, match=r"num_samples.*one model"):
         experiment().override({"num_samples": 2})
     with pytest.raises(ExperimentError, match=r"scheduler\.parameter.*learning rate"):
         experiment(parameter="rate")
