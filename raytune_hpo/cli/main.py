@@ -29,6 +29,7 @@ VERBS = {
     "nudge": "change values of a running panda's config",
     "rollback": "take a running panda back to an earlier epoch",
     "pause": "let a running panda wait until it is resumed",
+    "replay": "train a trial again from the journal and compare the weights",
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads",
 }
