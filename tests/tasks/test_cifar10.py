@@ -9,32 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from written_data import CIFAR_EACH, write_cifar10
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.seeding import generator
 from raytune_hpo.tasks import Cifar10
-from raytune_hpo.tasks.cifar10 import DEVIATION, FOLDER, MEAN, PADDING, TEST_FILES, TRAIN_FILES
+from raytune_hpo.tasks.cifar10 import DEVIATION, FOLDER, MEAN, PADDING
 from raytune_hpo.tasks.data_folders import DATA_VARIABLE
 from raytune_hpo.training.random_states import preserved_random_states
 from raytune_hpo.training.trainer import SupervisedTrainer
-
-EACH = 20
-
-
-def write_cifar10(folder: Path, each: int = EACH) -> None:
-    """Six pickles, as Python 2 wrote them: a dictionary with `data` [n, 3072] uint8 and `labels`.
-
-    The first pixel of an image tells which it is; a class is a colour, so that it can be learned.
-    """
-    folder.mkdir(parents=True)
-    for number, name in enumerate((*TRAIN_FILES, *TEST_FILES)):
-        rng = generator(0, "cifar10 for tests", number)
-        labels = np.arange(each) % 10
-        images = rng.integers(0, 60, (each, 3, 32, 32), dtype=np.uint8)
-        images += (np.stack([labels % 2, labels // 2 % 2, labels // 4], axis=1) * 95).astype(np.uint8)[:, :, None, None]
-        images[:, :2, 0, 0] = np.stack([np.full(each, number), np.arange(each)], axis=1)
-        batch = {"batch_label": name, "labels": labels.tolist(), "data": images.reshape(each, -1), "filenames": []}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +39,7 @@ def test_splits(tmp_path: Path) -> None:
     assert splits.train.x.shape == (80, 3, 32, 32)
     assert (splits.train.x.dtype, splits.train.y.dtype) == (np.float32, np.int64)
     known = np.concatenate([raw(s.x)[:, :2, 0, 0].round().astype(int) for s in (splits.train, splits.validation)])
-    assert sorted(map(tuple, known)) == [(number, k) for number in range(5) for k in range(EACH)]
+    assert sorted(map(tuple, known)) == [(number, k) for number in range(5) for k in range(CIFAR_EACH)]
     for split in (splits.train, splits.validation, splits.test):
         np.testing.assert_array_equal(raw(split.x)[:, 1, 0, 0].round().astype(int) % 10, split.y)
         assert np.ptp(np.bincount(split.y, minlength=10)) <= 1  # stratified

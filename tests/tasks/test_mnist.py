@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from written_data import write_mnist
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import Mnist
@@ -27,26 +26,6 @@ REAL = next(
     ),
     None,
 )
-
-
-def write_idx(path: Path, array: np.ndarray[Any, Any], *, packed: bool) -> None:
-    """MNIST's format: a magic number (type 8 is uint8, then the axes), each axis' size, the bytes."""
-    header = struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    if packed:
-        path.with_name(path.name + ".gz").write_bytes(gzip.compress(content))
-    else:
-        path.write_bytes(content)
-
-
-def write_mnist(raw: Path, *, packed: bool = False) -> None:
-    raw.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for part, n in (("train", TRAIN), ("t10k", TEST)):
-        images = rng.integers(0, 256, (n, 28, 28))
-        images[:, 0, 0], images[:, 0, 1] = np.arange(n), 255  # every image is told by its first pixel
-        write_idx(raw / f"{part}-images-idx3-ubyte", images, packed=packed)
-        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(n) % 10, packed=packed)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_data import write_california
 
 from raytune_hpo import Experiment, Float
 from raytune_hpo.errors import ExperimentError
@@ -16,22 +17,6 @@ from raytune_hpo.tasks.california_housing import FILE
 from raytune_hpo.tasks.data_folders import DATA_VARIABLE
 from raytune_hpo.training.task import Splits
 from raytune_hpo.training.trainer import SupervisedTrainer, fit
-
-DISTRICTS = 300
-
-
-def write_california(folder: Path) -> None:
-    """scikit-learn's copy: value, income, age, rooms, bedrooms, population, households, latitude, longitude."""
-    import joblib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    income = rng.uniform(0.5, 10, DISTRICTS)
-    households = rng.integers(100, 900, DISTRICTS)
-    rest = [rng.integers(1, 52, DISTRICTS), households * 5, households, households * 3, households]
-    place = [rng.uniform(32, 42, DISTRICTS), rng.uniform(-124, -114, DISTRICTS)]
-    value = 40_000 * income + rng.normal(0, 10_000, DISTRICTS)
-    joblib.dump(np.stack([value, income, *rest, *place], axis=1).astype(float), folder / FILE)
 
 
 @pytest.fixture(autouse=True)
