@@ -24,6 +24,8 @@ VERBS = {
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
     "best": "show the winner of a run",
+    "confirm": "train a run's best configs again from fresh seeds, and say which is best",
+    "importance": "tell which hyperparameters mattered in a run",
     "ensemble": "combine a run's models into one and test it",
     "panda": "train one model with care, instead of a search",
     "nudge": "change values of a running panda's config",
