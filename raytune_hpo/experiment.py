@@ -22,13 +22,14 @@ from raytune_hpo.reference import FunctionTrainable, check_function, from_refere
 from raytune_hpo.schedulers import scheduler_options
 from raytune_hpo.search import ALGORITHMS, build, check_options
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
-from raytune_hpo.settings import Checkpointing, Resources, StopRun, record
+from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import Config, SearchSpace
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
+from raytune_hpo.training.unit_steps import moved_parameters
 
 DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
 DEFAULT_SAMPLES = 64
@@ -58,6 +59,10 @@ class Experiment:
     start_points    configs to try first
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
                     each metric and its deviation (NAME_std); classes keep their shares in every fold
+    hypergradient   Hypergradient(parameters, every, unroll, step): continuous hyperparameters follow the gradient of
+                    the validation loss while a trial trains, from where the searcher starts them
+    lr_range        "auto": one learning-rate range test for each structure (model shape and optimizer), whose range
+                    then stands for the space's: a searcher's lr is a place within it
 
     Raises ExperimentError for any value that cannot work.
     """
@@ -82,6 +87,8 @@ class Experiment:
     storage: str = "runs"
     start_points: Sequence[Config] = ()
     folds: int | None = None
+    hypergradient: Hypergradient | Mapping[str, Any] | None = None
+    lr_range: Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -118,6 +125,9 @@ class Experiment:
         put("storage", str(self.storage))
         put("start_points", self._checked_start_points())
         self._check_folds()
+        if self.hypergradient is not None:
+            put("hypergradient", record("hypergradient", Hypergradient, self.hypergradient))
+        self._check_moving_rates()
         put("searcher", self._named("searcher"))
         put("scheduler", self._named("scheduler"))
         put("num_samples", self._checked_samples())
@@ -177,6 +187,20 @@ class Experiment:
             raise ExperimentError("folds", self.folds, "needs a task; a function trainable splits its own data")
         if not self.task.exchangeable:
             raise ExperimentError("folds", self.folds, "this task's validation samples are chosen, not drawn")
+
+    def _check_moving_rates(self) -> None:
+        for name in ("hypergradient", "lr_range"):
+            if getattr(self, name) is not None and not isinstance(self.task, Task):
+                raise ExperimentError(name, getattr(self, name), "needs a task; a function trainable trains by itself")
+        moving = self.hypergradient
+        if isinstance(moving, Hypergradient):
+            moved_parameters(moving, self.search_space.parameters)
+        if self.lr_range is None:
+            return
+        if self.lr_range != "auto":
+            raise ExperimentError("lr_range", self.lr_range, "must be 'auto' or None")
+        if not isinstance(self.search_space.parameters.get("lr"), Float):
+            raise ExperimentError("lr_range", self.lr_range, "needs lr as a Float of the space, to narrow it")
 
     def _checked_start_points(self) -> tuple[Config, ...]:
         points = self.start_points
@@ -261,7 +285,10 @@ class Experiment:
     def recipe(self) -> Recipe:
         """How the trials of a task are trained."""
         assert isinstance(self.task, Task)
-        return Recipe(self.task, self.max_epochs, self.seed, self.folds)
+        moving = self.hypergradient
+        assert moving is None or isinstance(moving, Hypergradient)
+        parameters = self.search_space.parameters if moving is not None else {}
+        return Recipe(self.task, self.max_epochs, self.seed, self.folds, moving, parameters)
 
     def usual_config(self) -> Config:
         """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""

@@ -13,7 +13,7 @@ from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.task import Task
 
 #: Fields that are records: "searcher.n_initial" sets one of theirs.
-RECORDS = ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping")
+RECORDS = ("searcher", "scheduler", "resources", "stop", "checkpoint", "early_stopping", "hypergradient")
 
 
 def changed_fields(

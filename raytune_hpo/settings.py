@@ -84,3 +84,31 @@ def record(field: str, cls: type[T], value: Any) -> T:
         if f.name not in value and f.default is dataclasses.MISSING:
             raise ExperimentError(field, dict(value), f"needs {f.name!r}")
     return cls(**value)
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """Continuous training hyperparameters follow the gradient of the validation loss while a trial trains.
+
+    parameters: names among lr, momentum, weight_decay, beta1, beta2, label_smoothing, each a Float of the
+    space; None is all of them that the space has. every: optimizer steps between two updates. unroll:
+    optimizer steps that the gradient looks ahead. step: the largest change of an update, in unit
+    coordinates (0.05 is a twentieth of the parameter's range in its own scale). validation_samples: drawn
+    anew for each update.
+    """
+
+    parameters: tuple[str, ...] | None = None
+    every: int = 10
+    unroll: int = 5
+    step: float = 0.05
+    validation_samples: int = 256
+
+    def __post_init__(self) -> None:
+        if self.parameters is not None:
+            if isinstance(self.parameters, str) or not isinstance(self.parameters, list | tuple) or not self.parameters:
+                raise ExperimentError("hypergradient.parameters", self.parameters, "must be a list of names")
+            object.__setattr__(self, "parameters", tuple(self.parameters))
+        checks.integer("hypergradient.every", self.every, 1)
+        checks.integer("hypergradient.unroll", self.unroll, 1)
+        checks.number("hypergradient.step", self.step, 0, 1, open_low=True)
+        checks.integer("hypergradient.validation_samples", self.validation_samples, 1)

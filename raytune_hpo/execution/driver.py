@@ -17,6 +17,7 @@ from typing import Protocol
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.interventions import take
+from raytune_hpo.execution.lr_narrowing import narrow, needs_test, take_test
 from raytune_hpo.execution.pool import Lost, Pool, Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
@@ -66,6 +67,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
+        self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
         self._takes_commands = population.experiment.option("scheduler")[0] == "panda"
 
     def drive(self, interrupt: Interrupt) -> str:
@@ -139,11 +141,15 @@ class Driver:
             self.commit()
             return
         self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
+        testing = needs_test(self.population, trial)
+        if testing:
+            self._testing.add(trial.id)
+        else:
+            narrow(self.population, trial)
         self.commit()
         until = self.population.next_decision(trial)
-        self.pool.start(
-            slot, Assignment(trial.id, trial.config, trial.generation, until, record, payload, trial.repeat)
-        )
+        assignment = Assignment(trial.id, trial.config, trial.generation, until, record, payload, trial.repeat, testing)
+        self.pool.start(slot, assignment)
 
     # Work in -----------------------------------------------------------------------------------
 
@@ -153,7 +159,12 @@ class Driver:
         trial = self.population.trials[slot.trial]
         if isinstance(answer, Lost):
             slot.trial = None
+            self._testing.discard(trial.id)
             self._fail(trial, answer.error, "", lost_worker=True)
+        elif trial.id in self._testing and answer.reports:
+            self._testing.discard(trial.id)
+            take_test(self.population, trial, answer.reports[0].metrics)
+            self.pool.release(slot, reusable=answer.reusable)
         elif self._take_reports(slot, trial, answer):
             if answer.kind == "waiting" and not last:
                 self.commit()

@@ -77,12 +77,13 @@ class FunctionSession:
         *,
         trial_id: str,
         repeat: int | None = None,
+        range_test: bool = False,
         checkpoint: Path | None,
         scratch: Callable[[], Path],
         prepare_thread: Callable[[], None],
     ) -> None:
         self.trial_id = self.trial_name = trial_id
-        self.repeat = repeat
+        self.repeat, self.range_test = repeat, range_test
         self.trial_dir = str(Path.cwd())
         self.loaded_checkpoint = tune.Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
         self.save: Callable[[Path], None] | None = None
@@ -209,3 +210,9 @@ def repeat_number() -> int | None:
     """Which repetition of its config the running trial is; None if it is none, and under plain Ray Tune."""
     session = ray_session.get_session()
     return session.repeat if isinstance(session, FunctionSession) else None
+
+
+def wants_range_test() -> bool:
+    """Whether the running trial is to do a learning-rate range test, reporting `low` and `high`, and not to train."""
+    session = ray_session.get_session()
+    return isinstance(session, FunctionSession) and session.range_test

@@ -113,18 +113,21 @@ class Population:
         if config is None:
             self.do({"event": "exhausted"})
             return None
-        self.do({"event": "suggest", "trial": trial_id, "config": config, **self._planned(trial_id, plan)})
+        self.do({"event": "suggest", "trial": trial_id, "config": config, **self._planned(trial_id, config, plan)})
         return self.trials[trial_id]
 
-    def _planned(self, trial_id: str, plan: Plan) -> Event:
+    def _planned(self, trial_id: str, config: Config, plan: Plan) -> Event:
         """What a plan adds to the suggest event; nothing where there is nothing out of the ordinary."""
         event: Event = {}
         if plan.share < 1:
             event["limit"] = math.ceil(plan.share * self.experiment.max_epochs)
         if plan.parent is not None:
-            event["parent"] = plan.parent
+            parent = self.trials[plan.parent]
+            event["parent"] = parent.id
+            if parent.config != config:
+                event.update(config=parent.config, suggested=config)
             # Its newest checkpoint may be damaged or not kept: the trial then starts from scratch.
-            record = self.trials[plan.parent].resume_from
+            record = parent.resume_from
             if record is not None:
                 with contextlib.suppress(TrialError):
                     event["checkpoint"] = self.adopt(record, trial_id, 0).to_json()
@@ -337,7 +340,7 @@ class Population:
         self.ledger.seconds = step["t"]
         for event in step["events"]:
             if event["event"] == "suggest":
-                self.search.replay(event["trial"], event["config"])
+                self.search.replay(event["trial"], event.get("suggested", event["config"]))
             self._apply(event)
             if event["event"] == "result":
                 self._replay_decision(self.trials[event["trial"]], event["decision"])
@@ -368,7 +371,7 @@ class Population:
             if self.experiment.plateau is not None:
                 self._plateaus[trial.id] = PlateauTracker(self.experiment.plateau)
             self.host.add(trial.id, trial.config)
-        elif kind == "perturb":
+        elif kind in ("perturb", "narrow"):
             self.host.trials[trial.id].config = trial.config
             if event.get("by") == "hand":
                 self.host.intervened(trial.id)

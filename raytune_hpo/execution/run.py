@@ -240,6 +240,8 @@ def _test_winner(directory: RunDirectory, experiment: Experiment, population: Po
     winner = population.ledger.winner()
     if winner is None or not isinstance(experiment.task, Task):
         return
+    if winner.repeat is not None:
+        return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
     evaluate = partial(_evaluate, ray.remote(num_cpus=0))
     record_test(directory, experiment, winner, evaluate)
 

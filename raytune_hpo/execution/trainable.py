@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from raytune_hpo.execution.function_session import checkpoint_folder, on_save, repeat_number
+from raytune_hpo.execution.function_session import checkpoint_folder, on_save, repeat_number, wants_range_test
 from raytune_hpo.reference import FunctionTrainable
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.recipe import Recipe
@@ -58,6 +58,14 @@ def task_trainable(
 
     def train(config: dict[str, Any]) -> None:
         repeat = repeat_number()
+        if wants_range_test():
+            from raytune_hpo.training.lr_range import lr_range_test
+
+            seed = recipe.trial_seed(tune.get_context().get_trial_id(), repeat)
+            tune.report(
+                lr_range_test(recipe.task, recipe.data(data(), repeat)[0], config, seed, device=device).to_json()
+            )
+            return
         trainer = trainer_of(repeat)
         trainer.setup(config, recipe.trial_seed(tune.get_context().get_trial_id(), repeat))
         start = tune.get_checkpoint()

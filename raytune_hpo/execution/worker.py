@@ -39,7 +39,8 @@ BATCH_S = 0.02
 @dataclass(frozen=True)
 class Assignment:
     """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
-    not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`."""
+    not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`;
+    range_test: do the learning-rate range test of this config instead of training it."""
 
     trial: str
     config: dict[str, Any]
@@ -48,6 +49,7 @@ class Assignment:
     checkpoint: CheckpointRecord | None = None
     payload: bytes | None = None
     repeat: int | None = None
+    range_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Worker:
             trial.config,
             trial_id=trial.trial,
             repeat=trial.repeat,
+            range_test=trial.range_test,
             checkpoint=folder,
             scratch=self._scratch,
             prepare_thread=self._set_threads,

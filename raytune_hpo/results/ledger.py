@@ -38,6 +38,7 @@ class Ledger:
         self.seconds = 0.0
         self.status = "running"
         self.held = False  # paused by a person
+        self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
 
     def apply(self, event: Event) -> None:
@@ -85,6 +86,7 @@ class Ledger:
         if event.get("checkpoint") is not None:
             self._add_checkpoint(trial, event["checkpoint"])
             trial.epoch = trial.checkpoints[-1].epoch
+        trial.narrowed = "suggested" in event
 
     def _on_start(self, trial: TrialState, event: Event) -> None:
         self.set_status(trial, states.RUNNING)
@@ -134,6 +136,14 @@ class Ledger:
         trial.metrics = {}
         self._add_checkpoint(trial, event["checkpoint"])
         self.set_status(trial, states.PAUSED)
+
+    def _on_lr_range(self, trial: TrialState, event: Event) -> None:
+        self.lr_ranges[event["structure"]] = (event["low"], event["high"])
+        if trial.status == states.RUNNING:
+            self.set_status(trial, states.PENDING)
+
+    def _on_narrow(self, trial: TrialState, event: Event) -> None:
+        trial.config, trial.narrowed = event["config"], True
 
     def _on_command(self, trial: TrialState, event: Event) -> None:
         self.commands[event["id"]] = event["outcome"]

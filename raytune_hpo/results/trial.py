@@ -41,6 +41,7 @@ class TrialState:
     repeat: int | None = None
     note: dict[str, Any] | None = None
     status: str = PENDING
+    narrowed: bool = False  # its lr has been moved into its structure's range
     generation: int = 0
     epoch: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)  # the last report

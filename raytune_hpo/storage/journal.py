@@ -7,7 +7,9 @@ know, which trial stands where, the tables that users read) is derived by readin
 Events, in the field "event":
     session     a process took the run on: number, pid, host, started
     suggest     trial, config; where the search planned more than a config also limit (its last epoch), parent and
-                checkpoint (what it goes on from), repeat, note
+                checkpoint (what it goes on from), repeat, note; suggested: the search's own, where config differs
+    lr_range    trial, structure, low, high: a range test's answer
+    narrow      trial, config: its lr is moved into its structure's range
     start       trial, epoch (0: from scratch), host: a worker there has it
     result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop or exploited: the
                 scheduler's; diverged, complete, plateau or halt: made before it is asked)

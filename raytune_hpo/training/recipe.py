@@ -6,10 +6,13 @@ imported before `trainer` is called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raytune_hpo.parameters import Parameter
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.settings import Hypergradient
 from raytune_hpo.training.resampling import fold_data, resplit
 from raytune_hpo.training.task import Task, TrialData
 
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split."""
+    """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split.
+    hypergradient: how hyperparameters move in training, within `parameters`, the space's."""
 
     task: Task
     max_epochs: int
     seed: int
     folds: int | None = None
+    hypergradient: Hypergradient | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
         """A trial's own seed; repetitions of a config share theirs with the same repetition of others."""
@@ -41,4 +47,15 @@ class Recipe:
         """An unset trainer on one entry of `data`."""
         from raytune_hpo.training.trainer import SupervisedTrainer
 
-        return SupervisedTrainer(self.task, data, max_epochs=self.max_epochs, device=device)
+        if self.hypergradient is None:
+            return SupervisedTrainer(self.task, data, max_epochs=self.max_epochs, device=device)
+        from raytune_hpo.training.hypergradient import HypergradientTrainer
+
+        return HypergradientTrainer(
+            self.task,
+            data,
+            max_epochs=self.max_epochs,
+            device=device,
+            hypergradient=self.hypergradient,
+            space_parameters=self.parameters,
+        )
