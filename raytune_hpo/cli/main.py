@@ -25,6 +25,7 @@ VERBS = {
     "trials": "list the trials of a run",
     "best": "show the winner of a run",
     "confirm": "train a run's best configs again from fresh seeds, and say which is best",
+    "retest": "train old best configs on today's data: do the settings still hold",
     "importance": "tell which hyperparameters mattered in a run",
     "ensemble": "combine a run's models into one and test it",
     "panda": "train one model with care, instead of a search",

@@ -112,7 +112,7 @@ def differences(
     gains = [_gain(values[reference] - values[row], mode) for row in others]
     found = []
     for row, gain in zip(others, gains, strict=True):
-        mean = float(gain.mean())
+        mean = _clean(float(gain.mean()), values)
         joint = None if deviations is None else np.hypot(deviations[reference], deviations[row])
         found.append((row, mean, *_error(gain, design, _least(abs(mean), design), joint)))
     levels = _holm([_p_value(mean, error, freedom) for _, mean, error, freedom in found])
@@ -159,8 +159,14 @@ def shift_from_search(now: Array, row: int, searched: float, trials: int, mode: 
 
 def best_row(values: Array, mode: Mode) -> int:
     """The row of [k, n] with the best mean, the first of equal ones."""
-    means = values.mean(1)
-    return int(means.argmax() if mode == "max" else means.argmin())
+    means = _gain(values.mean(1), mode)
+    # Sums of the same values in another order differ in the last digit.
+    return int(np.isclose(means, means.max(), rtol=1e-12, atol=0).argmax())
+
+
+def _clean(difference: float, values: Array) -> float:
+    """0 where a difference of values is nothing but rounding."""
+    return 0.0 if abs(difference) < 1e-12 * float(np.abs(values).max()) else difference
 
 
 def _gain(difference: Any, mode: Mode) -> Any:

@@ -1,0 +1,50 @@
+"""raytune-hpo confirm RUN_DIR"""
+
+from __future__ import annotations
+
+import argparse
+
+from raytune_hpo.cli.arguments import add_run_options, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", help="the folder of the run")
+    parser.add_argument("-k", type=int, default=5, metavar="N", help="how many of the best configs (default: 5)")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="how often each is trained (default: 5)")
+    test = parser.add_mutually_exclusive_group()
+    test.add_argument("--again", action="store_true", help="open the test split a second time, and record that")
+    test.add_argument("--no-test", action="store_true", help="leave the test split sealed: validation figures only")
+    add_run_options(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from raytune_hpo.execution.confirm import confirm
+    from raytune_hpo.execution.interrupt import EXIT_INTERRUPTED
+    from raytune_hpo.report.confirm_text import confirm_text
+    from raytune_hpo.report.progress import Progress
+    from raytune_hpo.storage.run_directory import RunDirectory
+
+    made = confirm(
+        options.run_dir,
+        options.k,
+        options.seeds,
+        test=not options.no_test,
+        again=options.again,
+        address=options.address,
+        listener=Progress(Console(stderr=options.json), quiet=options.quiet),
+        verbose=options.verbose,
+    )
+    if made is None:
+        if options.json:
+            print_json({"run_dir": options.run_dir, "status": "interrupted"})
+        else:
+            print("interrupted: the same command goes on")
+        return EXIT_INTERRUPTED
+    if options.json:
+        print_json(made.to_json())
+    else:
+        space = RunDirectory.open(made.run_dir).description()["experiment"]["space"]
+        print(confirm_text(made, space["constants"]))
+    return 1 if any(status == "failed" for c in made.contenders for _, status in c.repeated.failures) else 0

@@ -1,0 +1,71 @@
+"""What `retest` prints: the table of configs, the verdict with its figures, what changed since, the history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from raytune_hpo.report.summary import shown_config
+from raytune_hpo.report.text_table import plural, text_table
+from raytune_hpo.results.comparison import Interval
+from raytune_hpo.results.retesting import Retest, Row
+
+DEFINITIONS = """\
+still best: nothing beats the old winner beyond noise, and its level is within noise of what was recorded
+drifted:    no fresh sample beats it, but another of the old best does, or its level moved, or it fails
+stale:      a fresh sample beats it beyond noise: search again"""
+
+
+def retest_text(made: Retest, constants: Collection[str] = ()) -> str:
+    """All of it, as lines. constants: names left out of the configs."""
+    return "\n".join(_lines(made, frozenset(constants)))
+
+
+def _lines(made: Retest, constants: frozenset[str]) -> Iterator[str]:
+    fresh = sum(row.fresh for row in made.rows)
+    yield (
+        f"retest {made.number}: {plural(len(made.rows) - fresh, 'old config')} and {plural(fresh, 'fresh sample')}, "
+        f"{made.seeds} repetitions each; {made.metric}, {made.mode} is better:"
+    )
+    header = ["config", "mean", "95 % interval", "ahead of the old winner", "values"]
+    yield text_table(header, [_row(row, constants) for row in made.rows])
+    if made.level is not None:
+        level = made.level
+        yield (
+            f"level of {made.rows[0].name} (best epochs): {level.then:.5g} by {level.against}, now {level.now:.5g}: "
+            f"{_signed(level.moved)}{'' if level.beyond_noise else ' noise'}"
+        )
+    yield f"{made.verdict}: {made.reason}"
+    yield DEFINITIONS
+    yield f"changed since the search: {'; '.join(made.changes) or 'no version, commit or option'}"
+    yield from (f"notice: {notice}" for notice in made.notices)
+    if made.history:
+        yield text_table(["retest", "date", "verdict", "then", "now", "moved"], list(map(_past, made.history)))
+
+
+def _row(row: Row, constants: frozenset[str]) -> list[str]:
+    listed = ", ".join(f"{trial} {status}" for trial, status in row.repeated.failures)
+    ahead = "-" if row.ahead is None else f"{_signed(row.ahead)}{_judged(row.ahead)}"
+    return [
+        row.name,
+        f"{row.mean.estimate:.5g}" if row.mean is not None else listed,
+        f"{row.mean.low:.4g}..{row.mean.high:.4g}" if row.mean is not None else "-",
+        ahead,
+        shown_config(row.repeated.config, constants),
+    ]
+
+
+def _judged(ahead: Interval) -> str:
+    return " better" if ahead.above_zero else "" if ahead.below_zero else " noise"
+
+
+def _past(line: dict[str, Any]) -> list[str]:
+    level = line["level"]
+    figures = ["-", "-", "-"]
+    if level is not None:
+        figures = [f"{level['then']:.5g}", f"{level['now']:.5g}", _signed(Interval(**level["moved"]))]
+    return [str(line["number"]), line["date"], line["verdict"], *figures]
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.estimate:+.4g} ({interval.low:+.4g}..{interval.high:+.4g})"
