@@ -1,17 +1,15 @@
-"""BayesOptSearch: Bayesian optimization with a Gaussian process, on bayesian-optimization 3.x.
+"""BayesOptSearch: Bayesian optimization over a mixed space, with one of three surrogates (`surrogates`).
 
-From the library come the acquisition functions (`bayes_opt.acquisition`) and its model: scikit-learn's
-Gaussian process with a Matern 5/2 kernel. From here come the unit cube with ints, categories and
-conditions (`unit_cube`), parallel suggestions, robust targets, and the maximisation of the acquisition
-over a mixed space. (The library's own TargetSpace knows neither conditions nor log scales, and its
-suggest() repeats itself while trials are pending.)
+From bayesian-optimization 3.x come the acquisition functions (`bayes_opt.acquisition`). From here come the
+unit cube with ints, categories and conditions (`unit_cube`), parallel suggestions, robust targets, and the
+maximisation of the acquisition over a mixed space. (The library's own TargetSpace knows neither conditions
+nor log scales, and its suggest() repeats itself while trials are pending.)
 
 - Targets are the normal scores of the ranks of the losses (Blom, 1958), the best highest: a loss of
   1e300 is no more than the worst one. Failed trials share the worst rank.
-- Pending trials are believed to turn out as the model predicts (the kriging believer of Ginsbourger,
-  Le Riche & Carraro, 2010), so that the next suggestion looks elsewhere.
-- Length scales, one a column, have a log-normal prior and are refitted at fixed numbers of finished
-  trials (`refit_at`), always from the same start: they are a function of the history alone.
+- Pending trials are believed to turn out as the model predicts, so that the next suggestion looks elsewhere.
+- Kernels are learned anew at fixed numbers of finished trials (`refit_at`), always from the same start and
+  with randomness keyed by that number: they are a function of the history alone.
 - The model sees at most `max_observations` finished trials, the better half by loss and the most recent
   of the rest, which bounds the cost of a suggestion.
 
@@ -22,7 +20,6 @@ Notations: as in `unit_cube`, with
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -30,31 +27,33 @@ import numpy as np
 
 from raytune_hpo.checks import Option
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
+from raytune_hpo.seeding import generator
 from raytune_hpo.space import Config, SearchSpace, Vector, config_key
 
-NOISE = 1e-4  # variance of the noise in the targets' units
-PRIOR_LENGTH, PRIOR_SPREAD = 0.5, 1.0  # median and log-standard deviation of the prior on length scales
 FIT_POINTS = 100  # length scales are fitted on so many points at most
-FIT_EVALUATIONS = 30
 MAX_PENDING = 200
 APART = 1e-3  # least distance of a suggestion to every pending one
 UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisition function
 
 
 class BayesOptSearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished; acquisition: "ei" (expected
-    improvement over the best by xi, in standard deviations of the targets) or "ucb" (mean + kappa
-    standard deviations); max_observations: finished trials in the model.
+    """n_initial: random configs until so many trials are finished; surrogate: "gp" (a Gaussian process),
+    "forest" (of randomized trees, as in SMAC and scikit-optimize) or "sampled_gp" (a Gaussian process with
+    integrated kernel hyperparameters, as in Spearmint); acquisition: "ei" (expected improvement over the best
+    by xi, in standard deviations of the targets) or "ucb" (mean + kappa standard deviations);
+    max_observations: finished trials in the model (default 200, for "sampled_gp" 100).
     """
 
     name = "bayesopt"
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "n_initial": Option(int, 10, low=2, high=100_000),
+        "surrogate": Option(str, "gp", choices=("gp", "forest", "sampled_gp")),
         "acquisition": Option(str, "ei", choices=("ei", "ucb")),
         "xi": Option(float, 0.01, low=0.0, high=10.0),
         "kappa": Option(float, 2.0, low=0.0, high=100.0),
-        "max_observations": Option(int, 200, low=10, high=2000),
+        "max_observations": Option(int, None, low=10, high=2000),
     }
 
     def __init__(
@@ -65,29 +64,28 @@ class BayesOptSearch(SearchAlgorithm):
         seed: int,
         start_points: Sequence[Config] = (),
         n_initial: int = 10,
+        surrogate: str = "gp",
         acquisition: str = "ei",
         xi: float = 0.01,
         kappa: float = 2.0,
-        max_observations: int = 200,
+        max_observations: int | None = None,
     ) -> None:
         super().__init__(space, mode=mode, seed=seed, start_points=start_points)
         self.n_initial = n_initial
+        self.surrogate = surrogate
         self.acquisition = acquisition
         self.xi = xi
         self.kappa = kappa
         self.max_observations = max_observations
         self._encoding = CubeEncoding(space)
-        self._fitted: tuple[int, Any] = (-1, None)  # (finished trials, kernel): a cache of `_kernel`
+        self._fitted: tuple[int, tuple[Any, ...]] = (-1, ())  # (finished trials, kernels): a cache of `_learned`
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
         if len(self.order) < self.n_initial or attempt > 0:
             return self.space.sample(rng)
-        finished = self._selected(self.observed(), self.max_observations)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # scikit-learn warns of length scales at their bounds, and the standard deviation at a known
-            # point may be 0: neither is news to a user.
-            warnings.simplefilter("ignore")
-            return self._maximize(self._acquisition(finished), finished, rng)
+        finished = self._selected(self.observed(), self.max_observations or SURROGATES[self.surrogate].observations)
+        with np.errstate(all="ignore"):  # the deviation at a known point may be 0
+            return self._maximize(self._acquisition(finished, rng), finished, rng)
 
     # The model ------------------------------------------------------------------------------------
 
@@ -102,33 +100,33 @@ class BayesOptSearch(SearchAlgorithm):
     def _codes(self, suggestions: Sequence[Suggestion]) -> Vector:
         return self._encoding.encode(self._encoding.snap(np.array([s.unit for s in suggestions])))
 
-    def _kernel(self) -> Any:
-        """The kernel fitted to the first `refit_at(finished)` finished trials."""
+    def _learned(self) -> tuple[Any, ...]:
+        """What the surrogate learned from the first `refit_at(finished)` finished trials."""
         count = refit_at(len(self.order))
         if self._fitted[0] != count:
             finished = self._selected(self.observed()[:count], FIT_POINTS)
-            self._fitted = (count, fit_kernel(self._codes(finished), normal_scores(finished)))
+            rng = generator(self.seed, "surrogate", count)
+            learned = SURROGATES[self.surrogate].learn(self._codes(finished), normal_scores(finished), rng)
+            self._fitted = (count, learned)
         return self._fitted[1]
 
-    def _acquisition(self, finished: list[Suggestion]) -> Callable[[Vector], Vector]:
-        """codes [n, E] -> [n], to be maximized."""
+    def _acquisition(self, finished: list[Suggestion], rng: np.random.Generator) -> Callable[[Vector], Vector]:
+        """codes [n, E] -> [n], to be maximized: the mean over the surrogate's models."""
         from bayes_opt.acquisition import ExpectedImprovement, UpperConfidenceBound
 
         codes, targets = self._codes(finished), normal_scores(finished)
-        model = gaussian_process(self._kernel(), codes, targets)
         function: Any = UpperConfidenceBound(kappa=self.kappa)
         if self.acquisition == "ei":
             function = ExpectedImprovement(xi=self.xi)
             function.y_max = float(targets.max())
         pending = self.pending()[-MAX_PENDING:]
-        if pending:
-            more = self._codes(pending)
-            believed = model.predict(more)
-            model = gaussian_process(self._kernel(), np.concatenate([codes, more]), np.concatenate([targets, believed]))
+        more = self._codes(pending) if pending else codes[:0]
+        models = SURROGATES[self.surrogate].models(self._learned(), codes, targets, more, rng)
 
         def value(points: Vector) -> Vector:
-            mean, deviation = model.predict(points, return_std=True)
-            result: Vector = np.nan_to_num(function.base_acq(mean, np.maximum(deviation, 1e-9)), nan=-np.inf)
+            mean, deviation = (np.array(moments) for moments in zip(*(model(points) for model in models), strict=True))
+            found = function.base_acq(mean, np.maximum(deviation, 1e-9))
+            result: Vector = np.nan_to_num(found.mean(axis=0), nan=-np.inf)
             if pending:
                 # Close to its end a search would ask for one point in many copies that differ in the 5th digit.
                 distances = np.linalg.norm(points[:, None, :] - more[None, :, :], axis=2)
@@ -178,10 +176,10 @@ class BayesOptSearch(SearchAlgorithm):
         return result
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fitted": (-1, None)}
+        return {**self.__dict__, "_fitted": (-1, ())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._fitted = (-1, None)
+        self._fitted = (-1, ())
         super().load_state_dict(state)
 
 
@@ -205,32 +203,3 @@ def refit_at(count: int) -> int:
     """The number of finished trials at the latest refit of the length scales: ever rarer as they settle."""
     step = 1 if count < 20 else 5 if count < 60 else 20
     return count - count % step
-
-
-def gaussian_process(kernel: Any, codes: Vector, targets: Vector, optimizer: Any = None) -> Any:
-    """A Gaussian process conditioned on codes [n, E] and targets [n]."""
-    from sklearn.gaussian_process import GaussianProcessRegressor
-
-    return GaussianProcessRegressor(kernel=kernel, alpha=NOISE, optimizer=optimizer).fit(codes, targets)
-
-
-def fit_kernel(codes: Vector, targets: Vector) -> Any:
-    """Maximum a posteriori variance and length scales for codes [n, E], targets [n]."""
-    from scipy.optimize import minimize
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
-
-    def optimizer(function: Any, start: Vector, bounds: Vector) -> tuple[Vector, float]:
-        def posterior(theta: Vector) -> tuple[float, Vector]:
-            value, gradient = function(theta)
-            away = (theta - math.log(PRIOR_LENGTH)) / PRIOR_SPREAD
-            away[0] = theta[0] / PRIOR_SPREAD  # the variance, with median 1
-            return float(value + 0.5 * away @ away), gradient + away / PRIOR_SPREAD
-
-        found = minimize(
-            posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": FIT_EVALUATIONS}
-        )
-        return found.x, float(found.fun)
-
-    lengths = np.full(codes.shape[1], PRIOR_LENGTH)
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(lengths, (0.03, 10.0), nu=2.5)
-    return gaussian_process(kernel, codes, targets, optimizer).kernel_
