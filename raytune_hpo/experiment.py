@@ -7,6 +7,7 @@ imported.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,8 @@ from raytune_hpo.overrides import changed_fields
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, to_reference
 from raytune_hpo.schedulers import scheduler_options
-from raytune_hpo.search import ALGORITHMS, build, check_options
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.search import ALGORITHMS, algorithm_class, build, check_options
+from raytune_hpo.search.algorithm import Mode, Search
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import Config, SearchSpace
 from raytune_hpo.tasks import task_by_name
@@ -33,6 +34,7 @@ from raytune_hpo.training.unit_steps import moved_parameters
 
 DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
 DEFAULT_SAMPLES = 64
+FOREIGN = "foreign"
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,11 @@ class Experiment:
     task            a ready task's name ("digits"), a Task, or any Ray Tune function trainable f(config)
     space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
     metric, mode    the reported value to optimize; default: the task's own validation metric
-    searcher        a name, or {"name": ..., option: value}: random, grid, hyperopt, bayesopt
+    searcher        a name, or {"name": ..., option: value}: random, grid, coarse_to_fine, hyperopt, bayesopt, bohb,
+                    evolutionary, cmaes, optuna, repeat; or an object of one of Ray Tune's searchers, built
+                    without a space
     scheduler       likewise: fifo, asha, hyperband, median, pbt, pb2, panda
-    num_samples     trials; default 64, for a grid all its points
+    num_samples     trials; default 64, for a grid and for coarse_to_fine all they have
     max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
     seed            one seed for all: data split, suggestions, weights, data order
     resources       of one trial, Resources(cpus=1, gpus=0.25)
@@ -72,7 +76,7 @@ class Experiment:
     space: SearchSpace | Mapping[str, Any]
     metric: str | None = None
     mode: Mode | None = None
-    searcher: str | Mapping[str, Any] = "random"
+    searcher: Any = "random"
     scheduler: str | Mapping[str, Any] = "asha"
     num_samples: int | None = None
     max_epochs: int = 27
@@ -128,8 +132,10 @@ class Experiment:
         if self.hypergradient is not None:
             put("hypergradient", record("hypergradient", Hypergradient, self.hypergradient))
         self._check_moving_rates()
+        put("_foreign", None if isinstance(self.searcher, str | Mapping) else self.searcher)
         put("searcher", self._named("searcher"))
         put("scheduler", self._named("scheduler"))
+        self._check_budgets()
         put("num_samples", self._checked_samples())
 
     # Checks -------------------------------------------------------------------------------------
@@ -209,6 +215,10 @@ class Experiment:
         return tuple(self.search_space.complete(p, f"start_points[{i}]") for i, p in enumerate(points))
 
     def _named(self, which: Literal["searcher", "scheduler"]) -> dict[str, Any]:
+        if which == "searcher" and self.foreign_searcher is not None:
+            return _foreign_name(self.searcher)
+        if which == "searcher" and isinstance(self.searcher, Mapping) and self.searcher.get("name") == FOREIGN:
+            return dict(self.searcher)
         if which == "searcher":
             name, given = checks.named("searcher", self.searcher, ALGORITHMS)
             options = check_options(name, given)
@@ -218,8 +228,18 @@ class Experiment:
             )
         return {"name": name, **options}
 
+    def _check_budgets(self) -> None:
+        """Either the searcher or the scheduler decides how long trials run."""
+        (searcher, options), (scheduler, _) = self.option("searcher"), self.option("scheduler")
+        if searcher == FOREIGN or not algorithm_class(searcher).plans_budgets:
+            return
+        if scheduler not in ("fifo", "asha", "median"):
+            expected = f"decides how long trials run, and so does {searcher}; use fifo, asha or median with it"
+            raise ExperimentError("scheduler", scheduler, expected)
+        algorithm_class(searcher).check_epochs(options, self.max_epochs)
+
     def _checked_samples(self) -> int:
-        total = self.search().total()
+        total = self.search().total() if self.option("searcher")[0] != FOREIGN else None
         if self.option("scheduler")[0] == "panda":
             if self.num_samples not in (None, 1):
                 raise ExperimentError("num_samples", self.num_samples, "must be 1: a panda is one model")
@@ -229,7 +249,7 @@ class Experiment:
         checks.integer("num_samples", self.num_samples, 1)
         if total is not None and self.num_samples > total:
             raise ExperimentError(
-                "num_samples", self.num_samples, f"the grid has only {total} points; leave it out to run all"
+                "num_samples", self.num_samples, f"this search ends after {total} trials; leave it out to run all"
             )
         return self.num_samples
 
@@ -277,6 +297,11 @@ class Experiment:
         assert isinstance(self.stop, StopRun)
         return self.stop
 
+    @property
+    def foreign_searcher(self) -> Any:
+        """The object that was given as the searcher; None for a searcher of ours."""
+        return self._foreign  # type: ignore[attr-defined]  # set in __post_init__
+
     def option(self, which: Literal["searcher", "scheduler"]) -> tuple[str, dict[str, Any]]:
         """The name and the options of the searcher or the scheduler."""
         options = dict(getattr(self, which))
@@ -304,10 +329,17 @@ class Experiment:
             }
         )
 
-    def search(self) -> SearchAlgorithm:
-        """A fresh search algorithm for this experiment."""
+    def search(self) -> Search:
+        """A fresh search for this experiment. Raises ExperimentError if it was an object that is not here any more."""
         name, options = self.option("searcher")
-        _, mode = self.objective
+        metric, mode = self.objective
+        if name == FOREIGN:
+            if self.foreign_searcher is None:
+                expected = "was an object of a Ray Tune searcher: pass a fresh one, resume(run_dir, searcher=...)"
+                raise ExperimentError("searcher", options["class"], expected)
+            from raytune_hpo.search.ray_searcher import ForeignSearch
+
+            return ForeignSearch(copy.deepcopy(self.foreign_searcher), self.search_space, metric=metric, mode=mode)
         return build(name, options, self.search_space, mode=mode, seed=self.seed, start_points=self.start_points)
 
     # JSON and overrides -------------------------------------------------------------------------
@@ -330,9 +362,14 @@ class Experiment:
 
     @classmethod
     def from_json(
-        cls, data: Mapping[str, Any], *, source: Path | None = None, task: Task | FunctionTrainable | None = None
+        cls,
+        data: Mapping[str, Any],
+        *,
+        source: Path | None = None,
+        task: Task | FunctionTrainable | None = None,
+        searcher: Any = None,
     ) -> Experiment:
-        """source: where copies of experiment files lie; task: stands in for the recorded one."""
+        """source: where copies of experiment files lie; task, searcher: stand in for the recorded ones."""
         for f in dataclasses.fields(cls):
             if f.name not in data and f.default is f.default_factory is dataclasses.MISSING:
                 raise ExperimentError("experiment.json", f.name, "this field is missing")
@@ -342,6 +379,8 @@ class Experiment:
         values = dict(data)
         values["task"] = from_reference(values["task"], source) if task is None else task
         values["space"] = SearchSpace.from_json(values["space"])
+        if searcher is not None:
+            values["searcher"] = searcher
         return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
@@ -352,6 +391,15 @@ class Experiment:
         """
         given: dict[str, Any] = self._given  # type: ignore[attr-defined]  # set in __post_init__
         return type(self)(**{**given, **changed_fields(given, changes, task=self.task, space=self.search_space)})
+
+
+def _foreign_name(searcher: Any) -> dict[str, Any]:
+    """How a foreign searcher is written down: it cannot be saved, only named."""
+    # Asked without importing ray, which an experiment file with such an object has imported already.
+    if isinstance(searcher, type) or not all(hasattr(searcher, m) for m in ("suggest", "on_trial_complete", "metric")):
+        expected = f"must be one of {', '.join(ALGORITHMS)}, or an object of a ray.tune.search.Searcher"
+        raise ExperimentError("searcher", searcher, expected)
+    return {"name": FOREIGN, "class": f"{type(searcher).__module__}:{type(searcher).__qualname__}"}
 
 
 def _extremes(parameter: Parameter) -> list[Any]:

@@ -21,7 +21,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState, better
 from raytune_hpo.schedulers import POPULATION_BASED, ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
-from raytune_hpo.search.algorithm import Plan, SearchAlgorithm
+from raytune_hpo.search.algorithm import Plan, Search
 from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
@@ -46,7 +46,7 @@ class Population:
     TrialError if that is damaged or gone.
     """
 
-    def __init__(self, experiment: Experiment, search: SearchAlgorithm, host: SchedulerHost, adopt: Adopt) -> None:
+    def __init__(self, experiment: Experiment, search: Search, host: SchedulerHost, adopt: Adopt) -> None:
         self.experiment = experiment
         self.search = search
         self.host = host

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import FOREIGN, Experiment
+from raytune_hpo.experiment_file import load_experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
@@ -84,19 +85,23 @@ def resume(
     run_dir: str | Path,
     *,
     task: Task | FunctionTrainable | None = None,
+    searcher: Any = None,
     address: str | None = None,
     listener: Silent | None = None,
     verbose: bool = False,
 ) -> Results:
     """Go on with a run after an interruption or a crash; of a finished run, just its results.
 
-    task: in place of the recorded one, for tasks defined in a prompt or a notebook.
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher: of a run whose
+    searcher was an object, one built as that was; left out, the experiment file makes it anew.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
-        experiment = Experiment.from_json(directory.description()["experiment"], source=directory.source, task=task)
+        recorded = directory.description()["experiment"]
+        searcher = _remade_searcher(recorded, directory) if searcher is None else searcher
+        experiment = Experiment.from_json(recorded, source=directory.source, task=task, searcher=searcher)
         if load_results(directory.path).status == "finished":
             return load_results(directory.path)
         _check_place(experiment, address)
@@ -106,6 +111,14 @@ def resume(
         directory.unlock()
         raise
     return _session(directory, experiment, address, listener or Silent(), verbose, resumed=True)
+
+
+def _remade_searcher(recorded: dict[str, Any], directory: RunDirectory) -> Any:
+    """The searcher that the run's copy of its experiment file builds, if the run's was an object."""
+    if recorded["searcher"]["name"] != FOREIGN:
+        return None
+    files = sorted(directory.source.glob("*.py")) if directory.source.is_dir() else []
+    return load_experiment(str(files[0])).foreign_searcher if files else None
 
 
 def _check_place(experiment: Experiment, address: str | None) -> None:

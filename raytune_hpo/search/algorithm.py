@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 
@@ -80,6 +80,19 @@ class Suggestion:
         return self.value is not None and math.isnan(self.value)
 
 
+class Search(Protocol):
+    """What a run asks of its search: ours, or a foreign one behind the same calls (search.ray_searcher)."""
+
+    exhausted: bool
+
+    def total(self) -> int | None: ...
+    def plan(self, number: int) -> Plan: ...
+    def suggest(self, trial_id: str) -> Config | None: ...
+    def replay(self, trial_id: str, config: Config) -> None: ...
+    def report(self, trial_id: str, epoch: int, value: float) -> None: ...
+    def observe(self, trial_id: str, value: float | None) -> None: ...
+
+
 class SearchAlgorithm(ABC):
     """Base of the search algorithms. Subclasses implement `propose` and keep no state of their own
     that cannot be derived from `history`.
@@ -96,6 +109,8 @@ class SearchAlgorithm(ABC):
     avoids_duplicates: ClassVar[bool] = True
     #: Whether `report` keeps the curves of trials.
     uses_reports: ClassVar[bool] = False
+    #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
+    plans_budgets: ClassVar[bool] = False
 
     def __init__(self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = ()) -> None:
         self.space = space
@@ -107,6 +122,10 @@ class SearchAlgorithm(ABC):
         self._position: dict[str, int] = {}
         self._seen: set[str] = set()
         self.exhausted = False  # whether the last None of `suggest` was for good
+
+    @classmethod
+    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
+        """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 
     @abstractmethod
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | Signal | None:
@@ -135,7 +154,8 @@ class SearchAlgorithm(ABC):
             if config is None or isinstance(config, Signal):
                 self.exhausted = config is None
                 return None
-            if not self.avoids_duplicates or config_key(config) not in self._seen:
+            known = self.avoids_duplicates and config_key(config) in self._seen
+            if not known or self.plan(number).parent is not None:  # a known one may be trained on on purpose
                 return self._record(trial_id, config)
         return self._unseen(trial_id, number)
 

@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.parameters import BELOW_ONE, Choice
 from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
-from raytune_hpo.space import Config, config_key
+from raytune_hpo.space import Config, SearchSpace, config_key
 
 
 def metric_value(metric: str, result: Mapping[str, Any] | None, error: bool) -> float | None:
@@ -52,10 +54,12 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
             raise ExperimentError("param_space", config, "must be empty: the searcher brings its own space")
         return True
 
-    def suggest(self, trial_id: str) -> Config | str:
+    def suggest(self, trial_id: str) -> Config | str | None:
         config = self.algorithm.suggest(trial_id)
+        if config is None:
+            return self.FINISHED if self.algorithm.exhausted else None
         # Ray may write into the config it is given; the history keeps its own.
-        return self.FINISHED if config is None else _copy(config)
+        return _copy(config)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self.algorithm.observe(trial_id, metric_value(self._metric, result, error))
@@ -92,11 +96,15 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
 
 
 class ForeignSearch:
-    """A user's Ray Tune searcher behind the interface of SearchAlgorithm that the driver uses.
+    """A user's Ray Tune searcher (OptunaSearch, HyperOptSearch, ...) behind the interface of SearchAlgorithm.
 
-    The searcher brings its own space, so its configs are not checked against ours; they are resolved to
-    plain Python values. Its state cannot be rebuilt from a history: `replay` asks it again and compares.
-    So a resumed run needs a fresh searcher, seeded as the first one was, and the calls in their order.
+    A searcher that was built without a space of its own searches this experiment's, as its unit cube: one
+    uniform number for each Float and Int, one choice for each Choice. So scales, steps and conditions hold with every
+    searcher, whatever it supports itself (ray#6167, #28646). One that brings its own space must suggest configs
+    that lie in the experiment's.
+
+    Its state cannot be rebuilt from a history: `replay` asks it again and compares. So a resumed run needs a
+    fresh searcher, seeded as the first one was, and the calls in their order.
 
     A failed or diverged trial is told as an error; whether it then counts as bad is the searcher's choice.
     Raises ExperimentError unless the searcher knows `metric` and `mode`.
@@ -104,11 +112,11 @@ class ForeignSearch:
 
     name = "foreign"
 
-    def __init__(self, searcher: Any, *, metric: str, mode: Mode) -> None:
+    def __init__(self, searcher: Any, space: SearchSpace, *, metric: str, mode: Mode) -> None:
         if not isinstance(searcher, Searcher):
             raise ExperimentError("searcher", searcher, "must be a ray.tune.search.Searcher or a searcher's name")
-        if searcher.metric is None:
-            searcher.set_search_properties(metric, mode, {})
+        self.space = space
+        self._in_cube = bool(searcher.set_search_properties(metric, mode, unit_cube(space)))
         if (searcher.metric, searcher.mode) != (metric, mode):
             found = (searcher.metric, searcher.mode)
             raise ExperimentError("searcher", found, f"must be built with metric={metric!r}, mode={mode!r}")
@@ -125,13 +133,17 @@ class ForeignSearch:
     def suggest(self, trial_id: str) -> Config | None:
         """The next config; None when there is none now, for good if `exhausted` is true.
 
-        Raises ExperimentError when the config holds something that is no plain value.
+        Raises ExperimentError when the config holds something that is no plain value, or lies outside the space.
         """
         answer = self.searcher.suggest(trial_id)
         if answer is None or answer == Searcher.FINISHED:
             self.exhausted = answer is not None
             return None
         config: Config = resolved("config", answer)
+        if self._in_cube:
+            config = from_cube(self.space, config)
+        else:
+            self.space.check(config)
         self.configs[trial_id] = config
         return _copy(config)
 
@@ -148,13 +160,13 @@ class ForeignSearch:
             )
             raise ExperimentError("searcher", again, expected)
 
-    def observe(self, trial_id: str, value: float | None, result: Mapping[str, Any] | None = None) -> None:
+    def observe(self, trial_id: str, value: float | None) -> None:
         """Tell the final metric; None or a value that is not finite says that the trial failed."""
         self._done.add(trial_id)
         if value is None or not math.isfinite(value):
             self.searcher.on_trial_complete(trial_id, result=None, error=True)
         else:
-            self.searcher.on_trial_complete(trial_id, result={**(result or {}), self.metric: float(value)}, error=False)
+            self.searcher.on_trial_complete(trial_id, result={self.metric: float(value)}, error=False)
 
     def plan(self, number: int) -> Plan:
         return Plan()
@@ -166,6 +178,25 @@ class ForeignSearch:
     def pending(self) -> list[str]:
         """The ids of the trials that were suggested and not yet observed."""
         return [trial_id for trial_id in self.configs if trial_id not in self._done]
+
+
+def unit_cube(space: SearchSpace) -> dict[str, Domain]:
+    """A space for foreign searchers: path -> a uniform number for a Float or Int, an option's index for a Choice."""
+    return {
+        path: tune.choice(list(range(p.n))) if isinstance(p, Choice) else tune.uniform(0.0, 1.0)
+        for path, p in space.parameters.items()
+    }
+
+
+def from_cube(space: SearchSpace, point: Mapping[str, Any]) -> Config:
+    """The config of a suggestion over `unit_cube(space)`."""
+    values: dict[str, Any] = {}
+    for path, parameter in space.parameters.items():
+        if isinstance(parameter, Choice):
+            values[path] = parameter.value_at(int(point[path]))
+        else:
+            values[path] = parameter.from_unit(min(max(float(point[path]), 0.0), BELOW_ONE))
+    return space.build(values)
 
 
 def resolved(where: str, value: Any) -> Any:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import scheduler_contract
 from scheduler_contract import FakePool, Simulation, check_same_table, check_sound
 
-import scheduler_contract
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.execution.lr_narrowing import placed
 from raytune_hpo.execution.pool import Slot

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float
+from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
 from raytune_hpo.space import SearchSpace
 
@@ -70,6 +70,9 @@ def test_search_properties():
             searcher.set_search_properties(metric, mode, config)
 
 
+OWN = SearchSpace({"x": Float(0.0, 1.0), "m": {"n": Int(0, 9), "t": [1, True]}})
+
+
 class Foreign(Searcher):
     """A seeded random searcher that answers with numpy scalars and tuples, as some do."""
 
@@ -85,12 +88,15 @@ class Foreign(Searcher):
         inner = tune.uniform(0, 1) if self.leak else np.int64(self.rng.integers(10))
         return {"x": self.rng.random(dtype=np.float32), "m": {"n": inner, "t": (1, np.bool_(True))}}
 
+    def set_search_properties(self, metric, mode, config, **spec):
+        return False  # it has a space of its own
+
     def on_trial_complete(self, trial_id, result=None, error=False):
         self.told.append((trial_id, result, error))
 
 
 def test_a_foreign_searcher_is_driven_and_replayed():
-    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="acc", mode="max")
+    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
     configs = [first.suggest(f"t{i}") for i in range(3)]
     assert {type(v) for c in configs for v in (c["x"], c["m"]["n"], c["m"]["t"], c["m"]["t"][1])} == {
         float,
@@ -98,7 +104,7 @@ def test_a_foreign_searcher_is_driven_and_replayed():
         list,
         bool,
     }
-    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="acc", mode="max")
+    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
     for i in range(2):
         second.replay(f"t{i}", json.loads(json.dumps(configs[i])))
     second.observe("t0", 0.5)
@@ -109,18 +115,18 @@ def test_a_foreign_searcher_is_driven_and_replayed():
     second.observe("t2", 1.0)
     assert second.suggest("t3") is None
     assert second.exhausted
-    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), metric="acc", mode="max")
+    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), OWN, metric="acc", mode="max")
     with pytest.raises(ExperimentError, match="same options and seed"):
         other.replay("t0", configs[0])
 
 
 def test_what_a_foreign_searcher_must_not_do():
     with pytest.raises(ExperimentError, match=r"config\.m\.n.*unresolved"):
-        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), metric="a", mode="min").suggest("t0")
+        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, metric="a", mode="min").suggest("t0")
     with pytest.raises(ExperimentError, match="metric='loss'"):
-        ForeignSearch(Foreign(1, metric="acc", mode="max"), metric="loss", mode="max")
+        ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="loss", mode="max")
     with pytest.raises(ExperimentError, match=r"ray\.tune\.search\.Searcher"):
-        ForeignSearch(object(), metric="loss", mode="max")
+        ForeignSearch(object(), OWN, metric="loss", mode="max")
 
 
 def test_a_plain_tuner_runs_our_searcher(ray_session, tmp_path):
