@@ -38,8 +38,8 @@ def main(options: argparse.Namespace) -> int:
     metric, mode = experiment.objective
     searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
     total = search.total()
-    grid = f" (the grid has {total} points)" if total is not None else ""
-    trials = plural(experiment.samples, "trial") + grid
+    of_total = f" (this search ends after {total})" if total is not None else ""
+    trials = plural(experiment.samples, "trial") + of_total
     print(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {mode} {metric}")
     print("space:")
     width = max(map(len, [*experiment.search_space.parameters, *experiment.search_space.constants]))

@@ -39,7 +39,8 @@ class Fifo(FIFOScheduler):  # type: ignore[misc]
 class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types here
     """ASHA (Li et al. 2020, arXiv:1810.05934).
 
-    Corrects: the bracket is drawn from NumPy's global generator; a failed trial stays in the books.
+    Corrects: the bracket is drawn from NumPy's global generator; a failed trial stays in the books; a trial that
+    goes on from another's checkpoint is entered late, with a later epoch's metric, in the rungs before its first report.
     """
 
     def __init__(self, seed: int, **options: Any) -> None:
@@ -57,9 +58,21 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
     def on_trial_error(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
         self._trial_info.pop(trial.trial_id, None)
 
+    def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
+        at_rung = result[TIME] in self._rungs(trial) or result[TIME] >= self._max_t
+        return str(super().on_trial_result(tune_controller, trial, result)) if at_rung else str(CONTINUE)
+
+    def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
+        if result and result[TIME] in self._rungs(trial):
+            super().on_trial_complete(tune_controller, trial, result)
+        else:
+            self.on_trial_remove(tune_controller, trial)
+
+    def _rungs(self, trial: HostTrial) -> list[int]:
+        return [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
+
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
-        rungs = [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
-        return min((rung for rung in rungs if rung > epoch), default=math.inf)
+        return min((rung for rung in self._rungs(trial) if rung > epoch), default=math.inf)
 
 
 class HyperBand(HyperBandScheduler):  # type: ignore[misc]

@@ -18,6 +18,11 @@ ALGORITHMS: dict[str, str] = {
     "grid": "raytune_hpo.search.grid_search:GridSearch",
     "hyperopt": "raytune_hpo.search.hyperopt_search:HyperOptSearch",
     "bayesopt": "raytune_hpo.search.bayesopt_search:BayesOptSearch",
+    "bohb": "raytune_hpo.search.bohb_search:BohbSearch",
+    "cmaes": "raytune_hpo.search.cmaes_search:CmaEsSearch",
+    "evolutionary": "raytune_hpo.search.evolutionary_search:EvolutionarySearch",
+    "optuna": "raytune_hpo.search.optuna_search:OptunaSearch",
+    "coarse_to_fine": "raytune_hpo.search.coarse_to_fine:CoarseToFine",
     "repeat": "raytune_hpo.search.repeat_search:RepeatSearch",
 }
 

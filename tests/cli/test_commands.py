@@ -115,7 +115,7 @@ def test_what_an_experiment_file_prints_goes_to_stderr(tmp_path: Path, capsys: C
 
 def test_validate_counts_the_grid(experiments: Path, capsys: Capture) -> None:
     assert main(["validate", str(experiments / "mnist_grid.py")]) == 0
-    assert "27 trials (the grid has 27 points)" in capsys.readouterr().out
+    assert "27 trials (this search ends after 27)" in capsys.readouterr().out
 
 
 def test_resources_of_a_cluster_are_not_asked_of_this_machine(experiments: Path, capsys: Capture) -> None:

@@ -52,10 +52,15 @@ class Case:
 def play(
     algorithm: SearchAlgorithm, value: Callable[[Config], float | None], first: int, last: int, lag: int = 0
 ) -> list[Config | None]:
-    """Suggest numbers first..last-1, each result told `lag` suggestions late, newest of three first."""
+    """Suggest numbers first..last-1, each result told `lag` suggestions late, newest of three first; all that are
+    left at once where the algorithm waits for them."""
     configs: list[Config | None] = []
     for number in range(first, last):
         configs.append(algorithm.suggest(f"t{number}"))
+        if configs[-1] is None and not algorithm.exhausted:
+            for waited in reversed(algorithm.pending()):
+                algorithm.observe(waited.trial_id, value(waited.config))
+            configs[-1] = algorithm.suggest(f"t{number}")
         if configs[-1] is None:  # a grid may end
             break
         late = number - lag
