@@ -1,0 +1,195 @@
+"""CmaEsSearch: CMA-ES, the covariance matrix adaptation evolution strategy, on the library `cmaes`.
+
+Hansen, "The CMA Evolution Strategy: A Tutorial" (2016), arXiv:1604.00772. The library's normal distribution
+lives on the coordinates of the numbers (Float, Int, ordered Choice) in the unit cube, each in its own scale.
+What is ours, and why:
+
+- No generation is waited for. Suggestions are drawn from the newest distribution at any time, and every
+  `population` finished trials, in the order in which they finished and whichever distribution they come
+  from, are one update. So the distribution is a function of the history alone.
+- A late trial, a start point or a random config may lie far outside of the distribution: for the update it is
+  drawn nearer to the mean (Hansen, "Injecting External Solutions Into CMA-ES", 2011, arXiv:1110.4181).
+- What a config does not say is drawn at random for the update: the place within the cell of an Int or
+  ordered Choice, so that the distribution never shrinks to a point inside a cell, from where it could not leave;
+  and an inactive number, from the distribution itself, so that the selection is neutral to it.
+- Unordered choices are copied, all together, from one of the best trials; in `mutation` of the suggestions
+  one of them is drawn anew.
+- Only the order of losses counts. A failed trial is the last; a generation of failed trials is no update.
+- A distribution that has shrunk to a point starts again elsewhere with twice the population
+  (IPOP, Auger & Hansen, 2005).
+
+Notations
+    D        the number of numbers
+    point    [D] coordinates in [0, 1]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.checks import Option
+from raytune_hpo.parameters import Choice, Float, Int, Parameter
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.seeding import derive_seed, generator
+from raytune_hpo.space import Config, SearchSpace, Vector
+
+POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
+MODEL_ATTEMPTS = 8  # a config that was suggested before is drawn again from the distribution, then at random
+
+
+class CmaEsSearch(SearchAlgorithm):
+    """n_initial: random configs until so many trials are finished, the best of which is the first mean;
+    sigma: the first standard deviation, as a share of the side of the cube; population: finished trials per
+    update, 4 + floor(3 ln D) unless given; mutation: the share of suggestions with an unordered choice drawn
+    anew.
+    """
+
+    name = "cmaes"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "n_initial": Option(int, 10, low=1, high=100_000),
+        "sigma": Option(float, 0.15, low=0.0, high=10.0, open_low=True),
+        "population": Option(int, None, low=4, high=100_000),
+        "mutation": Option(float, 0.2, low=0.0, high=1.0),
+    }
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        n_initial: int = 10,
+        sigma: float = 0.15,
+        population: int | None = None,
+        mutation: float = 0.2,
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.n_initial = n_initial
+        self.sigma = sigma
+        self.population = population
+        self.mutation = mutation
+        parameters = [space.parameters[path] for path in space.paths]
+        self._unordered = [i for i, p in enumerate(parameters) if isinstance(p, Choice) and not p.ordered]
+        self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
+        self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
+        self._reached: tuple[int, Any] = (0, None)  # (finished trials told, the library's optimizer): a cache
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+            return self.space.sample(rng)
+        units = self._choices(rng)
+        if self._numbers:
+            units[self._numbers] = draw(self._optimizer(), int(rng.integers(2**32)))
+        return self.space.from_unit(units)
+
+    # The unordered choices ------------------------------------------------------------------------
+
+    def _choices(self, rng: np.random.Generator) -> Vector:
+        """[parameters] unit coordinates, with the unordered choices of one of the best trials."""
+        units = rng.random(len(self.space))
+        if self._unordered:
+            finished = sorted(self.observed(), key=loss)
+            donor = finished[int(rng.integers(math.ceil(math.sqrt(len(finished)))))]
+            active = self.space.values(donor.config)
+            fixed = [i for i in self._unordered if self.space.paths[i] in active]
+            if fixed and rng.random() < self.mutation:
+                del fixed[int(rng.integers(len(fixed)))]
+            units[fixed] = donor.unit[fixed]
+        return units
+
+    # The distribution of the numbers --------------------------------------------------------------
+
+    def _optimizer(self) -> Any:
+        """The library's optimizer after all whole generations of finished trials."""
+        told, optimizer = self._reached
+        finished = self.observed()
+        if optimizer is None:
+            told = self.n_initial
+            best = min(finished[:told], key=loss)
+            optimizer = self._start(self._point(best, generator(self.seed, "cmaes-start")), self.population)
+        while len(finished) - told >= optimizer.population_size:
+            positions = self.order[told : told + optimizer.population_size]
+            told += optimizer.population_size
+            if all(self.history[i].failed for i in positions):
+                continue
+            with np.errstate(all="ignore"):  # a failed trial's infinite loss, less another's
+                optimizer.tell([(self._told(i, optimizer), loss(self.history[i])) for i in positions])
+                if self._shrunk(optimizer) or optimizer.should_stop():
+                    mean = generator(self.seed, "cmaes-restart", told).random(optimizer.dim)
+                    optimizer = self._start(mean, 2 * optimizer.population_size)
+        self._reached = (told, optimizer)
+        return optimizer
+
+    def _start(self, mean: Vector, population: int | None) -> Any:
+        from cmaes import CMA
+
+        bounds = np.tile([0.0, 1.0], (len(mean), 1))
+        return CMA(mean=mean.clip(0.0, 1.0), sigma=self.sigma, bounds=bounds, population_size=population, seed=0)
+
+    def _shrunk(self, optimizer: Any) -> bool:
+        deviations = np.sqrt(np.diag(covariance(optimizer)))[self._floats]
+        return len(deviations) > 0 and bool((deviations < POINT).all())
+
+    def _point(self, suggestion: Suggestion, rng: np.random.Generator, inactive: Vector | None = None) -> Vector:
+        """The point [D] of a config, with what the config does not say drawn at random, or taken from `inactive`."""
+        point = rng.random(len(self._numbers)) if inactive is None else inactive
+        values = self.space.values(suggestion.config)
+        for d, i in enumerate(self._numbers):
+            path = self.space.paths[i]
+            if path in values:
+                low, high = cell(self.space.parameters[path], values[path])
+                point[d] = low + rng.random() * (high - low)
+        return point
+
+    def _told(self, position: int, optimizer: Any) -> Vector:
+        """The point [D] for the trial at `position` in the history, not too far from the mean."""
+        inactive = draw(optimizer, derive_seed(self.seed, "cmaes-inactive", position))
+        point = self._point(self.history[position], generator(self.seed, "cmaes-point", position), inactive)
+        away, dimensions = point - optimizer.mean, len(point)
+        distance = math.sqrt(away @ np.linalg.solve(covariance(optimizer), away))
+        limit = math.sqrt(dimensions) + 2 * dimensions / (dimensions + 2)
+        told: Vector = optimizer.mean + away * min(1.0, limit / max(distance, limit))
+        return told
+
+    # The cache --------------------------------------------------------------------------------------
+
+    def observe(self, trial_id: str, value: float | None) -> None:
+        if not self.history[self._position[trial_id]].pending:  # a known result is corrected
+            self._reached = (0, None)
+        super().observe(trial_id, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reached": (0, None)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._reached = (0, None)
+        super().load_state_dict(state)
+
+
+def draw(optimizer: Any, seed: int) -> Vector:
+    """A point [D] from the optimizer's distribution within the cube."""
+    optimizer.reseed_rng(seed)
+    point: Vector = optimizer.ask()
+    return point
+
+
+def covariance(optimizer: Any) -> Vector:
+    """The covariance matrix [D, D]: of what the library keeps to itself, this is all that is read."""
+    result: Vector = optimizer._sigma**2 * optimizer._C
+    return result
+
+
+def cell(parameter: Parameter, value: Any) -> tuple[float, float]:
+    """The interval of unit coordinates that `parameter` maps to `value`; of a Float, its one coordinate twice."""
+    if isinstance(parameter, Int) and parameter.scale == "log":
+        low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
+        return (math.log(value - 0.5) - low) / (high - low), (math.log(value + 0.5) - low) / (high - low)
+    unit = parameter.to_unit(value)
+    half = 0.5 / parameter.n if parameter.n else 0.0
+    return unit - half, unit + half

@@ -1,0 +1,152 @@
+"""EvolutionarySearch: an asynchronous steady-state genetic algorithm in the unit cube.
+
+Every suggestion is one child of finished trials; there are no generations, so nothing waits for the
+slowest trial of one. What is taken from where:
+
+- The population. Half are the best finished trials, the other half the most recent of the rest: a good
+  trial stays a parent for as long as it is among the best, all others age and die (ageing: Real, Aggarwal,
+  Huang & Le, "Regularized Evolution for Image Classifier Architecture Search", 2019, arXiv:1802.01548,
+  whose populations of hundreds can do without an elite).
+- Parents win tournaments (Goldberg & Deb, 1991): the best of `tournament` members drawn at random.
+- Crossover. A child of two parents takes each coordinate from one of them, or a number of a parameter with
+  an order from the interval between both and a quarter beyond (BLX, Eshelman & Schaffer, 1993).
+- Mutation. One coordinate in D on average, at least one of a child of one parent, moves by a normal
+  step whose size is drawn log-uniformly between STEPS (as in the breeder genetic algorithm, Muhlenbein &
+  Schlierkamp-Voosen, 1993: large and small steps at any time, and no step size to adapt), reflected at the
+  ends of the cube. An Int or ordered Choice moves by a cell at least; an unordered Choice is drawn anew
+  from its other options.
+- Conditions. A parameter that is active in the child but in none of its parents is drawn at random.
+- A failed trial ranks behind every other.
+
+Notations
+    D      the number of parameters
+    genes  [D] unit coordinates, in the order of `space.paths`; NaN where inactive
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from raytune_hpo.checks import Option
+from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.space import Config, SearchSpace, Vector
+
+STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
+BEYOND = 0.25  # how far a blend reaches beyond its parents, as a share of their distance
+
+
+class EvolutionarySearch(SearchAlgorithm):
+    """n_initial: random configs until so many trials are finished; population: finished trials that can be
+    parents; tournament: of so many the best becomes a parent (more is greedier); crossover: the share of
+    children with two parents; mutation: the expected number of mutated parameters of a child.
+    """
+
+    name = "evolutionary"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "n_initial": Option(int, 10, low=1, high=100_000),
+        "population": Option(int, 10, low=2, high=100_000),
+        "tournament": Option(int, 5, low=1, high=100_000),
+        "crossover": Option(float, 0.5, low=0.0, high=1.0),
+        "mutation": Option(float, 1.0, low=0.0, high=1000.0),
+    }
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        n_initial: int = 10,
+        population: int = 10,
+        tournament: int = 5,
+        crossover: float = 0.5,
+        mutation: float = 1.0,
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.n_initial = n_initial
+        self.population = population
+        self.tournament = tournament
+        self.crossover = crossover
+        self.mutation = mutation
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        if len(self.order) < self.n_initial:
+            return self.space.sample(rng)
+        members = self.members()
+        genes = self._genes(self._winner(members, rng))
+        crossed = len(members) > 1 and rng.random() < self.crossover
+        if crossed:
+            genes = self._cross(genes, self._genes(self._winner(members, rng)), rng)
+        genes = self._mutated(genes, rng, at_least_one=not crossed)
+        return self.space.from_unit(np.where(np.isnan(genes), rng.random(len(genes)), genes))
+
+    def members(self) -> list[Suggestion]:
+        """The population, the best first: the better half by loss, and the most recent of the others."""
+        finished = self.observed()
+        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
+        best = ranked[: math.ceil(self.population / 2)]
+        recent = sorted(set(ranked) - set(best))[len(best) - self.population :] if self.population > len(best) else []
+        chosen = set(best).union(recent)
+        return [finished[i] for i in ranked if i in chosen]
+
+    def _winner(self, members: list[Suggestion], rng: np.random.Generator) -> Suggestion:
+        drawn = rng.choice(len(members), size=min(self.tournament, len(members)), replace=False)
+        return members[int(drawn.min())]
+
+    def _genes(self, suggestion: Suggestion) -> Vector:
+        active = self.space.values(suggestion.config)
+        return np.where([path in active for path in self.space.paths], suggestion.unit, math.nan)
+
+    def _cross(self, one: Vector, other: Vector, rng: np.random.Generator) -> Vector:
+        """Genes of both parents; where only one of them has any, that one's."""
+        picked = np.where(rng.random(len(one)) < 0.5, one, other)
+        blended = one + rng.uniform(-BEYOND, 1 + BEYOND, size=len(one)) * (other - one)
+        ordered = np.array([not unordered(self.space.parameters[p]) for p in self.space.paths])
+        blends = ordered & (rng.random(len(one)) < 0.5)
+        child = np.where(blends, reflected(blended), picked)
+        return np.where(np.isnan(one), other, np.where(np.isnan(other), one, child))
+
+    def _mutated(self, genes: Vector, rng: np.random.Generator, *, at_least_one: bool) -> Vector:
+        active = np.flatnonzero(~np.isnan(genes))
+        chosen = active[rng.random(len(active)) < self.mutation / len(active)]
+        if not len(chosen) and at_least_one:
+            chosen = active[[int(rng.integers(len(active)))]]
+        genes = genes.copy()
+        low, high = np.log(STEPS)
+        for i in chosen:
+            step = math.exp(rng.uniform(low, high)) * rng.standard_normal()
+            genes[i] = mutated(self.space.parameters[self.space.paths[i]], float(genes[i]), step, rng)
+        return genes
+
+
+def unordered(parameter: Parameter) -> bool:
+    return isinstance(parameter, Choice) and not parameter.ordered
+
+
+def mutated(parameter: Parameter, unit: float, step: float, rng: np.random.Generator) -> float:
+    """`unit` moved by `step`, to another value wherever the parameter has a finite number of them."""
+    if parameter.n is None:
+        return float(reflected(np.array(unit + step)))
+    if unordered(parameter):
+        index, shift = int(unit * parameter.n), int(rng.integers(1, parameter.n))
+        return ((index + shift) % parameter.n + 0.5) / parameter.n
+    assert isinstance(parameter, Int | Choice)
+    value = parameter.from_unit(unit)
+    moved = parameter.from_unit(float(reflected(np.array(unit + step))))
+    if moved == value:
+        index, way = parameter.index_of(value), 1 if step > 0 else -1
+        moved = parameter.value_at(index + way if 0 <= index + way < parameter.n else index - way)
+    return parameter.to_unit(moved)
+
+
+def reflected(units: Vector) -> Vector:
+    """Coordinates beyond an end of [0, 1) thrown back into it."""
+    folded: Vector = np.abs((units + 1) % 2 - 1)
+    return np.minimum(folded, BELOW_ONE)

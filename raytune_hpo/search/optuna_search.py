@@ -1,0 +1,251 @@
+"""OptunaSearch: Optuna's samplers over our space. An optional extra: `pip install "raytune-hpo[optuna]"`.
+
+Akiba, Sano, Yanase, Ohta & Koyama, "Optuna: A Next-generation Hyperparameter Optimization Framework" (2019).
+The samplers are Optuna's own and asked directly (`infer_relative_search_space`, `sample_relative`,
+`sample_independent`), parameter by parameter in `space.order`: conditions are define-by-run.
+
+- tpe     the tree-structured Parzen estimator, multivariate and grouped by conditions (Falkner, Klein & Hutter,
+          2018). It asks which trials are good, now: the study holds the history in the order of suggestion,
+          pending trials as running ones, which it takes for bad (the constant liar). Of the older trials
+          only the best and the most recent stay, which bounds the cost of a suggestion.
+- cmaes   CMA-ES on the numbers that are always active; everything else is drawn at random.
+- nsgaii  the genetic algorithm NSGA-II, here for one objective.
+  Both leave notes on trials (of which generation they are). The study holds the finished trials, each as if
+  it had been suggested right before it was observed. So nothing waits for a whole generation.
+
+Each suggestion has a sampler and a seed of its own. The study is a function of the history, and a cache:
+its trial number 0 is the one asked for, and runs for ever. A failed trial is a complete one with an infinite
+loss (Optuna would forget it). Optuna's logger and its experimental warnings are off during a suggestion.
+
+Left out: QMC (its state is a count of calls; searcher "random" with sampler="sobol" is the same sequence) and
+GP (searcher "bayesopt").
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.checks import Option
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.parameters import Choice, Float, Int, Parameter
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.search.hyperopt_search import from_label, to_label
+from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space import Config, SearchSpace
+
+WINDOW = 200  # every so many finished trials, TPE's study is made anew ...
+KEPT_BEST, KEPT_RECENT = 50, 100  # ... from so many of them
+MODEL_ATTEMPTS = 4  # a config that was suggested before is drawn again by the sampler, then at random
+
+
+@dataclass
+class _Mirror:
+    """A study that shows the history up to some point. told: finished trials in it or left out of it."""
+
+    study: Any
+    asked: Any  # the FrozenTrial number 0
+    window: int  # the number of finished trials of which only some are in the study
+    told: int = 0
+    numbers: dict[int, int] = field(default_factory=dict)  # position in the history -> number in the study
+    next: int = 0  # the first position in the history that is not in the study
+
+
+class OptunaSearch(SearchAlgorithm):
+    """sampler: "tpe", "cmaes" or "nsgaii"; n_initial: random configs until so many trials are finished;
+    n_candidates: draws of tpe, the best of which by the ratio of densities is taken; population: of cmaes and
+    nsgaii, Optuna's own default unless given.
+
+    Raises ExperimentError where Optuna is not installed.
+    """
+
+    name = "optuna"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "sampler": Option(str, "tpe", choices=("tpe", "cmaes", "nsgaii")),
+        "n_initial": Option(int, 10, low=1, high=100_000),
+        "n_candidates": Option(int, 24, low=1, high=10_000),
+        "population": Option(int, None, low=4, high=100_000),
+    }
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        sampler: str = "tpe",
+        n_initial: int = 10,
+        n_candidates: int = 24,
+        population: int | None = None,
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        if importlib.util.find_spec("optuna") is None:
+            raise ExperimentError("searcher", "optuna", 'needs Optuna: pip install "raytune-hpo[optuna]"')
+        self.sampler = sampler
+        self.n_initial = n_initial
+        self.n_candidates = n_candidates
+        self.population = population
+        self._distributions: dict[str, Any] = {}
+        self._mirror: _Mirror | None = None
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+            return self.space.sample(rng)
+        with quiet():
+            self._distributions = self._distributions or {p: distribution(v) for p, v in self.space.parameters.items()}
+            mirror = self._reflect()
+            sampler = self._sampler(int(rng.integers(2**31)))
+            return self.space.build(self._ask(sampler, mirror))
+
+    def _sampler(self, seed: int) -> Any:
+        from optuna import samplers
+
+        if self.sampler == "tpe":
+            return samplers.TPESampler(
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=0,
+                n_ei_candidates=self.n_candidates,
+                seed=seed,
+            )
+        if self.sampler == "cmaes":
+            return samplers.CmaEsSampler(popsize=self.population, warn_independent_sampling=False, seed=seed)
+        more = {} if self.population is None else {"population_size": self.population}
+        return samplers.NSGAIISampler(seed=seed, **more)
+
+    def _ask(self, sampler: Any, mirror: _Mirror) -> dict[str, Any]:
+        """path -> value of the active parameters, asked for one after the other."""
+        study, trial = mirror.study, mirror.asked
+        relative = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        values: dict[str, Any] = {}
+        for path in self.space.order:
+            parameter = self.space.parameters[path]
+            if all(c.parent in values and c.holds(values[c.parent]) for c in parameter.conditions):
+                if path not in relative:
+                    drawn = sampler.sample_independent(study, trial, path, self._distributions[path])
+                else:
+                    drawn = relative[path]
+                values[path] = from_label(parameter, drawn)
+        return values
+
+    # The study --------------------------------------------------------------------------------------
+
+    def _reflect(self) -> _Mirror:
+        """The study of the whole history, made from the one before where that is possible."""
+        window = len(self.order) - len(self.order) % WINDOW if self.sampler == "tpe" else 0
+        if self._mirror is None or self._mirror.window != window:
+            self._mirror = self._new_mirror(window)
+        if self.sampler == "tpe":
+            self._suggestions_in_order(self._mirror)
+        else:
+            self._observations_in_order(self._mirror)
+        return self._mirror
+
+    def _new_mirror(self, window: int) -> _Mirror:
+        import optuna
+
+        study = optuna.create_study()
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
+        return _Mirror(study, study.get_trials(deepcopy=False)[0], window)
+
+    def _suggestions_in_order(self, mirror: _Mirror) -> None:
+        """The rest of the history joins the study in the order of suggestion, and its results after that."""
+        left_out: set[int] = set()
+        if mirror.next == 0:
+            old = self.order[: mirror.window]
+            best = sorted(old, key=lambda i: (loss(self.history[i]), i))[:KEPT_BEST]
+            recent = [i for i in old if i not in set(best)][-KEPT_RECENT:]
+            left_out = set(old).difference(best, recent)
+        for position in range(mirror.next, len(self.history)):
+            if position not in left_out:
+                self._add(mirror, position)
+        mirror.next = len(self.history)
+        for position in self.order[mirror.told :]:
+            if position in mirror.numbers:
+                self._tell(mirror, position)
+        mirror.told = len(self.order)
+
+    def _observations_in_order(self, mirror: _Mirror) -> None:
+        """Every newly finished trial is suggested, as its config says, and told."""
+        sampler = self._sampler(derive_seed(self.seed, "optuna"))
+        for position in self.order[mirror.told :]:
+            self._add(mirror, position)
+            trial = mirror.study.get_trials(deepcopy=False)[-1]
+            space = sampler.infer_relative_search_space(mirror.study, trial)
+            sampler.sample_relative(mirror.study, trial, space)  # for the notes that it leaves on the trial
+            self._tell(mirror, position)
+        mirror.told = len(self.order)
+
+    def _add(self, mirror: _Mirror, position: int) -> None:
+        from optuna.trial import TrialState, create_trial
+
+        values = self.space.values(self.history[position].config)
+        params = {path: coordinate(self.space.parameters[path], value) for path, value in values.items()}
+        distributions = {path: self._distributions[path] for path in values}
+        mirror.numbers[position] = len(mirror.numbers) + 1
+        mirror.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
+
+    def _tell(self, mirror: _Mirror, position: int) -> None:
+        mirror.study.tell(mirror.numbers[position], loss(self.history[position]))
+
+    def observe(self, trial_id: str, value: float | None) -> None:
+        if not self.history[self._position[trial_id]].pending:  # a known result is corrected
+            self._mirror = None
+        super().observe(trial_id, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mirror": None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._mirror = None
+        super().load_state_dict(state)
+
+
+def coordinate(parameter: Parameter, value: Any) -> float | int:
+    """A parameter's value for Optuna; `hyperopt_search.from_label` is the inverse.
+
+    1 - value for a reverse log scale, the index for a Choice and for an Int unless its scale is log.
+    """
+    label = to_label(parameter, value)
+    return label if isinstance(parameter, Float) else round(label)
+
+
+def distribution(parameter: Parameter) -> Any:
+    """Optuna's distribution of `coordinate`."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(parameter, Float):
+        ends = coordinate(parameter, parameter.low), coordinate(parameter, parameter.high)
+        return FloatDistribution(min(ends), max(ends), log=parameter.scale != "linear")
+    if isinstance(parameter, Int) and parameter.scale == "log":
+        return IntDistribution(parameter.low, parameter.high, log=True)
+    if isinstance(parameter, Choice) and not parameter.ordered:
+        return CategoricalDistribution(range(parameter.n))
+    assert isinstance(parameter, Int | Choice)
+    return IntDistribution(0, parameter.n - 1)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna says nothing: neither its logger nor what it warns of as experimental."""
+    from optuna.exceptions import ExperimentalWarning
+
+    logger = logging.getLogger("optuna")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        logger.setLevel(level)
