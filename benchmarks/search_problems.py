@@ -51,8 +51,8 @@ class Curve:
 
 
 class Problem(ABC):
-    """space, metric, mode, max_epochs: as in an Experiment. best: the best worth. full_s: the mean seconds of a full
-    training, over the space. resolution: regrets below it are as good as none."""
+    """space, metric, mode, max_epochs: as in an Experiment. best: the best worth, that of the config `optimum`. full_s:
+    the mean seconds of a full training, over the space. resolution: regrets below it are as good as none."""
 
     name: str
     space: SearchSpace
@@ -60,6 +60,7 @@ class Problem(ABC):
     mode: Mode
     max_epochs: int
     best: float
+    optimum: Config
     full_s: float
     resolution: float
 
@@ -100,7 +101,9 @@ class Recorded(Problem):
         self._check_order(table)
         self._values = table[self.metric].to_numpy().astype(np.float64).reshape(shape)
         self._seconds = table["seconds"].to_numpy().astype(np.float64).reshape(shape)
-        self.best = float(np.nanmin(self._values) if self.mode == "min" else np.nanmax(self._values))
+        best = int(np.nanargmin(self._values) if self.mode == "min" else np.nanargmax(self._values))
+        self.best = float(self._values.ravel()[best])
+        self.optimum = recording.configs()[best // EPOCHS]
         trained = self._seconds[np.isfinite(self._seconds).all(axis=-1)]
         self.full_s = float(trained.sum(axis=-1).mean())
         self.resolution = 1e-3
@@ -141,7 +144,8 @@ def weighted_mean(rows: Array, weights: Array) -> Array:
     finite = np.isfinite(rows)
     total = (weights * finite).sum(axis=0)
     mean: Array = np.where(finite, weights * np.nan_to_num(rows), 0.0).sum(axis=0)
-    return np.divide(mean, total, out=np.full(rows.shape[1], math.nan), where=total > 0)
+    result: Array = np.divide(mean, total, out=np.full(rows.shape[1], math.nan), where=total > 0)
+    return result
 
 
 class Synthetic(Problem):
@@ -168,6 +172,7 @@ class Branin(Synthetic):
 
     name, best, TRANSIENT = "branin", 0.397887, 20.0
     space = SearchSpace({"x1": Float(-5.0, 10.0), "x2": Float(0.0, 15.0)})
+    optimum: Config = {"x1": math.pi, "x2": 2.275}  # noqa: RUF012
 
     def function(self, x: Array, z: Array) -> Array:
         b = 5.1 / (4 * math.pi**2) - 0.1 * (1 - z)
@@ -182,6 +187,7 @@ class Hartmann6(Synthetic):
 
     name, best, TRANSIENT = "hartmann6", -3.322368, 1.0
     space = SearchSpace({f"x{i}": Float(0.0, 1.0) for i in range(1, 7)})
+    optimum: Config = dict(zip(space.paths, (0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573), strict=True))  # noqa: RUF012
     HEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
     LATE = np.array([0.0, 0.0, 2.5, 3.0])
     A = np.array(

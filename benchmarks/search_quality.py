@@ -1,6 +1,6 @@
 """How good are the searchers and the schedulers? Regret against random search, in simulated time. Nothing is trained.
 
-    python benchmarks/search_quality.py                                          # everything: about half an hour of one core
+    python benchmarks/search_quality.py                     # everything: about half an hour of one core
     python benchmarks/search_quality.py --methods hyperopt bayesopt --problems branin --seeds 5
     python benchmarks/search_quality.py --json runs.jsonl                        # keeps what it has run
 
@@ -21,12 +21,14 @@ largest budget is below 1, `no` where it is above 1, else `unclear`.
   are paired.
 - Not in here: PBT, since what a config reaches with inherited weights is in no table; what a suggestion costs, since
   trainings take minutes (it is in the column "CPU s": of a whole run on this machine).
-- Options are the product's defaults. Only the grid is fitted to the budget: as many points as fit in.
+- Options are the product's defaults, but for the two methods that plan ahead for a budget, `grid` and
+  `coarse_to_fine`: each budget is a run of its own, with as many points or samples as fit in.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -42,6 +44,7 @@ from simulated_pool import Run, simulate
 
 from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.report.text_table import text_table
+from raytune_hpo.search import check_options
 from raytune_hpo.search.grid_search import grid_size
 from raytune_hpo.seeding import generator
 
@@ -49,6 +52,7 @@ BASELINE = "random"
 #: name -> (searcher, scheduler), as an Experiment takes them.
 METHODS: dict[str, tuple[Any, Any]] = {
     BASELINE: ("random", "fifo"),
+    "sobol": ({"name": "random", "sampler": "sobol"}, "fifo"),
     "random+asha": ("random", "asha"),
     "random+hyperband": ("random", "hyperband"),
     "random+median": ("random", "median"),
@@ -66,6 +70,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "bohb+hyperband": ("bohb", "hyperband"),
     "bohb+asha": ("bohb", "asha"),
 }
+PLANNERS = ("grid", "coarse_to_fine")
 UNLIMITED = 100_000
 RESAMPLES = 10_000
 
@@ -92,13 +97,31 @@ def replayed(config: dict[str, Any]) -> None:
     """Never called: the simulated workers play a curve."""
 
 
+def fitted(p: Problem, searcher: Any, budget: int) -> tuple[Any, int | None]:
+    """The searcher of a method that plans for a budget, so that its plan takes `budget` full trainings, and the number
+    of samples (None: as planned); others as they are."""
+    if searcher == "grid":
+        most = 1.05 * budget  # 81 points are a grid for a budget of 80
+        return {"name": "grid", "points": max(n for n in range(1, budget + 1) if grid_size(p.space, n) <= most)}, None
+    if searcher == "coarse_to_fine":
+        options = check_options("coarse_to_fine", {})
+        samples = max(n for n in range(2, 10 * budget) if trainings({**options, "samples": n}) <= budget)
+        return {"name": "coarse_to_fine", "samples": samples}, None
+    return searcher, UNLIMITED
+
+
+def trainings(options: Mapping[str, Any]) -> float:
+    """What the rounds of coarse to fine take, in full trainings."""
+    rounds, samples, growth = options["rounds"], options["samples"], options["growth"]
+    carried = min(math.ceil(options["carry"] * samples), samples - 1)
+    shares = [growth ** (i - rounds + 1) for i in range(rounds)]
+    later = sum((samples - carried) * now + carried * (now - before) for before, now in itertools.pairwise(shares))
+    return float(samples * shares[0] + later)
+
+
 def make_experiment(p: Problem, method: tuple[Any, Any], seed: int, budget: int, **fields: Any) -> Experiment:
     """Raises ExperimentError where this version has no such searcher, or it refuses the space."""
-    searcher, scheduler = method
-    samples: int | None = UNLIMITED
-    if searcher == "grid":
-        fitting = [n for n in range(1, budget + 1) if grid_size(p.space, n) <= budget]
-        searcher, samples = {"name": "grid", "points": max(fitting)}, None
+    searcher, samples = fitted(p, method[0], budget)
     return Experiment(
         name="replayed",
         task=replayed,
@@ -106,7 +129,7 @@ def make_experiment(p: Problem, method: tuple[Any, Any], seed: int, budget: int,
         metric=p.metric,
         mode=p.mode,
         searcher=searcher,
-        scheduler=scheduler,
+        scheduler=method[1],
         num_samples=samples,
         max_epochs=p.max_epochs,
         seed=seed,
@@ -116,12 +139,16 @@ def make_experiment(p: Problem, method: tuple[Any, Any], seed: int, budget: int,
 
 
 def run_once(p: Problem, name: str, seed: int, *, workers: int, budgets: Sequence[int], **fields: Any) -> Outcome:
-    """fields: more of the Experiment's."""
-    began = time.process_time()
-    experiment = make_experiment(p, METHODS[name], seed, max(budgets), **fields)
-    run = simulate(experiment, p, workers=workers, budget_s=max(budgets) * p.full_s / workers)
-    regrets = [regret_at(run, p, budget * p.full_s / workers) for budget in budgets]
-    cpu_s = round(time.process_time() - began, 3)
+    """fields: more of the Experiment's. trials and cpu_s are of the largest budget."""
+    budget_s = {b: b * p.full_s / workers for b in budgets}
+    plans = METHODS[name][0] in PLANNERS
+    regrets = []
+    for budget in budgets if plans else [max(budgets)]:
+        began = time.process_time()
+        experiment = make_experiment(p, METHODS[name], seed, budget, **fields)
+        run = simulate(experiment, p, workers=workers, budget_s=budget_s[budget])
+        regrets += [regret_at(run, p, budget_s[b]) for b in ([budget] if plans else budgets)]
+        cpu_s = round(time.process_time() - began, 3)
     return Outcome(p.name, name, seed, workers, list(budgets), regrets, len(run.configs), cpu_s)
 
 

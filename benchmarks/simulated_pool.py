@@ -150,8 +150,8 @@ def simulate(experiment: Experiment, problem: Problem, *, workers: int, budget_s
     """Run until `budget_s` virtual seconds have passed, or the search has no more to suggest."""
     population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), adopt)
     pool, storage = SimulatedPool(problem.curve, problem.metric, workers), Storage()
-    stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool, Nobody())
-    driver = Driver(*stand_ins, clock=lambda: pool.now)
+    stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool, Nobody(), lambda: pool.now)
+    driver = Driver(*stand_ins)
     population.open_session(pid=1)
     driver.drive(Deadline(pool, budget_s))  # type: ignore[arg-type]  # in place of a signal
     reports = [r for r in pool.reports if r.now <= budget_s]
