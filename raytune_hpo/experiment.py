@@ -13,28 +13,32 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment_checks import (
+    FOREIGN,
+    check_folds,
+    check_moving_rates,
+    check_space_fits,
+    checked_metric,
+    checked_task,
+    foreign_name,
+)
 from raytune_hpo.overrides import changed_fields
-from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.reference import FunctionTrainable, check_function, from_reference, to_reference
+from raytune_hpo.reference import FunctionTrainable, from_reference, to_reference
 from raytune_hpo.schedulers import scheduler_options
 from raytune_hpo.search import ALGORITHMS, algorithm_class, build, check_options
 from raytune_hpo.search.algorithm import Mode, Search
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import Config, SearchSpace
-from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.unit_steps import moved_parameters
 
-DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
 DEFAULT_SAMPLES = 64
-FOREIGN = "foreign"
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,10 @@ class Experiment:
             raise ExperimentError(
                 "name", self.name, "must be 1 to 100 letters, digits, '.', '_' or '-', the first one a letter or digit"
             )
-        put("task", self._checked_task())
+        put("task", checked_task(self.task))
         put("space", self.space if isinstance(self.space, SearchSpace) else SearchSpace(self.space))
-        self._check_space_fits_task()
-        metric, mode = self._checked_metric()
+        check_space_fits(self.runnable, self.search_space)
+        metric, mode = checked_metric(self.runnable, self.metric, self.mode)
         put("metric", metric)
         put("mode", mode)
         checks.integer("max_epochs", self.max_epochs, 1)
@@ -128,10 +132,10 @@ class Experiment:
             raise ExperimentError("storage", self.storage, "must be the path of a folder")
         put("storage", str(self.storage))
         put("start_points", self._checked_start_points())
-        self._check_folds()
+        check_folds(self.runnable, self.folds)
         if self.hypergradient is not None:
             put("hypergradient", record("hypergradient", Hypergradient, self.hypergradient))
-        self._check_moving_rates()
+        check_moving_rates(self.runnable, self.search_space, self.moving, self.lr_range)
         put("_foreign", None if isinstance(self.searcher, str | Mapping) else self.searcher)
         put("searcher", self._named("searcher"))
         put("scheduler", self._named("scheduler"))
@@ -139,74 +143,6 @@ class Experiment:
         put("num_samples", self._checked_samples())
 
     # Checks -------------------------------------------------------------------------------------
-
-    def _checked_task(self) -> Task | FunctionTrainable:
-        task = self.task
-        if isinstance(task, str):
-            task = task_by_name(task)
-        if isinstance(task, Task):
-            task.check()
-            return task
-        if isinstance(task, type) or not callable(task):
-            hint = f"; write {task.__name__}()" if isinstance(task, type) and issubclass(task, Task) else ""
-            raise ExperimentError(
-                "task", task, f"must be a task's name, a Task object or a function trainable f(config){hint}"
-            )
-        check_function(task)
-        return task
-
-    def _check_space_fits_task(self) -> None:
-        if not isinstance(self.task, Task):
-            return
-        known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
-        space = self.search_space
-        check_keys([*space.parameters, *space.constants], known)
-        for path, parameter in space.parameters.items():
-            for value in _extremes(parameter):
-                check_value(known[path], value)
-        for path, value in space.constants.items():
-            check_value(known[path], value)
-
-    def _checked_metric(self) -> tuple[str, Mode]:
-        metric: Any = self.metric
-        mode: Any = self.mode
-        if isinstance(self.task, Task):
-            metric = DEFAULT_METRIC[self.task.kind] if metric is None else metric
-            reported = self.task.metrics()
-            right = reported[checks.one_of("metric", metric, reported)]
-            mode = right if mode is None else mode
-        if not isinstance(metric, str) or not metric:
-            raise ExperimentError("metric", metric, "must name a value that the trainable reports")
-        if mode not in get_args(Mode):
-            raise ExperimentError("mode", mode, "must be 'min' or 'max'")
-        if isinstance(self.task, Task) and mode != right:
-            raise ExperimentError(
-                "mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}"
-            )
-        return metric, mode
-
-    def _check_folds(self) -> None:
-        if self.folds is None:
-            return
-        checks.integer("folds", self.folds, 2, 100)
-        if not isinstance(self.task, Task):
-            raise ExperimentError("folds", self.folds, "needs a task; a function trainable splits its own data")
-        if not self.task.exchangeable:
-            raise ExperimentError("folds", self.folds, "this task's validation samples are chosen, not drawn")
-
-    def _check_moving_rates(self) -> None:
-        for name in ("hypergradient", "lr_range"):
-            if getattr(self, name) is not None and not isinstance(self.task, Task):
-                raise ExperimentError(name, getattr(self, name), "needs a task; a function trainable trains by itself")
-        moving = self.hypergradient
-        if isinstance(moving, Hypergradient):
-            moved_parameters(moving, self.search_space.parameters)
-        if self.lr_range is None:
-            return
-        if self.lr_range != "auto":
-            raise ExperimentError("lr_range", self.lr_range, "must be 'auto' or None")
-        if not isinstance(self.search_space.parameters.get("lr"), Float):
-            raise ExperimentError("lr_range", self.lr_range, "needs lr as a Float of the space, to narrow it")
 
     def _checked_start_points(self) -> tuple[Config, ...]:
         points = self.start_points
@@ -216,7 +152,7 @@ class Experiment:
 
     def _named(self, which: Literal["searcher", "scheduler"]) -> dict[str, Any]:
         if which == "searcher" and self.foreign_searcher is not None:
-            return _foreign_name(self.searcher)
+            return foreign_name(self.searcher)
         if which == "searcher" and isinstance(self.searcher, Mapping) and self.searcher.get("name") == FOREIGN:
             return dict(self.searcher)
         if which == "searcher":
@@ -298,6 +234,11 @@ class Experiment:
         return self.stop
 
     @property
+    def moving(self) -> Hypergradient | None:
+        assert self.hypergradient is None or isinstance(self.hypergradient, Hypergradient)
+        return self.hypergradient
+
+    @property
     def foreign_searcher(self) -> Any:
         """The object that was given as the searcher; None for a searcher of ours."""
         return self._foreign  # type: ignore[attr-defined]  # set in __post_init__
@@ -310,10 +251,8 @@ class Experiment:
     def recipe(self) -> Recipe:
         """How the trials of a task are trained."""
         assert isinstance(self.task, Task)
-        moving = self.hypergradient
-        assert moving is None or isinstance(moving, Hypergradient)
-        parameters = self.search_space.parameters if moving is not None else {}
-        return Recipe(self.task, self.max_epochs, self.seed, self.folds, moving, parameters)
+        parameters = self.search_space.parameters if self.moving is not None else {}
+        return Recipe(self.task, self.max_epochs, self.seed, self.folds, self.moving, parameters)
 
     def usual_config(self) -> Config:
         """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
@@ -391,19 +330,3 @@ class Experiment:
         """
         given: dict[str, Any] = self._given  # type: ignore[attr-defined]  # set in __post_init__
         return type(self)(**{**given, **changed_fields(given, changes, task=self.task, space=self.search_space)})
-
-
-def _foreign_name(searcher: Any) -> dict[str, Any]:
-    """How a foreign searcher is written down: it cannot be saved, only named."""
-    # Asked without importing ray, which an experiment file with such an object has imported already.
-    if isinstance(searcher, type) or not all(hasattr(searcher, m) for m in ("suggest", "on_trial_complete", "metric")):
-        expected = f"must be one of {', '.join(ALGORITHMS)}, or an object of a ray.tune.search.Searcher"
-        raise ExperimentError("searcher", searcher, expected)
-    return {"name": FOREIGN, "class": f"{type(searcher).__module__}:{type(searcher).__qualname__}"}
-
-
-def _extremes(parameter: Parameter) -> list[Any]:
-    if isinstance(parameter, Choice):
-        return list(parameter.options)
-    assert isinstance(parameter, Float | Int)
-    return [parameter.low, parameter.high]

@@ -26,12 +26,13 @@ ALLOWED = {
     "overrides": GROUND | {"training", "tasks"},
     "reference": GROUND | {"training", "tasks"},
     "schedulers": GROUND | {"storage", "training", "experiment"},
-    "experiment": GROUND | {"storage", "training", "tasks", "search", "schedulers", "reference", "overrides"},
+    "experiment_checks": GROUND | {"training", "tasks", "search", "reference"},
 }
+ALLOWED["experiment"] = ALLOWED["experiment_checks"] | {"experiment_checks", "storage", "schedulers", "overrides"}
 ALLOWED["experiment_file"] = ALLOWED["experiment"] | {"experiment"}
 ALLOWED["results"] = ALLOWED["experiment_file"]
-ALLOWED["execution"] = ALLOWED["results"] | {"results"}
-ALLOWED["report"] = ALLOWED["execution"] | {"execution", "experiment_file"}
+ALLOWED["execution"] = ALLOWED["results"] | {"results", "experiment_file"}
+ALLOWED["report"] = ALLOWED["execution"] | {"execution"}
 ALLOWED["cli"] = ALLOWED["report"] | {"report"}
 
 #: Where ray may be imported, and where its internals may be named.

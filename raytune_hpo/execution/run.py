@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
-from raytune_hpo.experiment import FOREIGN, Experiment
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment_checks import FOREIGN
 from raytune_hpo.experiment_file import load_experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
