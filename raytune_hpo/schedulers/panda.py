@@ -26,7 +26,6 @@ from typing import Any
 
 from raytune_hpo.schedulers.corrected import Fifo
 from raytune_hpo.schedulers.ray_host import CONTINUE, NOOP, STOP, HostTrial, SchedulerHost
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.space import Config, flatten, with_values
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
@@ -55,7 +54,7 @@ class Panda(Fifo):
         self,
         *,
         metric: str,
-        mode: Mode,
+        mode: str,
         parameter: str,
         bounds: tuple[float, float],
         decay: float,
