@@ -11,6 +11,7 @@ import torch
 from trainer_contract import TrainerContract
 
 from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.hyperparameters import (
     LR_SCHEDULES,
     MLP_HYPERPARAMETERS,
@@ -18,6 +19,7 @@ from raytune_hpo.training.hyperparameters import (
     Hyperparameter,
 )
 from raytune_hpo.training.models import mlp
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Split, Splits, Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 
@@ -81,6 +83,12 @@ def supervised_regression() -> SupervisedTrainer:
     return SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=6, device="cpu")
 
 
+def folded() -> FoldedTrainer:
+    task = Blobs()
+    recipe = Recipe(task, max_epochs=6, seed=0, folds=3)
+    return FoldedTrainer([recipe.trainer(part, "cpu") for part in recipe.data(task.load(0).for_trials())])
+
+
 class TestSupervisedClassification(TrainerContract):
     factory = "test_trainers:supervised_classification"
     configs: ClassVar = {
@@ -99,6 +107,12 @@ class TestSupervisedClassification(TrainerContract):
         for optimizer in OPTIMIZERS
         for schedule in LR_SCHEDULES
     }
+    diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
+
+
+class TestFolded(TrainerContract):
+    factory = "test_trainers:folded"
+    configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
 
 

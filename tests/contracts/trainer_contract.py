@@ -6,12 +6,14 @@
         diverging = {"lr": 1e30, ...}   # a config whose loss stops being finite
 
 The factory is named by a string because a new process has to find it, too. Run as a script, this
-file is that new process: `trainer_contract.py FACTORY FOLDER`.
+file is that new process; it reads lines, FACTORY FOLDER.
 """
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import importlib
 import json
 import math
@@ -88,6 +90,16 @@ def continue_saved_trials(factory: str, folder: Path) -> None:
         save_state({"metrics": metrics, "state": trainer.state_dict()}, folder / f"{name}.continued")
 
 
+@functools.cache
+def new_process() -> Any:
+    """A process that `continue_saved_trials` runs in, for all trainers: to import torch takes seconds."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, __file__, str(torch.get_num_threads())]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return process
+
+
 class TrainerContract:
     factory: ClassVar[str]
     configs: ClassVar[dict[str, dict[str, Any]]]
@@ -113,10 +125,9 @@ class TrainerContract:
             trainer.setup(config, SEED)
             epochs(trainer, HALF)
             save_state(trainer.state_dict(), folder / f"{name}.half")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        command = [sys.executable, __file__, cls.factory, str(folder), str(torch.get_num_threads())]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        new_process().stdin.write(f"{cls.factory} {folder}\n")
+        new_process().stdin.flush()
+        assert new_process().stdout.readline() == "done\n", "the new process failed: its traceback is above"
         return folder
 
     def test_restored_in_a_new_process_goes_on_bit_for_bit(self, continued: Path) -> None:
@@ -222,5 +233,8 @@ class TrainerContract:
 
 if __name__ == "__main__":
     # Sums are split among the threads, so that bits agree only for the same number of them.
-    torch.set_num_threads(int(sys.argv[3]))
-    continue_saved_trials(sys.argv[1], Path(sys.argv[2]))
+    torch.set_num_threads(int(sys.argv[1]))
+    for line in sys.stdin:
+        factory_, folder_ = line.rstrip("\n").split(" ", 1)
+        continue_saved_trials(factory_, Path(folder_))
+        print("done", flush=True)
