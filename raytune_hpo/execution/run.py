@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import socket
 import sys
 import time
@@ -207,7 +208,7 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
     data = ray.put(None)
     if isinstance(experiment.task, Task):
         # Loaded once, in a worker process; every node then holds one copy, which its workers share.
-        data = ray.remote(num_cpus=0)(_load_data).remote(experiment.task, experiment.seed)
+        data = _begin_in_worker(_load_data, experiment.task, experiment.seed)
     make = partial(
         _make_trainable,
         task=experiment.runnable if not isinstance(experiment.runnable, Task) else experiment.recipe(),
@@ -219,8 +220,8 @@ def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
     )
     run_id = directory.description()["run_id"]
-    paths = [p for p in sys.path if p]
-    arguments = (cloudpickle.dumps(make), data, str(directory.path), run_id, session, resources.cpus, paths, verbose)
+    made = cloudpickle.dumps(make)
+    arguments = (made, data, str(directory.path), run_id, session, resources.cpus, _import_paths(), verbose)
     return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
 
 
@@ -233,6 +234,26 @@ def _checkpoint_every(experiment: Experiment) -> int:
     if name not in POPULATION_BASED:
         return every
     return every if options["interval"] % every == 0 else 1
+
+
+def _import_paths() -> list[str]:
+    return [p for p in sys.path if p]
+
+
+def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A reference to what function(*arguments) will answer, called in a process of Ray's."""
+    import ray
+    from ray import cloudpickle
+
+    call = cloudpickle.dumps((function, arguments))
+    return ray.remote(num_cpus=0)(_called).remote(_import_paths(), call)
+
+
+def _called(paths: list[str], call: bytes) -> Any:
+    # The code that it names may lie beside the experiment file: unpickled once that can be found.
+    sys.path.extend(p for p in paths if p not in sys.path)
+    function, arguments = pickle.loads(call)
+    return function(*arguments)
 
 
 def _load_data(task: Task, seed: int) -> Any:
@@ -256,14 +277,7 @@ def _test_winner(directory: RunDirectory, experiment: Experiment, population: Po
         return
     if winner.repeat is not None:
         return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
-    evaluate = partial(_evaluate, ray.remote(num_cpus=0))
-    record_test(directory, experiment, winner, evaluate)
-
-
-def _evaluate(remote: Callable[..., Any], function: Callable[..., Any], *arguments: Any) -> Any:
-    import ray
-
-    return ray.get(remote(function).remote(*arguments))
+    record_test(directory, experiment, winner, lambda *call: ray.get(_begin_in_worker(*call)))
 
 
 @contextlib.contextmanager

@@ -93,12 +93,15 @@ def mean_interval(values: Array, design: Design, rng: np.random.Generator, devia
     error, freedom = _error(values, design, least, deviations)
     half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     plain = math.sqrt(values.var() / n)  # the deviation of the resampled means
-    if plain == 0:
-        return Interval(mean, mean - half, mean + half)
-    means = values[rng.integers(0, n, (RESAMPLES, n))].mean(1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    stretch = half / (plain * float(special.ndtri((1 + CONFIDENCE) / 2)))
-    return Interval(mean, mean + (float(low) - mean) * stretch, mean + (float(high) - mean) * stretch)
+    low, high = mean - half, mean + half
+    if plain > 0:
+        means = values[rng.integers(0, n, (RESAMPLES, n))].mean(1)
+        ends = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        stretch = half / (plain * float(special.ndtri((1 + CONFIDENCE) / 2)))
+        low, high = (mean + (float(end) - mean) * stretch for end in ends)
+    if design.samples is not None:
+        low, high = max(low, 0.0), min(high, 1.0)  # a share
+    return Interval(mean, low, high)
 
 
 def differences(

@@ -179,7 +179,7 @@ def judge(
     if sound and sound[0] == 0:
         for d in differences(values, 0, mode, design, deviations):
             behind = d.interval
-            ahead[sound[d.other]] = Interval(-behind.estimate, -behind.high, -behind.low)
+            ahead[sound[d.other]] = Interval(0 - behind.estimate, 0 - behind.high, 0 - behind.low)
     rows = tuple(
         Row(name, i >= len(old), r, means.get(i), ahead.get(i))
         for i, (name, r) in enumerate(zip(names, repeated, strict=True))
