@@ -254,6 +254,15 @@ class Experiment:
         parameters = self.search_space.parameters if self.moving is not None else {}
         return Recipe(self.task, self.max_epochs, self.seed, self.folds, self.moving, parameters)
 
+    def as_panda(self, changes: Mapping[str, Any] | None = None) -> Experiment:
+        """One model under care instead of a search: scheduler "panda", with `changes` as `override` takes them.
+
+        It starts with the first of start_points, else with `usual_config`.
+        """
+        care = {} if self.option("scheduler")[0] == "panda" else {"scheduler": "panda"}
+        one = self.override({"searcher": "random", "num_samples": 1, **care}).override(changes or {})
+        return one.override({"start_points": list(one.start_points[:1]) or [one.usual_config()]})
+
     def usual_config(self) -> Config:
         """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
         defaults: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_file import load_experiment
 
@@ -38,19 +39,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def panda_experiment(options: argparse.Namespace) -> Experiment:
-    """The file's experiment as one model under care.
+    """The file's experiment as one model under care, starting with the winner of --from. Raises ExperimentError."""
+    experiment = load_experiment(options.file).as_panda(changes_of(options))
+    if options.start is None:
+        return experiment
+    from raytune_hpo.results.results import load_results
 
-    Its config: that of --from, else the first of the file's start_points, else the defaults (the middle of a
-    parameter that has none). Raises ExperimentError.
-    """
-    experiment = load_experiment(options.file)
-    care = {"scheduler": "panda"} if experiment.option("scheduler")[0] != "panda" else {}
-    experiment = experiment.override({"searcher": "random", "num_samples": 1, "folds": None, **care})
-    experiment = experiment.override(changes_of(options))
-    points = list(experiment.start_points[:1]) or [experiment.usual_config()]
-    if options.start is not None:
-        from raytune_hpo.results.results import load_results
-
-        best = load_results(options.start).best
-        points = [best.config] if best is not None else points
-    return experiment.override({"start_points": points})
+    best = load_results(options.start).best
+    if best is None:
+        raise ExperimentError("--from", options.start, "has no report yet")
+    return experiment.override({"start_points": [best.config]})
