@@ -14,12 +14,14 @@ from raytune_hpo.errors import ExperimentError, RaytuneHpoError, TrialError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_file import load_experiment
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.settings import Checkpointing, Resources, StopRun
+from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.task import Split, Splits, Task
 
 if TYPE_CHECKING:
+    from raytune_hpo.execution.confirm import confirm
+    from raytune_hpo.execution.retest import retest
     from raytune_hpo.execution.run import resume, run
     from raytune_hpo.results.results import Results, load_results
 
@@ -30,6 +32,7 @@ __all__ = [
     "Experiment",
     "ExperimentError",
     "Float",
+    "Hypergradient",
     "Int",
     "RaytuneHpoError",
     "Resources",
@@ -40,13 +43,17 @@ __all__ = [
     "StopRun",
     "Task",
     "TrialError",
+    "confirm",
     "load_experiment",
     "load_results",
     "resume",
+    "retest",
     "run",
 ]
 
 _LAZY = {
+    "confirm": "execution.confirm",
+    "retest": "execution.retest",
     "run": "execution.run",
     "resume": "execution.run",
     "Results": "results.results",
