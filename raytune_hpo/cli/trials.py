@@ -20,11 +20,14 @@ def main(options: argparse.Namespace) -> int:
 
     results = load_results(options.run_dir)
     if options.json:
-        print_json({"run_dir": str(results.run_dir), "status": results.status, "trials": results.rows()})
+        document = {"run_dir": str(results.run_dir), "status": results.status, "trials": results.rows()}
+        print_json({**document, "rounds": results.rounds})
     elif options.csv:
         results.trials.to_csv(sys.stdout, index=False)
     else:
-        from raytune_hpo.report.trial_table import trial_table
+        from raytune_hpo.report.trial_table import round_table, trial_table
 
         print(trial_table(results))
+        if results.rounds:
+            print("\n" + round_table(results))
     return 0

@@ -1,6 +1,8 @@
-"""The trials of a run as a table for people."""
+"""The trials of a run, and the rounds of its search, as tables for people."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from raytune_hpo.report.summary import shown_config, shown_value
 from raytune_hpo.report.text_table import text_table
@@ -23,3 +25,25 @@ def trial_table(results: Results) -> str:
         for row in results.rows()
     ]
     return text_table(["trial", "status", "epochs", f"best {results.metric}", "last", "seconds", "config"], rows)
+
+
+def round_table(results: Results) -> str:
+    """One row a round of a coarse-to-fine search: where it looked, and for how long."""
+    rows = [
+        [
+            str(r["round"]),
+            r["first_trial"],
+            f"{r['epochs_share']:.3g}",
+            str(len(r["carried"])),
+            "  ".join(f"{path}={_shown_side(path, side, results)}" for path, side in r["box"].items()),
+        ]
+        for r in results.rounds
+    ]
+    return text_table(["round", "from", "of max_epochs", "carried", "box"], rows)
+
+
+def _shown_side(path: str, side: list[Any], results: Results) -> str:
+    parameter = results.experiment["space"]["parameters"][path]
+    if parameter["kind"] == "choice":
+        return "{" + ", ".join(map(str, side)) + "}"
+    return f"{shown_value(side[0])}..{shown_value(side[1])}"

@@ -166,6 +166,13 @@ class Results:
         keys = ("trial", "epoch", "donor", "donor_epoch", "generation", "old_config", "new_config")
         return [{k: e[k] for k in keys} for e in self.events if e["event"] == "perturb"]
 
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The rounds of a coarse-to-fine search, in order: round, first_trial, epochs_share (of max_epochs), carried
+        (the trials trained on), box (path -> [lowest, highest value] or the options left). Empty for others."""
+        notes = [(t.id, t.note) for t in self.ledger.trials.values() if t.note is not None and "box" in t.note]
+        return [{"round": note["round"], "first_trial": trial_id, **note} for trial_id, note in notes]
+
     def top(self, k: int) -> list[TrialState]:
         """The k best trials, best first; failed and diverged ones left out."""
         ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]

@@ -40,7 +40,7 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
     """ASHA (Li et al. 2020, arXiv:1810.05934).
 
     Corrects: the bracket is drawn from NumPy's global generator; a failed trial stays in the books; a trial that
-    goes on from another's checkpoint is entered late, with a later epoch's metric, in the rungs before its first report.
+    goes on from another's checkpoint is entered in the rungs before its first report, with a later epoch's metric.
     """
 
     def __init__(self, seed: int, **options: Any) -> None:
@@ -59,20 +59,24 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
         self._trial_info.pop(trial.trial_id, None)
 
     def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
-        at_rung = result[TIME] in self._rungs(trial) or result[TIME] >= self._max_t
-        return str(super().on_trial_result(tune_controller, trial, result)) if at_rung else str(CONTINUE)
+        if self._is_judged(trial, result[TIME]) or result[TIME] >= self._max_t:
+            return str(super().on_trial_result(tune_controller, trial, result))
+        return str(CONTINUE)
 
     def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
-        if result and result[TIME] in self._rungs(trial):
+        if result and self._is_judged(trial, result[TIME]):
             super().on_trial_complete(tune_controller, trial, result)
         else:
             self.on_trial_remove(tune_controller, trial)
 
-    def _rungs(self, trial: HostTrial) -> list[int]:
-        return [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
+    def _is_judged(self, trial: HostTrial, epoch: int) -> bool:
+        """Whether `epoch` is at a rung that the trial is not entered in yet."""
+        rungs = self._trial_info[trial.trial_id]._rungs
+        return any(math.ceil(milestone) == epoch and trial.trial_id not in entered for milestone, entered in rungs)
 
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
-        return min((rung for rung in self._rungs(trial) if rung > epoch), default=math.inf)
+        rungs = [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
+        return min((rung for rung in rungs if rung > epoch), default=math.inf)
 
 
 class HyperBand(HyperBandScheduler):  # type: ignore[misc]

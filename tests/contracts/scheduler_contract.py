@@ -420,7 +420,7 @@ def check_epochs(events: list[dict[str, Any]]) -> None:
         trial = event.get("trial")
         if event["event"] == "suggest":
             assert trial not in at
-            at[trial] = (0, 0)
+            at[trial] = (0, (event.get("checkpoint") or {"epoch": 0})["epoch"])
         elif event["event"] == "result":
             generation, epoch = at[trial]
             assert (event["generation"], event["epoch"]) == (generation, epoch + 1), event
@@ -438,6 +438,8 @@ def check_starts(events: list[dict[str, Any]]) -> None:
     generation: dict[str, int] = defaultdict(int)
     for event in events:
         trial = event.get("trial", "")
+        if event["event"] == "suggest" and event.get("checkpoint"):
+            saved[trial].append((event["checkpoint"]["path"], 0, event["checkpoint"]["epoch"]))
         if event["event"] == "checkpoint":
             saved[trial].append((event["path"], event["generation"], event["epoch"]))
             fell_back.discard(trial)
