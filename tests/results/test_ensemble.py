@@ -111,14 +111,23 @@ def test_weights_that_make_no_average_are_refused(weights):
 
 
 def test_greedy_finds_the_weights_by_replacement():
-    """y = (2 a + b) / 3, so the third of three is never wanted and the first counts double."""
+    """y = (4 a + b) / 5: the first counts four times, the third is never wanted."""
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 50, 1))
-    y = (2 * a + b) / 3
+    y = (4 * a + b) / 5
     predictions = np.stack([b, c + 3, a])
-    for size in (3, 4, 5):
-        assert greedy(predictions, y, "regression", "rmse", size) == [1, 0, 2]
-    assert figures(per_sample(average(predictions, [1, 0, 2]), y, "regression"))["rmse"] == pytest.approx(0, abs=1e-9)
+    for size in (5, 6, 9):
+        assert greedy(predictions, y, "regression", "rmse", size) == [1, 0, 4]
+    assert figures(per_sample(average(predictions, [1, 0, 4]), y, "regression"))["rmse"] == pytest.approx(0, abs=1e-9)
+
+
+def test_greedy_begins_with_the_best_together():
+    """Three that are wrong on different samples outvote each other's errors; any two are worse than one."""
+    y = np.ones(6, dtype=np.int64)
+    right = np.full((3, 6), 0.9)
+    for m in range(3):
+        right[m, 2 * m : 2 * m + 2] = 0.1
+    assert greedy(np.stack([1 - right, right], axis=-1), y, "classification", "accuracy", 3) == [1, 1, 1]
 
 
 def test_greedy_is_no_worse_than_the_best_and_no_larger_than_allowed():
