@@ -1,10 +1,10 @@
-"""Digits, coarse to fine: three rounds, each in a smaller box round the best of the one before, trained longer.
+"""Digits, coarse to fine: five rounds, each in a smaller box round the best of the one before, trained longer.
 
 raytune-hpo run experiments/digits_coarse_to_fine.py
 raytune-hpo run experiments/digits_coarse_to_fine.py --set searcher.samples=100
 
-As it stands a round has 16 samples; the handbook's has about 100. The epochs of a round are three times the last one's:
-3, 9, 27.
+As it stands a round has 12 samples; the handbook's has about 100. A round trains twice as long as the one before:
+2, 4, 7, 14 and 27 epochs.
 """
 
 from raytune_hpo import Experiment, Float, Int
@@ -19,7 +19,7 @@ experiment = Experiment(
         "hidden_units": Int(16, 256, scale="power_of_two"),
         "batch_size": Int(16, 256, scale="power_of_two"),
     },
-    searcher={"name": "coarse_to_fine", "samples": 16},
+    searcher={"name": "coarse_to_fine", "samples": 12},
     scheduler="fifo",
     max_epochs=27,
 )

@@ -19,7 +19,7 @@ experiment = Experiment(
         "weight_decay": Float(1e-5, 1.0, scale="log"),
         "optimizer": "adamw",
         "hidden_layers": 2,
-        "hidden_units": 1024,
+        "hidden_units": 512,
         "batch_size": 32,
     },
     metric="validation_loss",

@@ -26,17 +26,26 @@ from raytune_hpo.training.task import Task
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = sorted((REPOSITORY / "experiments").glob("*.py"))
 
-#: Run here, at their smallest size: every searcher, scheduler and kind of task once, 13 s of CPU each for a worker's
-#: start. All of them: benchmarks/every_experiment.py.
+#: Run here at their smallest size, at 13 s of CPU each for the start of a worker: every kind of task, folds, every
+#: scheduler, and the searchers but for NOT_RUN. All files are run by benchmarks/every_experiment.py.
 RUN = (
     "california_housing",
     "cifar10_resnet_pbt",
-    "digits_cmaes",
+    "digits_bohb",
     "digits_coarse_to_fine",
     "digits_evolutionary",
     "mnist_bayesopt",
     "mnist_grid_cv",
 )
+NOT_RUN = {"cmaes", "hypergradient", "function"}
+"""tests/contracts runs the first on real spaces, tests/training the second; a test below runs a function trainable."""
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The raytune-hpo lines of a file's header, split, without what is said in brackets after them."""
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    lines = re.findall(r"^raytune-hpo (.*)$", doc.replace("\\\n", " "), re.M)
+    return [shlex.split(re.sub(r"\s{2,}\(.*\)$", "", line)) for line in lines]
 
 
 def _loaded(path: Path) -> Any:
@@ -74,16 +83,10 @@ def test_there_are_the_handbooks_examples() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_experiment(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert load_experiment(path).name == path.stem
-    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
-    commands = re.findall(r"^raytune-hpo .*$", doc.replace("\\\n", " "), re.M)
-    assert commands
-    for line in commands:
-        verb, *rest = shlex.split(line)[1:]
-        options = parser(verb).parse_args([verb, *rest])
-        if verb in ("run", "panda"):
-            assert options.file == f"experiments/{path.name}"
-        else:
-            assert options.run_dir == "RUN_DIR"
+    assert commands(path)
+    for line in commands(path):
+        options = parser(line[0]).parse_args(line)
+        assert (options.file if "file" in options else options.run_dir) in (f"experiments/{path.name}", "RUN_DIR")
     monkeypatch.chdir(tmp_path)
     assert main(["validate", str(path), "--address", "auto", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -94,10 +97,10 @@ def test_experiment(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_override_of_a_header_is_valid(path: Path, tmp_path: Path, capsys) -> None:
-    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
-    for line in re.findall(r"^raytune-hpo run .*$", doc.replace("\\\n", " "), re.M):
-        changes = shlex.split(line.replace("DIR", shlex.quote(str(tmp_path))))[3:]
-        assert main(["validate", str(path), "--address", "auto", *changes]) == 0, capsys.readouterr().err
+    for verb, _, *changes in commands(path):
+        if verb == "run":
+            given = [change.replace("=DIR", f"={tmp_path}") for change in changes]
+            assert main(["validate", str(path), "--address", "auto", *given]) == 0, capsys.readouterr().err
 
 
 def test_image_tasks_take_their_folder_from_the_command_line(tmp_path: Path, capsys) -> None:
@@ -140,7 +143,7 @@ def test_the_smallest_size_is_small(path: Path) -> None:
         assert small.option(which)[0] == own.option(which)[0]
     if isinstance(own.task, Task):
         samples = {k: v for k, v in small.runnable.options().items() if k.endswith("_samples")}
-        assert all(v <= 40 for v in samples.values())
+        assert all(v <= 20 for v in samples.values())
     assert small.search().suggest("t00000") is not None
 
 
@@ -151,11 +154,10 @@ def test_what_is_run_here_covers_every_method() -> None:
             experiment = load_experiment(REPOSITORY / "experiments" / f"{name}.py")
             kind = experiment.task.kind if isinstance(experiment.task, Task) else "function"
             found |= {experiment.option("searcher")[0], experiment.option("scheduler")[0], kind}
-            found |= {"folds"} if experiment.folds else set()
+            found |= {option for option in ("folds", "hypergradient") if getattr(experiment, option)}
         return found
 
-    everything = methods(file.stem for file in FILES)
-    assert everything - methods(RUN) == {"function"}, "a test below runs the function trainable"
+    assert methods(file.stem for file in FILES) - methods(RUN) == NOT_RUN
 
 
 @pytest.mark.parametrize("name", RUN)
