@@ -11,8 +11,8 @@ with the largest ratio of the densities is suggested.
 - Failed trials are bad ones, at every budget.
 - Parameters that are inactive in a config are filled in from other configs of the same estimate (as the
   authors' HpBandSter does), and left out of the density of a candidate in which they are inactive.
-- Running trials without a report yet count as bad (the constant liar of Ginsbourger et al., 2010), so
-  that suggestions made in parallel keep away from one another.
+- Running trials without a report yet count as bad (the constant liar of Ginsbourger et al., 2010), and
+  candidates beside a running trial come after all others: suggestions made in parallel keep apart.
 
 Ours, where the paper is silent: Gaussian kernels lose nothing at the cube's walls (they are cut there and
 normalized), whole numbers and ordered choices have a bandwidth of half a cell at least, and the bandwidth
@@ -102,7 +102,8 @@ class BohbSearch(SearchAlgorithm):
         units = self._encoding.snap(good.sample(self.candidates, self.bandwidth_factor, rng))
         active = self._active(units)
         ratio = good.log_density(units, active) - bad.log_density(units, active)
-        configs = [self.space.from_unit(units[i]) for i in np.argsort(-ratio, kind="stable")]
+        last = self._beside_pending(units, good.widths)
+        configs = [self.space.from_unit(units[i]) for i in np.lexsort((-ratio, last))]
         return next((c for c in configs if config_key(c) not in self._seen), configs[0])
 
     # The two sets -------------------------------------------------------------------------------------
@@ -133,6 +134,16 @@ class BohbSearch(SearchAlgorithm):
         for path, mask in self._encoding.active(units).items():
             active[:, self.space.paths.index(path)] = mask
         return active
+
+    def _beside_pending(self, units: Vector, widths: Vector) -> Mask:
+        """units [m, D] -> [m], whether a pending trial is within half a kernel's width [D] in every parameter."""
+        pending = self.pending()
+        if not pending:
+            return np.zeros(len(units), dtype=bool)
+        others = self._encoding.snap(np.array([s.unit for s in pending]))
+        reach = np.where(np.array(self._options) > 0, 1e-9, widths / 2)
+        near: Mask = np.any(np.all(np.abs(units[:, None, :] - others) < reach, axis=2), axis=1)
+        return near
 
     def _density(self, suggestions: Sequence[Suggestion], rng: np.random.Generator) -> Density:
         units = self._encoding.snap(np.array([s.unit for s in suggestions]))
