@@ -157,7 +157,7 @@ def main() -> None:
         size = "smallest" if options.smallest else "own"
         for row in rows(files, size=size, data_dir=options.data_dir, folder=folder):
             found.append(row)
-            print(f"{row.name}: {row.note or f'{row.seconds:.0f} s'}", file=sys.stderr, flush=True)
+            print(" ".join(filter(None, row.cells)), file=sys.stderr, flush=True)
     print(table(found))
     sys.exit(any(row.failed for row in found))
 

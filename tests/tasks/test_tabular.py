@@ -105,8 +105,10 @@ def test_california_trains_the_handbooks_network(tmp_path: Path) -> None:
 
 
 def test_california_without_a_copy_or_a_network_says_how_to_get_it(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # No download is tried where its host does not answer: it could take 10 s of silence.
+    monkeypatch.setattr("sklearn.datasets.fetch_california_housing", lambda **_: pytest.fail("a download was tried"))
     with pytest.raises(ExperimentError) as caught:
         CaliforniaHousing(data_home=str(tmp_path)).prepare()
     message = str(caught.value)
