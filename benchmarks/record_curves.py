@@ -1,7 +1,7 @@
 """Record the learning curves that benchmarks/search_quality.py replays: every point of two grids, 30 epochs each.
 
-    nice -n 15 python benchmarks/record_curves.py --task digits      # 1,000 configurations, about 8 minutes of one core
-    nice -n 15 python benchmarks/record_curves.py --task mnist       # likewise; MNIST is found as `Mnist` finds it
+    nice -n 15 python benchmarks/record_curves.py --task digits      # 1,000 configurations, 5 minutes of one core
+    nice -n 15 python benchmarks/record_curves.py --task mnist       # 8 minutes; MNIST is found as `Mnist` finds it
 
 The plain trainer in a loop, without Ray, on one thread of the CPU. Killed and started again, it goes on where it
 was. The curves are a function of `SEED`; the seconds are those of the machine.
@@ -72,7 +72,7 @@ def axis(parameter: Parameter, levels: int | None) -> list[Any]:
 
 
 # Two tasks that differ in data, optimizer, and the fourth hyperparameter, so that what is good on one need not be
-# on the other. The learning rates go far enough for a share of the trials to fail, as a first search's do.
+# on the other. The learning rates go far enough for a share of the trials to learn nothing, as in a first search.
 RECORDINGS: dict[str, Recording] = {
     "digits": Recording(
         task=Digits(validation_fraction=0.3),
