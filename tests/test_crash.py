@@ -35,6 +35,20 @@ experiment = Experiment(
 )
 """
 
+# Few and short rounds, each with the best trial of the one before carried on: 5 trials of 1, of 2 and of 4 epochs.
+ROUNDS = """
+from raytune_hpo import Experiment, Float, Int
+
+experiment = Experiment(
+    name="crash",
+    task="digits",
+    space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
+           "batch_size": 64},
+    searcher={"name": "coarse_to_fine", "rounds": 3, "samples": 5, "quantile": 0.6}, scheduler="fifo", max_epochs=4,
+    seed=5,
+)
+"""
+
 # A function of the user's with checkpoints of its own, under asha. It needs no torch: workers start sooner.
 FUNCTION = """
 import json, math, pathlib, tempfile, time
@@ -92,13 +106,15 @@ def wait_for_steps(process: subprocess.Popen[str], run_dir: Path, wanted: int) -
 def run_with_kills(file: Path, run_dir: Path, rng: random.Random, kills: int, most_steps: int) -> dict[str, int]:
     """Run to the end, with `kills` kills on the way. Answers how many of each kind there were."""
     counts = {"driver": 0, "worker": 0, "everything": 0}
+    victims: list[str] = []
     arguments = ["run", str(file), "--run-dir", str(run_dir), "--json"]
     process = start(*arguments)
     while sum(counts.values()) < kills:
         if not wait_for_steps(process, run_dir, steps(run_dir) + rng.randint(1, most_steps)):
             assert process.returncode == 0, process.communicate()[1]
             raise AssertionError(f"the run ended after {sum(counts.values())} kills: give it more work")
-        victim = rng.choice(list(counts))
+        victims = victims or rng.sample(list(counts), len(counts))
+        victim = victims[-1]
         if victim == "worker":
             found = workers(process.pid)
             if not found:
@@ -108,7 +124,7 @@ def run_with_kills(file: Path, run_dir: Path, rng: random.Random, kills: int, mo
             kill([process.pid, *(descendants(process.pid) if victim == "everything" else [])])
             process.communicate()
             process = start("resume", str(run_dir), "--json")
-        counts[victim] += 1
+        counts[victims.pop()] += 1
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["status"] == "finished"
@@ -128,15 +144,19 @@ def metrics(results: Results) -> pd.DataFrame:
     return results.curves.drop(columns=["seconds"]).set_index(["trial_id", "epoch"]).sort_index()
 
 
-def check_nothing_lost_or_doubled(results: Results) -> None:
+def check_nothing_lost_or_doubled(results: Results, trials: int) -> None:
     rows = results.trials
-    assert list(rows.trial_id) == [f"t{i:05d}" for i in range(TRIALS)]
+    assert list(rows.trial_id) == [f"t{i:05d}" for i in range(trials)]
     assert results.status == "finished"
     assert set(rows.status) <= {"completed", "stopped"}
     assert (rows.failures == 0).all()
+    adopted = {
+        e["trial"]: e["checkpoint"]["epoch"] for e in results.events if e["event"] == "suggest" and "parent" in e
+    }
     for trial_id, curve in results.curves.groupby("trial_id"):
-        assert list(curve.epoch) == list(range(1, len(curve) + 1)), trial_id
-    saved: dict[str, int] = {}
+        first = 1 + adopted.get(str(trial_id), 0)
+        assert list(curve.epoch) == list(range(first, first + len(curve))), trial_id
+    saved: dict[str, int] = dict(adopted)
     for event in results.events:
         if event["event"] == "checkpoint":
             saved[event["trial"]] = event["epoch"]
@@ -145,7 +165,7 @@ def check_nothing_lost_or_doubled(results: Results) -> None:
             assert event["epoch"] == saved.get(event["trial"], 0), event
 
 
-def crash(source: str, folder: Path, kills: int, most_steps: int) -> tuple[Results, Results]:
+def crash(source: str, folder: Path, kills: int, most_steps: int, trials: int = TRIALS) -> tuple[Results, Results]:
     """The same experiment without kills and with them."""
     file = folder / "crash.py"
     file.write_text(source)
@@ -153,8 +173,8 @@ def crash(source: str, folder: Path, kills: int, most_steps: int) -> tuple[Resul
     counts = run_with_kills(file, folder / "killed", random.Random(source), kills, most_steps)
     killed = load_results(folder / "killed")
     print(f"kills: {counts}; sessions: {killed.ledger.sessions}; metrics: {len(killed.curves)} rows")
-    check_nothing_lost_or_doubled(calm)
-    check_nothing_lost_or_doubled(killed)
+    check_nothing_lost_or_doubled(calm, trials)
+    check_nothing_lost_or_doubled(killed, trials)
     assert min(counts.values()) >= 1
     assert killed.ledger.sessions == 1 + counts["driver"] + counts["everything"]
     configs: list[dict[str, Any]] = [row["config"] for row in killed.rows()]
@@ -179,3 +199,29 @@ def test_asha_with_kills_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert len(both) >= TRIALS
     for name in ("score", "total"):
         pd.testing.assert_series_equal(both[name], both[f"{name}_calm"], check_names=False, check_exact=True)
+
+
+@pytest.mark.timeout(600)
+def test_coarse_to_fine_with_kills_gives_identical_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    calm, killed = crash(ROUNDS, tmp_path, kills=3, most_steps=12, trials=15)
+    pd.testing.assert_frame_equal(metrics(killed), metrics(calm), check_exact=True)
+    assert len({str(r["box"]) for r in killed.rounds}) == 3, "the boxes are all one"
+    assert killed.rounds == calm.rounds
+    plans = [[(t.limit, t.parent, t.note) for t in r.ledger.trials.values()] for r in (killed, calm)]
+    assert plans[0] == plans[1]
+    assert [t.parent for t in killed.ledger.trials.values()].count(None) == 13
+    assert any(ended % 5 for ended in ended_at_sessions(killed)), "no kill was in mid-round"
+    assert killed.best is not None
+    assert calm.best is not None
+    assert killed.best.test == calm.best.test
+
+
+def ended_at_sessions(results: Results) -> list[int]:
+    """How many trials had ended when each session after the first one opened."""
+    ended, found = 0, []
+    for event in results.events:
+        ended += event["event"] == "end"
+        if event["event"] == "session" and event["number"] > 1:
+            found.append(ended)
+    return found
