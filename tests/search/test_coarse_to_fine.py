@@ -107,6 +107,18 @@ def test_evidence_is_more_than_a_narrow_elite() -> None:
     assert (reverse.low[0], reverse.high[0]) == (0, 1)
 
 
+def test_the_new_side_is_the_square_of_the_elites_spread() -> None:
+    """In units of an even spread's; one that is wider than that changes nothing."""
+    elite = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+    box = shrunk(LINE, [[u] for u in [*elite, *np.linspace(0.0, 0.05, 8), *np.linspace(0.95, 1, 7)]], 5, shrink=0.01)
+    ratio = elite.std(ddof=1) * math.sqrt(12)
+    assert ratio > 1
+    assert (box.low[0], box.high[0]) == (0, 1)
+    elite = elite / 2 + 0.25
+    box = shrunk(LINE, [[u] for u in [*elite, *np.linspace(0.0, 0.2, 8), *np.linspace(0.8, 1, 7)]], 5, shrink=0.01)
+    assert box.high[0] - box.low[0] == pytest.approx((ratio / 2) ** 2)
+
+
 def test_two_good_regions_keep_the_box_wide() -> None:
     algorithm = build(LINE, samples=60)
     notes = complete(algorithm, lambda c: min(abs(c["x"] - 0.1), abs(c["x"] - 0.9)))
@@ -222,6 +234,21 @@ def test_failed_trials_are_neither_carried_nor_the_elite() -> None:
     assert 5 <= len(succeeded) <= 12
     assert notes[1]["carried"] == [s.trial_id for s in sorted(succeeded, key=lambda s: s.value or 0.0)[:3]]
     assert notes[1]["box"]["x"][1] < 0.6
+
+
+def test_an_elite_is_smaller_where_few_succeed() -> None:
+    """Three of twenty: the elite of a quarter would have two failed ones in it."""
+
+    def run(seed: int) -> tuple[CoarseToFine, list[dict[str, Any]]]:
+        algorithm = build(LINE, seed, samples=20, rounds=2)
+        return algorithm, complete(algorithm, lambda c: None if c["x"] > 0.15 else c["x"])
+
+    found = [run(seed) for seed in range(20)]
+    three = [(a, notes) for a, notes in found if sum(not s.failed for s in a.history[:20]) == 3]
+    assert three
+    for algorithm, notes in three:
+        ranked = sorted(algorithm.history[:20], key=lambda s: s.value if not s.failed and s.value is not None else 1)
+        assert notes[1]["box"] == shrunk(LINE, [s.unit for s in ranked], 3).values()
 
 
 def test_a_round_without_success_changes_nothing() -> None:
