@@ -1,12 +1,13 @@
 """Which hyperparameters a hypergradient moves, and how far: pure Python, no torch.
 
 Each is moved in its parameter's own scale, the unit coordinate u of `raytune_hpo.parameters`: a step of
-0.05 in u is the same factor everywhere in a log scale, and the same factor of 1 - value in a reverse log.
+0.04 in u is the same factor everywhere in a log scale, and the same factor of 1 - value in a reverse log.
 """
+
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytune_hpo import checks
@@ -14,7 +15,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Float, Parameter
 from raytune_hpo.settings import Hypergradient
 
-#: Optimizer -> the hyperparameters of its update that are continuous.
+#: Optimizer -> the continuous hyperparameters of its update.
 OF_OPTIMIZER = {
     "sgd": ("lr", "momentum", "weight_decay"),
     "adagrad": ("lr", "weight_decay"),
@@ -29,21 +30,20 @@ MOVABLE = ("lr", "momentum", "weight_decay", "beta1", "beta2", "label_smoothing"
 def moved_parameters(settings: Hypergradient, parameters: Mapping[str, Parameter]) -> dict[str, Float]:
     """The parameters of a space (path -> Parameter) that `settings` moves.
 
-    Raises ExperimentError where one that it names is not there, not a Float or not movable, or none is left.
+    Raises ExperimentError where one that it names is not there, no Float or not movable, or none is left.
     """
-    names = settings.parameters
-    if names is None:
+    if settings.parameters is None:
         found = {n: p for n, p in parameters.items() if n in MOVABLE and isinstance(p, Float)}
         if not found:
             raise ExperimentError(
                 "hypergradient.parameters", None, f"the space has no Float among {', '.join(MOVABLE)} to move"
             )
         return found
-    for name in names:
+    for name in settings.parameters:
         checks.one_of("hypergradient.parameters", name, MOVABLE)
         if not isinstance(parameters.get(name), Float):
             raise ExperimentError("hypergradient.parameters", name, "must be a Float of the space")
-    return {n: p for n, p in parameters.items() if n in names and isinstance(p, Float)}
+    return {n: p for n, p in parameters.items() if n in settings.parameters and isinstance(p, Float)}
 
 
 def slope(parameter: Float, value: float) -> float:
@@ -55,17 +55,37 @@ def slope(parameter: Float, value: float) -> float:
     return parameter.high - parameter.low
 
 
+def shifted(parameter: Float, value: float, change: float) -> float:
+    """The value `change` away from `value` in unit coordinates, clipped to the parameter's bounds."""
+    return parameter.from_unit(min(max(parameter.to_unit(value) + change, 0.0), 1.0))
+
+
 class UnitAdam:
-    def __init__(self, names, beta1=0.8, beta2=0.95):
+    """The direction in which each coordinate goes: Adam's (Kingma & Ba 2015), within [-1, 1].
+
+    Adam for hyperparameters is Chandra et al. 2022, arXiv:1909.13371. Hypergradients differ by orders of
+    magnitude between the first epoch and the last; only their sign and its constancy count here.
+    """
+
+    def __init__(self, names: Iterable[str], beta1: float = 0.8, beta2: float = 0.95) -> None:
         self.beta1, self.beta2 = beta1, beta2
-        self.mean = dict.fromkeys(names, 0.0)
-        self.square = dict.fromkeys(names, 0.0)
-        self.count = dict.fromkeys(names, 0)
+        self._moments = {name: [0.0, 0.0, 0] for name in names}  # mean, mean square, count
 
     def direction(self, name: str, gradient: float) -> float:
-        self.mean[name] = self.beta1 * self.mean[name] + (1 - self.beta1) * gradient
-        self.square[name] = self.beta2 * self.square[name] + (1 - self.beta2) * gradient**2
-        self.count[name] += 1
-        mean = self.mean[name] / (1 - self.beta1 ** self.count[name])
-        square = self.square[name] / (1 - self.beta2 ** self.count[name])
-        return max(-1.0, min(1.0, mean / math.sqrt(square))) if square > 0 else 0.0
+        """Which way, and how surely, the loss falls: the coordinate goes by a step times this."""
+        mean, square, count = self._moments[name]
+        mean = self.beta1 * mean + (1 - self.beta1) * gradient
+        square = self.beta2 * square + (1 - self.beta2) * gradient**2
+        count += 1
+        self._moments[name] = [mean, square, count]
+        if square == 0:
+            return 0.0
+        ratio: float = mean / (1 - self.beta1**count) / math.sqrt(square / (1 - self.beta2**count))
+        return max(-1.0, min(1.0, -ratio))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: list(moments) for name, moments in self._moments.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Coordinates that `state` lacks start afresh."""
+        self._moments.update((name, list(state[name])) for name in self._moments if name in state)
