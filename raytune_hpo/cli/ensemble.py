@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             print_json({"run_dir": str(directory.path), **ensemble.to_json(opening)})
         else:
-            _show(ensemble, opening)
+            _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
         if options.output is not None:
             files = builder.export(ensemble, opening, Path(options.output))
             print(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
@@ -61,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(ensemble: Ensemble, opening: Opening | None) -> None:
+def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]) -> None:
     from raytune_hpo.report.summary import shown_config, shown_value
     from raytune_hpo.report.text_table import plural, text_table
 
@@ -73,7 +73,7 @@ def _show(ensemble: Ensemble, opening: Opening | None) -> None:
             str(member.record.epoch),
             f"{weight:.3g}",
             shown_value(member.validation[ensemble.metric]),
-            shown_config(member.config),
+            shown_config(member.config, constants),
         ]
         for (member, _), weight in weighted
     ]

@@ -85,7 +85,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
     """
     space = SearchSpace.from_json(results.experiment["space"])
     trials = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
-    costs = np.array([_cost(t, results.mode) for t in trials])
+    costs = np.array([cost(t, results.mode) for t in trials])
     n = len(trials)
     found = Importance(
         trials=n,
@@ -133,7 +133,8 @@ def handbook_place(path: str) -> int | None:
     return next((place for place, (_, names) in enumerate(HANDBOOK, start=1) if name in names), None)
 
 
-def _cost(trial: TrialState, mode: str) -> float:
+def cost(trial: TrialState, mode: str) -> float:
+    """What ranks a trial, the best lowest; infinite if it diverged or failed."""
     if not trial.eligible or trial.best is None:
         return math.inf
     return -trial.best if mode == "max" else trial.best

@@ -313,6 +313,8 @@ def test_values_that_are_not_finite_and_states_that_do_not_fit_are_passed_over(t
         ensemble = builder.choose("greedy", 2)
         assert ensemble.looked_at == 2
         assert ["cannot be used" in n or "not finite" in n for n in ensemble.notices] == [True, True]
+        with pytest.raises(ExperimentError, match="needs 2 sound checkpoints, the winner's trial keeps 1 "):
+            builder.choose("snapshot", 2)
 
 
 def test_a_checkpoint_has_the_config_of_its_generation(tmp_path):

@@ -15,7 +15,7 @@ from written_run import finished_run
 from raytune_hpo import Choice, Experiment, Float, Int
 from raytune_hpo.cli.main import main
 from raytune_hpo.results.forest_anova import forest_anova
-from raytune_hpo.results.importance import handbook_place, importance
+from raytune_hpo.results.importance import cost, handbook_place, importance
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 
@@ -136,6 +136,21 @@ def test_diverged_and_failed_trials_are_the_worst(tmp_path, mode):
     if mode == "min":
         # Were they left out, or taken for the best, b would come first.
         assert found.main["a"].share > 3 * found.main["b"].share
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_best_trial_ranks_lowest(tmp_path, mode):
+    results = run_of(tmp_path / "run", lambda c, i: [0.3, math.nan, -2.0, None, 5.0][i], 5, mode=mode).load()
+    trials = sorted(results.ledger.trials.values(), key=lambda t: cost(t, mode))
+    assert trials[:3] == results.top(3)
+    assert [cost(t, mode) for t in trials[3:]] == [math.inf, math.inf]
+
+
+def test_one_enormous_loss_does_not_speak_for_all(tmp_path):
+    run = run_of(tmp_path / "run", lambda c, i: 1e12 if i == 7 else c["a"], 60)
+    found = importance(run.load())
+    assert found.can_tell
+    assert found.main["a"].share > 0.8
 
 
 def test_it_is_the_same_every_time(tmp_path):
