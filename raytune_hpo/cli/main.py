@@ -28,6 +28,8 @@ VERBS = {
     "retest": "train old best configs on today's data: do the settings still hold",
     "importance": "tell which hyperparameters mattered in a run",
     "ensemble": "combine a run's models into one and test it",
+    "lr-range": "find the range of learning rates that an experiment should search",
+    "max-batch": "find the largest batch that fits the device's memory",
     "panda": "train one model with care, instead of a search",
     "nudge": "change values of a running panda's config",
     "rollback": "take a running panda back to an earlier epoch",
