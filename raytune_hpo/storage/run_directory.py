@@ -5,7 +5,9 @@ source/           a copy of the experiment file
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 errors/           one traceback file per distinct failure
-test.json         the winner's test metrics, once the test split was opened
+test.json         every opening of the test split (see results.test_seal)
+commands/         a person's commands to a running panda (see commands)
+confirm/, retest/  runs of their own inside this one, and confirm.json, what they say
 lock              held by the process that runs the experiment
 """
 
