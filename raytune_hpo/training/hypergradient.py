@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,6 @@ from raytune_hpo.parameters import Parameter
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.evaluation import loss_of
 from raytune_hpo.training.task import Task, TrialData
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.training.unit_steps import OF_OPTIMIZER, UnitAdam, moved_parameters, shifted, slope
@@ -157,7 +156,7 @@ class HypergradientTrainer(SupervisedTrainer):
 
     def _update(self, ahead: _Lookahead) -> None:
         """Move every value once, or only the learning rate, down, where looking ahead shows instability."""
-        before = self._loss_now(ahead.validation)
+        before = self._loss(replace(ahead, batches=[], lr_factors=[]), {}).item()
         for _ in range(LOOKS):
             hyper = {name: torch.tensor(value, requires_grad=True) for name, value in self.values.items()}
             loss = self._loss(ahead, hyper)
@@ -187,13 +186,6 @@ class HypergradientTrainer(SupervisedTrainer):
     def _epoch_now(self) -> float:
         done: float = self._epoch_steps / self._steps_per_epoch
         return self._epoch + done
-
-    def _loss_now(self, batch: Batch) -> float:
-        self.model.eval()
-        with torch.no_grad():
-            loss = float(loss_of(self.model(batch[0].clone()), batch[1], self.task.kind))
-        self.model.train()
-        return loss
 
     def _put(self, name: str, value: float) -> None:
         """Bring a value into force."""

@@ -63,7 +63,8 @@ def validation_loss_after(
 ) -> torch.Tensor:
     """The validation loss, shape [], after one optimizer step on each of the K `batches`.
 
-    The model and its optimizer stay as they are. config: resolved; `hyper` goes before it. lr_factors: [K],
+    K = 0 gives the loss as it is. Dropout is off, and batch norm goes by the validation batch. The model and
+    its optimizer stay as they are. config: resolved; `hyper` goes before it. lr_factors: [K],
     the schedule's. Raises RuntimeError where gradients are asked of a model without second derivatives.
     """
     # Where no hyperparameter is to be differentiated by, each step's graph can go at once.
@@ -88,8 +89,13 @@ def validation_loss_after(
                 start = weights[name] if keep else weights[name].detach()
                 weight, slots[name] = updated(start, gradient, slots[name], at_step)
                 weights[name] = weight if keep else weight.requires_grad_()
-        model.eval()
         x, y = validation
+        model.eval()
+        if len(x) > 1:
+            # Running means have no gradient; the validation batch's own stand in for them.
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
         return loss_of(functional_call(model, {**weights, **buffers}, (x,)), y, kind)
     finally:
         model.train(was_training)
@@ -134,7 +140,7 @@ def updated(
             known = slots.get("momentum_buffer")
             buffer = gradient if known is None else momentum * known + gradient
             # As build_optimizer has it: no Nesterov without a momentum.
-            nesterov = hyper["nesterov"] and float(momentum) > 0
+            nesterov = hyper["nesterov"] and bool(momentum > 0)
             return weight - lr * (gradient + momentum * buffer if nesterov else buffer), {"momentum_buffer": buffer}
         case "adagrad":
             total = slot("sum") + gradient**2

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from trainer_contract import TrainerContract
 
+from raytune_hpo.parameters import Float
+from raytune_hpo.settings import Hypergradient
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.folded import FoldedTrainer
+from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import (
     LR_SCHEDULES,
     MLP_HYPERPARAMETERS,
@@ -83,6 +86,25 @@ def supervised_regression() -> SupervisedTrainer:
     return SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=6, device="cpu")
 
 
+def hypergradient() -> HypergradientTrainer:
+    task = Blobs()
+    return HypergradientTrainer(
+        task,
+        task.load(0).for_trials(),
+        max_epochs=6,
+        device="cpu",
+        hypergradient=Hypergradient(every=8, unroll=3, validation_samples=15),
+        space_parameters={
+            "lr": Float(1e-4, 1.0, "log"),
+            "momentum": Float(0.0, 0.95),
+            "weight_decay": Float(0.0, 0.1),
+            "beta1": Float(0.5, 0.95, "reverse_log"),
+            "beta2": Float(0.9, 0.999, "reverse_log"),
+            "label_smoothing": Float(0.0, 0.3),
+        },
+    )
+
+
 def folded() -> FoldedTrainer:
     task = Blobs()
     recipe = Recipe(task, max_epochs=6, seed=0, folds=3)
@@ -114,6 +136,30 @@ class TestFolded(TrainerContract):
     factory = "test_trainers:folded"
     configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
+
+
+class TestHypergradient(TrainerContract):
+    """Four steps an epoch: the values move in epochs 1, 3 and 5, and before the restore as after it."""
+
+    factory = "test_trainers:hypergradient"
+    configs: ClassVar = {
+        f"{optimizer}-{schedule}": {
+            **MODEL,
+            "optimizer": optimizer,
+            "lr": 0.01,
+            "momentum": 0.0 if optimizer == "rmsprop" else 0.8,
+            "weight_decay": 0.01,
+            "beta1": 0.85,
+            "beta2": 0.95,
+            "label_smoothing": 0.1,
+            "nesterov": True,
+            "batch_norm": optimizer == "adam",
+            "lr_schedule": schedule,
+        }
+        for optimizer, schedule in zip(OPTIMIZERS, [*LR_SCHEDULES, "constant"], strict=True)
+    }
+    # The learning rate moves and could save a trial from itself; nothing saves it from this.
+    diverging: ClassVar = {**MODEL, "optimizer": "sgd", "weight_decay": 1e30}
 
 
 class TestSupervisedRegression(TrainerContract):
