@@ -35,6 +35,13 @@ SCHEDULERS: dict[str, dict[str, Option]] = {
         "perturbation": Option(float, 0.1, low=0, high=1, open_low=True),
         "mutate": Option(list, None),
     },
+    "pb2": {
+        "interval": Option(int, None, low=1),
+        "quantile": Option(float, 0.25, low=0, high=0.5, open_low=True),
+        "resample_probability": Option(float, 0.25, low=0, high=1),
+        "kappa": Option(float, 1.0, low=0, high=100),
+        "mutate": Option(list, None),
+    },
     "panda": {
         "parameter": Option(str, "lr"),
         "decay": Option(float, 0.5, low=0, high=1, open_low=True, open_high=True),
@@ -55,6 +62,8 @@ median       grace_period; min_samples: trials needed before a median counts.
 pbt          interval: epochs between exploits (default max_epochs / 8). quantile: the share that copies and is
              copied. perturbation: how far explore moves, as a share of a parameter's own scale.
              mutate: the parameters that explore changes (default: those that do not change the model's shape).
+pb2          as pbt, but explore asks a Gaussian process for the highest bound, mean + kappa deviations, on the gain
+             of an interval. resample_probability: of the unordered choices, which the process does not decide.
 panda        of one model, see schedulers.panda. parameter: the path of the learning rate. decay: its factor after a
              plateau of `patience` epochs, and after a divergence (a loss not finite, or `explode` times its best),
              of which max_rollbacks are undone without a new best between them. nudge_every (0: never),
@@ -76,17 +85,17 @@ def scheduler_options(value: Any, *, space: SearchSpace, max_epochs: int, task: 
         if path not in known:
             expected = f"{checks.no_such('parameter or constant', path, known)}; the space must hold the learning rate"
             raise ExperimentError("scheduler.parameter", path, expected)
-    if name == "pbt":
+    if name in POPULATION_BASED:
         options["interval"] = options["interval"] or max(1, max_epochs // 8)
         if options["interval"] > max_epochs:
             raise ExperimentError(
                 "scheduler.interval", options["interval"], f"must be at most max_epochs = {max_epochs}"
             )
-        options["mutate"] = _mutable(options["mutate"], space, task)
+        options["mutate"] = _mutable(name, options["mutate"], space, task)
     return name, options
 
 
-def _mutable(named: list[str] | None, space: SearchSpace, task: Any) -> list[str]:
+def _mutable(scheduler: str, named: list[str] | None, space: SearchSpace, task: Any) -> list[str]:
     paths = space.parameters
     fixed = task.structural_hyperparameters() if isinstance(task, Task) else set()
     mutable = [path for path in paths if path not in fixed]
@@ -108,5 +117,5 @@ def _mutable(named: list[str] | None, space: SearchSpace, task: Any) -> list[str
             f"must list the parameters that may change in mid-training, out of {', '.join(paths)}",
         )
     if not mutable:
-        raise ExperimentError("scheduler", "pbt", "every parameter changes the model's shape; add one such as lr")
+        raise ExperimentError("scheduler", scheduler, "every parameter changes the model's shape; add one such as lr")
     return mutable

@@ -20,10 +20,11 @@ from ray.tune.schedulers import (
 
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.parameters import Float
+from raytune_hpo.schedulers import POPULATION_BASED
 from raytune_hpo.schedulers.explore import explore
 from raytune_hpo.schedulers.ray_host import CONTINUE, PAUSE, HostTrial, SchedulerHost
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.space import Config, SearchSpace
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 TIME = "epoch"
@@ -157,6 +158,8 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
     pinned against deletion as long as it may be).
     """
 
+    KEY = "pbt"  # of its random numbers
+
     def __init__(
         self,
         space: SearchSpace,
@@ -190,17 +193,20 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
             return
         donors = [t for t in upper_quantile if self._trial_state[t].last_checkpoint is not None]
         if donors:
-            rng = generator(self._seed, "pbt", self._num_perturbations)
+            rng = generator(self._seed, self.KEY, self._num_perturbations)
             self._exploit_with(tune_controller, trial, donors[int(rng.integers(len(donors)))], rng)
 
     def _exploit_with(self, host: SchedulerHost, trial: HostTrial, donor: HostTrial, rng: np.random.Generator) -> None:
         state, donor_state = self._trial_state[trial], self._trial_state[donor]
-        config = explore(self._space, donor.config, self._mutate, rng, **self._explore_options)
-        host.exploit(trial, donor, donor_state.last_checkpoint, config)
+        host.exploit(trial, donor, donor_state.last_checkpoint, self._explored(trial, donor, rng))
         self._num_perturbations += 1
         # The trial goes on from the donor's epoch.
         state.last_perturbation_time = donor_state.last_perturbation_time
         state.last_train_time = donor_state.last_train_time
+
+    def _explored(self, trial: HostTrial, donor: HostTrial, rng: np.random.Generator) -> Config:
+        """The config with which `trial` goes on from the donor's weights."""
+        return explore(self._space, donor.config, self._mutate, rng, **self._explore_options)
 
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
         return float(self._trial_state[trial].last_perturbation_time + self._perturbation_interval)
@@ -226,10 +232,13 @@ def build(experiment: Experiment) -> TrialScheduler:
     if name == "median":
         options["min_samples_required"] = options.pop("min_samples")
         return Median(**common, **options)
-    if name == "pbt":
+    if name in POPULATION_BASED:
+        from raytune_hpo.schedulers.pb2 import Pb2  # it builds on this module
+
         options["perturbation_interval"] = options.pop("interval")
         options["quantile_fraction"] = options.pop("quantile")
-        return Pbt(experiment.search_space, experiment.seed, **common, **options)
+        kind = Pb2 if name == "pb2" else Pbt
+        return kind(experiment.search_space, experiment.seed, **common, **options)
     if name == "panda":
         from raytune_hpo.schedulers.panda import Panda  # it builds on this module
 

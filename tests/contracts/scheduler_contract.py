@@ -29,6 +29,7 @@ from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers import POPULATION_BASED
 from raytune_hpo.schedulers.corrected import build
 from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.seeding import generator
@@ -63,8 +64,8 @@ def curve(config: dict[str, Any], epoch: int) -> float:
 
 
 def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0, **fields: Any) -> Experiment:
-    if (scheduler if isinstance(scheduler, str) else scheduler["name"]) == "pbt":
-        options = {"name": "pbt"} if isinstance(scheduler, str) else scheduler
+    if (scheduler if isinstance(scheduler, str) else scheduler["name"]) in POPULATION_BASED:
+        options = {"name": scheduler} if isinstance(scheduler, str) else scheduler
         scheduler = {"mutate": ["x", "model.kind", "extra"], **options}
     values = {"metric": METRIC, "mode": "max", "searcher": "random", "max_failures": 2, **fields}
     return Experiment(
@@ -509,7 +510,7 @@ def check_lineage(sim: Simulation) -> int:
             experiment.search_space.check(event["new_config"])
             old, new = (experiment.search_space.values(c) for c in (config[donor], event["new_config"]))
             assert {path for path in experiment.search_space.paths if new.get(path) != old.get(path)} <= mutate
-            if options["resample_probability"] == 0:
+            if options["resample_probability"] == 0 and "perturbation" in options:
                 step = options["perturbation"]
                 moved = (min(old["x"] + step, 1.0), max(old["x"] - step, 0.0))
                 assert any(abs(new["x"] - x) < 1e-9 for x in moved), "the new config was not made from the donor's"

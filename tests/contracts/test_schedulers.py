@@ -35,7 +35,7 @@ from scheduler_contract import (
 )
 
 from raytune_hpo.results import trial as states
-from raytune_hpo.schedulers import corrected, ray_host
+from raytune_hpo.schedulers import POPULATION_BASED, corrected, pb2, ray_host
 
 CASES = {
     "fifo": "fifo",
@@ -44,6 +44,7 @@ CASES = {
     "hyperband": "hyperband",
     "median": "median",
     "pbt": {"name": "pbt", "interval": 2},
+    "pb2": {"name": "pb2", "interval": 2},
 }
 EVERY = pytest.mark.parametrize("case", CASES)
 IN_A_ROW = 60
@@ -57,7 +58,7 @@ def quiet():
 def check(sim: Simulation) -> Simulation:
     check_sound(sim)
     assert sim.rescued == 0, "the scheduler left trials waiting for ever"
-    if sim.experiment.option("scheduler")[0] == "pbt":
+    if sim.experiment.option("scheduler")[0] in POPULATION_BASED:
         check_lineage(sim)
     return sim
 
@@ -81,9 +82,8 @@ def random_simulation(case: str, seed: int) -> Simulation:
         fields["time_budget_s"] = 5.0
     batch = int(rng.integers(1, 6))
     epochs, samples = int(rng.choice([1, 2, 7, 10, 27])), int(rng.integers(1, 41))
-    scheduler = "pbt" if case == "pbt" and seed % 2 else CASES[case]
-    if case == "pbt" and epochs == 1:
-        scheduler = "pbt"
+    by_default = case in POPULATION_BASED and (seed % 2 or epochs == 1)
+    scheduler = case if by_default else CASES[case]
     return Simulation(
         make_experiment(scheduler, samples=samples, epochs=epochs, seed=seed, **fields),
         workers=int(rng.integers(1, 6)),
@@ -172,7 +172,7 @@ def test_bad_trials_are_stopped_and_the_best_one_survives(case, mode):
         # The curve is flat at the end: the value at the winner's last epoch is its quality to 1e-4.
         assert quality(winner.best_config) > best - 1e-3
         epochs = len([e for e in sim.events if e["event"] == "result"])
-        if case in ("fifo", "pbt"):
+        if case in ("fifo", *POPULATION_BASED):
             assert {t.status for t in sim.trials} == {states.COMPLETED}
         else:
             stopped = [t for t in sim.trials if t.status == states.STOPPED]
@@ -237,12 +237,11 @@ def test_the_deadlock_of_rays_hyperband_is_seen(broken):
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 5, 12])
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_pbt_lineage(samples, workers):
+@pytest.mark.parametrize("case", POPULATION_BASED)
+def test_pbt_lineage(case, samples, workers):
     perturbed = 0
     for seed in range(6):
-        experiment = make_experiment(
-            {"name": "pbt", "interval": 2}, samples=samples, epochs=12, seed=seed, checkpoint={"keep": 1}
-        )
+        experiment = make_experiment(CASES[case], samples=samples, epochs=12, seed=seed, checkpoint={"keep": 1})
         faults = Faults(raises=0.01, lost=0.01, damaged=0.01)
         sim = Simulation(experiment, workers=workers, faults=faults, crash_steps={31, 60, 90}, interrupts=[20])
         check(sim.run())
@@ -250,19 +249,21 @@ def test_pbt_lineage(samples, workers):
     assert (perturbed > 0) == (samples > 1)
 
 
-def test_pbt_never_copies_a_checkpoint_that_retention_deleted():
+@pytest.mark.parametrize("case", POPULATION_BASED)
+def test_pbt_never_copies_a_checkpoint_that_retention_deleted(case):
     """keep=1 and a save every epoch: without pinning, the donor's checkpoint is gone when it is asked for."""
     for seed in range(10):
         experiment = make_experiment(
-            {"name": "pbt", "interval": 3, "quantile": 0.5}, samples=8, epochs=18, seed=seed, checkpoint={"keep": 1}
+            {"name": case, "interval": 3, "quantile": 0.5}, samples=8, epochs=18, seed=seed, checkpoint={"keep": 1}
         )
         sim = check(Simulation(experiment, workers=3).run())
         assert check_lineage(sim) > 3
 
 
-def test_pbt_goes_on_when_the_donors_checkpoint_is_damaged():
+@pytest.mark.parametrize("case", POPULATION_BASED)
+def test_pbt_goes_on_when_the_donors_checkpoint_is_damaged(case):
     perturbed = lost = refused = 0
-    scheduler = {"name": "pbt", "interval": 2, "resample_probability": 0}
+    scheduler = {"name": case, "interval": 2, "resample_probability": 0}
     for seed in range(15):
         experiment = make_experiment(scheduler, samples=8, epochs=12, seed=seed)
         sim = check(Simulation(experiment, workers=3, faults=Faults(damaged=0.2), crash_steps={60, 81}).run())
@@ -330,14 +331,15 @@ def test_ray_still_has_the_methods_that_are_called_and_overridden():
         AsyncHyperBandScheduler: "on_trial_add on_trial_error",
         HyperBandScheduler: "on_trial_add on_trial_remove _process_bracket _create_bracket",
         MedianStoppingRule: "_on_insufficient_samples on_trial_complete",
-        PopulationBasedTraining: "_checkpoint_or_exploit _quantiles _save_trial_state choose_trial_to_run",
+        PopulationBasedTraining: "on_trial_result _checkpoint_or_exploit _quantiles _save_trial_state "
+        "choose_trial_to_run",
         _Bracket: "cleanup_trial current_trials cur_iter_done filled continue_trial",
     }
     for owner, names in wanted.items():
         for name in names.split():
             assert callable(getattr(owner, name, None)), MOVED.format(f"{owner.__name__}.{name}")
-    for ours in (corrected.Asha, corrected.HyperBand, corrected.Median, corrected.Pbt):
-        theirs = ours.__mro__[1]
+    for ours in (corrected.Asha, corrected.HyperBand, corrected.Median, corrected.Pbt, pb2.Pb2):
+        theirs = next(c for c in ours.__mro__ if c.__module__.startswith("ray."))
         for name, method in vars(ours).items():
             if inspect.isfunction(method) and hasattr(theirs, name) and name != "__init__":
                 arguments = [list(inspect.signature(f).parameters) for f in (method, getattr(theirs, name))]
@@ -358,7 +360,7 @@ def test_ray_still_has_the_attributes_that_are_read():
     has(hyperband, "_state _hyperbands _trial_info")
     assert "bracket" in hyperband._state, MOVED.format("HyperBandScheduler._state")
     has(median, "_results")
-    has(pbt, "_trial_state _num_perturbations")
+    has(pbt, "_trial_state _num_perturbations _metric_op _metric")
     host = ray_host.SchedulerHost(hyperband)
     host.add("t0", {})
     bracket = hyperband._trial_info[host.trials["t0"]][0]

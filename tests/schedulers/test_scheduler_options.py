@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int
-from raytune_hpo.schedulers import SCHEDULERS, corrected
+from raytune_hpo.schedulers import POPULATION_BASED, SCHEDULERS, corrected
 
 
 def trainable(config):
@@ -53,6 +53,10 @@ def make(scheduler, **fields):
         ({"name": "pbt", "mutate": []}, "scheduler.mutate", "at least one"),
         ({"name": "pbt", "mutate": "lr"}, "scheduler.mutate", "list of names"),
         ({"name": "pbt", "mutate": [1]}, "scheduler.mutate", "list of names"),
+        ({"name": "pb2", "mutate": ["lr"], "kappa": -1}, "scheduler.kappa", "0"),
+        ({"name": "pb2", "mutate": ["lr"], "perturbation": 0.1}, "scheduler.perturbation", "no such option of 'pb2'"),
+        ({"name": "pb2", "mutate": ["rl"]}, "scheduler.mutate", "lr, units, kind"),
+        ("pb2", "scheduler.mutate", "must list the parameters that may change"),
         ("pbt", "scheduler.mutate", "must list the parameters that may change"),
     ],
 )
@@ -64,7 +68,7 @@ def test_a_wrong_scheduler_is_one_error(scheduler, field, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", [n for n in SCHEDULERS if n != "pbt"])
+@pytest.mark.parametrize("name", [n for n in SCHEDULERS if n not in POPULATION_BASED])
 def test_names_alone_and_with_options_are_the_same(name):
     plain, full = make(name), make({"name": name})
     assert plain.scheduler == full.scheduler
@@ -72,9 +76,10 @@ def test_names_alone_and_with_options_are_the_same(name):
     assert Experiment.from_json(plain.to_json(), task=trainable).scheduler == plain.scheduler
 
 
-def test_the_interval_of_pbt_follows_max_epochs():
+@pytest.mark.parametrize("name", POPULATION_BASED)
+def test_the_interval_of_pbt_follows_max_epochs(name):
     for epochs, interval in ((1, 1), (8, 1), (27, 3), (100, 12)):
-        assert make({"name": "pbt", "mutate": ["lr"]}, max_epochs=epochs).option("scheduler")[1]["interval"] == interval
+        assert make({"name": name, "mutate": ["lr"]}, max_epochs=epochs).option("scheduler")[1]["interval"] == interval
 
 
 def test_of_a_task_all_that_leaves_the_models_shape_alone_is_mutated():
@@ -83,8 +88,9 @@ def test_of_a_task_all_that_leaves_the_models_shape_alone_is_mutated():
     mutate = experiment.option("scheduler")[1]["mutate"]
     assert "lr" in mutate
     assert "hidden_units" not in mutate
-    with pytest.raises(ExperimentError, match="every parameter changes the model's shape"):
-        Experiment(name="x", task="digits", space={"hidden_units": Int(8, 64, "power_of_two")}, scheduler="pbt")
+    assert Experiment(name="x", task="digits", space=space, scheduler="pb2").option("scheduler")[1]["mutate"] == mutate
+    with pytest.raises(ExperimentError, match=r"pb2.*every parameter changes the model's shape"):
+        Experiment(name="x", task="digits", space={"hidden_units": Int(8, 64, "power_of_two")}, scheduler="pb2")
 
 
 def test_the_options_reach_rays_objects():
@@ -96,3 +102,5 @@ def test_the_options_reach_rays_objects():
     assert (median._grace_period, median._min_samples_required) == (4, 5)
     pbt = corrected.build(make({"name": "pbt", "mutate": ["lr"], "interval": 5, "quantile": 0.5}))
     assert (pbt._perturbation_interval, pbt._quantile_fraction, pbt._synch) == (5, 0.5, False)
+    pb2 = corrected.build(make({"name": "pb2", "mutate": ["lr"], "interval": 5, "kappa": 0.3}))
+    assert (type(pb2).__name__, pb2._perturbation_interval, pb2._kappa, pb2._mutate) == ("Pb2", 5, 0.3, {"lr"})
