@@ -128,7 +128,7 @@ class Population:
                 event.update(config=parent.config, suggested=config)
             # Its newest checkpoint may be damaged or not kept: the trial then starts from scratch.
             record = parent.resume_from
-            if record is not None:
+            if record is not None and record.epoch < event.get("limit", self.experiment.max_epochs):
                 with contextlib.suppress(TrialError):
                     event["checkpoint"] = self.adopt(record, trial_id, 0).to_json()
         if plan.repeat is not None:
