@@ -19,6 +19,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.parameters import Choice, Float, Int
+from raytune_hpo.reference import from_reference, to_reference
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import Config, SearchSpace
 from raytune_hpo.training.task import Split, Task, TrialData
@@ -168,7 +169,8 @@ def _on_cuda(task: Task, data: TrialData, config: Config, seed: int, sizes: list
 def _on_cpu(task: Task, data: TrialData, config: Config, seed: int, sizes: list[int]) -> Iterator[Tried]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_child, args=(theirs, task, data, config, seed), daemon=True)
+    # By reference: the class of a task may live in an experiment file, which a new process has not loaded.
+    child = context.Process(target=_child, args=(theirs, to_reference(task), data, config, seed), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -185,8 +187,10 @@ def _on_cpu(task: Task, data: TrialData, config: Config, seed: int, sizes: list[
         child.join()
 
 
-def _child(pipe: Any, task: Task, data: TrialData, config: Config, seed: int) -> None:
+def _child(pipe: Any, reference: Mapping[str, Any], data: TrialData, config: Config, seed: int) -> None:
     """Takes steps of the sizes it is sent; answers its peak resident memory in bytes, None for an impossible size."""
+    task = from_reference(reference)
+    assert isinstance(task, Task)
     try:
         while True:
             size = pipe.recv()

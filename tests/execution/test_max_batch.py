@@ -9,9 +9,8 @@ import pytest
 
 from raytune_hpo import Choice, Int, SearchSpace
 from raytune_hpo.cli.main import main
-from raytune_hpo.tasks import Digits
-from raytune_hpo.training import max_batch as module
-from raytune_hpo.training.max_batch import (
+from raytune_hpo.execution import max_batch as module
+from raytune_hpo.execution.max_batch import (
     Tried,
     count_parameters,
     expected_bytes,
@@ -20,6 +19,7 @@ from raytune_hpo.training.max_batch import (
     max_batch,
     peak_bytes,
 )
+from raytune_hpo.tasks import Digits
 from raytune_hpo.training.task import TrialData
 
 SPACE = SearchSpace(
@@ -56,6 +56,28 @@ def test_as_much_as_there_are_samples(data: TrialData) -> None:
     sizes = [t.bytes for t in found.tried]
     assert sizes == sorted(sizes)
     assert sizes[-1] > 50 * 2**20
+
+
+OWN = """
+from dataclasses import dataclass
+
+from raytune_hpo import Experiment, Float
+from raytune_hpo.tasks import Digits
+
+
+@dataclass(frozen=True)
+class Own(Digits):
+    pass
+
+
+experiment = Experiment(name="own", task=Own(), space={"lr": Float(1e-3, 1e-1, "log")})
+"""
+
+
+def test_a_task_of_an_experiment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    assert main(["max-batch", str(tmp_path / "own.py"), "--limit", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batch_size"] == 4
 
 
 def test_it_stops_before_the_memory_is_used_up(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
