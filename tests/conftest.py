@@ -15,7 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 # Minutes each: begun first, so that the other process of `make test` has the rest to do meanwhile.
-SLOW = ("test_crash.py", "test_cluster.py", "test_interrupt.py")
+SLOW = (
+    "test_crash.py",
+    "test_crash_panda.py",
+    "test_confirm.py",
+    "test_cluster.py",
+    "test_interrupt.py",
+    "test_experiments.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
