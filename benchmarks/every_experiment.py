@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo import Experiment, ExperimentError, Results, Task, load_experiment, run
+from raytune_hpo import Experiment, ExperimentError, RaytuneHpoError, Results, Task, load_experiment, run
 from raytune_hpo.execution.ray_runtime import ray_session
 from raytune_hpo.report.text_table import text_table
 
@@ -103,7 +103,10 @@ def row_of(file: Path, *, size: str, data_dir: str | None, folder: Path) -> Row:
             experiment.runnable.prepare()
         except ExperimentError as error:
             return Row(name, method, note=f"no data: {error}")
-    results = run(experiment, folder / name, source=file)
+    try:
+        results = run(experiment, folder / name, source=file)
+    except RaytuneHpoError as error:
+        return Row(name, method, note=f"failed: {error}", failed=True)
     return _row(name, method, results, (experiment.folds or 1))
 
 
