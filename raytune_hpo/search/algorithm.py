@@ -124,7 +124,7 @@ class SearchAlgorithm(ABC):
         self.exhausted = False  # whether the last None of `suggest` was for good
 
     @classmethod
-    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
+    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:  # noqa: B027  (optional)
         """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 
     @abstractmethod

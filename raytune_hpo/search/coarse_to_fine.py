@@ -109,8 +109,8 @@ class CoarseToFine(SearchAlgorithm):
         if growth > 1 and options["carry"] > 0 and len(set(epochs)) < rounds:
             listed = ", ".join(map(str, epochs))
             expected = (
-                f"with max_epochs = {max_epochs}, the rounds would train {listed} epochs, and each must train longer than "
-                "the one before; use fewer rounds, another growth, or carry=0"
+                f"with max_epochs = {max_epochs}, the rounds would train {listed} epochs, and each must train longer "
+                "than the one before; use fewer rounds, another growth, or carry=0"
             )
             raise ExperimentError("searcher.rounds", rounds, expected)
 
