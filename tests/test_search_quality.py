@@ -128,9 +128,9 @@ def test_between_the_grid_a_curve_lies_between_its_neighbours(problem: Problem) 
     axes = record_curves.RECORDINGS[problem.name].axes()
     low = {name: values[1] for name, values in axes.items()}
     high = {**low, "lr": axes["lr"][2]}
-    middle = {**low, "lr": math.sqrt(low["lr"] * high["lr"])}
-    ends = [problem.curve(c).values for c in (low, high)]
-    assert problem.curve(middle).values == pytest.approx((ends[0] + ends[1]) / 2, rel=1e-3)
+    nearer_low = {**low, "lr": low["lr"] ** 0.75 * high["lr"] ** 0.25}
+    at_low, at_high, between = (problem.curve(c).values for c in (low, high, nearer_low))
+    assert between == pytest.approx(0.75 * at_low + 0.25 * at_high, rel=1e-4)
 
 
 @every
@@ -184,10 +184,10 @@ def test_an_oracle_has_no_regret(problem: Problem) -> None:
 @every
 def test_regret_of_random_search_falls_with_the_budget(problem: Problem) -> None:
     budgets = [10, 20, 40, 80]
-    runs = [search_quality.run_once(problem, "random", s, workers=4, budgets=budgets).regrets for s in range(8)]
+    runs = [search_quality.run_once(problem, "random", s, workers=4, budgets=budgets).regrets for s in range(10)]
     means = np.log10(runs).mean(axis=0)
     assert (np.diff(means) <= 0).all()
-    assert means[-1] < means[0] - 0.15
+    assert means[-1] < means[0] - 0.1
 
 
 def test_the_incumbent_is_what_the_method_saw() -> None:
@@ -226,7 +226,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     hits = [
         r.low <= 1 <= r.high
-        for r in (search_quality.ratio([rng.normal(0, 0.5, 20) for _ in range(4)]) for _ in range(60))
+        for r in (search_quality.ratio([rng.normal(0, 0.5, 20) for _ in range(4)]) for _ in range(40))
     ]
     assert np.mean(hits) > 0.85
 
