@@ -123,8 +123,8 @@ class SearchAlgorithm(ABC):
         self._seen: set[str] = set()
         self.exhausted = False  # whether the last None of `suggest` was for good
 
-    @classmethod
-    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:  # noqa: B027  (optional)
+    @classmethod  # noqa: B027  (optional)
+    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
         """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 
     @abstractmethod
