@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from contracts.scheduler_contract import Faults, Simulation, check_same_table, check_sound, make_experiment
 
 from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
@@ -231,3 +232,20 @@ def test_parallel_suggestions_keep_apart():
     assert ids(bad)[-12:] == [f"p{i}" for i in range(12)]
     assert min(np.diff(sorted(xs))) > 0.01
     assert np.median(abs(np.array(xs) - 0.3)) < 0.3
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "asha"])
+def test_a_run_that_crashed_suggests_what_the_other_one_did(scheduler):
+    """In the real driver: reports reach the model, and reach it again in the same order after a restart."""
+    experiment = make_experiment(scheduler, samples=45, epochs=9, seed=1, searcher={"name": "bohb", "min_points": 3})
+    faults = Faults(raises=0.03, nan=0.01)
+    calm = Simulation(experiment, faults=faults).run()
+    check_sound(calm)
+    search = calm.population.search
+    assert search.budget() == 9
+    assert {len(s.curve) for s in search.history} >= {1, 9}
+    for step in (calm.appends // 3, calm.appends // 2 + 1, 3 * calm.appends // 4):
+        crashed = Simulation(experiment, faults=faults, crash_steps={step}).run()
+        assert crashed.sessions == 2
+        check_sound(crashed)
+        check_same_table(crashed, calm)

@@ -95,8 +95,8 @@ def test_the_sampled_kernels_are_of_the_posterior():
     assert (draws <= bounds[:, 1] + 1e-12).all()
     best = log_posterior(surrogates.fit_theta(CODES, TARGETS))
     away = [best - log_posterior(d) for d in draws]
-    # Of a normal density with 4 dimensions the mean of this would be 2.
-    assert 0.5 < np.mean(away) < 4.0
+    # Of a normal density with 4 dimensions the mean of this is 2; of a chain five times as long it is 2.1 here.
+    assert 1.3 < np.mean(away) < 2.7
     assert draws[:, 3].mean() > draws[:, 1].mean() + 0.5
 
 
