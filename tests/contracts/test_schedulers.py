@@ -97,12 +97,13 @@ def random_simulation(case: str, seed: int) -> Simulation:
 @EVERY
 def test_many_runs_in_a_row_all_end(case):
     resumed = failed = 0
-    for seed in range(IN_A_ROW):
+    runs = IN_A_ROW if case != "pb2" else IN_A_ROW // 4  # each of its exploits fits a Gaussian process
+    for seed in range(runs):
         sim = check(random_simulation(case, seed).run())
         resumed += sim.sessions > 1
         failed += sim.population.ledger.counts["failed"] > 0
-    assert resumed > IN_A_ROW / 2
-    assert failed > 3
+    assert resumed > runs / 2
+    assert failed > runs / 20
 
 
 PLATEAU = {"early_stopping": {"patience": 2, "min_delta": 0.15}}
@@ -114,6 +115,7 @@ PLATEAU = {"early_stopping": {"patience": 2, "min_delta": 0.15}}
 )
 def test_a_crash_at_any_step_changes_nothing(case, fields, stride):
     """One worker, so that the order of outcomes is the same; a crash before and after every journal line."""
+    stride = stride if case != "pb2" else 5 * stride
     experiment = make_experiment(CASES[case], samples=6, epochs=6, seed=4, **fields)
     calm = check(Simulation(experiment, faults=Faults(raises=0.05, nan=0.02)).run())
     assert calm.appends > 40
