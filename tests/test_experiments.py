@@ -26,19 +26,17 @@ from raytune_hpo.training.task import Task
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = sorted((REPOSITORY / "experiments").glob("*.py"))
 
-#: Run here at their smallest size, at 13 s of CPU each for the start of a worker: every kind of task, folds, every
-#: scheduler, and the searchers but for NOT_RUN. All files are run by benchmarks/every_experiment.py.
+#: Run here at their smallest size, at 13 s of CPU each for the start of a worker: every kind of task, folds, and
+#: all methods but NOT_RUN. All files are run by benchmarks/every_experiment.py.
 RUN = (
     "california_housing",
     "cifar10_resnet_pbt",
-    "digits_bohb",
     "digits_coarse_to_fine",
-    "digits_evolutionary",
-    "mnist_bayesopt",
     "mnist_grid_cv",
 )
-NOT_RUN = {"cmaes", "hypergradient", "function"}
-"""tests/contracts runs the first on real spaces, tests/training the second; a test below runs a function trainable."""
+NOT_RUN = {"bayesopt", "bohb", "cmaes", "evolutionary", "function", "hyperband", "hypergradient"}
+"""Their contracts run them on real spaces and in the real driver, tests/execution on real workers; a test below runs a
+function trainable under hyperband."""
 
 
 def commands(path: Path) -> list[list[str]]:
