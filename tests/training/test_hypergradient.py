@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,38 @@ def test_the_schedule_stays_on_top_of_the_moved_rate() -> None:
     first, second = fit(trial, 2)
     assert first["lr"] == trial.values["lr"] != 0.01
     assert second["lr"] == pytest.approx(0.1 * first["lr"])
+
+
+def test_every_step_takes_the_rate_of_its_update_and_of_its_place_in_the_warm_up() -> None:
+    trial = trainer(2, {"lr": SCALES["lr"]}, every=1, unroll=1, rehearsal=0)
+    trial.setup({"lr": 0.01, "warmup_epochs": 1.0, "hidden_units": 8, "batch_size": 256}, 0)
+    first, second = fit(trial, 2)
+    assert first["lr"] != second["lr"]
+    assert second["lr"] == trial.values["lr"]
+    trial.setup({"lr": 0.01, "warmup_epochs": 2.0, "hidden_units": 8, "batch_size": 256}, 0)
+    assert next(fit(trial, 1))["lr"] == pytest.approx(0.5 * trial.values["lr"])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_lookahead_takes_the_steps_that_the_trainer_would(momentum: float) -> None:
+    trial = trainer(1)
+    config = {"optimizer": "sgd", "lr": 0.1, "momentum": momentum, "nesterov": True, "hidden_units": 8}
+    trial.setup(config, 0)
+    trial._put("momentum", 0.5)  # an optimizer that was built without a momentum has no Nesterov's either
+    ahead = trial._lookahead((trial._x[:64], trial._y[:64]), 4)
+    found = trial._loss(ahead, {}).item()
+    for x, y in ahead.batches:
+        SupervisedTrainer._train_step(trial, x, y)
+    assert found == pytest.approx(trial._loss(replace(ahead, batches=[], lr_factors=[]), {}).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("gradient", "worse", "sign"), [(-1, False, 1), (-1, True, 0), (1, False, -1), (1, True, -1)])
+def test_the_rate_does_not_rise_while_a_lookahead_makes_the_loss_worse(gradient: int, worse: bool, sign: int) -> None:
+    trial = trainer(1, {"lr": SCALES["lr"]})
+    trial.setup({"optimizer": "sgd", "lr": 0.01, "hidden_units": 8}, 0)
+    hyper = torch.tensor(1.0, requires_grad=True)
+    trial._follow({"lr": hyper}, hyper * gradient, worse=worse)
+    assert np.sign(round(trial.values["lr"] - 0.01, 9)) == sign
 
 
 def test_an_unstable_rate_is_left_before_the_first_step() -> None:
