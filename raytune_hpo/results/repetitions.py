@@ -22,7 +22,7 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import COMPLETED, STOPPED, TrialState
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.space import Config
-from raytune_hpo.training.folded import DEVIATION
+from raytune_hpo.training.resampling import DEVIATION
 from raytune_hpo.training.task import Task, TrialData
 
 

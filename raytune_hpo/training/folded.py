@@ -10,9 +10,8 @@ from typing import Any
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.resampling import DEVIATION
 from raytune_hpo.training.trainer import Trainer
-
-DEVIATION = "_std"
 
 
 class FoldedTrainer(Trainer):

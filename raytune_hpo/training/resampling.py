@@ -11,6 +11,9 @@ import numpy as np
 
 from raytune_hpo.training.task import Array, Split, Task, TrialData
 
+#: What follows a metric's name where it is the deviation over the folds.
+DEVIATION = "_std"
+
 
 def pooled(data: TrialData) -> Split:
     """Training and validation samples as one split, in this order."""
