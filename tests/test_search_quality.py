@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from functools import cache
@@ -54,9 +55,15 @@ def test_recordings_are_small() -> None:
 def test_recordings_are_whole(name: str) -> None:
     from pyarrow import parquet
 
-    table = parquet.read_table(BENCHMARKS / "curves" / f"{name}.parquet").to_pandas()
+    file = BENCHMARKS / "curves" / f"{name}.parquet"
+    about = parquet.read_metadata(file).metadata
+    recording = record_curves.RECORDINGS[name]
+    assert json.loads(about[b"fixed"]) == recording.fixed
+    assert (int(about[b"seed"]), about[b"task"].decode()) == (record_curves.SEED, type(recording.task).__name__)
+    assert json.loads(about[b"options"]).items() <= recording.task.options().items()
+    table = parquet.read_table(file).to_pandas()
     assert len(table) == 1000 * 30
-    parameters = list(record_curves.RECORDINGS[name].space)
+    parameters = list(recording.space)
     assert (table.epoch.to_numpy().reshape(1000, 30) == np.arange(1, 31)).all()
     configs = table[parameters].to_numpy().reshape(1000, 30, len(parameters))
     assert (configs == configs[:, :1]).all()
