@@ -48,3 +48,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     optimizer.load_state_dict(copy.deepcopy(dict(state)))
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
+        if isinstance(optimizer, torch.optim.RMSprop) and group["momentum"] > 0:
+            # A state that was saved with momentum 0 has no buffers, and torch makes them only at the first step.
+            for parameter in group["params"]:
+                if parameter in optimizer.state:
+                    optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -62,3 +62,14 @@ def test_restore_takes_the_moments_and_keeps_the_hyperparameters() -> None:
     assert target.param_groups[0]["momentum"] == 0.9
     assert target.param_groups[0]["weight_decay"] == 0.0
     assert len(target.state_dict()["state"]) == 1
+
+
+def test_a_state_without_momentum_goes_on_with_some() -> None:
+    one, other = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    source = build_optimizer([one], {"optimizer": "rmsprop", "momentum": 0.0})
+    target = build_optimizer([other], {"optimizer": "rmsprop", "momentum": 0.9})
+    for parameter, optimizer in ((one, source), (other, target)):
+        parameter.grad = torch.ones(3)
+        optimizer.step() if optimizer is source else restore_optimizer(target, source.state_dict())
+    target.step()
+    assert torch.isfinite(other).all()
