@@ -64,7 +64,7 @@ class KillAfter(Silent):
 def one(scheduler: str, number: int, folder: str) -> dict[str, Any]:
     rng = random.Random(f"{scheduler} {number}")
     options: dict[str, Any] = {"name": scheduler}
-    if scheduler == "pbt":
+    if scheduler in ("pbt", "pb2"):
         options |= {"interval": 2, "mutate": ["x"]}
     experiment = Experiment(
         name="endurance",
@@ -103,7 +103,7 @@ def many(scheduler: str, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--schedulers", nargs="+", default=["asha", "hyperband", "median", "pbt"])
+    parser.add_argument("--schedulers", nargs="+", default=["asha", "hyperband", "median", "pbt", "pb2"])
     parser.add_argument("--timeout", type=float, default=120.0)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
