@@ -96,11 +96,6 @@ class Retest:
     notices: tuple[str, ...]
     history: tuple[dict[str, Any], ...] = ()
 
-    @property
-    def best_challenger(self) -> Row | None:
-        compared = [row for row in self.rows if row.ahead is not None]
-        return max(compared, key=lambda row: row.ahead.estimate if row.ahead else -np.inf, default=None)
-
     def line(self, date: str) -> dict[str, Any]:
         """What the history keeps of it."""
         return {

@@ -90,7 +90,7 @@ def test_validate_prints_the_space_and_the_first_configs(experiments: Path, caps
     assert len(out.split("first 5 configs:\n")[1].splitlines()) == 5
 
 
-@pytest.mark.parametrize("file", ["digits.py", "mnist_grid.py", "mnist_bayesopt.py"])
+@pytest.mark.parametrize("file", ["digits.py", "mnist_grid_cv.py", "mnist_bayesopt.py"])
 def test_validate_shows_what_a_run_would_try_first(file: str, experiments: Path, capsys: Capture) -> None:
     assert main(["validate", str(experiments / file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -114,7 +114,7 @@ def test_what_an_experiment_file_prints_goes_to_stderr(tmp_path: Path, capsys: C
 
 
 def test_validate_counts_the_grid(experiments: Path, capsys: Capture) -> None:
-    assert main(["validate", str(experiments / "mnist_grid.py")]) == 0
+    assert main(["validate", str(experiments / "mnist_grid_cv.py")]) == 0
     assert "27 trials (this search ends after 27)" in capsys.readouterr().out
 
 
