@@ -56,6 +56,8 @@ class Experiment:
     num_samples     trials; default 64, for a grid and for coarse_to_fine all they have
     max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
     seed            one seed for all: data split, suggestions, weights, data order
+    executor        "lanes": many trials of like structure in one process, as one stacked model; "processes": one
+                    trial a process; "auto": lanes where they can train the task and are faster
     resources       of one trial, Resources(cpus=1, gpus=0.25)
     max_concurrent  trials that run at the same time; default: as many as fit
     time_budget_s   seconds of running after which no trial is continued (sessions of a resumed run add up)
@@ -85,6 +87,7 @@ class Experiment:
     num_samples: int | None = None
     max_epochs: int = 27
     seed: int = 0
+    executor: Literal["auto", "processes", "lanes"] = "auto"
     resources: Resources | Mapping[str, Any] = field(default_factory=Resources)
     max_concurrent: int | None = None
     time_budget_s: float | None = None
@@ -140,6 +143,9 @@ class Experiment:
         put("searcher", self._named("searcher"))
         put("scheduler", self._named("scheduler"))
         self._check_budgets()
+        checks.one_of("executor", self.executor, ("auto", "processes", "lanes"))
+        if self.executor == "lanes" and self.lanes_refusal is not None:
+            raise ExperimentError("executor", "lanes", f"{self.lanes_refusal}; use processes or auto")
         put("num_samples", self._checked_samples())
 
     # Checks -------------------------------------------------------------------------------------
@@ -243,6 +249,19 @@ class Experiment:
         """The object that was given as the searcher; None for a searcher of ours."""
         return self._foreign  # type: ignore[attr-defined]  # set in __post_init__
 
+    @property
+    def lanes_refusal(self) -> str | None:
+        """Why the trials cannot be lanes, as far as the experiment alone tells; None if they can."""
+        found = {
+            "a function trainable runs in a process of its own": not isinstance(self.task, Task),
+            "folds train several models a trial": self.folds is not None,
+            "hypergradients look ahead in each trial by itself": self.hypergradient is not None,
+            "a learning-rate range test comes before each structure": self.lr_range is not None,
+            "a panda is one model": self.option("scheduler")[0] == "panda",
+            "a trial needs several GPUs": self.trial_resources.gpus > 1,
+        }
+        return next((reason for reason, holds in found.items() if holds), None)
+
     def option(self, which: Literal["searcher", "scheduler"]) -> tuple[str, dict[str, Any]]:
         """The name and the options of the searcher or the scheduler."""
         options = dict(getattr(self, which))
@@ -260,7 +279,9 @@ class Experiment:
         It starts with the first of start_points, else with `usual_config`.
         """
         care = {} if self.option("scheduler")[0] == "panda" else {"scheduler": "panda"}
-        one = self.override({"searcher": "random", "num_samples": 1, **care}).override(changes or {})
+        one = self.override({"searcher": "random", "num_samples": 1, "executor": "auto", **care}).override(
+            changes or {}
+        )
         return one.override({"start_points": list(one.start_points[:1]) or [one.usual_config()]})
 
     def usual_config(self) -> Config:

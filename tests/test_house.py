@@ -20,7 +20,7 @@ ALLOWED = {
     "space": {"errors", "checks", "parameters"},
     "settings": {"errors", "checks"},
     "storage": GROUND,
-    "training": GROUND,
+    "training": GROUND | {"storage"},
     "tasks": GROUND | {"training"},
     "search": GROUND,
     "overrides": GROUND | {"training", "tasks"},

@@ -10,12 +10,17 @@ from raytune_hpo.cli.arguments import add_experiment, add_run_options, experimen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
+    parser.add_argument(
+        "--executor", choices=("auto", "processes", "lanes"), help="where trials run (default: the experiment's choice)"
+    )
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
     add_run_options(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     experiment = experiment_of(options)
+    if options.executor is not None:
+        experiment = experiment.override({"executor": options.executor})
     from rich.console import Console
 
     from raytune_hpo.execution.run import run

@@ -37,7 +37,7 @@ from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.test_seal import open_test, openings
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import load_test_split, resolved
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 from raytune_hpo.training.task import Task
 
@@ -191,7 +191,7 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
     split = load_test_split(task, derived.seed)
     found = []
     for path in paths:
-        model = model_of(task, config, load_state(directory.path / path / STATE_FILE))
+        model = model_of(task, config, load_state(directory.path / path))
         found.append(evaluate(model.to(device()), split, task.kind))
     metrics: dict[str, Any] = {"models": len(found), "samples": len(split)}
     for name in found[0]:

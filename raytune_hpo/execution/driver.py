@@ -1,10 +1,10 @@
 """The driver: gives trials to workers, takes their reports to the population, journals every step.
 
     free worker -> population.next_trial -> pool.start
-    worker's answer -> population.report -> journal -> pool.step | release
+    worker's answer -> population.report -> pool.step | release
 
-A step is journaled before anything follows from it, so a crash at any point loses nothing that was
-acted upon.
+What the pool is asked for goes out with its next `wait`, and before that the step is journaled, so a crash at any
+point loses nothing that was acted upon.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.interventions import take
 from raytune_hpo.execution.lr_narrowing import narrow, needs_test, take_test
-from raytune_hpo.execution.pool import Lost, Pool, Slot
+from raytune_hpo.execution.pool import Lost, Slot, Workers
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.results.trial import RUNNING, TrialState
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
 from raytune_hpo.storage.journal import Event, Journal
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -54,7 +54,7 @@ class Driver:
         population: Population,
         journal: Journal,
         store: CheckpointStore,
-        pool: Pool,
+        pool: Workers,
         listener: Listener,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,9 +81,12 @@ class Driver:
             self._check_budget()
             self.pool.ensure()
             self._fill()
+            self.commit()
             answers = self.pool.wait(0.2)
             for slot, answer in answers:
                 self._take(slot, answer)
+            self._discard(self.pool.take_surplus())
+            self.commit()
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)
             if answers or self.pool.busy or population.ledger.held:
@@ -106,15 +109,14 @@ class Driver:
                 if self._takes_commands and event["event"] in ("result", "perturb"):
                     self.listener.happened(event)
         doomed, self.population.doomed = self.population.doomed, []
-        for record in doomed:
-            self.store.delete(record)
+        if doomed:
+            self.store.delete(*doomed)
 
     def _check_budget(self) -> None:
         budget = self.population.experiment.time_budget_s
         seconds = self._seconds_before + self._clock() - self._began
         if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
             self.population.stop(f"time budget of {budget:g} s used")
-            self.commit()
 
     # Work out ----------------------------------------------------------------------------------
 
@@ -122,7 +124,6 @@ class Driver:
         for slot in self.pool.idle():
             trial = self.population.next_trial()
             if trial is None:
-                self.commit()
                 return
             self._start(slot, trial)
 
@@ -134,11 +135,10 @@ class Driver:
             while record is not None and not self.store.intact(record):
                 self.population.checkpoint_unreadable(record)
                 record = trial.resume_from
-            payload = pack(self.run_directory.path / record.path) if record is not None else None
+            payload = self.store.packed(record) if record is not None else None
         if record is None and trial.generation > 0:
             # The copied weights are gone, and training the new config from scratch is another experiment.
             self.population.failure(trial, "no checkpoint is left to go on from", lost_worker=False, retry=False)
-            self.commit()
             return
         self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
         testing = needs_test(self.population, trial)
@@ -146,7 +146,6 @@ class Driver:
             self._testing.add(trial.id)
         else:
             narrow(self.population, trial)
-        self.commit()
         until = self.population.next_decision(trial)
         assignment = Assignment(trial.id, trial.config, trial.generation, until, record, payload, trial.repeat, testing)
         self.pool.start(slot, assignment)
@@ -167,11 +166,11 @@ class Driver:
             self.pool.release(slot, reusable=answer.reusable)
         elif self._take_reports(slot, trial, answer):
             if answer.kind == "waiting" and not last:
-                self.commit()
                 self.pool.step(slot, self.population.next_decision(trial))
-                return
-            self._take_ending(slot, trial, answer)
-        self.commit()
+            elif answer.kind != "running":
+                self._take_ending(slot, trial, answer)
+            elif last and answer.reports[-1].saved is not None:
+                self.pool.release(slot)
 
     def _take_reports(self, slot: Slot, trial: TrialState, answer: Outcome) -> bool:
         """Whether the trial goes on after the reports."""
@@ -261,8 +260,10 @@ class Driver:
     def _wind_down(self, interrupt: Interrupt) -> None:
         """Let running epochs end, save them, start nothing new."""
         deadline = self._clock() + GRACE_S
+        self.pool.ending = True
         while self.pool.busy and self._clock() < deadline:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
+            self.commit()
             self.listener.update(self.population, len(self.pool.busy))
         self.commit()

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.execution.worker import Assignment, Outcome, Saved, WorkerInfo
+from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
 CAPACITY_CHECK_S = 5.0
@@ -41,8 +41,39 @@ class Lost:
     error: str
 
 
+class Workers(Protocol):
+    """What the driver gives trials to. What it asks for (start, step, release) is done by the next `wait`.
+
+    ending: the run is about to end, and what still trains is to be saved.
+    """
+
+    ending: bool
+
+    def ensure(self) -> None: ...
+
+    @property
+    def busy(self) -> Sequence[Any]: ...
+
+    def idle(self) -> Sequence[Any]: ...
+
+    def start(self, slot: Any, assignment: Assignment) -> None: ...
+
+    def step(self, slot: Any, until: int) -> None: ...
+
+    def save(self, slot: Any) -> Saved | None: ...
+
+    def release(self, slot: Any, *, reusable: bool = True) -> None: ...
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]: ...
+
+    def take_surplus(self) -> list[EpochReport]:
+        """Reports that came for trials which had left their worker."""
+
+    def shutdown(self) -> None: ...
+
+
 class Pool:
-    """Workers for trials of one size.
+    """Processes for trials of one size.
 
     make_actor: () -> actor handle. limit: at most so many workers.
     """
@@ -53,6 +84,8 @@ class Pool:
         self._limit = math.inf if limit is None else limit
         self._slots: list[Slot] = []
         self._calls: dict[Any, Slot] = {}
+        self._asked: list[tuple[Slot, Assignment | int]] = []
+        self.ending = False
         self._deaths = 0
         self._next_check = 0.0
 
@@ -83,10 +116,10 @@ class Pool:
 
     def start(self, slot: Slot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
-        self._calls[slot.actor.start.remote(assignment)] = slot
+        self._asked.append((slot, assignment))
 
     def step(self, slot: Slot, until: int) -> None:
-        self._calls[slot.actor.step.remote(until)] = slot
+        self._asked.append((slot, until))
 
     def save(self, slot: Slot) -> Saved | None:
         """Save the waiting trial's state now. None where its trainable cannot, or it fails."""
@@ -103,7 +136,11 @@ class Pool:
             self._drop(slot)
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
-        """What has come of calls so far; waits up to `timeout_s` for the first."""
+        """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first."""
+        for slot, asked in self._asked:
+            call = slot.actor.step if isinstance(asked, int) else slot.actor.start
+            self._calls[call.remote(asked)] = slot
+        self._asked.clear()
         if not self._calls:
             time.sleep(min(timeout_s, 0.05))
             return []
@@ -129,7 +166,7 @@ class Pool:
         except RayActorError as error:
             if slot.info is None:
                 self._deaths += 1
-                self._last_death = _cause(error)
+                self._last_death = cause(error)
             self._drop(slot)
             return Lost("the worker process died (killed, out of memory, or its machine was lost)")
         except RayError as error:
@@ -142,6 +179,9 @@ class Pool:
         self._next_check = 0.0
         ray.kill(slot.actor)
 
+    def take_surplus(self) -> list[EpochReport]:
+        return []
+
     def shutdown(self) -> None:
         for slot in list(self._slots):
             self._slots.remove(slot)
@@ -149,7 +189,7 @@ class Pool:
         self._calls.clear()
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """The last line of an error that Ray wrapped, which is what went wrong in the worker; without colours."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
     return next((line for line in reversed(lines) if line), type(error).__name__)

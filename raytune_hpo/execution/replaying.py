@@ -18,7 +18,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import Config
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
 from raytune_hpo.training.task import Task
 
 
@@ -84,7 +84,7 @@ def replay(results: Results, trial_id: str | None = None, notice: Callable[[str]
 
     segments = lineage(results, trial.id, record.generation, record.epoch)
     state = _trained(experiment, results, segments, notice)
-    saved = load_state(results.run_dir / record.path / STATE_FILE)
+    saved = load_state(results.run_dir / record.path)
     epochs = sum(s.last - s.first for s in segments)
     return Replayed(trial.id, results.run_dir / record.path, segments, epochs, differing(state, saved))
 

@@ -9,11 +9,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.executors import import_paths, open_pool
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
 from raytune_hpo.experiment import Experiment
@@ -22,15 +22,12 @@ from raytune_hpo.experiment_file import load_experiment
 from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
-from raytune_hpo.schedulers import POPULATION_BASED
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.journal import Journal, Step, read
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
-    from raytune_hpo.execution.pool import Pool
     from raytune_hpo.execution.population import Population
 
 
@@ -154,12 +151,15 @@ def _drive(
         for step, end in read(directory.journal_path):
             steps.append(step)
             offset = end
-    session = 1 + sum(e["event"] == "session" for s in steps for e in s["events"])
-    pool = _pool(directory, experiment, session, verbose)
+    sessions = [e for s in steps for e in s["events"] if e["event"] == "session"]
+    session = 1 + len(sessions)
+    recorded = sessions[-1].get("executor", "processes") if sessions else None
+    # The workers start while this process still imports Ray Tune and replays the journal.
+    executor, pool = open_pool(
+        directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=listener.notice
+    )
     journal = Journal(directory.journal_path, offset)
     try:
-        # The workers start while this process still imports Ray Tune and replays the journal.
-        pool.ensure()
         from raytune_hpo.execution.driver import Driver
         from raytune_hpo.execution.population import Population
         from raytune_hpo.schedulers.corrected import build
@@ -175,7 +175,10 @@ def _drive(
             )
         store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
         population.open_session(
-            pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            executor=executor,
         )
         driver = Driver(directory, population, journal, store, pool, listener)
         driver.commit()
@@ -193,51 +196,14 @@ def _drive(
         pool.shutdown()
 
 
-def _pool(directory: RunDirectory, experiment: Experiment, session: int, verbose: bool) -> Pool:
+def _data(experiment: Experiment) -> Any:
+    """A reference to what trials see of the data: loaded once, in a worker process; every node then holds one copy,
+    which its workers share."""
     import ray
-    from ray import cloudpickle
 
-    from raytune_hpo.execution.pool import Pool, capacity
-    from raytune_hpo.execution.worker import Worker
-
-    resources = experiment.trial_resources
-    if capacity(resources) == 0:
-        raise ExperimentError(
-            "resources", {"cpus": resources.cpus, "gpus": resources.gpus}, "no machine of the cluster has as much"
-        )
-    data = ray.put(None)
-    if isinstance(experiment.task, Task):
-        # Loaded once, in a worker process; every node then holds one copy, which its workers share.
-        data = _begin_in_worker(_load_data, experiment.task, experiment.seed)
-    make = partial(
-        _make_trainable,
-        task=experiment.runnable if not isinstance(experiment.runnable, Task) else experiment.recipe(),
-        checkpoint_every=_checkpoint_every(experiment),
-        gpu=resources.gpus > 0,
-        cpus=resources.cpus,
-    )
-    actor = ray.remote(Worker).options(
-        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
-    )
-    run_id = directory.description()["run_id"]
-    made = cloudpickle.dumps(make)
-    arguments = (made, data, str(directory.path), run_id, session, resources.cpus, _import_paths(), verbose)
-    return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
-
-
-def _checkpoint_every(experiment: Experiment) -> int:
-    """PBT copies a donor's state at every interval: it must be on disk by then. A panda may go back to any epoch."""
-    every = experiment.checkpointing.every
-    name, options = experiment.option("scheduler")
-    if name == "panda":
-        return 1
-    if name not in POPULATION_BASED:
-        return every
-    return every if options["interval"] % every == 0 else 1
-
-
-def _import_paths() -> list[str]:
-    return [p for p in sys.path if p]
+    if not isinstance(experiment.task, Task):
+        return ray.put(None)
+    return _begin_in_worker(_load_data, experiment.task, experiment.seed)
 
 
 def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -246,7 +212,7 @@ def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
     from ray import cloudpickle
 
     call = cloudpickle.dumps((function, arguments))
-    return ray.remote(num_cpus=0)(_called).remote(_import_paths(), call)
+    return ray.remote(num_cpus=0)(_called).remote(import_paths(), call)
 
 
 def _called(paths: list[str], call: bytes) -> Any:
@@ -258,14 +224,6 @@ def _called(paths: list[str], call: bytes) -> Any:
 
 def _load_data(task: Task, seed: int) -> Any:
     return task.load(seed).for_trials()
-
-
-def _make_trainable(data: Any, *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
-    if not isinstance(task, Recipe):
-        return task
-    from raytune_hpo.execution.trainable import task_trainable
-
-    return task_trainable(task, lambda: data, **options)
 
 
 def _test_winner(directory: RunDirectory, experiment: Experiment, population: Population) -> None:

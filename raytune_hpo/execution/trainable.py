@@ -71,7 +71,7 @@ def task_trainable(
         start = tune.get_checkpoint()
         if start is not None:
             with start.as_directory() as folder:
-                trainer.load_state_dict(load_state(Path(folder) / STATE_FILE, map_location=device))
+                trainer.load_state_dict(load_state(folder, map_location=device))
         on_save(lambda folder: save_state(trainer.state_dict(), folder / STATE_FILE))
         while trainer.epoch < recipe.max_epochs:
             metrics = trainer.train_epoch()

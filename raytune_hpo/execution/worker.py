@@ -75,8 +75,8 @@ class EpochReport:
 class Outcome:
     """What came of one call: reports, in order, and then how the call ended.
 
-    kind: "waiting" (for the next step), "returned", "raised" or "unreadable" (the checkpoint to start
-    from is damaged). reusable: whether the worker may take another trial.
+    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised" or
+    "unreadable" (the checkpoint to start from is damaged). reusable: whether the worker may take another trial.
     """
 
     kind: str
@@ -88,11 +88,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives."""
+    """Where a worker lives. lanes: trials that it can take at a time."""
 
     host: str
     pid: int
     sees_run: bool
+    lanes: int = 1
 
 
 class Worker:
@@ -128,7 +129,7 @@ class Worker:
         unpickled: MakeTrainable = pickle.loads(make)
         self._function = unpickled(data)
         self._store = CheckpointStore(Path(run_path), session)
-        self._sees_run = _is_run(Path(run_path), run_id)
+        self._sees_run = is_run(Path(run_path), run_id)
         self._session: FunctionSession | None = None
         self._trial: Assignment | None = None
         self._epoch = 0
@@ -242,7 +243,8 @@ class Worker:
             torch.set_num_threads(self._threads)
 
 
-def _is_run(path: Path, run_id: str) -> bool:
+def is_run(path: Path, run_id: str) -> bool:
+    """Whether this machine sees the run directory there."""
     try:
         description = json.loads((path / DESCRIPTION).read_text())
     except (OSError, ValueError):

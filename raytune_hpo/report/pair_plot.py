@@ -12,7 +12,6 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.winner import resolved
-from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.task import Array, Task
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     from raytune_hpo.training.checkpoint import load_state
     from raytune_hpo.training.ensemble_model import model_of, predictions
 
-    state = load_state(best.checkpoint / STATE_FILE)
+    state = load_state(best.checkpoint)
     config = resolved(task, best.config)
     parts = experiment.recipe().data(task.load(experiment.seed).for_trials())
     y, predicted = [], []

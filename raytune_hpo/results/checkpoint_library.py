@@ -20,7 +20,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import resolved
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.space import Config
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Split, Task
 
@@ -139,7 +139,7 @@ class Library:
         for record in trial.checkpoints:
             if self._store.intact(record):
                 whole.append(record)
-            elif (self.directory.path / record.path).exists():
+            elif exists(self.directory.path, record):
                 self.notices.append(f"{record.path} is damaged: passed over")
         return whole
 
@@ -160,7 +160,7 @@ class Library:
     def _state(self, record: CheckpointRecord) -> dict[str, Any]:
         from raytune_hpo.training.checkpoint import load_state
 
-        return load_state(self.directory.path / record.path / STATE_FILE)
+        return load_state(self.directory.path / record.path)
 
 
 def targets(split: Split, kind: Kind) -> Array:

@@ -20,7 +20,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import Results, finite
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test, resolved
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
 from raytune_hpo.training.task import Task
 
@@ -48,7 +48,7 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
         from raytune_hpo.training.ensemble_model import model_of
 
         document["resolved_config"] = resolved(task, config)
-        state = load_state(results.run_dir / record.path / STATE_FILE)
+        state = load_state(results.run_dir / record.path)
         write_model(model_of(task, document["resolved_config"], state), task, seed, target)
     else:
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")

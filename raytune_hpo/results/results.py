@@ -13,6 +13,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test
 from raytune_hpo.space import flatten
+from raytune_hpo.storage.checkpoints import exists
 from raytune_hpo.storage.journal import Event, read
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -106,7 +107,7 @@ class Results:
 
     def kept(self, trial: TrialState) -> TrialState:
         """The trial without the checkpoints that were deleted since they were written."""
-        trial.checkpoints = [c for c in trial.checkpoints if (self.run_dir / c.path).is_dir()]
+        trial.checkpoints = [c for c in trial.checkpoints if exists(self.run_dir, c)]
         return trial
 
     def rows(self) -> list[dict[str, Any]]:

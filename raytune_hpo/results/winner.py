@@ -14,7 +14,7 @@ from typing import Any
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.test_seal import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Split, Task
 
@@ -29,16 +29,15 @@ def load_test_split(task: Task, seed: int) -> Split:
     return task.load(seed).test
 
 
-def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], state_file: bytes) -> dict[str, float]:
-    """Test metrics of a checkpoint. state_file: the bytes of its state.pt."""
+def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: bytes) -> dict[str, float]:
+    """Test metrics of a checkpoint. packed: as `CheckpointStore.packed` gives it."""
     from raytune_hpo.training.checkpoint import load_state
     from raytune_hpo.training.ensemble_model import model_of
     from raytune_hpo.training.evaluation import evaluate
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / STATE_FILE
-        path.write_bytes(state_file)
-        model = model_of(task, resolved(task, config), load_state(path))
+        unpack(packed, Path(folder))
+        model = model_of(task, resolved(task, config), load_state(folder))
     return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task.kind).items()}
 
 
@@ -67,8 +66,7 @@ def record_test(
         # Also when a crash left an opening for a checkpoint that is damaged now: a run ends without a figure
         # rather than with a second look.
         return
-    state = (directory.path / record.path / STATE_FILE).read_bytes()
-    arguments = (experiment.runnable, experiment.seed, winner.best_config, state)
+    arguments = (experiment.runnable, experiment.seed, winner.best_config, store.packed(record))
     open_test(directory, WINNER, subject, lambda: call(evaluate_on_test, *arguments))
 
 

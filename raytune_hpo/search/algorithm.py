@@ -109,6 +109,8 @@ class SearchAlgorithm(ABC):
     avoids_duplicates: ClassVar[bool] = True
     #: Whether `report` keeps the curves of trials.
     uses_reports: ClassVar[bool] = False
+    #: Whether suggestions depend on what trials have shown, so that too many at a time are worse ones.
+    learns: ClassVar[bool] = True
     #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
     plans_budgets: ClassVar[bool] = False
 

@@ -72,6 +72,7 @@ class CoarseToFine(SearchAlgorithm):
         "carry": Option(float, 0.125, low=0.0, high=1.0, open_high=True),
         "sampler": Option(str, "uniform", choices=("uniform", "sobol")),
     }
+    learns = False  # within a round; and from round to round it waits by itself
     plans_budgets = True
 
     def __init__(

@@ -24,6 +24,7 @@ class GridSearch(SearchAlgorithm):
     """
 
     name = "grid"
+    learns = False
     OPTIONS: ClassVar[Mapping[str, Option]] = {"points": Option(int, 5, low=1, high=MAX_POINTS)}
 
     def __init__(

@@ -21,6 +21,7 @@ class RandomSearch(SearchAlgorithm):
     """sampler: "uniform" or "sobol". Config number i depends on the seed and on i alone."""
 
     name = "random"
+    learns = False
     OPTIONS: ClassVar[Mapping[str, Option]] = {"sampler": Option(str, "uniform", choices=("uniform", "sobol"))}
 
     def __init__(

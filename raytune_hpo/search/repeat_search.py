@@ -22,6 +22,7 @@ class RepeatSearch(SearchAlgorithm):
     """
 
     name = "repeat"
+    learns = False
     OPTIONS: ClassVar[Mapping[str, Option]] = {"repeats": Option(int, 5, low=1, high=1000)}
     avoids_duplicates = False
 

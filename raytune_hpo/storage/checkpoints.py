@@ -1,9 +1,9 @@
 """Checkpoints on disk: written whole or not at all, verified when read, bounded in number.
 
-A checkpoint is a folder, checkpoints/TRIAL/GENERATION-EPOCH, of files that the trainable chose. It is
-written beside its place and renamed into it, and its record (path, size, crc32) goes to the journal
-afterwards, so a record always points at a whole folder; the crc32 catches what a failing disk or a
-power cut does to it later, and then the one before it is used.
+A checkpoint is a folder, checkpoints/TRIAL/GENERATION-EPOCH, of files that the trainable chose, or a lane of a
+file of many (`lane_files`). It is written beside its place and renamed into it, and its record (path, size,
+crc32) goes to the journal afterwards, so a record always points at a whole one; the crc32 catches what a
+failing disk or a power cut does to it later, and then the one before it is used.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import io
 import os
 import shutil
 import tarfile
+import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.storage import lane_files
+from raytune_hpo.storage.lane_files import LaneFile, split_path
 from raytune_hpo.storage.run_directory import sync_folder
 
 STATE_FILE = "state.pt"  # the file of a task's checkpoint; function trainables choose their own
@@ -66,6 +70,9 @@ class CheckpointStore:
     def __init__(self, run_path: Path, session: int) -> None:
         self.run_path = run_path
         self.session = session
+        self._sharers: Counter[str] = Counter()  # lanes that several records point at: how many besides the first
+        self._kept: dict[str, set[str]] = {}  # lane file -> lanes in it that some record points at
+        self._held: dict[str, int] = {}  # lane file -> lanes in it
 
     def scratch(self, trial: str) -> Path:
         """A new empty folder beside the trial's checkpoints, to write one into."""
@@ -92,8 +99,14 @@ class CheckpointStore:
     def adopt(self, donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRecord:
         """Give `trial` a copy of its own of another trial's checkpoint, so that no deletion can take it away.
 
-        Raises TrialError if the other's is damaged or gone.
+        A lane of a file is not copied: it stays as long as a record points at it. Raises TrialError if the
+        other's is damaged or gone.
         """
+        if split_path(donor.path)[1] is not None:
+            if not self.intact(donor):
+                raise TrialError(f"checkpoint {donor.path} is damaged or gone")
+            self._sharers[donor.path] += 1
+            return replace(donor, trial=trial, generation=generation)
         scratch = self.scratch(trial)
         source = self.run_path / donor.path
         for file in _files(source):
@@ -109,25 +122,93 @@ class CheckpointStore:
         return self.commit(scratch, trial, generation, donor.epoch)
 
     def intact(self, record: CheckpointRecord) -> bool:
+        file, member = split_path(record.path)
+        if member is not None:
+            return lane_files.intact(self.run_path / file, member, record.bytes, record.crc32)
         folder = self.run_path / record.path
         return folder.is_dir() and fingerprint(folder) == (record.bytes, record.crc32)
 
-    def delete(self, record: CheckpointRecord) -> None:
-        folder = self.run_path / record.path
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # others are in it
-            folder.parent.rmdir()
+    def packed(self, record: CheckpointRecord) -> bytes:
+        """The checkpoint as bytes, for `unpack` on a machine that does not see the run directory."""
+        file, member = split_path(record.path)
+        if member is None:
+            return pack(self.run_path / record.path)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / STATE_FILE).write_bytes(LaneFile(self.run_path / file).extracted(member))
+            return pack(Path(folder))
+
+    def delete(self, *records: CheckpointRecord) -> None:
+        """Lanes of a file are forgotten: it goes with its last one, and is written again when half are gone."""
+        touched = set()
+        for record in records:
+            name, member = split_path(record.path)
+            if member is None:
+                folder = self.run_path / record.path
+                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # others are in it
+                    folder.parent.rmdir()
+            elif self._sharers[record.path] > 0:
+                self._sharers[record.path] -= 1
+            else:
+                self._lanes_of(name).discard(member)
+                touched.add(name)
+        for name in touched:
+            self._trim(name)
+
+    def _lanes_of(self, name: str) -> set[str]:
+        if name not in self._kept:
+            try:
+                members = LaneFile(self.run_path / name).members
+            except TrialError:
+                members = []
+            self._kept[name], self._held[name] = set(members), len(members)
+        return self._kept[name]
+
+    def _trim(self, name: str) -> None:
+        kept, path = self._kept[name], self.run_path / name
+        if not kept:
+            path.unlink(missing_ok=True)
+            del self._kept[name], self._held[name]
+        elif 2 * len(kept) <= self._held[name]:
+            with contextlib.suppress(TrialError):  # a damaged one is found out when it is read
+                LaneFile(path).rewritten(kept)
+            self._held[name] = len(kept)
 
     def clean(self, keep: Iterable[CheckpointRecord]) -> None:
-        """Delete every folder that no record in `keep` points at: leftovers of a crash."""
-        known = {record.path for record in keep}
+        """Delete whatever no record in `keep` points at: leftovers of a crash."""
+        paths = [record.path for record in keep]
+        self._sharers = Counter(paths)
+        self._sharers.subtract(set(paths))
+        known = {split_path(path)[0] for path in paths}
         root = self.run_path / "checkpoints"
         for trial in root.iterdir() if root.is_dir() else ():
-            for folder in trial.iterdir():
-                if str(folder.relative_to(self.run_path)) not in known:
-                    shutil.rmtree(folder, ignore_errors=True)
+            for entry in trial.iterdir():
+                if str(entry.relative_to(self.run_path)) in known:
+                    continue
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
             if not any(trial.iterdir()):
                 trial.rmdir()
+        pointed_at: dict[str, set[str]] = {}
+        for name, member in map(split_path, paths):
+            if member is not None:
+                pointed_at.setdefault(name, set()).add(member)
+        for name, members in pointed_at.items():
+            self._lanes_of(name).intersection_update(members)
+            self._trim(name)
+
+
+def exists(run_path: Path, record: CheckpointRecord) -> bool:
+    """Whether a checkpoint has not been deleted since. Does not look for damage."""
+    file, member = split_path(record.path)
+    if member is None:
+        return (run_path / file).is_dir()
+    try:
+        return member in LaneFile(run_path / file).members
+    except TrialError:
+        return False
 
 
 def pack(folder: Path) -> bytes:

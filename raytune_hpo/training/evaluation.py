@@ -22,11 +22,14 @@ EVALUATION_BATCH = 4096
 def tensors_of(split: Split, kind: Kind, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
     """x: [n, ...] float32; y: [n] int64 classes or [n, d] float32 targets, on `device`.
 
+    In place of float32, torch's default type where that is another one.
+
     On a CPU the tensors share the arrays' memory where the types agree: many trials on one node
     then read one copy. Such an array may be read-only, so these tensors must never be written to.
     """
-    x = _tensor(split.x, np.float32)
-    y = _tensor(split.y, np.int64 if kind == "classification" else np.float32)
+    real = np.float64 if torch.get_default_dtype() is torch.float64 else np.float32
+    x = _tensor(split.x, real)
+    y = _tensor(split.y, np.int64 if kind == "classification" else real)
     if kind == "regression" and y.ndim == 1:
         y = y[:, None]  # [n] against an output of [n, 1] would broadcast to [n, n]
     return x.to(device), y.to(device)

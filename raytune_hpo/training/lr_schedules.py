@@ -72,6 +72,12 @@ class LRSchedule:
         )
         return self.lr * warmup * decay * self._plateau_factor
 
+    def lrs_of_epoch(self, epoch: int) -> list[float]:
+        """The learning rate of each step of an epoch."""
+        if epoch >= self.warmup_epochs:
+            return [self.lr_at(epoch)] * self.steps_per_epoch
+        return [self.lr_at(epoch, step) for step in range(self.steps_per_epoch)]
+
     def end_epoch(self, validation_loss: float) -> None:
         """Tell the schedule an epoch's validation loss; only plateau listens. NaN is no better."""
         if self.schedule != "plateau":

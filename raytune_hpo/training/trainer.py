@@ -125,14 +125,8 @@ class SupervisedTrainer(Trainer):
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
 
     def _set_up_steps(self) -> None:
-        """Batch norm has no variance for one sample, so that such a last batch is left out."""
-        n, N = len(self._x), self.config["batch_size"]
-        batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
-        leave_out = batch_norm and (n % N == 1 or N == 1)
-        if n == 0 or (leave_out and (N == 1 or n == 1)):
-            raise TrialError(f"{n} training samples in batches of {N}: batch norm needs 2 in a batch")
-        self._samples_per_epoch = n - 1 if leave_out else n
-        self._steps_per_epoch = math.ceil(self._samples_per_epoch / N)
+        used, steps = steps_of_epoch(self.model, len(self._x), self.config["batch_size"])
+        self._samples_per_epoch, self._steps_per_epoch = used, steps
 
     @property
     def epoch(self) -> int:
@@ -238,6 +232,20 @@ class SupervisedTrainer(Trainer):
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
         self._epoch = int(state["epoch"])
+
+
+def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
+    """(samples that an epoch uses, its optimizer steps).
+
+    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TrialError where
+    that leaves nothing.
+    """
+    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
+    if samples == 0 or (leave_out and 1 in (batch_size, samples)):
+        raise TrialError(f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch")
+    used = samples - 1 if leave_out else samples
+    return used, math.ceil(used / batch_size)
 
 
 def _on_cpu(value: Any) -> Any:

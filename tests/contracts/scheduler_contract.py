@@ -234,8 +234,9 @@ class Simulation:
     def intact(self, record: CheckpointRecord) -> bool:
         return self.disk.get(record.path) == record
 
-    def delete(self, record: CheckpointRecord) -> None:
-        self.disk.pop(record.path, None)
+    def delete(self, *records: CheckpointRecord) -> None:
+        for record in records:
+            self.disk.pop(record.path, None)
 
     # What is left of it -----------------------------------------------------------------------------
 
@@ -261,6 +262,8 @@ class Simulation:
 class FakePool:
     """Workers in virtual time. Their trials' state is an epoch number, and so is a checkpoint."""
 
+    ending = False
+
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.slots = [self._slot() for _ in range(simulation.workers)]
@@ -278,6 +281,9 @@ class FakePool:
 
     def idle(self) -> list[Slot]:
         return [s for s in self.slots if s.trial is None]
+
+    def take_surplus(self) -> list[EpochReport]:
+        return []
 
     def ensure(self) -> None:
         while len(self.slots) < self.simulation.workers:

@@ -1,0 +1,174 @@
+"""Where trials run: in processes of their own, or as lanes of arrays.
+
+"auto" starts lane arrays and lets the first of them train a few steps both ways; where lanes cannot train the task
+or are not faster, it starts processes instead. A resumed run goes on as it began.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment_checks import FOREIGN
+from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.schedulers import POPULATION_BASED
+from raytune_hpo.search import algorithm_class
+from raytune_hpo.settings import Resources
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.execution.lane_pool import LanePool
+    from raytune_hpo.execution.pool import Pool, Workers
+
+MOST_LANES = {"cpu": 64, "cuda": 512}  # of an array: from there on more lanes are no faster
+#: A searcher that learns is to see this many generations of results: fewer trials at a time.
+GENERATIONS = 8
+
+
+def open_pool(
+    directory: RunDirectory,
+    experiment: Experiment,
+    session: int,
+    data: Any,
+    recorded: str | None,
+    *,
+    verbose: bool,
+    notice: Callable[[str], None],
+) -> tuple[str, Workers]:
+    """(executor, its pool), started. data: a reference to what trials see of it. recorded: the executor of an
+    earlier session of the run.
+
+    Raises ExperimentError where no machine has a trial's resources.
+    """
+    wanted = recorded or experiment.executor
+    common = (directory, experiment, session, data, verbose)
+    if wanted == "auto" and experiment.lanes_refusal is not None:
+        wanted = "processes"
+    if wanted == "processes":
+        pool = _processes(*common)
+        pool.ensure()
+        return wanted, pool
+    lanes = _lanes(*common)
+    lanes.ensure()
+    if wanted == "auto":
+        refusal = lanes.refusal(experiment.usual_config())
+        if refusal is not None:
+            notice(f"{refusal}: processes")
+            lanes.shutdown()
+            pool = _processes(*common)
+            pool.ensure()
+            return "processes", pool
+    return "lanes", lanes
+
+
+def concurrent_lanes(experiment: Experiment) -> int | None:
+    """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from; None is no limit."""
+    if experiment.max_concurrent is not None:
+        return experiment.max_concurrent
+    name, _ = experiment.option("searcher")
+    if experiment.option("scheduler")[0] in POPULATION_BASED:
+        return None  # the whole population has to be there
+    if name == FOREIGN or algorithm_class(name).learns:
+        return max(2, math.ceil(experiment.samples / GENERATIONS))
+    return None
+
+
+def checkpoint_every(experiment: Experiment) -> int:
+    """PBT copies a donor's state at every interval: it must be on disk by then. A panda may go back to any epoch."""
+    every = experiment.checkpointing.every
+    name, options = experiment.option("scheduler")
+    if name == "panda":
+        return 1
+    if name not in POPULATION_BASED:
+        return every
+    return every if options["interval"] % every == 0 else 1
+
+
+def import_paths() -> list[str]:
+    return [p for p in sys.path if p]
+
+
+def _lanes(directory: RunDirectory, experiment: Experiment, session: int, data: Any, verbose: bool) -> LanePool:
+    import ray
+    from ray import cloudpickle
+
+    from raytune_hpo.execution.lane_array import LaneArray
+    from raytune_hpo.execution.lane_pool import LanePool
+
+    trial = experiment.trial_resources
+    gpu = trial.gpus > 0
+    resources = Resources(cpus=trial.cpus, gpus=1 if gpu else 0)  # an array has its GPU to itself
+    _check_capacity(resources)
+    actor = ray.remote(LaneArray).options(
+        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+    )
+    recipe = cloudpickle.dumps(experiment.recipe())
+    run_id = directory.description()["run_id"]
+    most = MOST_LANES["cuda" if gpu else "cpu"]
+
+    def make(number: int) -> Any:
+        return actor.remote(
+            recipe,
+            data,
+            str(directory.path),
+            run_id,
+            session,
+            number,
+            checkpoint_every(experiment),
+            gpu,
+            resources.cpus,
+            most,
+            import_paths(),
+            verbose,
+        )
+
+    return LanePool(make, resources, concurrent_lanes(experiment))
+
+
+def _processes(directory: RunDirectory, experiment: Experiment, session: int, data: Any, verbose: bool) -> Pool:
+    import ray
+    from ray import cloudpickle
+
+    from raytune_hpo.execution.pool import Pool
+    from raytune_hpo.execution.worker import Worker
+
+    resources = experiment.trial_resources
+    _check_capacity(resources)
+    make = partial(
+        _make_trainable,
+        task=experiment.runnable if not isinstance(experiment.runnable, Task) else experiment.recipe(),
+        checkpoint_every=checkpoint_every(experiment),
+        gpu=resources.gpus > 0,
+        cpus=resources.cpus,
+    )
+    actor = ray.remote(Worker).options(
+        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+    )
+    run_id = directory.description()["run_id"]
+    made = cloudpickle.dumps(make)
+    arguments = (made, data, str(directory.path), run_id, session, resources.cpus, import_paths(), verbose)
+    return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
+
+
+def _check_capacity(resources: Resources) -> None:
+    from raytune_hpo.execution.pool import capacity
+
+    if capacity(resources) == 0:
+        raise ExperimentError(
+            "resources", {"cpus": resources.cpus, "gpus": resources.gpus}, "no machine of the cluster has as much"
+        )
+
+
+def _make_trainable(data: Any, *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+    if not isinstance(task, Recipe):
+        return task
+    from raytune_hpo.execution.trainable import task_trainable
+
+    return task_trainable(task, lambda: data, **options)

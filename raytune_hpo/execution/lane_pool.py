@@ -1,0 +1,211 @@
+"""The pool of lanes: to the driver, a pool of as many workers as its arrays have lanes.
+
+What the driver wants of slots is collected and goes to each array as one call, which trains all its lanes; an array
+that has more to train is called again before the driver has taken its reports in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.lane_array import Order, Turn
+from raytune_hpo.execution.pool import (
+    CAPACITY_CHECK_S,
+    DEATHS_AT_START,
+    SAVE_TIMEOUT_S,
+    Lost,
+    Slot,
+    capacity,
+    cause,
+)
+from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.settings import Resources
+
+
+@dataclass(eq=False)
+class _Array:
+    """An array and its lanes. busy: it has epochs to train without orders; in_call: an answer is to come."""
+
+    actor: Any
+    info: WorkerInfo | None = None
+    lanes: list[LaneSlot] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    busy: bool = False
+    in_call: bool = True
+
+
+@dataclass(eq=False)
+class LaneSlot(Slot):
+    """A lane. ticket: counts its trials, so that an answer about the one before is not taken for this one's."""
+
+    array: _Array | None = None
+    number: int = 0
+    ticket: int = 0
+
+
+class LanePool:
+    """Lanes for trials; stands in for a `Pool`.
+
+    make_array: number -> actor handle. resources: of one array. limit: lanes in all, None for as many as fit.
+    """
+
+    def __init__(self, make_array: Callable[[int], Any], resources: Resources, limit: int | None) -> None:
+        self._make_array = make_array
+        self._resources = resources
+        self._limit = math.inf if limit is None else limit
+        self._arrays: list[_Array] = []
+        self._calls: dict[Any, _Array] = {}
+        self._made = 0
+        self._deaths = 0
+        self._last_death = ""
+        self._next_check = 0.0
+        self._surplus: list[EpochReport] = []
+        self.ending = False  # the run is about to end: every lane is to be saved
+
+    def ensure(self) -> None:
+        """Start arrays up to what the cluster holds now. Raises ExperimentError if they keep dying."""
+        if self._deaths >= DEATHS_AT_START:
+            raise ExperimentError("worker", self._last_death, "is why no lane array can start")
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._capacity = int(min(self._limit, capacity(self._resources)))
+            self._next_check = now + CAPACITY_CHECK_S
+        while len(self._arrays) < self._capacity:
+            array = _Array(self._make_array(self._made))
+            self._made += 1
+            self._arrays.append(array)
+            self._calls[array.actor.info.remote()] = array
+
+    @property
+    def busy(self) -> list[LaneSlot]:
+        return [slot for array in self._arrays for slot in array.lanes if slot.trial is not None]
+
+    def idle(self) -> list[LaneSlot]:
+        """Free lanes within the limit, in the order in which they fill the arrays evenly."""
+        free: list[tuple[int, LaneSlot]] = []
+        taken = 0
+        for array in self._arrays:
+            here = sum(slot.trial is not None for slot in array.lanes)
+            taken += here
+            free += enumerate((slot for slot in array.lanes if slot.trial is None), start=here)
+        free.sort(key=lambda entry: entry[0])
+        return [slot for _, slot in free[: int(min(self._limit - taken, len(free)))]]
+
+    def start(self, slot: LaneSlot, assignment: Assignment) -> None:
+        slot.trial = assignment.trial
+        slot.ticket += 1
+        self._order(slot, Order("start", slot.number, slot.ticket, trial=assignment))
+
+    def step(self, slot: LaneSlot, until: int) -> None:
+        self._order(slot, Order("step", slot.number, slot.ticket, until))
+
+    def release(self, slot: LaneSlot, *, reusable: bool = True) -> None:
+        """The slot's trial is over or leaves. reusable: of processes; a lane keeps nothing of its last trial."""
+        slot.trial = None
+        self._order(slot, Order("release", slot.number, slot.ticket))
+
+    def _order(self, slot: LaneSlot, order: Order) -> None:
+        assert slot.array is not None
+        slot.array.orders.append(order)
+
+    def save(self, slot: LaneSlot) -> Saved | None:
+        """Save the waiting trial's state now. None if that fails."""
+        try:
+            saved: Saved | None = ray.get(slot.actor.save.remote(slot.number), timeout=SAVE_TIMEOUT_S)
+        except RayError:
+            return None
+        return saved
+
+    def take_surplus(self) -> list[EpochReport]:
+        """Reports of trials that had left their lane when they came."""
+        surplus, self._surplus = self._surplus, []
+        return surplus
+
+    def refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Why the task is better trained in processes, as the first array finds by training a little."""
+        self.ensure()
+        try:
+            found: str | None = ray.get(self._arrays[0].actor.refusal.remote(dict(config)))
+        except RayError as error:
+            return f"the lane array failed: {cause(error)}"
+        return found
+
+    # Calls ------------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        """Send what was ordered; what has come of calls so far; waits up to `timeout_s` for the first."""
+        for array in self._arrays:
+            if not array.in_call and (array.orders or array.busy):
+                self._call(array)
+        if not self._calls:
+            time.sleep(min(timeout_s, 0.05))
+            return []
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready and len(self._calls) > 1:  # others may be ready as well: one look, no waiting
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        out: list[tuple[LaneSlot, Outcome | Lost]] = []
+        for ref in ready:
+            array = self._calls.pop(ref)
+            array.in_call = False
+            out += self._taken(array, ref)
+        return out
+
+    def _call(self, array: _Array) -> None:
+        orders, array.orders = array.orders, []
+        array.in_call = True
+        self._calls[array.actor.advance.remote(orders, self.ending)] = array
+
+    def _taken(self, array: _Array, ref: Any) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        try:
+            answer = ray.get(ref)
+        except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
+            return self._lost(array, f"the lane array failed: {error.cause}")
+        except RayActorError as error:
+            if array.info is None:
+                self._deaths += 1
+                self._last_death = cause(error)
+            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)")
+        except RayError as error:
+            return self._lost(array, f"the lane array was lost: {type(error).__name__}")
+        if isinstance(answer, WorkerInfo):
+            array.info, self._deaths = answer, 0
+            self._resize(array, answer.lanes)
+            return []
+        assert isinstance(answer, Turn)
+        self._resize(array, answer.lanes)
+        array.busy = answer.busy
+        if array.busy:
+            self._call(array)  # it goes on while the driver takes in what has come
+        out: list[tuple[LaneSlot, Outcome | Lost]] = []
+        for number, ticket, outcome in answer.outcomes:
+            slot = array.lanes[number]
+            if slot.trial is not None and slot.ticket == ticket:
+                out.append((slot, outcome))
+            else:
+                self._surplus += outcome.reports
+        return out
+
+    def _resize(self, array: _Array, lanes: int) -> None:
+        """Lanes are never taken away: an array that finds that fewer fit takes its trials in turns."""
+        for number in range(len(array.lanes), lanes):
+            array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
+
+    def _lost(self, array: _Array, error: str) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        self._arrays.remove(array)
+        self._next_check = 0.0
+        ray.kill(array.actor)
+        return [(slot, Lost(error)) for slot in array.lanes if slot.trial is not None]
+
+    def shutdown(self) -> None:
+        for array in self._arrays:
+            ray.kill(array.actor)
+        self._arrays.clear()
+        self._calls.clear()

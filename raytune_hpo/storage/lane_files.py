@@ -1,0 +1,114 @@
+"""Checkpoints of many lanes in one file: a safetensors file whose tensors have a row a lane.
+
+    path of a record    checkpoints/lanes/NAME.safetensors#MEMBER
+    metadata "members"  the lanes' names, in the order of the rows
+    metadata "shared"   JSON that holds for all of them
+    metadata "facts"    JSON, one entry a lane
+
+A lane's size and crc32 are of its own rows and facts, so the file can be written again without the lanes that are no
+longer kept. Neither torch nor ray is imported: the driver, which has neither at hand, does that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.storage.run_directory import sync_folder
+
+FOLDER = "lanes"  # under checkpoints/; no trial is named so
+MAGIC_OF_ZIP = b"PK"
+
+Array = np.ndarray[Any, Any]
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """(file or folder, member): the member is None for a checkpoint of its own."""
+    file, mark, member = path.partition("#")
+    return file, member if mark else None
+
+
+def fingerprint_of(rows: Mapping[str, Array], fact: Any) -> tuple[int, int]:
+    """(bytes, crc32) of one lane's rows and facts."""
+    size, crc = 0, zlib.crc32(json.dumps(fact).encode())
+    for name in sorted(rows):
+        data = np.ascontiguousarray(rows[name]).view(np.uint8).data if rows[name].size else b""
+        size += len(data)
+        crc = zlib.crc32(data, crc)
+    return size, crc
+
+
+def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[Any]) -> None:
+    """Write a file; whole and on disk when this returns. tensors: [lanes, ...] each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(_serialized(members, tensors, shared, facts))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _serialized(members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[Any]) -> bytes:
+    from safetensors.numpy import save
+
+    metadata = {"members": json.dumps(list(members)), "shared": json.dumps(shared), "facts": json.dumps(list(facts))}
+    return save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, metadata=metadata)
+
+
+class LaneFile:
+    """A file that `write` wrote, open for reading. Raises TrialError where it is damaged or gone."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path = path
+        try:
+            opened: Any = safe_open
+            self._file = opened(path, framework="np")
+            metadata: dict[str, str] = self._file.metadata()
+            self.members: list[str] = json.loads(metadata["members"])
+            self.shared: Any = json.loads(metadata["shared"])
+            self.facts: list[Any] = json.loads(metadata["facts"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise TrialError(f"checkpoint {path} cannot be read: {error}") from error
+
+    def row(self, member: str | None) -> tuple[dict[str, Array], Any]:
+        """(a lane's rows by name, its facts). None is the only lane there is. Raises TrialError for one not in it."""
+        if member is None and len(self.members) == 1:
+            member = self.members[0]
+        if member not in self.members:
+            raise TrialError(f"checkpoint {self.path} does not hold {member}")
+        at = self.members.index(member)
+        return {name: self._file.get_slice(name)[at : at + 1][0] for name in self._file.keys()}, self.facts[at]  # noqa: SIM118
+
+    def rewritten(self, keep: Collection[str]) -> None:
+        """Write the file again with these lanes alone."""
+        index = [i for i, member in enumerate(self.members) if member in keep]
+        tensors = {name: self._file.get_tensor(name)[index] for name in self._file.keys()}  # noqa: SIM118
+        write(self.path, [self.members[i] for i in index], tensors, self.shared, [self.facts[i] for i in index])
+
+    def extracted(self, member: str) -> bytes:
+        """A file of this lane alone, as bytes."""
+        rows, fact = self.row(member)
+        return _serialized([member], {name: row[None] for name, row in rows.items()}, self.shared, [fact])
+
+
+def intact(path: Path, member: str, size: int, crc: int) -> bool:
+    """Whether the lane is there and has this fingerprint."""
+    try:
+        return fingerprint_of(*LaneFile(path).row(member)) == (size, crc)
+    except TrialError:
+        return False

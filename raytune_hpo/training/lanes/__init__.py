@@ -1,0 +1,14 @@
+"""Lanes: many trials of like structure as one stacked model. Usable without Ray.
+
+    config, seed -> Lane --structure--> Stack (one a structure) -> an epoch of all its lanes -> metrics of each
+
+- `structure`: which models may be fused, and the program that runs them fused
+- `layers`: a layer of many lanes at once; axis 0 is the lane everywhere
+- `optimizers`, `losses`: torch's formulas, with every hyperparameter a number a lane
+- `lane`: what a trial has besides its weights: config, schedule, generators, epoch
+- `stack`: the weights of the lanes of one structure, and their epoch
+- `fused_trainer`: lanes by name; they enter, leave and are copied between two epochs
+
+A lane trains as `SupervisedTrainer` trains the same config and seed, whatever its neighbours do
+(tests/training/test_lanes.py). Fusing models of one shape: Wang et al. 2021 (HFTA, MLSys).
+"""

@@ -1,0 +1,142 @@
+"""The fused trainer: trials by name, which enter, train side by side, are copied and leave between two epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytune_hpo.training.evaluation import tensors_of
+from raytune_hpo.training.lanes.chunks import ChunkSize
+from raytune_hpo.training.lanes.lane import Lane, RowState, changed_lane, make_lane
+from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
+from raytune_hpo.training.lanes.stack import DeviceData, Stack
+from raytune_hpo.training.task import Task, TrialData
+
+Group = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class LaneSnapshot:
+    """What `storage.lane_files.write` takes. tensors: [lanes, ...] each; facts: one entry a lane."""
+
+    tensors: dict[str, np.ndarray[Any, Any]]
+    shared: dict[str, Any]
+    facts: list[dict[str, Any]]
+
+
+class FusedTrainer:
+    """Trains many configs of a task, each as `SupervisedTrainer` would train it alone.
+
+    Lanes of one structure, batch size and precision are trained as one stacked model; the others take turns.
+    device: None is the GPU where there is one. chunk: lanes of a pass; None finds the fastest by timing.
+    """
+
+    def __init__(
+        self, task: Task, data: TrialData, *, max_epochs: int, device: str | None = None, chunk: int | None = None
+    ) -> None:
+        self.task = task
+        self.max_epochs = max_epochs
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        train = tensors_of(data.train, task.kind, self.device)
+        self._data = DeviceData(*train, *tensors_of(data.validation, task.kind, self.device))
+        self._chunk = chunk
+        self._lanes: dict[str, Lane] = {}
+        self._stacks: dict[Group, Stack] = {}
+
+    # Coming and going -------------------------------------------------------------------------------
+
+    def enter(self, name: str, config: Mapping[str, Any], seed: int, state: Mapping[str, Any] | None = None) -> None:
+        """Let a trial in, at epoch 0 or where `state` (of either trainer) is. In place of a lane of that name.
+
+        Raises ExperimentError for a bad config, TrialError for an impossible one or a state that does not fit,
+        NotFusableError for a model that lanes cannot train.
+        """
+        samples = len(self._data.x)
+        lane = make_lane(name, self.task, config, seed, samples=samples, max_epochs=self.max_epochs, device=self.device)
+        if state is not None:
+            load_state(lane, state, self.device)
+        self._put(lane)
+
+    def copy(self, donor: str, name: str, config: Mapping[str, Any]) -> None:
+        """Let `name` go on from where `donor` is, with another config: a copy of its rows on the device.
+
+        Raises TrialError where the config needs another structure.
+        """
+        source = self._lanes[donor]
+        lane = changed_lane(name, source, self.task, config, samples=len(self._data.x), max_epochs=self.max_epochs)
+        lane.parked = self._stack(source).rows([source]).first_row()
+        if source.config["momentum"] == 0:
+            lane.parked.forget_momentum(source.config["optimizer"])
+        self._put(lane)
+
+    def leave(self, name: str) -> None:
+        """Let a trial go; its lane costs nothing from the next epoch of its group on."""
+        self._remove(name)
+
+    def _put(self, lane: Lane) -> None:
+        self._remove(lane.name)
+        self._lanes[lane.name] = lane
+
+    def _remove(self, name: str) -> None:
+        lane = self._lanes.pop(name, None)
+        stack = self._stacks.get(lane.group) if lane is not None else None
+        if stack is not None and lane in stack.lanes:
+            stack.hold([other for other in stack.lanes if other is not lane])
+
+    def _stack(self, lane: Lane) -> Stack:
+        stack = self._stacks.get(lane.group)
+        if stack is None:
+            chunk = ChunkSize(self.device, self._chunk)
+            stack = self._stacks[lane.group] = Stack(self.task, self._data, lane, chunk)
+        return stack
+
+    @property
+    def unfusable(self) -> str | None:
+        """Why some of its lanes are trained one by one; None while none is."""
+        return next((s.unfusable for s in self._stacks.values() if s.unfusable is not None), None)
+
+    # Training ---------------------------------------------------------------------------------------
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._lanes
+
+    def epoch(self, name: str) -> int:
+        return self._lanes[name].epoch
+
+    def group(self, name: str) -> Group:
+        """Trials of equal groups train in one stack."""
+        return self._lanes[name].group
+
+    def train_epoch(self, names: Collection[str] | None = None) -> dict[str, dict[str, float]]:
+        """One epoch of each of these trials (default: of all), group after group. Metrics by name."""
+        wanted = [self._lanes[name] for name in (self._lanes if names is None else names)]
+        groups: dict[Group, list[Lane]] = {}
+        for lane in wanted:
+            groups.setdefault(lane.group, []).append(lane)
+        out: dict[str, dict[str, float]] = {}
+        for lanes in groups.values():
+            stack = self._stack(lanes[0])
+            stack.hold(lanes)
+            for lane, metrics in zip(stack.lanes, stack.train_epoch(), strict=True):
+                out[lane.name] = metrics
+        return {lane.name: out[lane.name] for lane in wanted}
+
+    # State ------------------------------------------------------------------------------------------
+
+    def state_dict(self, name: str) -> dict[str, Any]:
+        """A snapshot of one trial, which either trainer can go on from."""
+        lane = self._lanes[name]
+        return state_of(lane, self._on_cpu([lane]))
+
+    def snapshot(self, names: Sequence[str]) -> LaneSnapshot:
+        """A snapshot of trials of one group, as files of lanes hold it. Later epochs do not change it."""
+        lanes = [self._lanes[name] for name in names]
+        facts = [facts_of(lane) for lane in lanes]
+        return LaneSnapshot(tensors_of_lanes(lanes, self._on_cpu(lanes)), shared_of(lanes[0]), facts)
+
+    def _on_cpu(self, lanes: Sequence[Lane]) -> RowState:
+        return RowState(*(t.cpu() for t in self._stack(lanes[0]).rows(lanes).tensors()))

@@ -1,0 +1,243 @@
+"""A lane: one trial's config, schedule, generators and epoch.
+
+P, B, C: weights, other floating-point tensors (running statistics, frozen weights) and integer counters of a structure,
+each flattened and padded, in the structure's order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
+from raytune_hpo.training.lanes.layers import LaneView, Tensor
+from raytune_hpo.training.lanes.optimizers import STATE_NAMES
+from raytune_hpo.training.lanes.structure import Described, Structure, describe
+from raytune_hpo.training.lr_schedules import LRSchedule
+from raytune_hpo.training.random_states import get_random_states, preserved_random_states, seed_everything
+from raytune_hpo.training.task import Task
+from raytune_hpo.training.trainer import steps_of_epoch
+
+
+class NotFusableError(TrialError):
+    """A model or an option that lanes cannot train as it would train alone."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies in the rows: in `weights`, `buffers` or `counts`, from `start` to `end`."""
+
+    name: str
+    row: str
+    start: int
+    end: int
+    padded: tuple[int, ...]
+
+    def of(self, rows: Tensor) -> Tensor:
+        """The tensor in rows, [L, ...] -> [L, *padded]."""
+        return rows[:, self.start : self.end].view(len(rows), *self.padded)
+
+    def corner(self, row: Tensor, shape: Sequence[int]) -> Tensor:
+        """A lane's own part of the tensor in its row, as a view of `shape`."""
+        return self.of(row[None])[0][tuple(slice(0, n) for n in shape)]
+
+
+def places_of(structure: Structure) -> tuple[Place, ...]:
+    """Raises NotFusableError for a model of several floating-point types."""
+    places, used = [], {"weights": 0, "buffers": 0, "counts": 0}
+    dtype = torch.get_default_dtype()
+    for shape in structure.shapes:
+        if shape.dtype not in (dtype, torch.int64):
+            raise NotFusableError(f"{shape.name} is {shape.dtype}: lanes hold {dtype} and int64")
+        row = "weights" if shape.trained else "buffers" if shape.dtype == dtype else "counts"
+        start = used[row]
+        used[row] = start + math.prod(shape.padded)
+        places.append(Place(shape.name, row, start, used[row], shape.padded))
+    return tuple(places)
+
+
+@dataclass
+class RowState:
+    """What a stack holds of one lane: weights, first and second [P], buffers [B], counts [C]."""
+
+    weights: Tensor
+    first: Tensor
+    second: Tensor
+    buffers: Tensor
+    counts: Tensor
+
+    def first_row(self) -> RowState:
+        """Of rows of several lanes, the first lane's."""
+        return RowState(*(t[0] for t in self.tensors()))
+
+    def forget_momentum(self, optimizer: str) -> None:
+        """Without a momentum torch keeps no buffer for one; a lane's holds its last gradient."""
+        names = STATE_NAMES[optimizer]
+        if "momentum_buffer" in names:
+            (self.first, self.second)[names.index("momentum_buffer")].zero_()
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.weights, self.first, self.second, self.buffers, self.counts
+
+
+@dataclass(eq=False)
+class Lane:
+    """One trial in a fused trainer. parked: its rows while it is in no stack."""
+
+    name: str
+    config: dict[str, Any]
+    described: Described
+    shapes: dict[str, tuple[int, ...]]  # its own, unpadded, by tensor name
+    schedule: LRSchedule
+    order: torch.Generator
+    random: dict[str, Any]
+    generator: torch.Generator  # of the device: what the model and the augmentation draw from
+    samples: int  # of an epoch
+    epoch: int = 0
+    steps: int = 0  # of the optimizer
+    parked: RowState | None = None
+
+    @property
+    def view(self) -> LaneView:
+        return LaneView(self.described.variants, self.generator, self.described.widths)
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """Lanes of equal groups are trained in one stack."""
+        return self.described.structure.key, self.config["batch_size"], self.config["precision"], self.samples
+
+    @property
+    def order_in_stack(self) -> tuple[str, str]:
+        """Equal activations, then equal optimizers, are to be neighbours."""
+        kinds = [v for v in self.described.variants.values() if isinstance(v, tuple)]
+        return repr(kinds), self.config["optimizer"]
+
+    @contextlib.contextmanager
+    def as_global_generator(self, device: torch.device) -> Iterator[None]:
+        """Let whatever draws from torch's global generator draw from this lane's."""
+        outside = _global_state(device)
+        _set_global_state(device, self.generator.get_state())
+        try:
+            yield
+        finally:
+            self.generator.set_state(_global_state(device))
+            _set_global_state(device, outside)
+
+
+def _global_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_global_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+def make_lane(
+    name: str, task: Task, config: Mapping[str, Any], seed: int, *, samples: int, max_epochs: int, device: torch.device
+) -> Lane:
+    """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
+
+    samples: of the training split. Raises ExperimentError for a bad config, TrialError for an impossible one,
+    NotFusableError for one that lanes cannot train.
+    """
+    resolved = _resolved(task, config)
+    if resolved["precision"] == "float16" and device.type == "cuda":
+        raise NotFusableError("float16 scales its gradients step by step, for one model at a time")
+    with preserved_random_states():
+        seed_everything(seed)
+        model = task.build_model(resolved)
+        random = get_random_states()
+    tensors = model.state_dict()
+    if tensors.keys() != {n for n, _ in (*model.named_parameters(), *model.named_buffers())}:
+        raise NotFusableError("the model shares weights between layers, or keeps tensors out of its state")
+    used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
+    generator = torch.Generator(device)
+    generator.set_state(random["torch"] if device.type == "cpu" else random["cuda"][device.index or 0])
+    lane = Lane(
+        name,
+        resolved,
+        describe(model),
+        {n: tuple(t.shape) for n, t in tensors.items()},
+        LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps),
+        torch.Generator().manual_seed(derive_seed(seed, "data order")),
+        random,
+        generator,
+        used,
+    )
+    lane.parked = rows_of(lane, tensors, {}, device)
+    return lane
+
+
+def _resolved(task: Task, config: Mapping[str, Any]) -> dict[str, Any]:
+    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
+    check_keys(config, known)
+    return resolve(config, known)
+
+
+def changed_lane(
+    name: str, donor: Lane, task: Task, config: Mapping[str, Any], *, samples: int, max_epochs: int
+) -> Lane:
+    """A lane that goes on from where `donor` is, with another config, as a solo trainer that loads its state does.
+
+    The rows are the caller's to copy. Raises TrialError where the config needs another structure.
+    """
+    resolved = _resolved(task, config)
+    described, used, steps = donor.described, donor.samples, donor.schedule.steps_per_epoch
+    if any(resolved[k] != donor.config[k] for k in resolved if k not in TRAINER_HYPERPARAMETERS or k == "batch_size"):
+        with preserved_random_states():
+            model = task.build_model(resolved)
+        described = describe(model)
+        used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
+    one, other = described, donor.described
+    if (one.structure.key, one.widths) != (other.structure.key, other.widths) or resolved["optimizer"] != donor.config[
+        "optimizer"
+    ]:
+        raise TrialError("the donor's state does not fit this trial's config: it has another structure")
+    schedule = LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps)
+    schedule.load_state_dict(donor.schedule.state_dict())
+    order, generator = torch.Generator(), torch.Generator(donor.generator.device)
+    order.set_state(donor.order.get_state())
+    generator.set_state(donor.generator.get_state())
+    return Lane(
+        name,
+        resolved,
+        described,
+        donor.shapes,
+        schedule,
+        order,
+        donor.random,
+        generator,
+        used,
+        donor.epoch,
+        donor.steps,
+    )
+
+
+def rows_of(lane: Lane, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> RowState:
+    """Tensors by name, and torch's state of the lane's optimizer by parameter, as padded rows on the device."""
+    places = places_of(lane.described.structure)
+    size = {row: max((p.end for p in places if p.row == row), default=0) for row in ("weights", "buffers", "counts")}
+    dtype = torch.get_default_dtype()
+    weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
+    buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)
+    rows = RowState(weights, first, second, buffers, counts)
+    for number, place in enumerate(places):
+        shape = lane.shapes[place.name]
+        place.corner(getattr(rows, place.row), shape).copy_(tensors[place.name].detach())
+        if place.row == "weights":
+            for row, name in zip((first, second), STATE_NAMES[lane.config["optimizer"]], strict=False):
+                # Without a momentum torch keeps no buffer for one.
+                value = optimizer.get(number, {}).get(name)
+                if value is not None and (name != "momentum_buffer" or lane.config["momentum"] > 0):
+                    place.corner(row, shape).copy_(value)
+    return RowState(*(t.to(device) for t in rows.tensors()))

@@ -1,0 +1,145 @@
+"""A lane's state: as rows, as the solo trainer's state_dict, and in files of many lanes.
+
+    solo state --load_state--> Lane --facts_of, rows--> file of lanes --read_state--> solo state
+
+What is common to the lanes of a structure (`shared_of`) and what is a lane's own (`facts_of`) is plain JSON, all else
+tensors: weights, first, second, buffers and counts as in `RowState`, and the states of the generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.storage.lane_files import LaneFile
+from raytune_hpo.training.lanes.lane import Lane, Place, RowState, places_of, rows_of
+from raytune_hpo.training.lanes.layers import Tensor
+from raytune_hpo.training.lanes.optimizers import STATE_NAMES
+
+Rows = Mapping[str, Tensor]  # one lane's tensors, by name
+
+
+def shared_of(lane: Lane) -> dict[str, Any]:
+    """What all lanes of this one's structure have in common."""
+    shapes = lane.described.structure.shapes
+    return {
+        "places": [asdict(place) for place in places_of(lane.described.structure)],
+        "parameters": [i for i, shape in enumerate(shapes) if shape.parameter],
+    }
+
+
+def facts_of(lane: Lane) -> dict[str, Any]:
+    """What a lane has of its own besides tensors."""
+    python, numpy_ = lane.random["python"], lane.random["numpy"]
+    return {
+        "epoch": lane.epoch,
+        "steps": lane.steps,
+        "optimizer": lane.config["optimizer"],
+        "has_momentum": lane.config["momentum"] > 0,
+        "shapes": {name: list(shape) for name, shape in lane.shapes.items()},
+        "schedule": lane.schedule.state_dict(),
+        "python": {"version": python["version"], "gauss_next": python["gauss_next"]},
+        "numpy": {k: v for k, v in numpy_.items() if k != "keys"},
+    }
+
+
+def generators_of(lane: Lane) -> dict[str, Tensor]:
+    """The states of a lane's generators."""
+    random, drawn = lane.random, lane.generator.get_state()
+    on_cpu = lane.generator.device.type == "cpu"
+    return {
+        "order": lane.order.get_state(),
+        "torch": drawn if on_cpu else random["torch"],
+        **({} if on_cpu else {"cuda": drawn}),
+        "python": torch.tensor(random["python"]["internal"]),
+        "numpy": random["numpy"]["keys"],
+    }
+
+
+def tensors_of_lanes(lanes: Sequence[Lane], rows: RowState) -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of lanes of one structure, [lanes, ...] each. rows: of these lanes, on the CPU."""
+    generators = [generators_of(lane) for lane in lanes]
+    own = dict(zip(("weights", "first", "second", "buffers", "counts"), rows.tensors(), strict=True))
+    stacked = {name: torch.stack([g[name] for g in generators]) for name in generators[0]}
+    return {name: t.numpy() for name, t in {**own, **stacked}.items()}
+
+
+def state_of(lane: Lane, rows: RowState) -> dict[str, Any]:
+    """A lane as `SupervisedTrainer.state_dict` would give it. rows: of this lane alone, [1, ...], on the CPU."""
+    tensors = {name: torch.from_numpy(t[0]) for name, t in tensors_of_lanes([lane], rows).items()}
+    return solo_state(shared_of(lane), facts_of(lane), tensors)
+
+
+def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """What `SupervisedTrainer.load_state_dict` reads."""
+    model: dict[str, Tensor] = {}
+    optimizer: dict[int, dict[str, Tensor]] = {}
+    names = STATE_NAMES[facts["optimizer"]]
+    for number, fields in enumerate(shared["places"]):
+        place = Place(**{**fields, "padded": tuple(fields["padded"])})
+        shape = facts["shapes"][place.name]
+        model[place.name] = place.corner(rows[place.row], shape).clone()
+        if place.row != "weights" or facts["steps"] == 0:
+            continue
+        state = {
+            name: place.corner(rows[row], shape).clone()
+            for row, name in zip(("first", "second"), names, strict=False)
+            if name != "momentum_buffer" or facts["has_momentum"]
+        }
+        if facts["optimizer"] != "sgd":
+            state["step"] = torch.tensor(float(facts["steps"]), dtype=torch.float32)
+        if state:
+            optimizer[number] = state
+    return {
+        "epoch": facts["epoch"],
+        "model": model,
+        "optimizer_name": facts["optimizer"],
+        "optimizer": {"state": optimizer, "param_groups": [{"params": shared["parameters"]}]},
+        "schedule": facts["schedule"],
+        "scaler": {},
+        "early_stopping": None,
+        "order": rows["order"],
+        "random": {
+            "python": {**facts["python"], "internal": rows["python"].tolist()},
+            "numpy": {**facts["numpy"], "keys": rows["numpy"]},
+            "torch": rows["torch"],
+            "cuda": [rows["cuda"]] if "cuda" in rows else [],
+        },
+    }
+
+
+def read_state(path: Path, member: str | None) -> dict[str, Any]:
+    """The solo trainer's state of a lane in a file. Raises TrialError where it is damaged or not there."""
+    file = LaneFile(path)
+    rows, facts = file.row(member)
+    return solo_state(file.shared, facts, {name: torch.from_numpy(np.array(row)) for name, row in rows.items()})
+
+
+def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> None:
+    """Let a parked lane go on from what `state_of` or `SupervisedTrainer.state_dict` gave.
+
+    Raises TrialError where it does not fit the lane's config.
+    """
+    try:
+        same = state["optimizer_name"] == lane.config["optimizer"]
+        optimizer = state["optimizer"]["state"] if same else {}
+        if {n: tuple(t.shape) for n, t in state["model"].items()} != lane.shapes:
+            raise ValueError("it has other weights")
+        lane.parked = rows_of(lane, state["model"], optimizer, device)
+        lane.schedule.load_state_dict(state["schedule"])
+        lane.order.set_state(state["order"].cpu())
+        lane.random = dict(state["random"])
+        drawn = lane.random["torch"] if device.type == "cpu" else lane.random["cuda"][device.index or 0]
+        lane.generator.set_state(drawn.cpu())
+        lane.epoch = int(state["epoch"])
+        steps = [int(s["step"]) for s in optimizer.values() if "step" in s]
+        # sgd counts none and needs none.
+        lane.steps = max(steps, default=lane.epoch * lane.schedule.steps_per_epoch if same else 0)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        raise TrialError(f"the saved state does not fit this trial's config: {error}") from error

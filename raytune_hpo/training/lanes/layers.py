@@ -1,0 +1,239 @@
+"""Layers of many lanes at once. L: lanes, N: a mini-batch.
+
+Each class runs one kind of torch module for L lanes: x [L, N, ...] in and out, weights [L, *shape]. With one
+lane it calls torch's own function without the lane axis, which is what that lane would do alone. A module that no class
+here knows is `Mapped`: torch.func.vmap over the module itself.
+
+What may differ between lanes without changing a shape, an activation and a dropout rate, is a lane's `variant` at that
+layer and not part of the layer's key.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from raytune_hpo.training.models import ACTIVATION_MODULES
+
+Tensor = torch.Tensor
+Weights = Mapping[str, Tensor]
+
+ACTIVATIONS: dict[type[nn.Module], str] = {cls: name for name, cls in ACTIVATION_MODULES.items()}
+
+
+@dataclass(frozen=True)
+class LaneView:
+    """What layers see of the lanes in a pass. variants: by layer name. generator: of dropout masks.
+    widths: by layer name, the lane's own width where its weights are padded to a common one."""
+
+    variants: Mapping[str, Any]
+    generator: torch.Generator
+    widths: Mapping[str, int]
+
+
+class Layer(ABC):
+    """One layer of the program. key: lanes may share a layer of equal keys; padded: its output's width, if padded."""
+
+    key: Hashable
+    varies: ClassVar[bool] = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor: ...
+
+    def _of(self, weights: Weights, name: str) -> Tensor | None:
+        return weights.get(f"{self.name}.{name}")
+
+
+class StackedLinear(Layer):
+    def __init__(self, name: str, module: nn.Linear, inputs: int, outputs: int) -> None:
+        super().__init__(name)
+        self.key = ("linear", inputs, outputs, module.bias is not None)
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        weight, bias = weights[f"{self.name}.weight"], self._of(weights, "bias")
+        if len(x) == 1:
+            return functional.linear(x[0], weight[0], None if bias is None else bias[0])[None]
+        shape = x.shape
+        x = x.flatten(1, -2)  # every axis between the lane and the features is a batch
+        turned = weight.transpose(1, 2)
+        out = torch.bmm(x, turned) if bias is None else torch.baddbmm(bias[:, None], x, turned)
+        return out.reshape(len(x), *shape[1:-1], out.shape[-1])
+
+
+class StackedConv2d(Layer):
+    """One convolution with a group a lane."""
+
+    def __init__(self, name: str, module: nn.Conv2d) -> None:
+        super().__init__(name)
+        self.options = (module.stride, module.padding, module.dilation, module.groups)
+        self.key = ("conv2d", *self.options, tuple(module.weight.shape), module.bias is not None)
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        weight, bias = weights[f"{self.name}.weight"], self._of(weights, "bias")
+        stride, padding, dilation, groups = self.options
+        L = len(x)
+        if L == 1:
+            own = None if bias is None else bias[0]
+            return functional.conv2d(x[0], weight[0], own, stride, padding, dilation, groups)[None]
+        out = functional.conv2d(
+            x.transpose(0, 1).flatten(1, 2),
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
+            stride,
+            padding,
+            dilation,
+            groups * L,
+        )
+        return _lanes_first(out, L)
+
+
+class StackedBatchNorm(Layer):
+    """Running statistics a lane, updated in place; the padded features of a lane stay 0."""
+
+    def __init__(self, name: str, module: nn.modules.batchnorm._BatchNorm, features: int) -> None:
+        super().__init__(name)
+        self.eps, self.momentum = module.eps, module.momentum
+        self.tracks = module.track_running_stats
+        self.key = ("batch norm", type(module), features, self.eps, self.momentum, module.affine, self.tracks)
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        L = len(x)
+        mean, var = self._of(weights, "running_mean"), self._of(weights, "running_var")
+        if training and self.tracks:
+            weights[f"{self.name}.num_batches_tracked"].add_(1)
+        # One batch norm over the features of all lanes side by side.
+        side_by_side = x.transpose(0, 1).flatten(1, 2)
+        means, variances = (None if t is None else t.flatten().clone() for t in (mean, var))
+        scale, shift = (
+            None if t is None else t.flatten() for t in (self._of(weights, "weight"), self._of(weights, "bias"))
+        )
+        batch_statistics = training or not self.tracks
+        out = functional.batch_norm(
+            side_by_side, means, variances, scale, shift, batch_statistics, self.momentum or 0.0, self.eps
+        )
+        if training and mean is not None and var is not None and means is not None and variances is not None:
+            mean.copy_(means.view_as(mean))
+            var.copy_(variances.view_as(var))
+        return _lanes_first(out, L)
+
+
+def _lanes_first(side_by_side: Tensor, lanes: int) -> Tensor:
+    """[N, L * C, ...] -> [L, N, C, ...]"""
+    N, *rest = side_by_side.shape
+    return side_by_side.reshape(N, lanes, rest[0] // lanes, *rest[1:]).transpose(0, 1)
+
+
+class StackedActivation(Layer):
+    """Each lane's own activation: lanes lie sorted by it, so that each is computed on a few slices."""
+
+    varies = True
+
+    def __init__(self, name: str, padded: bool) -> None:
+        super().__init__(name)
+        self.key = ("activation", padded)
+        self.padded = padded
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        runs = runs_of([lane.variants[self.name] for lane in lanes])
+        if len(runs) == 1:
+            return self._one(runs[0][0], x, lanes)
+        return torch.cat([self._one(kind, x[start:end], lanes[start:end]) for kind, start, end in runs])
+
+    def _one(self, kind: tuple[str, Any], x: Tensor, lanes: Sequence[LaneView]) -> Tensor:
+        out = ACTIVATION_FUNCTIONS[kind[0]](x, kind[1])
+        if self.padded and kind[0] == "sigmoid":  # the only one that is not 0 at 0, as padding has to be
+            widths = torch.tensor([lane.widths[self.name] for lane in lanes], device=x.device)
+            out = out * (torch.arange(x.shape[-1], device=x.device) < widths[:, None])[:, None]
+        return out
+
+
+#: Activation -> function of (x, the module's own number).
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "relu": lambda x, _: functional.relu(x),
+    "leaky_relu": functional.leaky_relu,
+    "tanh": lambda x, _: torch.tanh(x),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "elu": functional.elu,
+    "gelu": lambda x, approximate: functional.gelu(x, approximate=approximate),
+    "silu": lambda x, _: functional.silu(x),
+    "linear": lambda x, _: x,
+}
+
+
+def activation_variant(module: nn.Module) -> tuple[str, Any]:
+    """(name, the module's own number): what makes two activations the same."""
+    name = ACTIVATIONS[type(module)]
+    option = {"leaky_relu": "negative_slope", "elu": "alpha", "gelu": "approximate"}.get(name)
+    return name, getattr(module, option) if option is not None else None
+
+
+class StackedDropout(Layer):
+    """Masks from each lane's own generator, drawn as torch draws them for that lane alone."""
+
+    key = ("dropout",)
+    varies = True
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        if not training or not any(lane.variants[self.name] > 0 for lane in lanes):
+            return x
+        return x * dropout_scales(x, lanes, self.name)
+
+
+def dropout_scales(x: Tensor, lanes: Sequence[LaneView], name: str) -> Tensor:
+    """0 or 1 / (1 - p) for each element of x, [L, N, ..., W]; as torch.dropout's own mask of the lane's width."""
+    scales = torch.ones_like(x)
+    for i, lane in enumerate(lanes):
+        p, width = lane.variants[name], lane.widths.get(name)
+        if p == 0:
+            continue
+        if p == 1:
+            scales[i] = 0
+            continue
+        shape = x.shape[1:] if width is None else (*x.shape[1:-1], width)
+        mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p, generator=lane.generator)
+        (scales[i] if width is None else scales[i, ..., :width]).copy_(mask.div_(1 - p))
+    return scales
+
+
+class StackedFlatten(Layer):
+    def __init__(self, name: str, module: nn.Flatten) -> None:
+        super().__init__(name)
+        self.start, self.end = module.start_dim, module.end_dim
+        self.key = ("flatten", self.start, self.end)
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        start = self.start + 1 if self.start >= 0 else self.start
+        end = self.end + 1 if self.end >= 0 else self.end
+        return x.flatten(start, end)
+
+
+class StackedMaxPool2d(Layer):
+    def __init__(self, name: str, module: nn.MaxPool2d) -> None:
+        super().__init__(name)
+        self.options = (module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
+        self.key = ("max pool 2d", *self.options)
+
+    def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
+        kernel, stride, padding, dilation, ceil = self.options
+        flat = functional.max_pool2d(x.flatten(0, 1), kernel, stride, padding, dilation, ceil)
+        return flat.view(*x.shape[:2], *flat.shape[1:])
+
+
+def runs_of(values: Sequence[Any]) -> list[tuple[Any, int, int]]:
+    """(value, start, end) of each stretch of equal neighbours."""
+    runs: list[tuple[Any, int, int]] = []
+    for i, value in enumerate(values):
+        if runs and runs[-1][0] == value:
+            runs[-1] = (value, runs[-1][1], i + 1)
+        else:
+            runs.append((value, i, i + 1))
+    return runs

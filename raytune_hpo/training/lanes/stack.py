@@ -1,0 +1,231 @@
+"""A stack: the weights of lanes of one group on one device, and one epoch of all of them.
+
+L: lanes, P: weights of a lane. Rows are [L, P], so that an optimizer's update, a snapshot and a copy from lane to
+lane are each a few operations over whole rows. Lanes that come or go make new rows, once an epoch at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytune_hpo.training.evaluation import EVALUATION_BATCH, score_name
+from raytune_hpo.training.lanes.chunks import ChunkSize
+from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, places_of
+from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
+from raytune_hpo.training.lanes.losses import LaneScores, lane_losses
+from raytune_hpo.training.lanes.mapped import Mapped
+from raytune_hpo.training.lanes.optimizers import Rows, Updates, clip
+from raytune_hpo.training.task import Task
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """Training and validation tensors on the device: x [n, ...], y [n] or [n, d]."""
+
+    x: Tensor
+    y: Tensor
+    validation_x: Tensor
+    validation_y: Tensor
+
+
+class Stack:
+    """Lanes of one group. chunk: how many of them a forward and backward pass takes."""
+
+    def __init__(self, task: Task, data: DeviceData, example: Lane, chunk: ChunkSize) -> None:
+        self.task, self.data, self.chunk = task, data, chunk
+        self.device = data.x.device
+        #: Why its lanes are trained one by one, if they are.
+        self.unfusable: str | None = None
+        self.structure = example.described.structure
+        self.places = places_of(self.structure)
+        self.lanes: list[Lane] = []
+        self._rows = RowState(*(torch.empty(0) for _ in range(5)))
+        self._augments = type(task).augment is not Task.augment
+        # Only then may a model draw from torch's global generator instead of its lanes' own.
+        self._draws_globally = any(isinstance(layer, Mapped) for layer in self.structure.layers)
+        N, precision = example.config["batch_size"], example.config["precision"]
+        self.batch_size, self.samples = N, example.samples
+        self._autocast = getattr(torch, precision) if precision != "float32" and self.device.type == "cuda" else None
+        if self._draws_globally:
+            self.unfusable = self._refusal(example)
+        if self.unfusable is not None:
+            self.chunk = ChunkSize(self.device, fixed=1)
+
+    def _refusal(self, example: Lane) -> str | None:
+        """What vmap says to two lanes of weights that are 0, on two samples."""
+        views = [LaneView(example.described.variants, torch.Generator(self.device), example.described.widths)] * 2
+        x = self.data.x[:2].expand(2, *self.data.x[:2].shape).clone()
+        try:
+            weights = {
+                shape.name: torch.zeros(2, *shape.padded, dtype=shape.dtype, device=self.device)
+                for shape in self.structure.shapes
+            }
+            with torch.no_grad():
+                self.structure.run(x, weights, views, training=True)
+        except Exception as error:  # vmap raises many unrelated types
+            return f"{_innermost_module(error)} is not vmappable"
+        return None
+
+    # Who is in ------------------------------------------------------------------------------------
+
+    def hold(self, lanes: Sequence[Lane]) -> None:
+        """Be the stack of these lanes: take those that are parked, park those that are not among them."""
+        wanted = sorted(lanes, key=lambda lane: lane.order_in_stack)
+        if wanted == self.lanes:
+            return
+        at = {id(lane): i for i, lane in enumerate(self.lanes)}
+        staying = {id(lane) for lane in wanted}
+        for i, lane in enumerate(self.lanes):
+            if id(lane) not in staying:
+                lane.parked = self.row(i)
+        rows = [
+            [t[at[id(lane)]] for t in self._rows.tensors()] if lane.parked is None else list(lane.parked.tensors())
+            for lane in wanted
+        ]
+        self._rows = (
+            RowState(*(torch.stack(column) for column in zip(*rows, strict=True)))
+            if rows
+            else RowState(*(torch.empty(0) for _ in range(5)))
+        )
+        for lane in wanted:
+            lane.parked = None
+        self.lanes = wanted
+
+    def row(self, index: int) -> RowState:
+        """A copy of a lane's rows."""
+        return RowState(*(t[index].clone() for t in self._rows.tensors()))
+
+    def rows(self, lanes: Sequence[Lane]) -> RowState:
+        """Copies of the rows of some lanes, parked or not, [l, ...] each, in their order."""
+        at = {id(lane): i for i, lane in enumerate(self.lanes)}
+        if all(lane.parked is None for lane in lanes):
+            index = torch.tensor([at[id(lane)] for lane in lanes], device=self.device)
+            return RowState(*(t.index_select(0, index) for t in self._rows.tensors()))
+        picked = [self.row(at[id(lane)]) if lane.parked is None else lane.parked for lane in lanes]
+        return RowState(*(torch.stack(column) for column in zip(*(r.tensors() for r in picked), strict=True)))
+
+    # An epoch -------------------------------------------------------------------------------------
+
+    def train_epoch(self) -> list[dict[str, float]]:
+        """One epoch of every lane; the metrics of each, as `SupervisedTrainer.train_epoch` gives them."""
+        lanes, N = self.lanes, self.batch_size
+        n = len(self.data.x)
+        order = torch.stack([torch.randperm(n, generator=lane.order) for lane in lanes]).to(self.device)
+        lrs = np.array([lane.schedule.lrs_of_epoch(lane.epoch) for lane in lanes]).T
+        steps = len(lrs)
+        updates = self._updates(lrs)
+        largest = self._column("clip_norm")
+        smoothing = self._column("label_smoothing")
+        loss_sum = torch.zeros(len(lanes), dtype=torch.float64, device=self.device)
+        gradient = torch.empty_like(self._rows.weights)
+        rows = Rows(self._rows.weights, gradient, self._rows.first, self._rows.second)
+        for step in range(steps):
+            batch = order[:, step * N : (step + 1) * N]
+            for at in self.chunk.slices(len(lanes)):
+                with self.chunk.timed(at):
+                    loss_sum[at] += self._gradients(at, batch[at], smoothing, gradient[at]).double() * batch.shape[1]
+            if largest is not None:
+                clip(gradient, largest)
+            for update, start, end in updates:
+                update.apply(step, rows.part(start, end))
+        scores = self._validate()
+        return [
+            self._finish(lane, loss, float(lr), score)
+            for lane, loss, lr, score in zip(lanes, loss_sum.tolist(), lrs[-1], scores, strict=True)
+        ]
+
+    def _updates(self, lrs: np.ndarray[Any, Any]) -> list[tuple[Updates, int, int]]:
+        out = []
+        for optimizer, start, end in runs_of([lane.config["optimizer"] for lane in self.lanes]):
+            own = self.lanes[start:end]
+            done = [lane.steps for lane in own]
+            like = self._rows.weights
+            out.append((Updates(optimizer, [x.config for x in own], lrs[:, start:end], done, like), start, end))
+        return out
+
+    def _column(self, name: str) -> Tensor | None:
+        """[L, 1]; None where no lane uses it."""
+        values = [lane.config[name] for lane in self.lanes]
+        return torch.tensor(values, device=self.device).to(self._rows.weights)[:, None] if any(values) else None
+
+    def _weights(self, at: slice, *, train: bool) -> dict[str, Tensor]:
+        out = {}
+        for place in self.places:
+            tensor = place.of(getattr(self._rows, place.row)[at]).detach()
+            out[place.name] = tensor.requires_grad_() if train and place.row == "weights" else tensor
+        return out
+
+    def _gradients(self, at: slice, batch: Tensor, smoothing: Tensor | None, gradient: Tensor) -> Tensor:
+        """Fill `gradient`, [l, P], for the lanes `at` on their samples `batch`, [l, N]. The losses, [l]."""
+        lanes, (L, N) = self.lanes[at], batch.shape
+        index = batch.reshape(-1)
+        x = self.data.x.index_select(0, index).view(L, N, *self.data.x.shape[1:])
+        y = self.data.y.index_select(0, index).view(L, N, *self.data.y.shape[1:])
+        if self._augments:
+            for i, lane in enumerate(lanes):
+                with lane.as_global_generator(self.device):
+                    x[i] = self.task.augment(x[i])
+        weights = self._weights(at, train=True)
+        with torch.enable_grad():
+            outputs = self._run(x, weights, lanes, training=True)
+            some = None if smoothing is None or self.task.kind == "regression" else smoothing[at, 0]
+            losses = lane_losses(outputs, y, self.task.kind, some)
+        leaves = [w for w in weights.values() if w.requires_grad]
+        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        if any(g is None for g in found):
+            raise NotFusableError("the model has weights that its outputs do not depend on")
+        torch.cat([g.reshape(L, -1) for g in found], dim=1, out=gradient)
+        return losses.detach()
+
+    def _run(self, x: Tensor, weights: dict[str, Tensor], lanes: Sequence[Lane], *, training: bool) -> Tensor:
+        views = [lane.view for lane in lanes]
+        with torch.autocast(
+            self.device.type, self._autocast or torch.bfloat16, enabled=self._autocast is not None and training
+        ):
+            if len(lanes) == 1 and self._draws_globally and training:
+                with lanes[0].as_global_generator(self.device):
+                    return self.structure.run(x, weights, views, training=training)
+            return self.structure.run(x, weights, views, training=training)
+
+    @torch.no_grad()
+    def _validate(self) -> list[dict[str, float]]:
+        scores = LaneScores(len(self.lanes), self.task.kind, self.device)
+        x, y = self.data.validation_x, self.data.validation_y
+        for at in self.chunk.slices(len(self.lanes)):
+            lanes, weights = self.lanes[at], self._weights(at, train=False)
+            size = max(1, EVALUATION_BATCH // len(lanes)) if len(lanes) > 1 else EVALUATION_BATCH
+            for start in range(0, len(x), size):
+                part = x[start : start + size]
+                # A copy, since a model that works in place must not write to a shared array.
+                own = part.expand(len(lanes), *part.shape).clone()
+                scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + size])
+        return scores.results(len(x))
+
+    def _finish(self, lane: Lane, loss_sum: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
+        lane.epoch += 1
+        lane.steps += lane.schedule.steps_per_epoch
+        train_loss = loss_sum / lane.samples
+        score = score_name(self.task.kind)
+        if not math.isfinite(train_loss):
+            scores = {"loss": math.nan, score: math.nan}
+            train_loss = math.nan
+        lane.schedule.end_epoch(scores["loss"])
+        metrics = {"train_loss": train_loss, "validation_loss": scores["loss"]}
+        return {**metrics, f"validation_{score}": scores[score], "lr": lr}
+
+
+def _innermost_module(error: BaseException) -> str:
+    """The class of the module in whose forward an error was raised."""
+    name, trace = "the model", error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_locals.get("self")
+        if isinstance(module, torch.nn.Module):
+            name = type(module).__name__
+        trace = trace.tb_next
+    return name
