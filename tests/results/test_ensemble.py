@@ -345,7 +345,7 @@ def test_of_folds_each_sample_is_predicted_by_the_model_that_has_not_seen_it(tmp
             member = next(m for m in builder.library.load(iter([record]), 1)[0])
             # The trial reports the mean over the folds, which are of equal size up to one sample.
             assert member.validation["accuracy"] == pytest.approx(trial.best, abs=1e-3)
-            state_file[trial.id] = (made.path / record.path / STATE_FILE).read_bytes()
+            state_file[trial.id] = made.store.packed(record)
         model = builder.model(ensemble)
         assert sum(isinstance(m, AveragedPredictions) for m in model.modules()) == 1 + len(ensemble.members)
         best = builder.results.best

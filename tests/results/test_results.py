@@ -197,7 +197,7 @@ def test_the_ledger_counts_trials_that_end_without_a_new_best():
     assert ledger.live == {}
 
 
-def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run):
+def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run, tmp_path):
     """record_test, with an evaluation that counts its calls. (It wants state.pt: the files here are called weights.)"""
     winner = run.load().ledger.winner()
     calls = []
@@ -218,14 +218,16 @@ def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run):
     (run.path / best.path / "state.pt").write_text("x")
     import dataclasses
 
-    from raytune_hpo.storage.checkpoints import fingerprint
+    from raytune_hpo.storage.checkpoints import fingerprint, unpack
 
     size, crc = fingerprint(run.path / best.path)
     winner.checkpoints[0] = dataclasses.replace(best, bytes=size, crc32=crc)
     for _ in range(2):
         record_test(directory, experiment(), winner, call)
     assert len(calls) == 1
-    assert calls[0][2:] == (config(4), b"x")
+    assert calls[0][2] == config(4)
+    unpack(calls[0][3], tmp_path)
+    assert (tmp_path / "state.pt").read_text() == "x"
     sealed = {"trial": "t00003", "checkpoint": best.path, "epoch": 1}
     assert read_test(run.path) == {**sealed, "metrics": {"test_accuracy": 0.5}}
     assert [(o.purpose, o.subject, o.again) for o in openings(run.path)] == [("winner", sealed, False)]

@@ -122,7 +122,7 @@ def test_a_run_resumed_after_a_crash_in_its_look_ends(tmp_path):
     record_test(directory, experiment(), winner, lambda *_: never())
     assert read_test(run.path) is None
     best.write_bytes(whole)
-    record_test(directory, experiment(), winner, lambda function, *arguments: {"test_loss": len(arguments[3])})
-    assert read_test(run.path)["metrics"] == {"test_loss": 7}
-    assert run.load().best.test == {"test_loss": 7}
+    record_test(directory, experiment(), winner, lambda function, *arguments: {"test_loss": len(arguments)})
+    assert read_test(run.path)["metrics"] == {"test_loss": 4}
+    assert run.load().best.test == {"test_loss": 4}
     assert len(json.loads((run.path / TEST_FILE).read_text())["openings"]) == 1

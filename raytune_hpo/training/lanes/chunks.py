@@ -9,55 +9,74 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 TRIES = 3  # timed passes of a size; the first one, which warms up, does not count
 FUSED_GAIN = 1.1  # one at a time must be so much faster than the best fused size to be chosen
 
+Undoable = Callable[[slice], contextlib.AbstractContextManager[None]]
+
 
 class ChunkSize:
     """The chunk of one group. fixed: do not try, take this many (or all there are, if fewer).
 
-    An out-of-memory error halves what fits for good.
+    A pass that runs out of memory is done again with half as many lanes, and no later one takes more.
     """
 
     def __init__(self, device: torch.device, fixed: int | None = None) -> None:
         self._device = device
-        self._most: int | None = fixed
-        self._seconds: dict[int, list[float]] = {}
-        self._chosen: int | None = fixed
+        self._fixed = fixed
+        self._fits: int | None = None  # after an out-of-memory error
+        self._proven = 0  # lanes of the largest pass that went well
+        self._seconds: dict[int, list[float]] = {}  # of a lane, by lanes of the pass
 
     def slices(self, lanes: int) -> list[slice]:
-        """The lanes of each pass of a step."""
-        size = self._size(lanes)
+        """The lanes of each pass."""
+        size = self.size(lanes)
         return [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
 
-    @property
-    def chosen(self) -> int | None:
-        return self._chosen
+    def run(self, lanes: int, one_pass: Callable[[slice], None], undoable: Undoable) -> None:
+        """Do `one_pass` for all lanes, some at a time. undoable: restores what a pass changes if it raises.
 
-    def _candidates(self, lanes: int) -> list[int]:
+        Raises torch.OutOfMemoryError where one lane alone does not fit.
+        """
+        start = 0
+        while start < lanes:
+            size = min(self.size(lanes), lanes - start)
+            at = slice(start, start + size)
+            try:
+                # What went well once needs no undoing again.
+                with contextlib.nullcontext() if size <= self._proven else undoable(at), self._timed(size):
+                    one_pass(at)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self._fits = size // 2
+                if self._device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            self._proven = max(self._proven, size)
+            start = at.stop
+
+    def size(self, lanes: int) -> int:
+        """Lanes of the next pass, when there are `lanes` in all."""
+        most = min(lanes, self._fits or lanes)
+        if self._fixed is not None:
+            return min(self._fixed, most)
         sizes = (1, 32, lanes) if self._device.type == "cpu" else (1, lanes)
-        return sorted({min(size, lanes, self._most or lanes) for size in sizes})
-
-    def _size(self, lanes: int) -> int:
-        if self._chosen is not None:
-            return min(self._chosen, lanes)
-        candidates = self._candidates(lanes)
+        candidates = sorted({min(size, most) for size in sizes})
         for size in candidates:
             if len(self._seconds.get(size, ())) < TRIES:
                 return size
         cost = {size: statistics.median(self._seconds[size][1:]) for size in candidates}
-        return min(cost, key=lambda size: cost[size] * (1.0 if size == 1 and lanes > 1 else 1 / FUSED_GAIN))
+        return min(cost, key=lambda size: cost[size] * (FUSED_GAIN if size == 1 else 1.0))
 
     @contextlib.contextmanager
-    def timed(self, at: slice) -> Iterator[None]:
-        """Time a pass over the lanes `at`."""
-        size = at.stop - at.start
+    def _timed(self, size: int) -> Iterator[None]:
         tries = self._seconds.setdefault(size, [])
-        if self._chosen is not None or len(tries) >= TRIES:
+        if self._fixed is not None or len(tries) >= TRIES:
             yield
             return
         self._wait()

@@ -59,7 +59,11 @@ class Mapped(Layer):
             out: Tensor = functional_call(self._fused, values, (sample,))
             return out
 
-        fused: Tensor = torch.func.vmap(one)(own, x)
+        # vmap's rules update running statistics in a copy where these do not lie side by side, as rows do not.
+        moving = {k: v.clone() for k, v in own.items() if not v.requires_grad} if training else {}
+        fused: Tensor = torch.func.vmap(one)({**own, **moving}, x)
+        for k, v in moving.items():
+            own[k].copy_(v)
         return fused
 
 

@@ -6,8 +6,9 @@ lane are each a few operations over whole rows. Lanes that come or go make new r
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +126,14 @@ class Stack:
         loss_sum = torch.zeros(len(lanes), dtype=torch.float64, device=self.device)
         gradient = torch.empty_like(self._rows.weights)
         rows = Rows(self._rows.weights, gradient, self._rows.first, self._rows.second)
+
+        def one_pass(at: slice) -> None:
+            losses = self._gradients(at, batch[at], smoothing, gradient[at])
+            loss_sum[at] += losses.double() * batch.shape[1]
+
         for step in range(steps):
             batch = order[:, step * N : (step + 1) * N]
-            for at in self.chunk.slices(len(lanes)):
-                with self.chunk.timed(at):
-                    loss_sum[at] += self._gradients(at, batch[at], smoothing, gradient[at]).double() * batch.shape[1]
+            self.chunk.run(len(lanes), one_pass, self._undoable)
             if largest is not None:
                 clip(gradient, largest)
             for update, start, end in updates:
@@ -139,6 +143,19 @@ class Stack:
             self._finish(lane, loss, float(lr), score)
             for lane, loss, lr, score in zip(lanes, loss_sum.tolist(), lrs[-1], scores, strict=True)
         ]
+
+    @contextlib.contextmanager
+    def _undoable(self, at: slice) -> Iterator[None]:
+        """Let a forward and backward pass that raises leave no trace: it is tried again with fewer lanes."""
+        drawn = [lane.generator.get_state() for lane in self.lanes[at]]
+        buffers, counts = self._rows.buffers[at].clone(), self._rows.counts[at].clone()
+        try:
+            yield
+        except BaseException:
+            for lane, state in zip(self.lanes[at], drawn, strict=True):
+                lane.generator.set_state(state)
+            self._rows.buffers[at], self._rows.counts[at] = buffers, counts
+            raise
 
     def _updates(self, lrs: np.ndarray[Any, Any]) -> list[tuple[Updates, int, int]]:
         out = []

@@ -1,0 +1,131 @@
+"""Tasks for the tests of lanes: small parts of real data, models of every kind that lanes meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from raytune_hpo.tasks.diabetes import Diabetes
+from raytune_hpo.tasks.digits import Digits
+from raytune_hpo.training.hyperparameters import CNN_HYPERPARAMETERS, Hyperparameter
+from raytune_hpo.training.models import cnn
+from raytune_hpo.training.task import Split, Splits, TrialData
+
+SAMPLES = 203  # not a multiple of any batch size used
+
+
+def part(task: Any, samples: int = SAMPLES) -> TrialData:
+    """The first samples of a task's training data, and 61 to validate on."""
+    data = task.load(0)
+    return TrialData(
+        Split(data.train.x[:samples], data.train.y[:samples]), Split(data.validation.x[:61], data.validation.y[:61])
+    )
+
+
+DROPOUT = {"dropout": Hyperparameter("dropout", "float", 0.0, "of the model", low=0, high=1)}
+
+
+@dataclass(frozen=True)
+class Images(Digits):
+    """The digits as images of one channel, for a CNN."""
+
+    def load(self, seed: int) -> Splits:
+        splits = super().load(seed)
+
+        def images(split: Split) -> Split:
+            return Split(split.x.reshape(-1, 1, 8, 8), split.y)
+
+        return Splits(images(splits.train), images(splits.validation), images(splits.test))
+
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return cnn((1, 8, 8), 10, config)
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return CNN_HYPERPARAMETERS
+
+
+@dataclass(frozen=True)
+class Augmented(Images):
+    """Images that are shifted and noisy in training."""
+
+    def augment(self, x: torch.Tensor) -> torch.Tensor:
+        shift = int(torch.randint(-1, 2, ()))
+        return x.roll(shift, -1) + 0.1 * torch.randn(x.shape, device=x.device)
+
+
+class Residual(nn.Module):
+    """No chain of layers: a sum of two ways, with layer norm, batch norm, dropout, a constant and a frozen weight."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 24)
+        self.way = nn.Sequential(
+            nn.LayerNorm(24), nn.Linear(24, 24), nn.BatchNorm1d(24), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.again = nn.Dropout(dropout)
+        self.last = nn.Linear(24, 10)
+        self.scale = nn.Parameter(torch.full((24,), 0.5), requires_grad=False)
+        self.register_buffer("shift", torch.linspace(-0.1, 0.1, 24))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        return self.last(self.again(x + self.way(x)) * self.scale + self.shift)
+
+
+@dataclass(frozen=True)
+class Residuals(Digits):
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Residual(config["dropout"])
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return DROPOUT
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 12, batch_first=True)
+        self.last = nn.Linear(12, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.lstm(x.view(-1, 8, 8))[0][:, -1])
+
+
+@dataclass(frozen=True)
+class Sequences(Digits):
+    """The rows of the digits one after the other, for an LSTM, which vmap refuses."""
+
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Recurrent()
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return {}
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(64, 10), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.used(x)
+
+
+@dataclass(frozen=True)
+class Wasteful(Sequences):
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Unused()
+
+
+TASKS = {
+    "digits": Digits(),
+    "diabetes": Diabetes(),
+    "images": Images(),
+    "augmented": Augmented(),
+    "residuals": Residuals(),
+    "sequences": Sequences(),
+}
