@@ -13,13 +13,19 @@ from raytune_hpo.experiment_file import load_experiment
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
-    parser.add_argument("--from", dest="start", metavar="RUN_DIR", help="start with the config of this run's winner")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="RUN_DIR",
+        help="start with the config of this run's winner (default: the first of start_points, else each "
+        "hyperparameter's default)",
+    )
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
     add_run_options(parser)
 
 
 def main(options: argparse.Namespace) -> int:
-    experiment = panda_experiment(options)
+    experiment, start = panda_experiment(options)
     from rich.console import Console
 
     from raytune_hpo.cli.run import finish
@@ -31,21 +37,24 @@ def main(options: argparse.Namespace) -> int:
         experiment,
         options.run_dir,
         address=options.address,
-        listener=PandaProgress(console, quiet=options.quiet),
+        listener=PandaProgress(console, quiet=options.quiet, start=start),
         source=Path(options.file) if options.file.endswith(".py") else None,
         verbose=options.verbose,
     )
     return finish(results, options, console)
 
 
-def panda_experiment(options: argparse.Namespace) -> Experiment:
-    """The file's experiment as one model under care, starting with the winner of --from. Raises ExperimentError."""
-    experiment = load_experiment(options.file).as_panda(changes_of(options))
+def panda_experiment(options: argparse.Namespace) -> tuple[Experiment, str]:
+    """The file's experiment as one model under care, and where its first config comes from. Raises ExperimentError."""
+    changes, loaded = changes_of(options), load_experiment(options.file)
+    experiment = loaded.as_panda(changes)
     if options.start is None:
-        return experiment
+        if changes.get("start_points", loaded.start_points):
+            return experiment, "the first of start_points"
+        return experiment, "the usual defaults (--from RUN_DIR: with the config of a run's winner)"
     from raytune_hpo.results.results import load_results
 
     best = load_results(options.start).best
     if best is None:
         raise ExperimentError("--from", options.start, "has no report yet")
-    return experiment.override({"start_points": [best.config]})
+    return experiment.override({"start_points": [best.config]}), f"the config of {best.trial_id}, the winner of --from"

@@ -9,7 +9,13 @@ from raytune_hpo.cli.intervention import add_common, panda_of, send
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
-    parser.add_argument("--epoch", type=int, required=True, help="the epoch to go back to; it must have a checkpoint")
+    parser.add_argument(
+        "--epoch",
+        type=int,
+        required=True,
+        help="the epoch to go back to; it must have a checkpoint. The weights are that epoch's, the config stays "
+        "today's: nudge it as well where it is what went wrong",
+    )
 
 
 def main(options: argparse.Namespace) -> int:

@@ -15,16 +15,24 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.population import Population
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space import Config, flatten, with_values
+from raytune_hpo.space import Config, SearchSpace, flatten, nest
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value
 from raytune_hpo.training.task import Task
+from raytune_hpo.training.unit_steps import OF_OPTIMIZER
+
+OF_AN_OPTIMIZER = {name for names in OF_OPTIMIZER.values() for name in names}
+NEAREST = 5  # epochs that a refused rollback names
 
 
 def checked_changes(experiment: Experiment, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` (path -> value) as plain values. Raises ExperimentError for one that cannot be made in mid-training."""
+    """`changes` (path -> value) as plain values.
+
+    Raises ExperimentError for one that cannot be made in mid-training, or that would do nothing.
+    """
     task = experiment.task
+    _active_values(experiment.search_space, config, changes)
     if not changes:
         raise ExperimentError("nudge", dict(changes), "needs at least one NAME=VALUE, such as lr=0.003")
     if not isinstance(task, Task):
@@ -41,15 +49,53 @@ def checked_changes(experiment: Experiment, config: Config, changes: Mapping[str
         if path not in movable:
             what = "cannot change in mid-training" if path in known else "is no hyperparameter"
             raise ExperimentError("nudge", path, f"{what}; these can: {', '.join(movable)}")
+    _check_used(str(config.get("optimizer", known["optimizer"].default)), changes)
     return {path: check_value(known[path], value) for path, value in changes.items()}
 
 
+def _active_values(space: SearchSpace, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with `changes`, path -> value, without what becomes inactive by them.
+
+    Raises ExperimentError for a change of a parameter that is inactive then, and for a parameter that becomes
+    active and has no value.
+    """
+    values = {**flatten(config, {*space.parameters, *space.constants, *changes}), **changes}
+    for path in space.order:  # parents first, so that an inactive one is gone when its children are looked at
+        conditions = space.parameters[path].conditions
+        failing = [c for c in conditions if c.parent not in values or not c.holds(values[c.parent])]
+        if not failing and path not in values:
+            raise ExperimentError("nudge", path, "becomes active by this change: give it a value as well")
+        if failing and path in changes:
+            c = failing[0]
+            present = f"{c.parent} is {values[c.parent]}" if c.parent in values else f"{c.parent} is inactive too"
+            raise ExperimentError(
+                "nudge",
+                path,
+                f"is inactive in this config: it is there if {c.parent} {c.op} {c.operand}, and {present}",
+            )
+        if failing:
+            values.pop(path, None)
+    return values
+
+
+def _check_used(optimizer: str, changes: Mapping[str, Any]) -> None:
+    used = OF_OPTIMIZER[optimizer]
+    for path in changes:
+        if path in OF_AN_OPTIMIZER and path not in used:
+            raise ExperimentError("nudge", path, f"is not used by {optimizer}, which has {', '.join(used)}")
+        if path == "eps" and optimizer == "sgd":
+            raise ExperimentError("nudge", path, "is not used by sgd: only the adaptive optimizers divide by it")
+
+
 def checkpoint_of(trial: TrialState, epoch: int) -> CheckpointRecord:
-    """The newest checkpoint of an epoch. Raises ExperimentError naming the epochs there are."""
+    """The newest checkpoint of an epoch. Raises ExperimentError naming the nearest epochs that have one."""
     found = [record for record in trial.checkpoints if record.epoch == epoch]
     if not found:
-        there = ", ".join(str(e) for e in sorted({record.epoch for record in trial.checkpoints})) or "none yet"
-        raise ExperimentError("--epoch", epoch, f"has no checkpoint; these epochs have one: {there}")
+        epochs = {record.epoch for record in trial.checkpoints}
+        nearest = sorted(sorted(epochs, key=lambda e: abs(e - epoch))[:NEAREST])
+        there = ", ".join(map(str, nearest)) or "none yet"
+        which = "the nearest" if len(epochs) > NEAREST else "the epochs"
+        raise ExperimentError("--epoch", epoch, f"has no checkpoint; {which} that have one: {there}")
     return found[-1]
 
 
@@ -83,16 +129,22 @@ def _do(population: Population, trial: TrialState, command: Command) -> str:
         return f"resumed after epoch {trial.epoch}"
     if name == "nudge":
         changes = checked_changes(population.experiment, trial.config, command["changes"])
-        record, config = _present(trial), with_values(trial.config, changes)
+        record, config = (
+            _present(trial),
+            nest(_active_values(population.experiment.search_space, trial.config, changes)),
+        )
         before = flatten(trial.config)
         text = ", ".join(f"{path} {before.get(path, 'default')} -> {value}" for path, value in changes.items())
-        reason = f"nudge by hand: {text}"
+        # The perturb event has both configs, so its reason need not say what changed.
+        reason, outcome = "nudge by hand", f"nudge by hand: {text}, from the end of epoch {record.epoch} on"
     else:
         record, config = checkpoint_of(trial, command["epoch"]), trial.config
-        reason = f"rollback by hand from epoch {trial.epoch} to {record.epoch}"
+        parameter = population.experiment.option("scheduler")[1]["parameter"]
+        reason = f"rollback by hand, with the present config ({parameter} {flatten(config)[parameter]:.4g})"
+        outcome = f"{reason}, from epoch {trial.epoch} to {record.epoch}"
     if not population.perturb(trial, trial.id, record, config, reason, by="hand"):
         raise ExperimentError(name, record.path, "this checkpoint is damaged or gone")
-    return f"{reason}, from the end of epoch {record.epoch} on"
+    return outcome
 
 
 def _present(trial: TrialState) -> CheckpointRecord:

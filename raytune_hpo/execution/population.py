@@ -176,6 +176,8 @@ class Population:
         self._apply(event)
         decision, end = self._judge(trial)
         event["decision"] = decision
+        if decision == "continue" and self.host.noted is not None:
+            event["note"] = self.host.noted
         self._follow(trial, decision)
         for effect in self.host.take_effects():
             self._do_effect(effect)

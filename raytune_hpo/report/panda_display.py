@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.report.progress import LINE_EVERY_S, Progress
-from raytune_hpo.report.summary import shown_value
+from raytune_hpo.report.summary import shown_config, shown_value
 from raytune_hpo.report.terminal_chart import chart
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
@@ -26,10 +26,16 @@ WIDTH, HEIGHT, RATE_HEIGHT = 72, 8, 3
 
 
 class PandaProgress(Progress):
-    """The listener of `raytune-hpo panda`, and of `resume` on its runs."""
+    """The listener of `raytune-hpo panda`, and of `resume` on its runs. start: where the first config comes from."""
+
+    def __init__(self, console: Console, *, quiet: bool, start: str | None = None) -> None:
+        super().__init__(console, quiet=quiet)
+        self._start = start
 
     def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None:
         super().opened(run, experiment, resumed)
+        if self._start is not None and not self.quiet:
+            self._print(f"starts with {self._start}: {shown_config(experiment.start_points[0])}")
         self._parameter = experiment.option("scheduler")[1]["parameter"]
         self._metric = experiment.objective[0]
         self._curve: list[float] = []
@@ -41,8 +47,9 @@ class PandaProgress(Progress):
     def happened(self, event: Event) -> None:
         if event["event"] == "result":
             self._add(event["metrics"])
-        elif not self.quiet:
-            self.console.print(intervention(event), style="cyan", soft_wrap=True, highlight=False, markup=False)
+        line = intervention(event)
+        if line is not None and not self.quiet:
+            self._print(line, style="cyan")
 
     def update(self, population: Population, workers: int) -> None:
         trial = next(iter(population.trials.values()), None)
@@ -53,7 +60,10 @@ class PandaProgress(Progress):
             self._draw(self._live, line)
         elif time.monotonic() - self._last_line >= LINE_EVERY_S and line != self._shown:
             self._last_line, self._shown = time.monotonic(), line
-            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._print(line)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
 
     def _add(self, metrics: dict[str, Any]) -> None:
         self._curve.append(float(metrics[self._metric]))
@@ -76,11 +86,18 @@ class PandaProgress(Progress):
         live.update(Group(*drawn, Text(line)))
 
 
-def intervention(event: Event) -> str:
-    """A perturb event as one line: when, from where, why, what changed."""
+def intervention(event: Event) -> str | None:
+    """A perturb event as one line: when, from where, why, what changed; or what care had to say of a result."""
+    if event["event"] == "result":
+        return f"epoch {event['epoch']}: {event['note']}" if "note" in event else None
     before, after = flatten(event["old_config"]), flatten(event["new_config"])
     where = f"epoch {event['epoch']}"
     if event["donor_epoch"] != event["epoch"]:
         where += f" -> {event['donor_epoch']}"
-    changes = [f"{k} {shown_value(before.get(k))} -> {shown_value(v)}" for k, v in after.items() if before.get(k) != v]
+    changes = [
+        f"{k} {shown_value(before.get(k, 'default'))} -> {shown_value(v)}"
+        for k, v in after.items()
+        if k not in before or before[k] != v
+    ]
+    changes += [f"{k} {shown_value(v)} -> inactive" for k, v in before.items() if k not in after]
     return f"{where}: {event['reason']}" + (f"; {', '.join(changes)}" if changes else "")

@@ -67,7 +67,8 @@ pb2          as pbt, but explore asks a Gaussian process for the highest bound, 
 panda        of one model, see schedulers.panda. parameter: the path of the learning rate. decay: its factor after a
              plateau of `patience` epochs, and after a divergence (a loss not finite, or `explode` times its best),
              of which max_rollbacks are undone without a new best between them. nudge_every (0: never),
-             nudge_factor, window: nudges on trial, in epochs. keep_every: which epochs stay on disk to go back to.
+             nudge_factor, window: nudges on trial, in epochs. keep_every: which epochs stay on disk to go back to,
+             until there are 20 of them: then every second of those, and so on.
 """
 
 

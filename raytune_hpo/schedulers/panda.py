@@ -2,12 +2,14 @@
 
 What a person who babysits a model does (the handbook's "panda" way), done at the end of an epoch:
 
-divergence  a loss is not finite, or the training loss is `explode` times its best: back to the last good
-            checkpoint, with the learning rate times `decay`
+divergence  a loss is not finite, or the training loss is more than `explode` times its best, above all of the last
+            epochs and up by a visible share of what it was at the start (a loss of 0.002 may double and double
+            again): back to the last good checkpoint, with the learning rate times `decay`. A person's nudge may
+            shake the model for a few epochs
 plateau     no better metric in `patience` epochs: the learning rate times `decay`, going on from here
 nudge       every `nudge_every` epochs, the learning rate times or over `nudge_factor` for `window` epochs, and
             then, from the same checkpoint, `window` epochs without: the better end is kept. The direction that
-            helped last is tried first next time
+            helped last is tried first next time; where neither helps, the waits between nudges grow
 
 Every one of these is a restart of the trial from a checkpoint with another config, as PBT's exploits are,
 and journaled like one: the lineage of the last weights is a list of (config, first epoch, last epoch).
@@ -20,6 +22,7 @@ Neither the shape nor the units of a metric matter: only its order, and the mean
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +33,11 @@ from raytune_hpo.space import Config, flatten, with_values
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 LOWEST = 1e-4  # automatic care takes the learning rate down to this share of the first one
+RECENT = 3  # epochs whose training losses an exploded one is above
+VISIBLE = 0.05  # and its rise over the best, as a share of the first epoch's loss
+SHAKEN = 3  # epochs after an intervention by hand in which only a loss `explode` times the first one is a divergence
+LONGEST_WAIT = 8  # between two nudges on trial, as a multiple of `nudge_every`
+MOST_KEPT = 20  # old checkpoints for a person to go back to
 
 
 @dataclass
@@ -75,27 +83,31 @@ class Panda(Fifo):
         self._keep_every = keep_every
         self._first: float | None = None  # the learning rate at the start
         self._best, self._best_loss = -math.inf, math.inf
+        self._first_loss: float | None = None
+        self._losses: deque[float] = deque(maxlen=RECENT)
+        self._shaken = 0  # epochs left in which a person's change may shake the model
         self._idle = 0  # epochs since the last new best or the last change
         self._since_nudge = 0
         self._rollbacks = 0  # since the last new best
         self._up = True
+        self._in_vain = 0  # nudges in a row that did not help, or could not move the rate
         self._nudge: Nudge | None = None
         self._good: CheckpointRecord | None = None
-        self._kept: dict[int, CheckpointRecord] = {}  # every `keep_every` epochs, for a person to go back to
+        self._kept: dict[int, CheckpointRecord] = {}  # every `_keep_every` epochs, for a person to go back to
 
     # Called by the host ---------------------------------------------------------------------------
 
     def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: Mapping[str, Any]) -> str:
         score = self._sign * float(result[self._metric_name])
         loss = float(result.get("train_loss", 0.0))
-        if not result["finite"] or loss > self._explode * self._best_loss:
-            return self._rescue(tune_controller, trial, finite=result["finite"])
-        self._best_loss = min(self._best_loss, loss) if loss > 0 else self._best_loss
+        what = self._divergence(loss, finite=result["finite"])
+        if what is not None:
+            return self._rescue(tune_controller, trial, what, finite=result["finite"])
+        self._note_loss(loss)
         saved = trial.checkpoint if trial.checkpoint and trial.checkpoint.epoch == result["epoch"] else None
         if saved is not None:
             self._good = saved
-            if saved.epoch % self._keep_every == 0:
-                self._kept[saved.epoch] = saved
+            self._keep(saved)
         if self._nudge is not None:
             return self._go_on_nudging(tune_controller, trial, self._nudge, score, saved)
         self._idle += 1
@@ -109,14 +121,16 @@ class Panda(Fifo):
             self._idle = 0
             if self._lower(tune_controller, trial, saved, reason):
                 return str(NOOP)
-        if self._nudge_every and self._since_nudge >= self._nudge_every:
+        wait = self._nudge_every * min(2 ** (self._in_vain // 2), LONGEST_WAIT)
+        if self._nudge_every and self._since_nudge >= wait:
             return self._start_nudge(tune_controller, trial, saved)
         return str(CONTINUE)
 
     def intervened(self, trial: HostTrial) -> None:
         """A person changed the trial: what was under way is off, and the count of idle epochs starts anew."""
-        self._nudge, self._idle, self._since_nudge, self._rollbacks = None, 0, 0, 0
-        self._best_loss = math.inf
+        self._nudge, self._idle, self._since_nudge, self._rollbacks, self._in_vain = None, 0, 0, 0, 0
+        self._best_loss, self._shaken = math.inf, SHAKEN
+        self._losses.clear()
 
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
         return epoch + 1
@@ -133,13 +147,44 @@ class Panda(Fifo):
         if self._nudge is not None and path in {r.path for r in (self._nudge.base, self._nudge.with_end) if r}:
             self._nudge = None
 
+    def _keep(self, saved: CheckpointRecord) -> None:
+        """Keep it for a person to go back to; of a long run every second, fourth, ... of `keep_every` epochs."""
+        if saved.epoch % self._keep_every == 0:
+            self._kept[saved.epoch] = saved
+        while len(self._kept) > MOST_KEPT:
+            self._keep_every *= 2
+            self._kept = {epoch: record for epoch, record in self._kept.items() if epoch % self._keep_every == 0}
+
     # Care -----------------------------------------------------------------------------------------
 
-    def _rescue(self, host: SchedulerHost, trial: HostTrial, *, finite: bool) -> str:
-        what = f"the training loss is {self._explode:g} times its best" if finite else "a loss is not finite"
+    def _divergence(self, loss: float, *, finite: bool) -> str | None:
+        """Why an epoch with this training loss is a divergence; None if it is none."""
+        if not finite:
+            return "a loss is not finite"
+        if self._first_loss is None:
+            return None
+        if self._shaken:
+            if loss > self._explode * self._first_loss:
+                return f"the training loss {loss:.3g} is over {self._explode:g} times the first epoch's"
+            return None
+        best = self._best_loss
+        visible = loss > max(self._losses, default=0.0) and loss - best > VISIBLE * self._first_loss
+        if visible and loss > self._explode * best:
+            return f"the training loss {loss:.3g} is over {self._explode:g} times its best, {best:.3g}"
+        return None
+
+    def _note_loss(self, loss: float) -> None:
+        self._shaken = max(0, self._shaken - 1)
+        self._losses.append(loss)
+        if loss > 0:
+            self._first_loss = loss if self._first_loss is None else self._first_loss
+            self._best_loss = min(self._best_loss, loss)
+
+    def _rescue(self, host: SchedulerHost, trial: HostTrial, what: str, *, finite: bool) -> str:
         nudge, self._nudge = self._nudge, None
         if nudge is not None:
             self._since_nudge = 0
+            self._vain()
             host.exploit(trial, trial, nudge.base, nudge.base_config, f"divergence: {what}; the nudge is undone")
             return str(NOOP)
         self._rollbacks += 1
@@ -154,14 +199,20 @@ class Panda(Fifo):
         lower = self._moved(value, self._decay)
         worthwhile = lower < value * 0.999  # rounding at a bound is no change
         if worthwhile:
+            self._in_vain = 0
             host.exploit(trial, trial, record, with_values(trial.config, {self._parameter: lower}), reason)
         return worthwhile
 
     def _start_nudge(self, host: SchedulerHost, trial: HostTrial, saved: CheckpointRecord) -> str:
         before = self._rate(trial.config)
-        value = self._moved(before, self._nudge_factor if self._up else 1 / self._nudge_factor)
-        if value == before:  # at a bound
-            self._up, self._since_nudge = not self._up, 0
+        for _ in ("up", "down"):
+            value = self._moved(before, self._nudge_factor if self._up else 1 / self._nudge_factor)
+            # A bound may be so near that the move would show nothing: then it is the other direction's turn.
+            if max(value, before) > min(value, before) * math.sqrt(self._nudge_factor):
+                break
+            self._vain()
+        else:
+            self._since_nudge = 0
             return str(CONTINUE)
         config = with_values(trial.config, {self._parameter: value})
         self._nudge = Nudge(saved, trial.config, config)
@@ -183,11 +234,18 @@ class Panda(Fifo):
         with_it, without = (sum(s) / len(s) for s in (nudge.with_scores, nudge.scores))
         self._best = max(self._best, *nudge.with_scores, *nudge.scores)
         if with_it <= without:
-            self._up = not self._up
+            self._vain()
+            figures = f"{abs(with_it):.5g} with it, {abs(without):.5g} without"
+            host.note(f"nudge rejected: mean {self._metric_name} {figures}")
             return str(CONTINUE)  # it goes on from the arm without, which is the one that has just ended
+        self._in_vain = 0
         figures = f"{abs(with_it):.5g} against {abs(without):.5g}"
         host.exploit(trial, trial, nudge.with_end, nudge.config, f"nudge kept: mean {self._metric_name} {figures}")
         return str(NOOP)
+
+    def _vain(self) -> None:
+        """A nudge in this direction has come to nothing."""
+        self._up, self._in_vain = not self._up, self._in_vain + 1
 
     def _moved(self, value: float, factor: float) -> float:
         """The learning rate times `factor`, kept within the bounds and above LOWEST of the first one."""

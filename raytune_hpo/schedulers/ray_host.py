@@ -83,6 +83,7 @@ class SchedulerHost:
         self.scheduler = scheduler
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
         self._effects: list[Effect] = []
+        self._note: str | None = None
 
     # Called by the population -----------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class SchedulerHost:
     def result(self, trial_id: str, result: dict[str, Any]) -> str:
         """The scheduler's answer to a report: CONTINUE, PAUSE, STOP or (PBT has acted already) NOOP."""
         trial = self.trials[trial_id]
-        trial.last_result = result
+        trial.last_result, self._note = result, None
         return str(self.scheduler.on_trial_result(self, trial, result))
 
     def end(self, trial_id: str, *, failed: bool) -> None:
@@ -148,6 +149,11 @@ class SchedulerHost:
         if intervened is not None:
             intervened(self.trials[trial_id])
 
+    @property
+    def noted(self) -> str | None:
+        """What the scheduler had to say of the last report."""
+        return self._note
+
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
@@ -165,6 +171,10 @@ class SchedulerHost:
             self.scheduler.on_trial_remove(self, trial)
             trial.status = TERMINATED
             self._effects.append(Stopped(trial.trial_id))
+
+    def note(self, text: str) -> None:
+        """Called by the panda: a decision that changes nothing, for people to read."""
+        self._note = text
 
     def exploit(
         self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config, reason: str = "exploit"

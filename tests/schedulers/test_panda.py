@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import Any
 import pytest
 from scheduler_contract import Faults, Simulation, check_same_table, check_sound
 
-from raytune_hpo import Experiment, ExperimentError, Float
-from raytune_hpo.execution.interventions import take
+from raytune_hpo import Choice, Experiment, ExperimentError, Float
+from raytune_hpo.execution.interventions import checked_changes, checkpoint_of, take
+from raytune_hpo.report.panda_display import intervention
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers.corrected import build
+from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.storage import commands
+from raytune_hpo.storage.checkpoints import CheckpointRecord, checkpoint_path
 
 METRIC = "value"
 
@@ -108,6 +114,94 @@ def test_a_nudge_that_diverges_is_undone(tmp_path: Path) -> None:
     assert (undone["donor_epoch"], undone["new_config"]["lr"]) == (5, 0.1)
 
 
+def test_a_rejected_nudge_is_said(tmp_path: Path) -> None:
+    sim = simulate(experiment(nudge_every=5, window=2), lambda c, e: e / 100 - abs(c["lr"] - 0.1), tmp_path)
+    notes = [e for e in sim.events if "note" in e]
+    assert notes[0]["epoch"] == 7
+    assert "rejected: mean value" in notes[0]["note"]
+    assert intervention(notes[0]) == f"epoch 7: {notes[0]['note']}"
+    assert sum("without it" in e["reason"] for e in changes(sim)) == len(notes)
+
+
+def test_nudges_that_come_to_nothing_become_rare(tmp_path: Path) -> None:
+    # At its floor the rate can only go up, which never helps.
+    sim = simulate(experiment(200, start=1e-3, nudge_every=5), lambda c, e: e / 1000 - c["lr"], tmp_path)
+    tried = [e for e in changes(sim) if "tried" in e["reason"]]
+    assert all("nudge up" in e["reason"] for e in tried)
+    waits = [b["epoch"] - a["epoch"] for a, b in itertools.pairwise(tried)]
+    assert waits[:5] == [7, 12, 22, 42, 42]
+
+
+def test_a_nudge_that_a_bound_all_but_stops_is_not_tried(tmp_path: Path) -> None:
+    sim = simulate(experiment(9, start=1.02e-3, nudge_every=2), lambda c, e: -abs(c["lr"] - 1.02e-3), tmp_path)
+    assert [e["reason"] for e in changes(sim) if "down" in e["reason"]] == []
+
+
+# Divergence of the training loss ----------------------------------------------------------------------
+
+
+class Watch:
+    """A panda that is shown training losses, epoch by epoch."""
+
+    def __init__(self) -> None:
+        self.panda = build(experiment(1000))
+        self.host = SchedulerHost(self.panda)
+        self.host.add("t0", {"lr": 0.1})
+        self.epoch = 0
+
+    def __call__(self, *losses: float) -> list[str]:
+        """Why it intervened in these epochs; each intervention goes back one epoch."""
+        for loss in losses:
+            self.epoch += 1
+            trial = self.host.trials["t0"]
+            trial.checkpoint = CheckpointRecord("t0", 0, self.epoch, checkpoint_path("t0", 0, self.epoch, 1), 1, 1)
+            found = {METRIC: self.epoch, "train_loss": loss, "epoch": self.epoch, "finite": math.isfinite(loss)}
+            self.host.result("t0", found)
+        return [effect.reason for effect in self.host.take_effects()]  # type: ignore[union-attr]
+
+    def nudged(self) -> None:
+        self.panda.intervened(self.host.trials["t0"])
+
+
+def test_a_training_loss_that_explodes_is_a_divergence() -> None:
+    assert Watch()(2.0, 1.0, 0.5, 0.3, 0.2, 1.1) == ["divergence: the training loss 1.1 is over 4 times its best, 0.2"]
+
+
+def test_the_noise_of_a_tiny_loss_is_none() -> None:
+    assert Watch()(2.0, 1.0, 0.1, 0.01, 0.002, 0.009, 0.001, 0.03, 0.003) == []
+
+
+def test_a_loss_that_has_been_as_high_just_now_is_none() -> None:
+    assert Watch()(1.0, 0.9, 0.1, 0.39, 0.05, 0.3) == []
+
+
+def test_a_nudge_by_hand_may_shake_the_model_for_a_while() -> None:
+    watch = Watch()
+    watch(2.0, 1.0, 0.01)
+    watch.nudged()
+    assert watch(0.02, 1.5, 2.5) == []
+    assert len(watch(0.01, 3.0)) == 1
+
+
+@pytest.mark.parametrize("loss", [math.inf, 9.0])
+def test_but_not_beyond_what_it_was_at_the_start(loss: float) -> None:
+    watch = Watch()
+    watch(2.0, 1.0, 0.01)
+    watch.nudged()
+    assert len(watch(loss)) == 1
+
+
+# The old checkpoints ----------------------------------------------------------------------------------
+
+
+def test_old_checkpoints_are_thinned_out_and_span_the_run(tmp_path: Path) -> None:
+    sim = simulate(experiment(1000, patience=2000), lambda c, e: e / 1000, tmp_path)
+    assert sim.most_on_disk <= 25
+    kept = sorted({record.epoch for record in sim.population.host.pinned()})
+    assert kept[:3] == [80, 160, 240]
+    assert kept[-1] >= 960
+
+
 @pytest.mark.parametrize("value", [flat, diverging, nudged])
 def test_a_crash_at_any_step_changes_nothing(value: Any, tmp_path: Path) -> None:
     exp = experiment(20, patience=4, nudge_every=5)
@@ -156,8 +250,99 @@ def test_what_cannot_be_done_is_refused_and_said(tmp_path: Path) -> None:
     taken = [e for e in sim.events if e["event"] == "command"]
     assert [e["applied"] for e in taken] == [False, False]
     assert "momentum" in taken[0]["outcome"]
-    assert "these epochs have one" in taken[1]["outcome"]
+    assert "the epochs that have one: 4, 5" in taken[1]["outcome"]
     assert changes(sim) == []
+
+
+SPACE = {
+    "optimizer": Choice(["sgd", "adam"]),
+    "lr": Float(1e-4, 1.0, "log"),
+    "momentum": Float(0.5, 0.99).when("optimizer", "==", "sgd"),
+    "batch_size": 64,
+}
+ADAM: dict[str, Any] = {"optimizer": "adam", "lr": 0.1, "batch_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"momentum": 0.95},
+            "'momentum': is inactive in this config: it is there if optimizer == sgd, and optimizer is a",
+        ),
+        ({"eps": -1}, "eps = -1"),
+        ({"hidden_layers": 2}, "cannot change in mid-training"),
+        ({"rate": 0.1}, "is no hyperparameter"),
+    ],
+)
+def test_a_nudge_that_would_do_nothing_is_refused(changes: dict[str, Any], said: str) -> None:
+    exp = Experiment(name="panda", task="digits", space=SPACE)
+    with pytest.raises(ExperimentError) as refused:
+        checked_changes(exp, ADAM, changes)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "value"),
+    [("adam", "momentum", 0.9), ("sgd", "beta1", 0.9), ("adagrad", "beta2", 0.9), ("sgd", "eps", 1e-6)],
+)
+def test_a_nudge_of_what_the_optimizer_does_not_use_is_refused(optimizer: str, name: str, value: float) -> None:
+    exp = Experiment(name="panda", task="digits", space={"lr": Float(1e-4, 1.0, "log"), "optimizer": optimizer})
+    with pytest.raises(ExperimentError, match=f"is not used by {optimizer}"):
+        checked_changes(exp, {"lr": 0.1, "optimizer": optimizer}, {name: value})
+
+
+def test_what_is_not_in_the_space_can_be_nudged_where_it_is_used() -> None:
+    exp = Experiment(name="panda", task="digits", space=SPACE)
+    given = {"weight_decay": 1e-4, "beta1": 0.8, "clip_norm": 1.0, "lr": 3.0}
+    assert checked_changes(exp, ADAM, given) == given
+    sgd = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 64}
+    assert checked_changes(exp, sgd, {"momentum": 0.95}) == {"momentum": 0.95}
+
+
+def test_a_nudge_keeps_the_conditions_of_the_space(tmp_path: Path) -> None:
+    exp = Experiment(
+        name="panda",
+        task=trainable,
+        space={
+            "lr": Float(1e-3, 1.0, "log"),
+            "warm": Choice([False, True]),
+            "steps": Float(1, 9).when("warm", "==", True),
+        },
+        metric=METRIC,
+        mode="max",
+        scheduler={"name": "panda", "nudge_every": 0},
+        start_points=[{"lr": 0.1, "warm": True, "steps": 3.0}],
+        max_epochs=9,
+    )
+    with pytest.raises(ExperimentError, match=r"steps.*becomes active by this change"):
+        checked_changes(exp, {"lr": 0.1, "warm": False}, {"warm": True})
+    sim = simulate(exp, Hand(tmp_path, {4: ("nudge", {"changes": {"warm": False}})}), tmp_path)
+    (nudge,) = changes(sim)
+    assert nudge["new_config"] == {"lr": 0.1, "warm": False}
+    assert intervention(nudge) == "epoch 4: nudge by hand; warm True -> False, steps 3 -> inactive"
+
+
+def test_what_is_changed_by_hand_is_said_once(tmp_path: Path) -> None:
+    script = {4: ("nudge", {"changes": {"lr": 0.5}}), 12: ("rollback", {"epoch": 10})}
+    sim = simulate(experiment(15), Hand(tmp_path, script), tmp_path)
+    assert list(map(intervention, changes(sim))) == [
+        "epoch 4: nudge by hand; lr 0.1 -> 0.5",
+        "epoch 12 -> 10: rollback by hand, with the present config (lr 0.5)",
+    ]
+    assert [e["outcome"] for e in sim.events if e["event"] == "command"] == [
+        "nudge by hand: lr 0.1 -> 0.5, from the end of epoch 4 on",
+        "rollback by hand, with the present config (lr 0.5), from epoch 12 to 10",
+    ]
+
+
+def test_a_rollback_that_cannot_be_names_the_nearest_epochs() -> None:
+    trial = TrialState("t0", 0, {})
+    trial.checkpoints = [CheckpointRecord("t0", 0, e, checkpoint_path("t0", 0, e, 1), 1, 1) for e in range(10, 960, 10)]
+    with pytest.raises(ExperimentError, match=r"the nearest that have one: 910, 920, 930, 940, 950$"):
+        checkpoint_of(trial, 99999)
+    with pytest.raises(ExperimentError, match=r"the nearest that have one: 20, 30, 40, 50, 60$"):
+        checkpoint_of(trial, 41)
 
 
 def test_every_tenth_epoch_stays_to_go_back_to(tmp_path: Path) -> None:
