@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from raytune_hpo import Experiment
-from raytune_hpo.cli.main import parser
+from raytune_hpo import Experiment, load_experiment
+from raytune_hpo.cli.main import main, parser
+from raytune_hpo.execution.interventions import checked_changes
+from raytune_hpo.experiment_file import parse_value
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -43,6 +45,28 @@ def test_the_commands_of_the_readme_exist(line: str) -> None:
     options = parser().parse_args(arguments)
     if "file" in options and options.file != "RUN_DIR":
         assert (REPOSITORY / options.file).is_file()
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " nudge " in line])
+def test_the_nudges_of_the_readme_fit_its_panda(line: str) -> None:
+    options = parser().parse_args(shlex.split(line, comments=True)[1:])
+    panda = load_experiment(REPOSITORY / "experiments" / "digits.py").as_panda()
+    changes = {name: parse_value(value) for name, value in (change.split("=") for change in options.changes)}
+    assert checked_changes(panda, panda.start_points[0], changes) == changes
+
+
+def test_the_commands_of_the_readme_do_not_write_into_the_same_folder() -> None:
+    found = [parser().parse_args(shlex.split(line, comments=True)[1:]) for line in COMMANDS]
+    written = [options.output for options in found if getattr(options, "output", None) is not None]
+    assert len(written) == len(set(written)) == 2
+
+
+@pytest.mark.parametrize("setting", re.findall(r"`--set ((?:searcher|scheduler|lr_range)=\w+)`", README))
+def test_the_settings_of_the_readme_are_valid(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "optuna" in setting:
+        pytest.importorskip("optuna")
+    assert main(["validate", str(REPOSITORY / "experiments" / "digits.py"), "--set", setting]) == 0
+    assert "valid" in capsys.readouterr().out
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
