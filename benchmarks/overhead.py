@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measured import cpu_seconds
+
 CONTESTANTS = ("raytune_hpo", "tuned", "durable", "default")
 
 
@@ -33,27 +35,6 @@ def nothing(config: dict[str, Any]) -> None:
 
     for epoch in range(config["epochs"]):
         tune.report({"score": config["x"] + epoch})
-
-
-def cpu_seconds() -> float:
-    """CPU time so far of this process and all below it, ended ones included where their parent waited."""
-    ticks = 0
-    parents: dict[int, tuple[int, int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
-    family = {os.getpid()}
-    while True:
-        more = {pid for pid, (parent, _) in parents.items() if parent in family} - family
-        if not more:
-            break
-        family |= more
-    ticks = sum(parents[pid][1] for pid in family if pid in parents)
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def one(contestant: str, trials: int, epochs: int, folder: str) -> dict[str, float]:

@@ -120,6 +120,9 @@ class LaneArray:
             logging.disable(logging.WARNING)
         import torch
 
+        from raytune_hpo.training.memory import keep_freed_memory
+
+        keep_freed_memory()
         torch.set_num_threads(max(1, int(cpus)))
         self._recipe: Recipe = pickle.loads(recipe)
         self._loaded = data

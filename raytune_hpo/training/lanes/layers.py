@@ -63,10 +63,31 @@ class StackedLinear(Layer):
         if len(x) == 1:
             return functional.linear(x[0], weight[0], None if bias is None else bias[0])[None]
         shape = x.shape
-        x = x.flatten(1, -2)  # every axis between the lane and the features is a batch
+        out: Tensor = _LinearOfLanes.apply(x.flatten(1, -2), weight, bias)  # all axes between are a batch
+        return out if len(shape) == 3 else out.view(*shape[:-1], out.shape[-1])
+
+
+class _LinearOfLanes(torch.autograd.Function):
+    """x [L, M, in], weight [L, out, in], bias [L, out] -> [L, M, out].
+
+    Of its own for one reason: autograd's gradient of a transposed weight is transposed too, and would be copied.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
         turned = weight.transpose(1, 2)
-        out = torch.bmm(x, turned) if bias is None else torch.baddbmm(bias[:, None], x, turned)
-        return out.reshape(len(x), *shape[1:-1], out.shape[-1])
+        return torch.bmm(x, turned) if bias is None else torch.baddbmm(bias[:, None], x, turned)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            torch.bmm(gradient, weight) if for_x else None,
+            torch.bmm(gradient.transpose(1, 2), x) if for_weight else None,
+            gradient.sum(1) if for_bias else None,
+        )
 
 
 class StackedConv2d(Layer):

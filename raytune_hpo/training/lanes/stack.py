@@ -48,12 +48,12 @@ class Stack:
         self.lanes: list[Lane] = []
         self._rows = RowState(*(torch.empty(0) for _ in range(5)))
         self._augments = type(task).augment is not Task.augment
-        # Only then may a model draw from torch's global generator instead of its lanes' own.
-        self._draws_globally = any(isinstance(layer, Mapped) for layer in self.structure.layers)
+        # Only these may draw from torch's global generator instead of their lanes' own, or work in place.
+        self._has_modules = any(isinstance(layer, Mapped) for layer in self.structure.layers)
         N, precision = example.config["batch_size"], example.config["precision"]
         self.batch_size, self.samples = N, example.samples
         self._autocast = getattr(torch, precision) if precision != "float32" and self.device.type == "cuda" else None
-        if self._draws_globally:
+        if self._has_modules:
             self.unfusable = self._refusal(example)
         if self.unfusable is not None:
             self.chunk = ChunkSize(self.device, fixed=1)
@@ -205,7 +205,7 @@ class Stack:
         with torch.autocast(
             self.device.type, self._autocast or torch.bfloat16, enabled=self._autocast is not None and training
         ):
-            if len(lanes) == 1 and self._draws_globally and training:
+            if len(lanes) == 1 and self._has_modules and training:
                 with lanes[0].as_global_generator(self.device):
                     return self.structure.run(x, weights, views, training=training)
             return self.structure.run(x, weights, views, training=training)
@@ -219,8 +219,9 @@ class Stack:
             size = max(1, EVALUATION_BATCH // len(lanes)) if len(lanes) > 1 else EVALUATION_BATCH
             for start in range(0, len(x), size):
                 part = x[start : start + size]
-                # A copy, since a model that works in place must not write to a shared array.
-                own = part.expand(len(lanes), *part.shape).clone()
+                own = part.expand(len(lanes), *part.shape)
+                if self._has_modules:
+                    own = own.clone()  # a module of the user's may work in place, on an array that others read
                 scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + size])
         return scores.results(len(x))
 

@@ -1,0 +1,249 @@
+"""Lanes: what a model's epoch and a whole run cost, against one model after the other and against plain Ray Tune.
+
+    python benchmarks/lanes.py                     # both parts, 5 repeats: about 20 minutes on 2 cores
+    python benchmarks/lanes.py loop                # models in one process; --device cuda on a GPU
+    python benchmarks/lanes.py runs --trials 64 --repeats 1
+
+loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, one thread, in turns
+runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below, each in processes of its own:
+            lanes, processes    run() with either executor
+            tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
+            default             tune.Tuner as it comes, of fewer trials (--default-trials)
+
+Printed: medians over the repeats with minimum and maximum. CPU seconds are of all processes from the start of Ray on;
+memory is PSS, of the processes that hold trials, by live trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measured import cpu_seconds, peak_memory
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mlp 64-64-10": ("digits", {"hidden_units": 64}),
+    "mlp 64-32-32-10": ("digits", {"hidden_units": 32, "hidden_layers": 2}),
+}
+MORE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mlp, batch norm, dropout": ("digits", {"hidden_units": 64, "batch_norm": True, "dropout": 0.3}),
+    "mlp 64-256-256-256-10": ("digits", {"hidden_units": 256, "hidden_layers": 3}),
+    "regression": ("diabetes", {"hidden_units": 64}),
+    "linear": ("linear", {}),
+    "cnn 8x8": ("images", {"filters": 8, "conv_layers": 2}),
+    "resnet-18": ("resnet", {}),
+}
+LANES = (8, 64, 256)
+CONTESTANTS = ("lanes", "processes", "tuned", "default")
+SPACE = {"lr": (1e-4, 1e-1), "weight_decay": (1e-6, 1e-2)}
+CONFIG = {"optimizer": "adam", "hidden_units": 64, "lr_schedule": "cosine"}
+
+
+# One process ----------------------------------------------------------------------------------------
+
+
+def task_and_data(name: str) -> tuple[Any, Any]:
+    from raytune_hpo.tasks import task_by_name
+    from raytune_hpo.training.task import Split, TrialData
+
+    if name in ("images", "resnet"):
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        from lane_tasks import BigImages, Images
+
+        task: Any = Images() if name == "images" else BigImages()
+        data = task.load(0)
+        n = len(data.train.x) if name == "images" else 128
+        return task, TrialData(
+            Split(data.train.x[:n], data.train.y[:n]), Split(data.validation.x[:n], data.validation.y[:n])
+        )
+    task = task_by_name(name)
+    return task, task.load(0).for_trials()
+
+
+def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]], lanes: tuple[int, ...]) -> None:
+    import torch
+
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.training.memory import keep_freed_memory
+    from raytune_hpo.training.trainer import SupervisedTrainer
+
+    keep_freed_memory()  # as lane arrays do; it helps both
+    torch.set_num_threads(1)
+    clock = time.process_time if device == "cpu" else time.perf_counter
+
+    def timed(epoch: Callable[[], object], least_s: float) -> float:
+        count, began = 0, clock()
+        while True:
+            epoch()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            count += 1
+            if clock() - began > least_s:
+                return (clock() - began) / count
+
+    unit = "CPU s" if device == "cpu" else "s"
+    print(f"model-epochs a {unit}, {repeats} repeats; times the solo trainer in brackets", flush=True)
+    for model, (task_name, base) in models.items():
+        task, data = task_and_data(task_name)
+        solo = SupervisedTrainer(task, data, max_epochs=10_000, device=device)
+        solo.setup(base, 0)
+        solo.train_epoch()
+        cells = []
+        for L in lanes:
+            fused = FusedTrainer(task, data, max_epochs=10_000, device=device)
+            for lane in range(L):
+                fused.enter(str(lane), {**base, "lr": 1e-4 * (1 + lane / L)}, lane)
+            for _ in range(3):  # the sizes of a pass are tried out in these
+                fused.train_epoch()
+            alone, together = [], []
+            for _ in range(repeats):
+                alone.append(timed(solo.train_epoch, 0.3))
+                together.append(timed(fused.train_epoch, 0.3) / L)
+            gains = [a / t for a, t in zip(alone, together, strict=True)]
+            gain = statistics.median(gains)
+            cells.append(f"L={L} {1 / statistics.median(together):.0f} [{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]")
+        print(f"{model:26} solo {1 / statistics.median(alone):.0f}  " + "  ".join(cells), flush=True)
+
+
+# Whole runs -----------------------------------------------------------------------------------------
+
+
+def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
+    """One run in this process, from before Ray's start to the results."""
+    if contestant == "default":
+        os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
+    with peak_memory() as peak:
+        cpu, began = cpu_seconds(), time.perf_counter()
+        ours = contestant in ("lanes", "processes")
+        found = _ours(contestant, trials, folder) if ours else _ray(contestant, trials, folder)
+        found["wall_s"] = time.perf_counter() - began
+        found["cpu_s"] = cpu_seconds() - cpu
+    found["mb_a_trial"] = peak.workers_mb / found["live"]
+    found["total_mb"] = peak.total_mb
+    return found
+
+
+def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
+    from raytune_hpo import Experiment, Float, run
+
+    experiment = Experiment(
+        name="lanes",
+        task="digits",
+        space={**{k: Float(*v, scale="log") for k, v in SPACE.items()}, **CONFIG},
+        executor=executor,
+        scheduler="asha",
+        num_samples=trials,
+        max_epochs=27,
+        resources={"cpus": 1},
+    )
+    results = run(experiment, Path(folder) / "run")
+    live = os.cpu_count() or 1
+    if executor == "lanes":
+        from raytune_hpo.execution.executors import MOST_LANES
+
+        live = min(trials, MOST_LANES["cpu"] * live)
+    return {"epochs": len(results.curves), "best": float(results.best.value), "live": live}
+
+
+def trainable(config: dict[str, Any]) -> None:
+    """What a user of plain Ray Tune writes: the same trainer, in a function."""
+    from ray import tune
+
+    from raytune_hpo.tasks.digits import Digits
+    from raytune_hpo.training.trainer import SupervisedTrainer
+
+    task = Digits()
+    trainer = SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=27, device="cpu")
+    trainer.setup(config, 0)
+    for _ in range(27):
+        tune.report(trainer.train_epoch())
+
+
+def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    from raytune_hpo.execution.ray_runtime import ray_session
+
+    # Ray's own console output would be measured as well.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    with ray_session(None, verbose=False):
+        tuner = tune.Tuner(
+            trainable,
+            param_space={**{k: tune.loguniform(*v) for k, v in SPACE.items()}, **CONFIG},
+            tune_config=tune.TuneConfig(
+                metric="validation_accuracy",
+                mode="max",
+                num_samples=trials,
+                reuse_actors=contestant != "default",
+                scheduler=ASHAScheduler(max_t=27, grace_period=1, reduction_factor=3),
+            ),
+            run_config=tune.RunConfig(storage_path=folder, name="ray", verbose=0),
+        )
+        results = tuner.fit()
+    assert not results.errors
+    epochs = sum(r.metrics["training_iteration"] for r in results)
+    best = results.get_best_result().metrics["validation_accuracy"]
+    return {"epochs": epochs, "best": best, "live": os.cpu_count() or 1}
+
+
+def runs(trials: int, default_trials: int, repeats: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+    for _ in range(repeats):
+        for name in CONTESTANTS:
+            number = default_trials if name == "default" else trials
+            if not number:
+                continue
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", name, "--trials", str(number)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    print(f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default), {repeats} repeats, {os.cpu_count()} cores")
+    columns = ("wall_s", "cpu_s", "mb_a_trial", "total_mb", "epochs", "best")
+    print(f"{'':10}" + "".join(f"{column:>26}" for column in columns))
+    for name, rows in found.items():
+        cells = []
+        for key in columns if rows else ():
+            values = [row[key] for row in rows]
+            cells.append(f"{statistics.median(values):.3g} ({min(values):.3g}..{max(values):.3g})")
+        print(f"{name:10}" + "".join(f"{cell:>26}" for cell in cells))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("loop", "runs"), help="default: both")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--default-trials", type=int, default=16)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
+    parser.add_argument("--all-models", action="store_true", help="loop: a model of every kind in the repository")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(one_run(options.one, options.trials, folder)))
+        return
+    if options.part != "runs":
+        models = {**MODELS, **MORE_MODELS} if options.all_models else MODELS
+        loop(options.device, options.repeats, models, tuple(options.lanes))
+    if options.part != "loop":
+        runs(options.trials, options.default_trials, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What benchmarks measure of a family of processes: CPU time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def family() -> dict[int, list[str]]:
+    """This process and all below it: pid -> the fields of /proc/PID/stat after the name."""
+    processes: dict[int, list[str]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                processes[int(entry.name)] = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+    found = {os.getpid()}
+    while more := {pid for pid, fields in processes.items() if int(fields[1]) in found} - found:
+        found |= more
+    return {pid: processes[pid] for pid in found if pid in processes}
+
+
+def cpu_seconds() -> float:
+    """CPU time so far of the family, of ended processes too where their parent waited."""
+    return sum(sum(map(int, fields[11:15])) for fields in family().values()) / os.sysconf("SC_CLK_TCK")
+
+
+def pss_mb(pid: int) -> float:
+    """The process's memory with its share of what others use too, in MB; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a process is a Ray actor or task, which is what holds trials."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
+
+
+class PeakMemory:
+    """The family's largest memory, sampled. total_mb: of all processes; workers_mb: of those that hold trials."""
+
+    def __init__(self) -> None:
+        self.total_mb = self.workers_mb = 0.0
+
+    def sample(self) -> None:
+        sizes = {pid: pss_mb(pid) for pid in family()}
+        self.total_mb = max(self.total_mb, sum(sizes.values()))
+        self.workers_mb = max(self.workers_mb, sum(size for pid, size in sizes.items() if is_worker(pid)))
+
+
+@contextlib.contextmanager
+def peak_memory(every_s: float = 1.0) -> Iterator[PeakMemory]:
+    """Sample the family's memory in a thread. Costs some 10 ms of CPU a sample."""
+    peak, done = PeakMemory(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(every_s):
+            peak.sample()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
