@@ -5,7 +5,8 @@
     python benchmarks/every_experiment.py --smallest                   # 3 trials of 2 epochs each, as the test has it
     python benchmarks/every_experiment.py --only digits diabetes --keep runs/every
 
-An experiment whose data cannot be had is a row that says so. The exit code is 1 if one failed, or a trial of one.
+An experiment whose data cannot be had is a row that says so; the reason stands below the table. The exit code is 1
+if one failed, or a trial of one.
 
 method          searcher + scheduler, and the folds of a cross-validation
 best, test      the winner's objective on validation data, and the same score on the test split, opened once
@@ -48,7 +49,8 @@ SMALLEST = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. best, test: (metric, value); note: why there are none, or what went wrong."""
+    """One line of the table. best, test: (metric, value); note: why there are none, or what went wrong, in two or
+    three words; why: the sentence of it, below the table."""
 
     name: str
     method: str
@@ -58,6 +60,7 @@ class Row:
     seconds: float = 0.0
     note: str = ""
     failed: bool = False
+    why: str = ""
 
     @property
     def cells(self) -> list[str]:
@@ -102,11 +105,11 @@ def row_of(file: Path, *, size: str, data_dir: str | None, folder: Path) -> Row:
                 experiment = experiment.override({f"task.{named}": data_dir})
             experiment.runnable.prepare()
         except ExperimentError as error:
-            return Row(name, method, note=f"no data: {error}")
+            return Row(name, method, note="no data", why=str(error))
     try:
         results = run(experiment, folder / name, source=file)
     except RaytuneHpoError as error:
-        return Row(name, method, note=f"failed: {error}", failed=True)
+        return Row(name, method, note="failed", failed=True, why=str(error))
     return _row(name, method, results, (experiment.folds or 1))
 
 
@@ -138,7 +141,12 @@ def rows(files: Sequence[Path], *, size: str, data_dir: str | None, folder: Path
 
 
 def table(found: Sequence[Row]) -> str:
-    return text_table(["experiment", "method", "best", "test", "epochs", "seconds"], [row.cells for row in found])
+    lines = text_table(["experiment", "method", "best", "test", "epochs", "seconds"], [row.cells for row in found])
+    reasons: dict[tuple[str, str], list[str]] = {}  # several have the same data
+    for row in found:
+        if row.why:
+            reasons.setdefault((row.note, row.why), []).append(row.name)
+    return "\n".join([lines, *(f"{', '.join(names)}: {note}: {why}" for (note, why), names in reasons.items())])
 
 
 def main() -> None:
@@ -160,7 +168,7 @@ def main() -> None:
         size = "smallest" if options.smallest else "own"
         for row in rows(files, size=size, data_dir=options.data_dir, folder=folder):
             found.append(row)
-            print(" ".join(filter(None, row.cells)), file=sys.stderr, flush=True)
+            print(" ".join(filter(None, [*row.cells, row.why])), file=sys.stderr, flush=True)
     print(table(found))
     sys.exit(any(row.failed for row in found))
 

@@ -162,7 +162,7 @@ def test_what_is_run_here_covers_every_method() -> None:
 def test_run_at_its_smallest_size(name: str, data_dir: Path, tmp_path: Path, ray_session: None) -> None:
     file = REPOSITORY / "experiments" / f"{name}.py"
     (row,) = command.rows([file], size="smallest", data_dir=str(data_dir), folder=tmp_path)
-    assert not row.failed, row.note
+    assert not row.failed, (row.note, row.why)
     results = load_results(tmp_path / name)
     best = results.best
     assert (results.status, best is not None) == ("finished", True)
@@ -184,13 +184,17 @@ def test_missing_data_and_failed_trials_are_rows_too(
         experiments / "cifar10_resnet_pbt.py", size="smallest", data_dir=str(tmp_path), folder=tmp_path / "runs"
     )
     assert (row.failed, row.method) == (False, "random + pbt")
-    assert row.note.startswith("no data: ")
-    assert "cifar-10-python.tar.gz" in command.table([row])
+    assert row.note == "no data"
+    header, line, reason = command.table([row]).splitlines()
+    assert len(header) < 100
+    assert line.endswith("no data")
+    assert reason.startswith("cifar10_resnet_pbt: no data: data_dir = ")
+    assert "cifar-10-python.tar.gz" in reason
     assert not (tmp_path / "runs").exists()
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "taken").touch()
     row = command.row_of(experiments / "digits.py", size="smallest", data_dir=None, folder=tmp_path)
-    assert (row.failed, row.note.startswith("failed: run directory")) == (True, True)
+    assert (row.failed, row.note, row.why[:13]) == (True, "failed", "run directory")
     row = command._row("hand", "random + fifo", load_results(finished_run(tmp_path / "hand")), 5)
     assert (row.failed, row.note) == (True, "1 failed")
     assert (row.best, row.test) == (("validation_accuracy", 0.95), ("test_accuracy", 0.93))
