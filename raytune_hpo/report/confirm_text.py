@@ -13,6 +13,16 @@ from raytune_hpo.space import flatten
 SURE = f"{CONFIDENCE:.0%}".replace("%", " %")
 
 
+FEW = 3
+
+
+def few_repetitions(seeds: int) -> str | None:
+    """What to say of so few repetitions that their spread is hardly known; None for enough."""
+    if seeds >= FEW:
+        return None
+    return f"notice: {plural(seeds, 'repetition')} can tell little: take at least {FEW}, better 5 (--seeds 5)"
+
+
 def confirm_text(made: Confirmation, constants: Collection[str] = ()) -> str:
     """All of it, as lines. constants: names left out of the configs."""
     return "\n".join(_lines(made, constants))
@@ -21,7 +31,16 @@ def confirm_text(made: Confirmation, constants: Collection[str] = ()) -> str:
 def _lines(made: Confirmation, constants: Collection[str]) -> Iterator[str]:
     configs = plural(len(made.contenders), "config")
     yield f"{configs}, {made.seeds} repetitions each; {made.metric}, {made.mode} is better:"
-    header = ["trial", "mean", f"{SURE} interval", "behind the first", "best epoch", "last epoch", "search", "each"]
+    header = [
+        "trial",
+        "mean",
+        f"{SURE} interval",
+        "behind the first",
+        "at best epoch",
+        "at last epoch",
+        "in search",
+        "each",
+    ]
     yield text_table([*header, "config"], [_row(c, constants) for c in made.contenders])
     for contender in made.contenders:
         if contender.repeated.failures:
@@ -31,6 +50,9 @@ def _lines(made: Confirmation, constants: Collection[str]) -> Iterator[str]:
         "each is judged at the epoch that is best in its other repetitions; intervals: 95 %, bootstrap for the means, "
         "Student's t with Holm's correction for the differences, both for repetitions that share data"
     )
+    few = few_repetitions(made.seeds)
+    if few is not None:
+        yield few
     yield from _verdict(made)
     best = next(c for c in made.contenders if c.trial == made.searched_best)
     if made.optimism is not None and best.mean is not None:

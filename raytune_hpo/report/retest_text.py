@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from raytune_hpo.report.confirm_text import few_repetitions
 from raytune_hpo.report.summary import shown_config
 from raytune_hpo.report.text_table import plural, text_table
 from raytune_hpo.results.comparison import Interval
 from raytune_hpo.results.retesting import Retest, Row
 
-DEFINITIONS = """\
-still best: nothing beats the old winner beyond noise, and its level is within noise of what was recorded
-drifted:    no fresh sample beats it, but another of the old best does, or its level moved, or it fails
-stale:      a fresh sample beats it beyond noise: search again"""
+MEANING = {
+    "still best": "nothing beats the old winner beyond noise, and its level is within noise of what was recorded",
+    "drifted": "no fresh sample beats the old winner, but another old one does, or its level moved, or it fails",
+    "stale": "a fresh sample beats the old winner beyond noise",
+}
 
 
 def retest_text(made: Retest, constants: Collection[str] = ()) -> str:
@@ -35,12 +37,19 @@ def _lines(made: Retest, constants: frozenset[str]) -> Iterator[str]:
             f"level of {made.rows[0].name} (best epochs): {level.then:.5g} by {level.against}, now {level.now:.5g}: "
             f"{_signed(level.moved)}{'' if level.beyond_noise else ' noise'}"
         )
+    few = few_repetitions(made.seeds)
+    if few is not None:
+        yield few
     yield f"{made.verdict}: {made.reason}"
-    yield DEFINITIONS
+    yield f"({made.verdict!r} means: {MEANING[made.verdict]}; the other verdicts: {_others(made.verdict)})"
     yield f"changed since the search: {'; '.join(made.changes) or 'no version, commit or option'}"
     yield from (f"notice: {notice}" for notice in made.notices)
     if made.history:
         yield text_table(["retest", "date", "verdict", "then", "now", "moved"], list(map(_past, made.history)))
+
+
+def _others(verdict: str) -> str:
+    return ", ".join(repr(other) for other in MEANING if other != verdict)
 
 
 def _row(row: Row, constants: frozenset[str]) -> list[str]:

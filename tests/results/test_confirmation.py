@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ def test_a_winner_beats_every_other(tmp_path: Path) -> None:
     text = confirm_text(made)
     assert "winner: t00001, better than every other beyond noise" in text
     assert "optimism: the search said 0.99 of t00000, confirmed 0.5 " in text
+
+
+def test_so_few_repetitions_can_tell_little(tmp_path: Path) -> None:
+    made = judged(repeated_run(tmp_path / "r", [around(0.5), around(0.9)]))
+    assert "can tell little" not in confirm_text(made)
+    (few,) = [x for x in confirm_text(dataclasses.replace(made, seeds=2)).splitlines() if "can tell little" in x]
+    assert few.startswith("notice: 2 repetitions ")
 
 
 def test_a_tie_names_those_that_cannot_be_told_apart(tmp_path: Path) -> None:
