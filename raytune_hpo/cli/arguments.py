@@ -10,19 +10,22 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_file import load_experiment, parse_value
 
+OF_A_SEARCH = "num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01"
+OF_A_MODEL = "space.batch_size=256, seed=3"
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "file", help="a Python file that builds one Experiment, or a run directory, to run its experiment again"
-    )
+
+def add_experiment(
+    parser: argparse.ArgumentParser, *, run_dir: str = "to run its experiment again", examples: str = OF_A_SEARCH
+) -> None:
+    """FILE and --set. run_dir: what a run directory in place of the file is for."""
+    parser.add_argument("file", help=f"a Python file that builds one Experiment, or a run directory, {run_dir}")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         dest="changes",
-        help="override a field, such as num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01 or a "
-        "task's option such as data_dir=DIR (repeatable)",
+        help=f"override a field, such as {examples}, or a task's option such as data_dir=DIR (repeatable)",
     )
 
 

@@ -25,7 +25,7 @@ def main(options: argparse.Namespace) -> int:
     print(found.verdict)
     if not found.can_tell:
         return 0
-    from raytune_hpo.report.text_table import text_table
+    from raytune_hpo.report.text_table import plural, text_table
 
     rows = [[name, _shown(s), str(handbook_place(name) or "-")] for name, s in found.main.items()]
     print(text_table(["parameter", "share of variance", "handbook"], rows))
@@ -36,7 +36,8 @@ def main(options: argparse.Namespace) -> int:
         f"the rest, {found.rest:.0%}: {'larger' if options.pairs else 'all'} interactions, and what the forest reads "
         "into chance"
     )
-    print(f"of the ranks by {results.metric}; {found.bad} diverged or failed trials are tied for the worst rank")
+    bad = f"; {plural(found.bad, 'diverged or failed trial')} tied for the worst rank" if found.bad else ""
+    print(f"of the ranks by {results.metric}{bad}")
     print("handbook: " + "; ".join(f"{place} {words}" for place, (words, _) in enumerate(HANDBOOK, start=1)))
     return 0
 

@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.task import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment(parser)
+    add_experiment(parser, run_dir="to test the model of its experiment", examples=OF_A_MODEL)
     parser.add_argument("--low", type=float, default=1e-5, help="the first learning rate (default 1e-5)")
     parser.add_argument("--high", type=float, default=10.0, help="the last one (default 10)")
     parser.add_argument("--steps", type=int, default=500, help="optimizer steps from one to the other (default 500)")

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from raytune_hpo import checks
-from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.task import Task
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment(parser)
+    add_experiment(parser, run_dir="to measure the models of its experiment", examples=OF_A_MODEL)
     parser.add_argument("--limit", type=int, help="try no larger batch than this")
     add_json(parser)
 

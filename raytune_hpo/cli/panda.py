@@ -12,7 +12,11 @@ from raytune_hpo.experiment_file import load_experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment(parser)
+    add_experiment(
+        parser,
+        run_dir="to train one model of its experiment",
+        examples="max_epochs=200, scheduler.patience=20, space.lr=0.01",
+    )
     parser.add_argument(
         "--from",
         dest="start",

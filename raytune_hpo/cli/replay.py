@@ -12,10 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.execution.replaying import replay
+    from raytune_hpo.report.text_table import plural
     from raytune_hpo.results.results import load_results
 
     replayed = replay(load_results(options.run_dir), options.trial)
-    what = f"{replayed.trial}: {replayed.epochs} epochs in {len(replayed.segments)} segments trained again"
+    epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")
+    what = f"{replayed.trial}: {epochs} in {segments} trained again"
     if replayed.differing:
         print(f"{what}: DIFFERENT from {replayed.checkpoint} in {', '.join(replayed.differing[:5])}")
         return 1

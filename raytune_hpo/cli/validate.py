@@ -12,7 +12,7 @@ SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment(parser)
+    add_experiment(parser, run_dir="to check its experiment")
     parser.add_argument("--address", help="the Ray cluster it is meant for: this machine need not have its resources")
     add_json(parser)
 

@@ -25,11 +25,12 @@ FEW = 500
 
 @dataclass(frozen=True)
 class Pairs:
-    """y, predicted: [n], in the units of the task's targets, of validation samples. trial: who predicts.
+    """y, predicted: [n], in the units of the task's targets, of validation samples. experiment, trial: who predicts.
 
     Of a trial with folds every sample is predicted by the model that was not trained on it.
     """
 
+    experiment: str
     trial: str
     target: str
     y: Array
@@ -75,7 +76,11 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     if y[0].shape[1] != 1:
         raise ExperimentError("run directory", str(run_dir), f"its task has {y[0].shape[1]} targets; a plot takes one")
     return Pairs(
-        best.trial_id, task.target, np.concatenate(y).ravel(), np.concatenate(predicted).astype(np.float64).ravel()
+        experiment.name,
+        best.trial_id,
+        task.target,
+        np.concatenate(y).ravel(),
+        np.concatenate(predicted).astype(np.float64).ravel(),
     )
 
 
@@ -97,7 +102,9 @@ def figure_of(pairs: Pairs) -> Figure:
     axes.set(xlim=limits, ylim=limits, xlabel=f"y: {pairs.target}", ylabel="ŷ, predicted")
     axes.set_aspect("equal")
     axes.set_title(
-        f"{pairs.trial} on {len(pairs.y):,} validation samples: RMSE {pairs.rmse:.3g}, R² {pairs.r2:.3f}", fontsize=11
+        f"{pairs.experiment}, {pairs.trial}\n"
+        f"{len(pairs.y):,} validation samples: RMSE {pairs.rmse:.3g}, R² {pairs.r2:.3f}",
+        fontsize=11,
     )
     return figure
 

@@ -12,7 +12,10 @@ from rich.console import Console
 from written_run import end, finished_run, result, suggest
 
 from raytune_hpo import Experiment, Float
+from raytune_hpo.cli.main import parser
+from raytune_hpo.cli.panda import panda_experiment
 from raytune_hpo.report import progress
+from raytune_hpo.report.panda_display import PandaProgress
 from raytune_hpo.report.progress import Progress
 from raytune_hpo.report.summary import duration, header, shown_path, summarize
 from raytune_hpo.report.text_table import plural, text_table
@@ -51,6 +54,30 @@ class Watched:
             self.ledger.apply(event)
         self.progress.update(SimpleNamespace(ledger=self.ledger), workers=2)  # type: ignore[arg-type]
         return text_of(self.console)[before:]
+
+
+def test_a_panda_says_what_it_starts_with(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    file = tmp_path / "one.py"
+    file.write_text(
+        'from raytune_hpo import *\nexperiment = Experiment(name="hand", task="digits", '
+        'space={"lr": Float(1e-4, 1e-1, "log"), "batch_size": 32})\n'
+    )
+
+    def header_of(*arguments: str) -> str:
+        made, start = panda_experiment(parser("panda").parse_args(["panda", str(file), *arguments]))
+        console = plain()
+        PandaProgress(console, quiet=False, start=start).opened(RunDirectory(tmp_path), made, resumed=False)
+        return text_of(console).splitlines()[-1]
+
+    assert header_of().startswith("starts with the usual defaults (--from")
+    assert header_of().endswith(": batch_size=32  lr=0.001")
+    assert header_of("--set", 'start_points=[{"lr": 0.02}]') == (
+        "starts with the first of start_points: batch_size=32  lr=0.02"
+    )
+    assert header_of("--from", str(run)) == (
+        "starts with the config of t00001, the winner of --from: batch_size=32  lr=0.05"
+    )
 
 
 def test_text_table() -> None:

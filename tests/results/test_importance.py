@@ -178,6 +178,8 @@ def test_on_digits_the_learning_rate_comes_first(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("40 trials tell")
     assert lines[2].startswith("lr ")
+    bad = document["diverged_or_failed"]
+    assert lines[-2].endswith("for the worst rank") if bad else lines[-2] == "of the ranks by validation_accuracy"
     assert lines[-1].startswith("handbook: 1 learning rate; 2 momentum, hidden units, batch size;")
 
 

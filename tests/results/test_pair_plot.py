@@ -75,6 +75,7 @@ def test_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert axes.get_xlim() == axes.get_ylim()
     assert "disease progression" in axes.get_xlabel()
     assert "88 validation samples" in axes.get_title()
+    assert pairs.experiment in axes.get_title()
 
 
 def test_what_has_no_pair_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
