@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measured import cpu_seconds, peak_memory
+from measured import watched
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp 64-64-10": ("digits", {"hidden_units": 64}),
@@ -121,12 +121,12 @@ def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
     """One run in this process, from before Ray's start to the results."""
     if contestant == "default":
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
-    with peak_memory() as peak:
-        cpu, began = cpu_seconds(), time.perf_counter()
+    with watched() as peak:
+        began = time.perf_counter()
         ours = contestant in ("lanes", "processes")
         found = _ours(contestant, trials, folder) if ours else _ray(contestant, trials, folder)
         found["wall_s"] = time.perf_counter() - began
-        found["cpu_s"] = cpu_seconds() - cpu
+    found["cpu_s"] = peak.cpu_s
     found["mb_a_trial"] = peak.workers_mb / found["live"]
     found["total_mb"] = peak.total_mb
     return found
@@ -151,7 +151,7 @@ def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
         from raytune_hpo.execution.executors import MOST_LANES
 
         live = min(trials, MOST_LANES["cpu"] * live)
-    return {"epochs": len(results.curves), "best": float(results.best.value), "live": live}
+    return {"epochs": len(results.curves), "best": float(results.ledger.best_trial.best), "live": live}
 
 
 def trainable(config: dict[str, Any]) -> None:

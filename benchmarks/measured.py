@@ -44,22 +44,34 @@ def is_worker(pid: int) -> bool:
         return False
 
 
-class PeakMemory:
-    """The family's largest memory, sampled. total_mb: of all processes; workers_mb: of those that hold trials."""
+class Watched:
+    """The family, sampled: its largest memory, and the CPU time of every process, of those that have ended too.
+
+    total_mb: of all processes; workers_mb: of those that hold trials.
+    """
 
     def __init__(self) -> None:
         self.total_mb = self.workers_mb = 0.0
+        self._before = cpu_seconds()
+        self._ticks: dict[int, int] = {}
+
+    @property
+    def cpu_s(self) -> float:
+        """Since the start; what a process used after its last sample is lost."""
+        return sum(self._ticks.values()) / os.sysconf("SC_CLK_TCK") - self._before
 
     def sample(self) -> None:
+        for pid, fields in family().items():
+            self._ticks[pid] = int(fields[11]) + int(fields[12])
         sizes = {pid: pss_mb(pid) for pid in family()}
         self.total_mb = max(self.total_mb, sum(sizes.values()))
         self.workers_mb = max(self.workers_mb, sum(size for pid, size in sizes.items() if is_worker(pid)))
 
 
 @contextlib.contextmanager
-def peak_memory(every_s: float = 1.0) -> Iterator[PeakMemory]:
-    """Sample the family's memory in a thread. Costs some 10 ms of CPU a sample."""
-    peak, done = PeakMemory(), threading.Event()
+def watched(every_s: float = 0.5) -> Iterator[Watched]:
+    """Sample the family in a thread. Costs some 10 ms of CPU a sample."""
+    peak, done = Watched(), threading.Event()
 
     def watch() -> None:
         while not done.wait(every_s):
@@ -72,3 +84,4 @@ def peak_memory(every_s: float = 1.0) -> Iterator[PeakMemory]:
     finally:
         done.set()
         thread.join()
+        peak.sample()

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo, is_run
+from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo, called, is_run
 from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore, pack, unpack
 from raytune_hpo.storage.lane_files import FOLDER, LaneFile, fingerprint_of, split_path, write
 
@@ -163,6 +163,10 @@ class LaneArray:
         busy = any(running.runnable for running in self._slots.values())
         outcomes = self._ready(wait=not busy)
         return Turn(outcomes, busy, self._most)
+
+    def call(self, call: bytes) -> Any:
+        """See `worker.called`."""
+        return called(call)
 
     def save(self, slot: int) -> Saved:
         """Save a lane's state at its present epoch."""

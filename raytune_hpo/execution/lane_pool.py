@@ -138,6 +138,9 @@ class LanePool:
             return f"the lane array failed: {cause(error)}"
         return found
 
+    def actors(self) -> list[Any]:
+        return [array.actor for array in self._arrays if array.info is not None]
+
     # Calls ------------------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float) -> list[tuple[LaneSlot, Outcome | Lost]]:

@@ -66,6 +66,9 @@ class Workers(Protocol):
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]: ...
 
+    def actors(self) -> list[Any]:
+        """The actors that have answered; each has a method `call` for what is to be done once, in one of them."""
+
     def take_surplus(self) -> list[EpochReport]:
         """Reports that came for trials which had left their worker."""
 
@@ -181,6 +184,9 @@ class Pool:
 
     def take_surplus(self) -> list[EpochReport]:
         return []
+
+    def actors(self) -> list[Any]:
+        return [slot.actor for slot in self._slots if slot.info is not None]
 
     def shutdown(self) -> None:
         for slot in list(self._slots):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.executors import import_paths, open_pool
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.execution.worker import called
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_checks import FOREIGN
 from raytune_hpo.experiment_file import load_experiment
@@ -28,6 +28,7 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
+    from raytune_hpo.execution.pool import Workers
     from raytune_hpo.execution.population import Population
 
 
@@ -184,7 +185,7 @@ def _drive(
         driver.commit()
         status = driver.drive(interrupt)
         if status == "finished":
-            _test_winner(directory, experiment, population)
+            _test_winner(directory, experiment, population, pool)
         population.close_session(status)
         driver.commit()
     except OSError as error:
@@ -216,26 +217,32 @@ def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _called(paths: list[str], call: bytes) -> Any:
-    # The code that it names may lie beside the experiment file: unpickled once that can be found.
     sys.path.extend(p for p in paths if p not in sys.path)
-    function, arguments = pickle.loads(call)
-    return function(*arguments)
+    return called(call)
 
 
 def _load_data(task: Task, seed: int) -> Any:
     return task.load(seed).for_trials()
 
 
-def _test_winner(directory: RunDirectory, experiment: Experiment, population: Population) -> None:
+def _test_winner(directory: RunDirectory, experiment: Experiment, population: Population, pool: Workers) -> None:
     """Open the test split, once, for the winner."""
     import ray
+    from ray import cloudpickle
 
     winner = population.ledger.winner()
     if winner is None or not isinstance(experiment.task, Task):
         return
     if winner.repeat is not None:
         return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
-    record_test(directory, experiment, winner, lambda *call: ray.get(_begin_in_worker(*call)))
+
+    def answered(function: Callable[..., Any], *arguments: Any) -> Any:
+        actors = pool.actors()
+        if not actors:
+            return ray.get(_begin_in_worker(function, *arguments))
+        return ray.get(actors[0].call.remote(cloudpickle.dumps((function, arguments))))
+
+    record_test(directory, experiment, winner, answered)
 
 
 @contextlib.contextmanager
