@@ -26,8 +26,15 @@ from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import steps_of_epoch
 
 
+ALIGNMENT = 16  # numbers, of 4 bytes each
+
+
 class NotFusableError(TrialError):
     """A model or an option that lanes cannot train as it would train alone."""
+
+
+#: What tensors of the model lie in; the optimizer's state lies in rows like the weights'.
+ROWS = ("weights", "buffers", "counts")
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,24 @@ class Place:
 
 def places_of(structure: Structure) -> tuple[Place, ...]:
     """Raises NotFusableError for a model of several floating-point types."""
-    places, used = [], {"weights": 0, "buffers": 0, "counts": 0}
+    places: list[Place] = []
+    used = dict.fromkeys(ROWS, 0)
     dtype = torch.get_default_dtype()
     for shape in structure.shapes:
         if shape.dtype not in (dtype, torch.int64):
             raise NotFusableError(f"{shape.name} is {shape.dtype}: lanes hold {dtype} and int64")
         row = "weights" if shape.trained else "buffers" if shape.dtype == dtype else "counts"
         start = used[row]
-        used[row] = start + math.prod(shape.padded)
-        places.append(Place(shape.name, row, start, used[row], shape.padded))
+        end = start + math.prod(shape.padded)
+        used[row] = aligned(end)
+        places.append(Place(shape.name, row, start, end, shape.padded))
     return tuple(places)
+
+
+def aligned(size: int) -> int:
+    """Rounded up to whole cache lines. Every lane's tensors then lie alike in memory, so that a matrix product rounds
+    alike whichever row of a stack a lane has, and whoever its neighbours are."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass
@@ -226,7 +241,7 @@ def changed_lane(
 def rows_of(lane: Lane, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> RowState:
     """Tensors by name, and torch's state of the lane's optimizer by parameter, as padded rows on the device."""
     places = places_of(lane.described.structure)
-    size = {row: max((p.end for p in places if p.row == row), default=0) for row in ("weights", "buffers", "counts")}
+    size = {row: aligned(max((p.end for p in places if p.row == row), default=0)) for row in ROWS}
     dtype = torch.get_default_dtype()
     weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
     buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)

@@ -60,8 +60,6 @@ class StackedLinear(Layer):
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         weight, bias = weights[f"{self.name}.weight"], self._of(weights, "bias")
-        if len(x) == 1:
-            return functional.linear(x[0], weight[0], None if bias is None else bias[0])[None]
         shape = x.shape
         out: Tensor = _LinearOfLanes.apply(x.flatten(1, -2), weight, bias)  # all axes between are a batch
         return out if len(shape) == 3 else out.view(*shape[:-1], out.shape[-1])

@@ -11,6 +11,8 @@ from raytune_hpo.training.evaluation import Kind, score_name
 
 Tensor = torch.Tensor
 
+VECTOR = 16  # numbers that one instruction takes, at most
+
 
 def lane_losses(outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None = None) -> Tensor:
     """The mean loss of each lane's batch, [L], as `evaluation.loss_of` gives it.
@@ -20,12 +22,14 @@ def lane_losses(outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None
     if kind == "regression":
         return functional.mse_loss(outputs, y, reduction="none").flatten(1).mean(1)
     L, N, K = outputs.shape
-    # The classes first: a softmax over a short last axis does not fill the processor's vectors.
-    log_p = functional.log_softmax(outputs.reshape(L * N, K).t().contiguous(), dim=0)
-    loss = log_p.gather(0, y.reshape(1, L * N)).view(L, N).mean(1).neg()
+    # The classes first: a softmax over a short last axis does not fill the processor's vectors. Whole vectors for each
+    # lane: the rest of one is computed by other instructions, and would round by where in the stack a lane is.
+    logits = functional.pad(outputs.permute(2, 0, 1), (0, -N % VECTOR))
+    log_p = functional.log_softmax(logits.contiguous(), dim=0)[..., :N]
+    loss = log_p.gather(0, y[None])[0].mean(1).neg()
     if smoothing is None:
         return loss
-    uniform = log_p.sum(0).view(L, N).mean(1).neg()
+    uniform = log_p.sum(0).mean(1).neg()
     return (1 - smoothing) * loss + smoothing / K * uniform
 
 

@@ -17,7 +17,7 @@ import torch
 
 from raytune_hpo.training.evaluation import EVALUATION_BATCH, score_name
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, places_of
+from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, aligned, places_of
 from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
 from raytune_hpo.training.lanes.losses import LaneScores, lane_losses
 from raytune_hpo.training.lanes.mapped import Mapped
@@ -45,6 +45,7 @@ class Stack:
         self.unfusable: str | None = None
         self.structure = example.described.structure
         self.places = places_of(self.structure)
+        self._trained = [place for place in self.places if place.row == "weights"]
         self.lanes: list[Lane] = []
         self._rows = RowState(*(torch.empty(0) for _ in range(5)))
         self._augments = type(task).augment is not Task.augment
@@ -197,7 +198,12 @@ class Stack:
         found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         if any(g is None for g in found):
             raise NotFusableError("the model has weights that its outputs do not depend on")
-        torch.cat([g.reshape(L, -1) for g in found], dim=1, out=gradient)
+        parts = []
+        for g, place in zip(found, self._trained, strict=True):
+            parts.append(g.reshape(L, -1))
+            if aligned(place.end) > place.end:
+                parts.append(g.new_zeros(L, aligned(place.end) - place.end))
+        torch.cat(parts, dim=1, out=gradient)
         return losses.detach()
 
     def _run(self, x: Tensor, weights: dict[str, Tensor], lanes: Sequence[Lane], *, training: bool) -> Tensor:
