@@ -36,7 +36,7 @@ def command(pid: int) -> str:
 
 def workers(pid: int) -> list[int]:
     """The Ray actors that run trials below the driver `pid`."""
-    return [p for p in descendants(pid) if command(p).startswith("ray::Worker")]
+    return [p for p in descendants(pid) if command(p).startswith(("ray::Worker", "ray::LaneArray"))]
 
 
 def kill(pids: list[int]) -> None:

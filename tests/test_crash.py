@@ -37,6 +37,20 @@ experiment = Experiment(
 )
 """
 
+# The same trainer as lanes of two arrays: more and longer trials, since a step of the journal holds many reports.
+LANES = """
+from raytune_hpo import Experiment, Float, Int
+
+experiment = Experiment(
+    name="crash",
+    task="digits",
+    space={{"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
+           "batch_size": 64}},
+    searcher="random", scheduler="fifo", num_samples={trials}, max_epochs={epochs}, seed=5, executor="lanes",
+    checkpoint={{"every": 5}},
+)
+"""
+
 # Few and short rounds, each with the best trial of the one before carried on: 5 trials of 1, of 2 and of 4 epochs.
 ROUNDS = """
 from raytune_hpo import Experiment, Float, Int
@@ -192,6 +206,19 @@ def test_fifo_with_kills_gives_identical_metrics(tmp_path: Path) -> None:
     assert killed.best is not None
     assert calm.best is not None
     assert killed.best.test == calm.best.test
+
+
+@pytest.mark.timeout(900 if ALL else 600)
+def test_lanes_with_kills_give_identical_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    trials, epochs, kills = (300, 60, 25) if ALL else (80, 30, 4)
+    source = LANES.format(trials=trials, epochs=epochs)
+    calm, killed = crash(source, tmp_path, kills, most_steps=8, trials=trials)
+    pd.testing.assert_frame_equal(metrics(killed), metrics(calm), check_exact=True)
+    assert killed.best is not None
+    assert calm.best is not None
+    assert killed.best.test == calm.best.test
+    assert {e["executor"] for e in killed.events if e["event"] == "session"} == {"lanes"}
 
 
 @pytest.mark.timeout(600)
