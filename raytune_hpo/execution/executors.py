@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raytune_hpo.execution.lane_pool import LanePool
     from raytune_hpo.execution.pool import Pool, Workers
 
-MOST_LANES = {"cpu": 64, "cuda": 512}  # of an array: from there on more lanes are no faster
+MOST_LANES = {"cpu": 256, "cuda": 512}  # of an array: from there on more lanes are no faster
 #: A searcher that learns is to see this many generations of results: fewer trials at a time.
 GENERATIONS = 8
 

@@ -83,9 +83,8 @@ class FusedTrainer:
 
     def _remove(self, name: str) -> None:
         lane = self._lanes.pop(name, None)
-        stack = self._stacks.get(lane.group) if lane is not None else None
-        if stack is not None and lane in stack.lanes:
-            stack.hold([other for other in stack.lanes if other is not lane])
+        if lane is not None and lane.group in self._stacks:
+            self._stacks[lane.group].forget(lane)
 
     def _stack(self, lane: Lane) -> Stack:
         stack = self._stacks.get(lane.group)

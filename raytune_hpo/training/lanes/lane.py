@@ -7,6 +7,7 @@ each flattened and padded, in the structure's order.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,21 +119,27 @@ class Lane:
     epoch: int = 0
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
+    gone: bool = False  # it has left; its row in a stack is not to be kept
 
-    @property
-    def view(self) -> LaneView:
-        return LaneView(self.described.variants, self.generator, self.described.widths)
+    @functools.cached_property
+    def python_state(self) -> Tensor:
+        """The state of Python's generator, which no epoch changes, as it is saved."""
+        return torch.tensor(self.random["python"]["internal"])
 
-    @property
-    def group(self) -> tuple[Any, ...]:
-        """Lanes of equal groups are trained in one stack."""
-        return self.described.structure.key, self.config["batch_size"], self.config["precision"], self.samples
-
-    @property
+    @functools.cached_property
     def order_in_stack(self) -> tuple[str, str]:
         """Equal activations, then equal optimizers, are to be neighbours."""
         kinds = [v for v in self.described.variants.values() if isinstance(v, tuple)]
         return repr(kinds), self.config["optimizer"]
+
+    @functools.cached_property
+    def view(self) -> LaneView:
+        return LaneView(self.described.variants, self.generator, self.described.widths)
+
+    @functools.cached_property
+    def group(self) -> tuple[Any, ...]:
+        """Lanes of equal groups are trained in one stack."""
+        return self.described.structure.key, self.config["batch_size"], self.config["precision"], self.samples
 
     @contextlib.contextmanager
     def as_global_generator(self, device: torch.device) -> Iterator[None]:

@@ -57,7 +57,7 @@ def generators_of(lane: Lane) -> dict[str, Tensor]:
         "order": lane.order.get_state(),
         "torch": drawn if on_cpu else random["torch"],
         **({} if on_cpu else {"cuda": drawn}),
-        "python": torch.tensor(random["python"]["internal"]),
+        "python": lane.python_state,
         "numpy": random["numpy"]["keys"],
     }
 
@@ -135,6 +135,7 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         lane.schedule.load_state_dict(state["schedule"])
         lane.order.set_state(state["order"].cpu())
         lane.random = dict(state["random"])
+        lane.__dict__.pop("python_state", None)
         drawn = lane.random["torch"] if device.type == "cpu" else lane.random["cuda"][device.index or 0]
         lane.generator.set_state(drawn.cpu())
         lane.epoch = int(state["epoch"])

@@ -81,23 +81,29 @@ class Stack:
         wanted = sorted(lanes, key=lambda lane: lane.order_in_stack)
         if wanted == self.lanes:
             return
-        at = {id(lane): i for i, lane in enumerate(self.lanes)}
         staying = {id(lane) for lane in wanted}
         for i, lane in enumerate(self.lanes):
-            if id(lane) not in staying:
+            if id(lane) not in staying and not lane.gone:
                 lane.parked = self.row(i)
-        rows = [
-            [t[at[id(lane)]] for t in self._rows.tensors()] if lane.parked is None else list(lane.parked.tensors())
-            for lane in wanted
-        ]
-        self._rows = (
-            RowState(*(torch.stack(column) for column in zip(*rows, strict=True)))
-            if rows
-            else RowState(*(torch.empty(0) for _ in range(5)))
-        )
+        new = [lane.parked.tensors() for lane in wanted if lane.parked is not None]
+        at = {id(lane): i for i, lane in enumerate(self.lanes)}
+        at |= {id(lane): len(at) + i for i, lane in enumerate(lane for lane in wanted if lane.parked is not None)}
+        index = torch.tensor([at[id(lane)] for lane in wanted], dtype=torch.int64, device=self.device)
+        entering = [torch.stack(column) for column in zip(*new, strict=True)]
+        rows = []
+        for i, old in enumerate(self._rows.tensors()):
+            both = [t for t in (old if self.lanes else None, entering[i] if entering else None) if t is not None]
+            rows.append(torch.cat(both).index_select(0, index) if both else old)
+        self._rows = RowState(*rows)
         for lane in wanted:
             lane.parked = None
         self.lanes = wanted
+
+    def forget(self, lane: Lane) -> None:
+        """A lane has left. Its row goes with the next change, or at once if it was the last."""
+        lane.gone = True
+        if self.lanes and all(other.gone for other in self.lanes):
+            self.hold([])
 
     def row(self, index: int) -> RowState:
         """A copy of a lane's rows."""
