@@ -110,7 +110,9 @@ def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]
                 together.append(timed(fused.train_epoch, 0.3) / L)
             gains = [a / t for a, t in zip(alone, together, strict=True)]
             gain = statistics.median(gains)
-            cells.append(f"L={L} {1 / statistics.median(together):.0f} [{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]")
+            cells.append(
+                f"L={L} {1 / statistics.median(together):.0f} [{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]"
+            )
         print(f"{model:26} solo {1 / statistics.median(alone):.0f}  " + "  ".join(cells), flush=True)
 
 
@@ -212,7 +214,9 @@ def runs(trials: int, default_trials: int, repeats: int) -> None:
             if done.returncode:
                 sys.exit(done.stderr)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-    print(f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default), {repeats} repeats, {os.cpu_count()} cores")
+    print(
+        f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default), {repeats} repeats, {os.cpu_count()} cores"
+    )
     columns = ("wall_s", "cpu_s", "mb_a_trial", "total_mb", "epochs", "best")
     print(f"{'':10}" + "".join(f"{column:>26}" for column in columns))
     for name, rows in found.items():

@@ -80,6 +80,24 @@ def concurrent_lanes(experiment: Experiment) -> int | None:
     return None
 
 
+def has_room(experiment: Experiment, executor: str) -> bool:
+    """Whether all trials of the experiment fit into the cluster at the same time."""
+    from raytune_hpo.execution.pool import capacity
+
+    if executor == "processes":
+        places = capacity(experiment.trial_resources)
+    else:
+        places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.trial_resources.gpus else "cpu"]
+        places = min(places, concurrent_lanes(experiment) or places)
+    return min(places, experiment.max_concurrent or places) >= experiment.samples
+
+
+def _of_array(experiment: Experiment) -> Resources:
+    """An array has its GPU to itself."""
+    trial = experiment.trial_resources
+    return Resources(cpus=trial.cpus, gpus=1 if trial.gpus > 0 else 0)
+
+
 def checkpoint_every(experiment: Experiment) -> int:
     """PBT copies a donor's state at every interval: it must be on disk by then. A panda may go back to any epoch."""
     every = experiment.checkpointing.every
@@ -102,9 +120,8 @@ def _lanes(directory: RunDirectory, experiment: Experiment, session: int, data: 
     from raytune_hpo.execution.lane_array import LaneArray
     from raytune_hpo.execution.lane_pool import LanePool
 
-    trial = experiment.trial_resources
-    gpu = trial.gpus > 0
-    resources = Resources(cpus=trial.cpus, gpus=1 if gpu else 0)  # an array has its GPU to itself
+    resources = _of_array(experiment)
+    gpu = resources.gpus > 0
     _check_capacity(resources)
     actor = ray.remote(LaneArray).options(
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"

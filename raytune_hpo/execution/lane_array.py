@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo, called, is_run
 from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore, pack, unpack
 from raytune_hpo.storage.lane_files import FOLDER, LaneFile, fingerprint_of, split_path, write
@@ -132,7 +133,7 @@ class LaneArray:
         self._name = f"{session:03d}-{number:03d}-{os.getpid()}"
         self._every = checkpoint_every
         self._device = "cuda" if gpu else "cpu"
-        self._most = most
+        self._capacity = LaneCapacity(self._device, most, cpus / (os.cpu_count() or 1))
         self._trainers: dict[int | None, FusedTrainer] = {}
         self._slots: dict[int, _Running] = {}
         self._failed: list[tuple[int, int, Outcome]] = []
@@ -143,7 +144,7 @@ class LaneArray:
         self._writes: list[Future[list[Saved]]] = []
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._most)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes)
 
     def refusal(self, config: dict[str, Any]) -> str | None:
         """Why the task is better trained in processes; None where lanes are faster."""
@@ -162,7 +163,7 @@ class LaneArray:
                 break
         busy = any(running.runnable for running in self._slots.values())
         outcomes = self._ready(wait=not busy)
-        return Turn(outcomes, busy, self._most)
+        return Turn(outcomes, busy, self._capacity.lanes)
 
     def call(self, call: bytes) -> Any:
         """See `worker.called`."""
@@ -259,7 +260,9 @@ class LaneArray:
         trainer = lanes[0].trainer
         before = time.perf_counter()
         try:
-            metrics = trainer.train_epoch([lane.name for lane in lanes])
+            group, size = trainer.group(lanes[0].name), trainer.bytes_of(lanes[0].name)
+            with self._capacity.measured(group, len(lanes), size):
+                metrics = trainer.train_epoch([lane.name for lane in lanes])
         except Exception as error:
             self._fail(slots, error)
             return

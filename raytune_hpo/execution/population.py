@@ -364,6 +364,8 @@ class Population:
         kind = event["event"]
         if kind == "exhausted":
             self.host.exhausted()
+        elif kind == "session":
+            self.host.has_room = event.get("room", False)
         if "trial" not in event:
             for trial_id in self.live:
                 self._sync_status(trial_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.execution.executors import import_paths, open_pool
+from raytune_hpo.execution.executors import has_room, import_paths, open_pool
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
 from raytune_hpo.execution.worker import called
@@ -180,6 +180,7 @@ def _drive(
             host=socket.gethostname(),
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             executor=executor,
+            room=has_room(experiment, executor),
         )
         driver = Driver(directory, population, journal, store, pool, listener)
         driver.commit()

@@ -178,6 +178,21 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
         self._mutate = set(mutate)
         self._explore_options = {"perturbation": perturbation, "resample_probability": resample_probability}
 
+    def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
+        """Ray pauses a trial at its interval while any other waits, to give that one its place."""
+        answer = str(super().on_trial_result(tune_controller, trial, result))
+        return CONTINUE if answer == PAUSE and tune_controller.has_room else answer
+
+    def _quantiles(self) -> tuple[list[HostTrial], list[HostTrial]]:
+        """(worst, best) trials, as Ray's own, which besides puts every trial's state into words at every report."""
+        states = self._trial_state
+        scores = {t: s.last_score for t, s in states.items() if s.last_score is not None and not t.is_finished()}
+        ranked = sorted((t for t, score in scores.items() if not math.isnan(score)), key=scores.__getitem__)
+        if len(ranked) <= 1:
+            return [], []
+        count = min(math.ceil(len(ranked) * self._quantile_fraction), len(ranked) // 2)
+        return ranked[:count], ranked[len(ranked) - count :]
+
     def _checkpoint_or_exploit(
         self,
         trial: HostTrial,

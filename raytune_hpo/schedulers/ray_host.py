@@ -82,6 +82,7 @@ class SchedulerHost:
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
+        self.has_room = False  # whether all trials there may be can run at the same time
         self._effects: list[Effect] = []
         self._note: str | None = None
 

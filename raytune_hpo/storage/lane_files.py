@@ -3,7 +3,7 @@
     path of a record    checkpoints/lanes/NAME.safetensors#MEMBER
     metadata "members"  the lanes' names, in the order of the rows
     metadata "shared"   JSON that holds for all of them
-    metadata "facts"    JSON, one entry a lane
+    metadata "facts"    JSON texts, one a lane
 
 A lane's size and crc32 are of its own rows and facts, so the file can be written again without the lanes that are no
 longer kept. Neither torch nor ray is imported: the driver, which has neither at hand, does that.
@@ -35,9 +35,9 @@ def split_path(path: str) -> tuple[str, str | None]:
     return file, member if mark else None
 
 
-def fingerprint_of(rows: Mapping[str, Array], fact: Any) -> tuple[int, int]:
+def fingerprint_of(rows: Mapping[str, Array], fact: str) -> tuple[int, int]:
     """(bytes, crc32) of one lane's rows and facts."""
-    size, crc = 0, zlib.crc32(json.dumps(fact).encode())
+    size, crc = 0, zlib.crc32(fact.encode())
     for name in sorted(rows):
         data = np.ascontiguousarray(rows[name]).view(np.uint8).data if rows[name].size else b""
         size += len(data)
@@ -45,8 +45,8 @@ def fingerprint_of(rows: Mapping[str, Array], fact: Any) -> tuple[int, int]:
     return size, crc
 
 
-def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[Any]) -> None:
-    """Write a file; whole and on disk when this returns. tensors: [lanes, ...] each."""
+def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[str]) -> None:
+    """Write a file; whole and on disk when this returns. tensors: [lanes, ...] each; facts: a JSON text a lane."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -61,7 +61,7 @@ def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shar
     sync_folder(path.parent)
 
 
-def _serialized(members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[Any]) -> bytes:
+def _serialized(members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[str]) -> bytes:
     from safetensors.numpy import save
 
     metadata = {"members": json.dumps(list(members)), "shared": json.dumps(shared), "facts": json.dumps(list(facts))}
@@ -81,12 +81,12 @@ class LaneFile:
             metadata: dict[str, str] = self._file.metadata()
             self.members: list[str] = json.loads(metadata["members"])
             self.shared: Any = json.loads(metadata["shared"])
-            self.facts: list[Any] = json.loads(metadata["facts"])
+            self.facts: list[str] = json.loads(metadata["facts"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise TrialError(f"checkpoint {path} cannot be read: {error}") from error
 
-    def row(self, member: str | None) -> tuple[dict[str, Array], Any]:
-        """(a lane's rows by name, its facts). None is the only lane there is. Raises TrialError for one not in it."""
+    def row(self, member: str | None) -> tuple[dict[str, Array], str]:
+        """(a lane's rows by name, its facts as JSON). None is the only lane there is. Raises TrialError for one not in it."""
         if member is None and len(self.members) == 1:
             member = self.members[0]
         if member not in self.members:

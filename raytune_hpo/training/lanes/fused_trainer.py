@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,11 @@ Group = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class LaneSnapshot:
-    """What `storage.lane_files.write` takes. tensors: [lanes, ...] each; facts: one entry a lane."""
+    """What `storage.lane_files.write` takes. tensors: [lanes, ...] each; facts: a JSON text a lane."""
 
     tensors: dict[str, np.ndarray[Any, Any]]
     shared: dict[str, Any]
-    facts: list[dict[str, Any]]
+    facts: list[str]
 
 
 class FusedTrainer:
@@ -93,6 +94,13 @@ class FusedTrainer:
             stack = self._stacks[lane.group] = Stack(self.task, self._data, lane, chunk)
         return stack
 
+    def bytes_of(self, name: str) -> int:
+        """What a trial's own tensors take: weights, gradient, the optimizer's state, running statistics."""
+        lane = self._lanes[name]
+        rows = lane.parked if lane.parked is not None else self._stack(lane).rows([lane])
+        sizes = [t.numel() * t.element_size() for t in rows.tensors()]
+        return sum(sizes) + sizes[0]
+
     @property
     def unfusable(self) -> str | None:
         """Why some of its lanes are trained one by one; None while none is."""
@@ -134,7 +142,7 @@ class FusedTrainer:
     def snapshot(self, names: Sequence[str]) -> LaneSnapshot:
         """A snapshot of trials of one group, as files of lanes hold it. Later epochs do not change it."""
         lanes = [self._lanes[name] for name in names]
-        facts = [facts_of(lane) for lane in lanes]
+        facts = [json.dumps(facts_of(lane)) for lane in lanes]
         return LaneSnapshot(tensors_of_lanes(lanes, self._on_cpu(lanes)), shared_of(lanes[0]), facts)
 
     def _on_cpu(self, lanes: Sequence[Lane]) -> RowState:

@@ -26,7 +26,6 @@ from raytune_hpo.training.random_states import get_random_states, preserved_rand
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import steps_of_epoch
 
-
 ALIGNMENT = 16  # numbers, of 4 bytes each
 
 

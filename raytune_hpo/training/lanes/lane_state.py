@@ -8,6 +8,7 @@ tensors: weights, first, second, buffers and counts as in `RowState`, and the st
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -118,7 +119,9 @@ def read_state(path: Path, member: str | None) -> dict[str, Any]:
     """The solo trainer's state of a lane in a file. Raises TrialError where it is damaged or not there."""
     file = LaneFile(path)
     rows, facts = file.row(member)
-    return solo_state(file.shared, facts, {name: torch.from_numpy(np.array(row)) for name, row in rows.items()})
+    return solo_state(
+        file.shared, json.loads(facts), {name: torch.from_numpy(np.array(row)) for name, row in rows.items()}
+    )
 
 
 def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> None:

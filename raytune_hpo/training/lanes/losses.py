@@ -21,7 +21,7 @@ def lane_losses(outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None
     """
     if kind == "regression":
         return functional.mse_loss(outputs, y, reduction="none").flatten(1).mean(1)
-    L, N, K = outputs.shape
+    _, N, K = outputs.shape
     # The classes first: a softmax over a short last axis does not fill the processor's vectors. Whole vectors for each
     # lane: the rest of one is computed by other instructions, and would round by where in the stack a lane is.
     logits = functional.pad(outputs.permute(2, 0, 1), (0, -N % VECTOR))
