@@ -4,7 +4,7 @@
     python benchmarks/lanes.py loop                # models in one process; --device cuda on a GPU
     python benchmarks/lanes.py runs --trials 64 --repeats 1
 
-loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, one thread, in turns
+loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, in turns
 runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below, each in processes of its own:
             lanes, processes    run() with either executor
             tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
@@ -110,9 +110,8 @@ def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]
                 together.append(timed(fused.train_epoch, 0.3) / L)
             gains = [a / t for a, t in zip(alone, together, strict=True)]
             gain = statistics.median(gains)
-            cells.append(
-                f"L={L} {1 / statistics.median(together):.0f} [{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]"
-            )
+            spread = f"[{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]"
+            cells.append(f"L={L} {1 / statistics.median(together):.0f} {spread}")
         print(f"{model:26} solo {1 / statistics.median(alone):.0f}  " + "  ".join(cells), flush=True)
 
 
@@ -214,9 +213,8 @@ def runs(trials: int, default_trials: int, repeats: int) -> None:
             if done.returncode:
                 sys.exit(done.stderr)
             found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-    print(
-        f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default), {repeats} repeats, {os.cpu_count()} cores"
-    )
+    sizes = f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default)"
+    print(f"{sizes}, {repeats} repeats, {os.cpu_count()} cores")
     columns = ("wall_s", "cpu_s", "mb_a_trial", "total_mb", "epochs", "best")
     print(f"{'':10}" + "".join(f"{column:>26}" for column in columns))
     for name, rows in found.items():

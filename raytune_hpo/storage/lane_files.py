@@ -86,7 +86,10 @@ class LaneFile:
             raise TrialError(f"checkpoint {path} cannot be read: {error}") from error
 
     def row(self, member: str | None) -> tuple[dict[str, Array], str]:
-        """(a lane's rows by name, its facts as JSON). None is the only lane there is. Raises TrialError for one not in it."""
+        """(a lane's rows by name, its facts as JSON). None is the only lane there is.
+
+        Raises TrialError for one that is not in it.
+        """
         if member is None and len(self.members) == 1:
             member = self.members[0]
         if member not in self.members:

@@ -1,4 +1,4 @@
-"""The contract of lanes: each trains as the solo trainer trains the same config and seed, whatever its neighbours do."""
+"""The contract of lanes: each trains as the solo trainer would train its config and seed, whoever its neighbours are."""
 
 from __future__ import annotations
 
