@@ -18,8 +18,17 @@ def main(options: argparse.Namespace) -> int:
     replayed = replay(load_results(options.run_dir), options.trial)
     epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")
     what = f"{replayed.trial}: {epochs} in {segments} trained again"
+    if replayed.differing and replayed.of_lane:
+        print(
+            f"{what}: not the same to the bit, which only lanes of linear layers promise: {_some(replayed.differing)}"
+        )
+        return 1
     if replayed.differing:
-        print(f"{what}: DIFFERENT from {replayed.checkpoint} in {', '.join(replayed.differing[:5])}")
+        print(f"{what}: DIFFERENT from {replayed.checkpoint} in {_some(replayed.differing)}")
         return 1
     print(f"{what}: the same weights, optimizer and random states to the bit")
     return 0
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5])

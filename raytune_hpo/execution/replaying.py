@@ -3,7 +3,8 @@
 A trial's last weights came about in segments: from scratch or from a checkpoint, under one config, for some
 epochs; PBT's exploits, a panda's care and a person's interventions each begin a new one. `lineage` reads
 them from the journal, `replay` trains them, without Ray. On a CPU with the same number of threads and the same
-versions the weights come out the same to the bit.
+versions the weights come out the same to the bit; those of a lane where its layers are linear, else up to rounding,
+which grows from epoch to epoch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
@@ -20,6 +21,9 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
 from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Replayed:
-    """segments: oldest first. differing: names of the state's tensors that are not the same to the bit."""
+    """segments: oldest first. differing: names of the state's tensors that are not the same to the bit;
+    of_lane: whether they were trained as a lane among others."""
 
     trial: str
     checkpoint: Path
     segments: list[Segment]
     epochs: int
     differing: list[str]
+    of_lane: bool
 
 
 def lineage(results: Results, trial: str, generation: int, epoch: int) -> list[Segment]:
@@ -83,10 +89,11 @@ def replay(results: Results, trial_id: str | None = None, notice: Callable[[str]
     from raytune_hpo.training.checkpoint import load_state
 
     segments = lineage(results, trial.id, record.generation, record.epoch)
-    state = _trained(experiment, results, segments, notice)
+    of_lane = any(e["event"] == "session" and e.get("executor") == "lanes" for e in results.events)
+    state = _trained(experiment, results, segments, of_lane, notice)
     saved = load_state(results.run_dir / record.path)
     epochs = sum(s.last - s.first for s in segments)
-    return Replayed(trial.id, results.run_dir / record.path, segments, epochs, differing(state, saved))
+    return Replayed(trial.id, results.run_dir / record.path, segments, epochs, differing(state, saved), of_lane)
 
 
 def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, CheckpointRecord]:
@@ -102,11 +109,16 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
 
 
 def _trained(
-    experiment: Experiment, results: Results, segments: list[Segment], notice: Callable[[str], None]
+    experiment: Experiment,
+    results: Results,
+    segments: list[Segment],
+    of_lane: bool,
+    notice: Callable[[str], None],
 ) -> dict[str, Any]:
     import torch
 
     from raytune_hpo.training.folded import FoldedTrainer
+    from raytune_hpo.training.lanes.one_lane import OneLane
 
     torch.set_num_threads(max(1, int(experiment.trial_resources.cpus)))  # as in a worker
     recipe = experiment.recipe()
@@ -116,8 +128,12 @@ def _trained(
     state: dict[str, Any] | None = None
     for segment in segments:
         repeat = results.ledger.trials[segment.trial].repeat
-        trainers = [recipe.trainer(part, device) for part in recipe.data(loaded, repeat)]
-        trainer = trainers[0] if recipe.folds is None else FoldedTrainer(trainers)
+        parts = recipe.data(loaded, repeat)
+        if of_lane:
+            trainer: Trainer = OneLane(task, parts[0], max_epochs=recipe.max_epochs, device=device)
+        else:
+            trainers = [recipe.trainer(part, device) for part in parts]
+            trainer = trainers[0] if recipe.folds is None else FoldedTrainer(trainers)
         notice(f"{segment.trial}, epochs {segment.first + 1} to {segment.last}: {segment.why}")
         trainer.setup(segment.config, recipe.trial_seed(segment.trial, repeat))
         if state is not None:

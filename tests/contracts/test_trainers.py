@@ -21,6 +21,7 @@ from raytune_hpo.training.hyperparameters import (
     OPTIMIZERS,
     Hyperparameter,
 )
+from raytune_hpo.training.lanes.one_lane import OneLane
 from raytune_hpo.training.models import mlp
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Split, Splits, Task
@@ -111,6 +112,11 @@ def folded() -> FoldedTrainer:
     return FoldedTrainer([recipe.trainer(part, "cpu") for part in recipe.data(task.load(0).for_trials())])
 
 
+def one_lane() -> OneLane:
+    task = Blobs()
+    return OneLane(task, task.load(0).for_trials(), max_epochs=6, device="cpu")
+
+
 class TestSupervisedClassification(TrainerContract):
     factory = "test_trainers:supervised_classification"
     configs: ClassVar = {
@@ -135,6 +141,16 @@ class TestSupervisedClassification(TrainerContract):
 class TestFolded(TrainerContract):
     factory = "test_trainers:folded"
     configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
+    diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
+
+
+class TestOneLane(TrainerContract):
+    factory = "test_trainers:one_lane"
+    configs: ClassVar = {
+        name: config
+        for name, config in TestSupervisedClassification.configs.items()
+        if name.endswith(("-plateau", "-step")) or name == "adamw-cosine"
+    }
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
 
 

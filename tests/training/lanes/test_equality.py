@@ -1,4 +1,4 @@
-"""The contract of lanes: each trains as the solo trainer would train its config and seed, whoever its neighbours are."""
+"""The contract of lanes: each trains as the solo trainer would train it, whoever its neighbours are."""
 
 from __future__ import annotations
 
