@@ -50,6 +50,8 @@ class Run:
 class SimulatedPool:
     """Stands in for `execution.pool.Pool`. A trial's state is its epoch, and so is a checkpoint."""
 
+    ending = False
+
     def __init__(self, curve: Callable[[Config], Curve], metric: str, workers: int) -> None:
         self.now = 0.0
         self.reports: list[Report] = []
@@ -69,6 +71,9 @@ class SimulatedPool:
         return [s for s in self.slots if s.trial is None]
 
     def ensure(self) -> None: ...
+
+    def take_surplus(self) -> list[EpochReport]:
+        return []
 
     def start(self, slot: Slot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
@@ -116,7 +121,7 @@ class Storage:
     def intact(self, record: CheckpointRecord) -> bool:
         return True
 
-    def delete(self, record: CheckpointRecord) -> None: ...
+    def delete(self, *records: CheckpointRecord) -> None: ...
 
 
 class Nobody:

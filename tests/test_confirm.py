@@ -43,7 +43,7 @@ def searched(path: Path, task: Task | str) -> Path:
     space = {"lr": Float(1e-3, 1.0, "log"), "hidden_units": Int(8, 64, "power_of_two"), "batch_size": 64}
     experiment = Experiment(
         name="searched", task=task, space=space, searcher="random", scheduler="fifo", num_samples=8, max_epochs=3,
-        seed=3, max_concurrent=1,
+        seed=3, max_concurrent=1, executor="processes",
     )  # fmt: skip
     trained_repetitions(path, experiment)
     return path

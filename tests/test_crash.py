@@ -33,7 +33,7 @@ experiment = Experiment(
     task="digits",
     space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
            "batch_size": 256},
-    searcher="random", scheduler="fifo", num_samples=24, max_epochs=12, seed=5,
+    searcher="random", scheduler="fifo", num_samples=24, max_epochs=12, seed=5, executor="processes",
 )
 """
 
@@ -61,7 +61,7 @@ experiment = Experiment(
     space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
            "batch_size": 64},
     searcher={"name": "coarse_to_fine", "rounds": 3, "samples": 5, "quantile": 0.6}, scheduler="fifo", max_epochs=4,
-    seed=5,
+    seed=5, executor="processes",
 )
 """
 

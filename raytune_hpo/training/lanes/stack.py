@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raytune_hpo.training.evaluation import EVALUATION_BATCH, score_name
+from raytune_hpo.training.evaluation import score_name
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, aligned, places_of
 from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
@@ -23,6 +23,9 @@ from raytune_hpo.training.lanes.losses import LaneScores, lane_losses
 from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Rows, Updates, clip
 from raytune_hpo.training.task import Task
+
+
+VALIDATION_BATCH = 512  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
 
 
 @dataclass(frozen=True)
@@ -228,13 +231,12 @@ class Stack:
         x, y = self.data.validation_x, self.data.validation_y
         for at in self.chunk.slices(len(self.lanes)):
             lanes, weights = self.lanes[at], self._weights(at, train=False)
-            size = max(1, EVALUATION_BATCH // len(lanes)) if len(lanes) > 1 else EVALUATION_BATCH
-            for start in range(0, len(x), size):
-                part = x[start : start + size]
+            for start in range(0, len(x), VALIDATION_BATCH):
+                part = x[start : start + VALIDATION_BATCH]
                 own = part.expand(len(lanes), *part.shape)
                 if self._has_modules:
                     own = own.clone()  # a module of the user's may work in place, on an array that others read
-                scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + size])
+                scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH])
         return scores.results(len(x))
 
     def _finish(self, lane: Lane, loss_sum: float, lr: float, scores: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,128 @@
+"""Who trains: lanes where they can and are faster, processes elsewhere, with the reason; on a real, local Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lane_tasks import Sequences
+
+from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume, run
+from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concurrent_lanes
+from raytune_hpo.execution.run import Silent
+from raytune_hpo.experiment import Experiment as Built
+from raytune_hpo.results.results import Results
+
+SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}
+
+
+class Notices(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.said.append(text)
+
+
+def digits(**fields: Any) -> Built:
+    values = {"task": "digits", "space": SPACE, "num_samples": 6, "max_epochs": 3, "scheduler": "fifo", **fields}
+    return Experiment(name="executors", **values)
+
+
+def executors(results: Results) -> list[str]:
+    return [event["executor"] for event in results.events if event["event"] == "session"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_auto_takes_lanes_for_a_small_model(tmp_path: Path) -> None:
+    results = run(digits(), tmp_path / "run")
+    assert results.status == "finished"
+    assert executors(results) == ["lanes"]
+    assert len(results.curves) == 18
+    best = results.best
+    assert best is not None
+    assert best.test is not None
+    assert best.checkpoint is not None
+    assert "#" in str(best.checkpoint)
+    assert [event["host"] for event in results.events if event["event"] == "start"] != []
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_auto_says_why_it_takes_processes(tmp_path: Path) -> None:
+    listener = Notices()
+    space = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256}
+    experiment = digits(task=Sequences(), space=space, num_samples=1, max_epochs=1)
+    results = run(experiment, tmp_path / "run", listener=listener)
+    assert results.status == "finished"
+    assert executors(results) == ["processes"]
+    assert listener.said == ["LSTM is not vmappable: processes"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_pbt_in_lanes_records_its_lineage(tmp_path: Path) -> None:
+    scheduler = {"name": "pbt", "interval": 2, "quantile": 0.34}
+    results = run(digits(scheduler=scheduler, num_samples=6, max_epochs=8, executor="lanes"), tmp_path / "run")
+    assert results.status == "finished"
+    perturbed = [event for event in results.events if event["event"] == "perturb"]
+    assert perturbed
+    for event in perturbed:
+        assert event["donor_epoch"] % 2 == 0
+        # The donor's own row of a file: nothing is copied on the disk.
+        assert event["checkpoint"]["path"].rpartition("#")[2].startswith(f"{event['donor']}-")
+    assert not any(event["event"] == "result" and event["decision"] == "pause" for event in results.events)
+    assert {trial.epoch for trial in results.ledger.trials.values()} == {8}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_hyperband_in_lanes_pauses_and_goes_on(tmp_path: Path) -> None:
+    experiment = digits(scheduler="hyperband", num_samples=9, max_epochs=9, executor="lanes")
+    results = run(experiment, tmp_path / "run")
+    assert results.status == "finished"
+    assert any(event["event"] == "result" and event["decision"] == "pause" for event in results.events)
+    for _, curve in results.curves.groupby("trial_id"):
+        assert list(curve.epoch) == list(range(1, len(curve) + 1))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_finished_run_keeps_the_lanes_that_retention_names(tmp_path: Path) -> None:
+    results = run(digits(num_samples=12, executor="lanes", checkpoint={"keep_trials": 2}), tmp_path / "run")
+    kept = {c.path for t in results.ledger.trials.values() for c in results.kept(t).checkpoints}
+    assert 2 <= len(kept) <= 4  # the best and the last of two trials
+    assert load_results(tmp_path / "run").best is not None
+    assert resume(tmp_path / "run").status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"folds": 3}, "folds train several models a trial"),
+        ({"hypergradient": {}}, "hypergradients look ahead"),
+        ({"lr_range": "auto"}, "a learning-rate range test"),
+        ({"scheduler": "panda", "num_samples": 1}, "a panda is one model"),
+        ({"resources": {"cpus": 1, "gpus": 2}}, "a trial needs several GPUs"),
+    ],
+)
+def test_what_no_lane_can_do_is_one_error_or_processes(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ExperimentError, match=f"executor = 'lanes': {reason}"):
+        digits(executor="lanes", **fields)
+    assert digits(**fields).lanes_refusal is not None
+
+
+def test_an_unknown_executor_is_one_error() -> None:
+    with pytest.raises(ExperimentError, match="executor = 'lane': must be one of auto, processes, lanes"):
+        digits(executor="lane")
+
+
+def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80)) == 80 // GENERATIONS
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=3)) == 2
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80, scheduler="pbt")) is None
+    assert concurrent_lanes(digits(searcher="random", num_samples=80)) is None
+    assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5)) == 5
+
+
+@pytest.mark.parametrize(("every", "interval", "expected"), [(1, 4, 1), (2, 4, 2), (3, 4, 1)])
+def test_pbt_finds_a_checkpoint_at_every_interval(every: int, interval: int, expected: int) -> None:
+    experiment = digits(scheduler={"name": "pbt", "interval": interval}, checkpoint={"every": every}, max_epochs=8)
+    assert checkpoint_every(experiment) == expected
