@@ -24,7 +24,6 @@ from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Rows, Updates, clip
 from raytune_hpo.training.task import Task
 
-
 VALIDATION_BATCH = 512  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
 
 
