@@ -53,18 +53,13 @@ CONFIG = {"optimizer": "adam", "hidden_units": 64, "lr_schedule": "cosine"}
 
 def task_and_data(name: str) -> tuple[Any, Any]:
     from raytune_hpo.tasks import task_by_name
-    from raytune_hpo.training.task import Split, TrialData
 
     if name in ("images", "resnet"):
         sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
         from lane_tasks import BigImages, Images
 
         task: Any = Images() if name == "images" else BigImages()
-        data = task.load(0)
-        n = len(data.train.x) if name == "images" else 128
-        return task, TrialData(
-            Split(data.train.x[:n], data.train.y[:n]), Split(data.validation.x[:n], data.validation.y[:n])
-        )
+        return task, task.load(0).for_trials()
     task = task_by_name(name)
     return task, task.load(0).for_trials()
 

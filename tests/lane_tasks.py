@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from raytune_hpo.tasks.cifar10 import Cifar10
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.hyperparameters import CNN_HYPERPARAMETERS, Hyperparameter
@@ -104,6 +106,19 @@ class Sequences(Digits):
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         return {}
+
+
+@dataclass(frozen=True)
+class BigImages(Cifar10):
+    """Noise of CIFAR's shape for its ResNet-18: what a step costs does not depend on the pixels."""
+
+    def load(self, seed: int) -> Splits:
+        rng = np.random.default_rng(seed)
+
+        def images(n: int) -> Split:
+            return Split(rng.normal(size=(n, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, n))
+
+        return Splits(images(64), images(32), images(1))
 
 
 class Unused(nn.Module):

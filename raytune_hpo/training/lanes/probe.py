@@ -69,6 +69,6 @@ def _seconds(epoch: Callable[[], object], device: str) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         found.append(clock() - before)
-        if found[0] > 100 * LONG_STEP_S:
+        if found[0] > 10 * STEPS * LONG_STEP_S:
             break
     return min(found[1:] or found)
