@@ -1,0 +1,115 @@
+"""The equality suite can fail: broken on purpose in one formula, one mask, one data order, it is red."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from test_equality import BASE, Config, check
+
+from raytune_hpo.training.lanes import layers, mapped
+from raytune_hpo.training.lanes.chunks import ChunkSize
+from raytune_hpo.training.lanes.optimizers import Rows, Updates
+from raytune_hpo.training.lanes.stack import Stack
+
+ADAM: Config = {"optimizer": "adam", "lr": 1e-3, "hidden_units": 20}
+DROPOUT: Config = {**BASE, "dropout": 0.3}
+SIGMOID: Config = {**BASE, "activation": "sigmoid"}
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def red(task: str, configs: list[Config]) -> None:
+    with pytest.raises(AssertionError):
+        check(task, configs, 1e-10)
+
+
+def test_as_it_is_it_is_green() -> None:
+    check("digits", [ADAM, DROPOUT, SIGMOID, {**BASE, "batch_norm": True}], 1e-10)
+    check("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2, 1e-10)
+
+
+def test_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_correction(self: Updates, step: int, r: Rows, at: slice) -> None:
+        r.first.lerp_(r.gradient, self.rest1[at])
+        r.second.mul_(self.beta2[at]).addcmul_(r.gradient, r.gradient * self.rest2[at])
+        r.weights.addcdiv_(r.first * -self.lr[step, at], r.second.sqrt().add_(self.eps[at]))
+
+    monkeypatch.setattr(Updates, "_adam_step", without_correction)
+    red("digits", [ADAM])
+    check("digits", [BASE], 1e-10)
+
+
+def test_a_dropout_mask_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = layers.dropout_scales
+
+    def of_the_first(x: torch.Tensor, lanes: Any, name: str) -> torch.Tensor:
+        return own(x[:1], lanes[:1], name).expand_as(x)
+
+    monkeypatch.setattr(layers, "dropout_scales", of_the_first)
+    monkeypatch.setattr(mapped, "dropout_scales", of_the_first)
+    red("digits", [DROPOUT, DROPOUT])
+    red("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2)
+
+
+def test_the_mask_of_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmasked(self: Any, kind: Any, x: torch.Tensor, lanes: Any) -> torch.Tensor:
+        return layers.ACTIVATION_FUNCTIONS[kind[0]](x, kind[1])
+
+    monkeypatch.setattr(layers.StackedActivation, "_one", unmasked)
+    red("digits", [SIGMOID])
+    check("digits", [{**BASE, "activation": "tanh"}], 1e-10)
+
+
+def test_a_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = Stack.train_epoch
+
+    def alike(self: Stack) -> Any:
+        for lane in self.lanes:
+            lane.order.set_state(self.lanes[0].order.get_state())
+        return train(self)
+
+    monkeypatch.setattr(Stack, "train_epoch", alike)
+    red("digits", [BASE, BASE])
+
+
+def test_running_statistics_that_are_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = layers.Layer._of
+
+    def copied(self: layers.Layer, weights: layers.Weights, name: str) -> torch.Tensor | None:
+        found = own(self, weights, name)
+        return found.clone() if found is not None and name.startswith("running") else found
+
+    monkeypatch.setattr(layers.Layer, "_of", copied)
+    red("digits", [{**BASE, "batch_norm": True}] * 2)
+
+
+def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, refused = Stack._run, []
+
+    def fitting(self: Any, x: torch.Tensor, weights: Any, lanes: Any, *, training: bool) -> torch.Tensor:
+        out = run(self, x, weights, lanes, training=training)
+        if training and not refused:
+            refused.append(len(lanes))
+            raise torch.OutOfMemoryError("simulated, after dropout has drawn")
+        return out
+
+    monkeypatch.setattr(Stack, "_run", fitting)
+    monkeypatch.setattr(ChunkSize, "size", lambda self, lanes: lanes if self._fits is None else self._fits)
+    init = ChunkSize.__init__
+
+    def trusting(self: ChunkSize, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
+        self._proven = 10**9
+
+    monkeypatch.setattr(ChunkSize, "__init__", trusting)
+    red("digits", [DROPOUT, DROPOUT])
+    assert refused == [2]
