@@ -3,12 +3,16 @@
     python benchmarks/lanes.py                     # both parts, 5 repeats: about 20 minutes on 2 cores
     python benchmarks/lanes.py loop                # models in one process; --device cuda on a GPU
     python benchmarks/lanes.py runs --trials 64 --repeats 1
+    python benchmarks/lanes.py pbt                 # what exploit and explore cost: PBT against fifo, 64 and 256 trials
+    python benchmarks/lanes.py many                # 10,000 trials, ASHA, in one run: a minute
 
 loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, in turns
 runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below, each in processes of its own:
             lanes, processes    run() with either executor
             tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
             default             tune.Tuner as it comes, of fewer trials (--default-trials)
+pbt     seconds from the first report to the last, 40 epochs of each trial, interval 4, with either scheduler in turns
+many    trials begun and ended a second over the first and the last thousand, and the driver's memory
 
 Printed: medians over the repeats with minimum and maximum. CPU seconds are of all processes from the start of Ray on;
 memory is PSS, of the processes that hold trials, by live trial.
@@ -128,20 +132,18 @@ def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
     return found
 
 
-def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
-    from raytune_hpo import Experiment, Float, run
+def _experiment(trials: int, **fields: Any) -> Any:
+    from raytune_hpo import Experiment, Float
 
-    experiment = Experiment(
-        name="lanes",
-        task="digits",
-        space={**{k: Float(*v, scale="log") for k, v in SPACE.items()}, **CONFIG},
-        executor=executor,
-        scheduler="asha",
-        num_samples=trials,
-        max_epochs=27,
-        resources={"cpus": 1},
-    )
-    results = run(experiment, Path(folder) / "run")
+    space = {**{k: Float(*v, scale="log") for k, v in SPACE.items()}, **CONFIG}
+    values = {"scheduler": "asha", "max_epochs": 27, "executor": "lanes", **fields}
+    return Experiment(name="lanes", task="digits", space=space, num_samples=trials, **values)
+
+
+def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
+    from raytune_hpo import run
+
+    results = run(_experiment(trials, executor=executor), Path(folder) / "run")
     live = os.cpu_count() or 1
     if executor == "lanes":
         from raytune_hpo.execution.executors import MOST_LANES
@@ -199,15 +201,7 @@ def runs(trials: int, default_trials: int, repeats: int) -> None:
             number = default_trials if name == "default" else trials
             if not number:
                 continue
-            done = subprocess.run(
-                [sys.executable, __file__, "--one", name, "--trials", str(number)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                sys.exit(done.stderr)
-            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            found[name].append(_alone(["--one", name, "--trials", str(number)]))
     sizes = f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default)"
     print(f"{sizes}, {repeats} repeats, {os.cpu_count()} cores")
     columns = ("wall_s", "cpu_s", "mb_a_trial", "total_mb", "epochs", "best")
@@ -220,11 +214,79 @@ def runs(trials: int, default_trials: int, repeats: int) -> None:
         print(f"{name:10}" + "".join(f"{cell:>26}" for cell in cells))
 
 
+# Populations, and many trials ------------------------------------------------------------------------
+
+
+def times_of(journal: Path, *kinds: str) -> list[float]:
+    """Seconds since the run began at which events of these kinds were journaled."""
+    steps = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [step["t"] for step in steps for event in step["events"] if event["event"] in kinds]
+
+
+def one_population(scheduler: str, trials: int, folder: str) -> dict[str, float]:
+    from raytune_hpo import run
+
+    options = {"name": "pbt", "interval": 4} if scheduler == "pbt" else scheduler
+    with watched() as family:
+        results = run(_experiment(trials, scheduler=options, max_epochs=40), Path(folder) / "run")
+    reports = times_of(Path(folder) / "run" / "journal.jsonl", "result")
+    exploits = sum(event["event"] == "perturb" for event in results.events)
+    return {"train_s": reports[-1] - reports[0], "cpu_s": family.cpu_s, "exploits": exploits}
+
+
+def populations(repeats: int) -> None:
+    for trials in (64, 256):
+        found: dict[str, list[dict[str, float]]] = {"fifo": [], "pbt": []}
+        for _ in range(repeats):
+            for name, rows in found.items():
+                rows.append(_alone(["--one", name, "--trials", str(trials)]))
+        overheads = [b["train_s"] / a["train_s"] - 1 for a, b in zip(found["fifo"], found["pbt"], strict=True)]
+        print(f"population {trials}, {repeats} repeats, {found['pbt'][-1]['exploits']:.0f} exploits")
+        for name, rows in found.items():
+            train, cpu = (statistics.median(row[key] for row in rows) for key in ("train_s", "cpu_s"))
+            print(
+                f"    {name}: {train:.2f} s from the first report to the last; {cpu:.1f} s CPU of all processes, in all"
+            )
+        print(
+            f"    pbt over fifo {statistics.median(overheads):+.1%} ({min(overheads):+.1%}..{max(overheads):+.1%})",
+            flush=True,
+        )
+
+
+def many(trials: int) -> None:
+    from raytune_hpo import run
+
+    with tempfile.TemporaryDirectory() as folder, watched() as family:
+        began = time.perf_counter()
+        results = run(_experiment(trials), Path(folder) / "run")
+        wall = time.perf_counter() - began
+        journal = Path(folder) / "run" / "journal.jsonl"
+        begun, ended = times_of(journal, "suggest"), times_of(journal, "end")
+        size = journal.stat().st_size / 1e6
+    part = max(1, trials // 10)
+    memory = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
+    print(f"{trials} trials, {len(results.curves)} epochs: {wall:.1f} s in all; journal {size:.1f} MB")
+    for name, times in (("begun", begun), ("ended", ended)):
+        rates = [part / max(1e-9, times[i + part - 1] - times[i]) for i in (0, part, trials - part)]
+        first, second, last = (f"{rate:.0f}" for rate in rates)
+        print(f"{name} a second: {first} of the first {part}, {second} of the second, {last} of the last")
+    print(f"driver at the end {memory:.0f} MB; all processes {family.total_mb:.0f} MB at most")
+
+
+def _alone(arguments: list[str]) -> dict[str, float]:
+    """What this program prints in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("loop", "runs"), help="default: both")
+    parser.add_argument("part", nargs="?", choices=("loop", "runs", "pbt", "many"), help="default: loop, runs")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--trials", type=int, help="default: 256, of many 10,000")
     parser.add_argument("--default-trials", type=int, default=16)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
@@ -233,13 +295,18 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(one_run(options.one, options.trials, folder)))
+            one = one_population if options.one in ("fifo", "pbt") else one_run
+            print(json.dumps(one(options.one, options.trials, folder)))
         return
-    if options.part != "runs":
+    if options.part == "pbt":
+        populations(options.repeats)
+    if options.part == "many":
+        many(options.trials or 10_000)
+    if options.part in (None, "loop"):
         models = {**MODELS, **MORE_MODELS} if options.all_models else MODELS
         loop(options.device, options.repeats, models, tuple(options.lanes))
-    if options.part != "loop":
-        runs(options.trials, options.default_trials, options.repeats)
+    if options.part in (None, "runs"):
+        runs(options.trials or 256, options.default_trials, options.repeats)
 
 
 if __name__ == "__main__":
