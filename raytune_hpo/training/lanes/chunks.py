@@ -32,13 +32,10 @@ class ChunkSize:
         self._proven = 0  # lanes of the largest pass that went well
         self._seconds: dict[int, list[float]] = {}  # of a lane, by lanes of the pass
 
-    def slices(self, lanes: int) -> list[slice]:
-        """The lanes of each pass."""
-        size = self.size(lanes)
-        return [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
+    def run(self, lanes: int, one_pass: Callable[[slice], None], undoable: Undoable | None = None) -> None:
+        """Do `one_pass` for all lanes, some at a time, and time it.
 
-    def run(self, lanes: int, one_pass: Callable[[slice], None], undoable: Undoable) -> None:
-        """Do `one_pass` for all lanes, some at a time. undoable: restores what a pass changes if it raises.
+        undoable: restores what a pass changes if it raises; None for a pass that changes nothing, which is not timed.
 
         Raises torch.OutOfMemoryError where one lane alone does not fit.
         """
@@ -47,9 +44,13 @@ class ChunkSize:
             size = min(self.size(lanes), lanes - start)
             at = slice(start, start + size)
             try:
-                # What went well once needs no undoing again.
-                with contextlib.nullcontext() if size <= self._proven else undoable(at), self._timed(size):
+                if undoable is None:
                     one_pass(at)
+                else:
+                    # What went well once needs no undoing again.
+                    with contextlib.nullcontext() if size <= self._proven else undoable(at), self._timed(size):
+                        one_pass(at)
+                    self._proven = max(self._proven, size)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -57,7 +58,6 @@ class ChunkSize:
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            self._proven = max(self._proven, size)
             start = at.stop
 
     def size(self, lanes: int) -> int:

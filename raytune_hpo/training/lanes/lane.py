@@ -143,13 +143,20 @@ class Lane:
     @contextlib.contextmanager
     def as_global_generator(self, device: torch.device) -> Iterator[None]:
         """Let whatever draws from torch's global generator draw from this lane's."""
+        on_gpu = device.type == "cuda"
         outside = _global_state(device)
+        outside_cpu = torch.get_rng_state()
         _set_global_state(device, self.generator.get_state())
+        if on_gpu:  # where an augmentation may draw on the CPU all the same
+            torch.set_rng_state(self.random["torch"])
         try:
             yield
         finally:
             self.generator.set_state(_global_state(device))
             _set_global_state(device, outside)
+            if on_gpu:
+                self.random = {**self.random, "torch": torch.get_rng_state()}
+                torch.set_rng_state(outside_cpu)
 
 
 def _global_state(device: torch.device) -> Tensor:

@@ -41,6 +41,10 @@ class LaneScores:
         self._loss = torch.zeros(lanes, dtype=torch.float64, device=device)
         self._correct = torch.zeros(lanes, dtype=torch.int64, device=device)
 
+    def begin(self, at: slice) -> None:
+        """Forget what was gathered of the lanes `at`: a pass that ran out of memory is done again."""
+        self._loss[at], self._correct[at] = 0, 0
+
     def add(self, at: slice, outputs: Tensor, y: Tensor) -> None:
         """outputs: [l, n, ...] of the lanes `at`; y: [n, ...], the same for all."""
         shared = y.expand(len(outputs), *y.shape)

@@ -24,7 +24,7 @@ from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Rows, Updates, clip
 from raytune_hpo.training.task import Task
 
-VALIDATION_BATCH = 512  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
+VALIDATION_BATCH = 256  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
 
 
 @dataclass(frozen=True)
@@ -216,26 +216,30 @@ class Stack:
 
     def _run(self, x: Tensor, weights: dict[str, Tensor], lanes: Sequence[Lane], *, training: bool) -> Tensor:
         views = [lane.view for lane in lanes]
-        with torch.autocast(
-            self.device.type, self._autocast or torch.bfloat16, enabled=self._autocast is not None and training
-        ):
+        with contextlib.ExitStack() as stack:
+            if self._autocast is not None and training:
+                stack.enter_context(torch.autocast(self.device.type, self._autocast))
             if len(lanes) == 1 and self._has_modules and training:
-                with lanes[0].as_global_generator(self.device):
-                    return self.structure.run(x, weights, views, training=training)
-            return self.structure.run(x, weights, views, training=training)
+                stack.enter_context(lanes[0].as_global_generator(self.device))
+            outputs = self.structure.run(x, weights, views, training=training)
+        return outputs.to(self._rows.weights.dtype)  # losses are never computed in half precision
 
     @torch.no_grad()
     def _validate(self) -> list[dict[str, float]]:
         scores = LaneScores(len(self.lanes), self.task.kind, self.device)
         x, y = self.data.validation_x, self.data.validation_y
-        for at in self.chunk.slices(len(self.lanes)):
+
+        def one_pass(at: slice) -> None:
             lanes, weights = self.lanes[at], self._weights(at, train=False)
+            scores.begin(at)
             for start in range(0, len(x), VALIDATION_BATCH):
                 part = x[start : start + VALIDATION_BATCH]
                 own = part.expand(len(lanes), *part.shape)
                 if self._has_modules:
                     own = own.clone()  # a module of the user's may work in place, on an array that others read
                 scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH])
+
+        self.chunk.run(len(self.lanes), one_pass)
         return scores.results(len(x))
 
     def _finish(self, lane: Lane, loss_sum: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
