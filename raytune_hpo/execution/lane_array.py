@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import shutil
 import socket
 import sys
 import tempfile
@@ -20,22 +19,22 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raytune_hpo.execution.lane_capacity import LaneCapacity
+from raytune_hpo.execution.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo, called, is_run
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, CheckpointStore, pack, unpack
-from raytune_hpo.storage.lane_files import FOLDER, LaneFile, fingerprint_of, split_path, write
+from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
+from raytune_hpo.storage.lane_files import split_path
 
 if TYPE_CHECKING:
-    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer, LaneSnapshot
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
     from raytune_hpo.training.recipe import Recipe
 
 TURN_S = 0.1
-WRITES_AHEAD = 2  # snapshots that may wait for the disk before training waits for them
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,10 @@ class _Running:
         return self.trial.trial
 
     @property
+    def state(self) -> LaneState:
+        return LaneState(self.name, self.trial.generation, self.trainer.epoch(self.name))
+
+    @property
     def runnable(self) -> bool:
         return self.trainer.epoch(self.name) < self.until
 
@@ -130,7 +133,6 @@ class LaneArray:
         self._run_path = Path(run_path)
         self._store = CheckpointStore(self._run_path, session)
         self._sees_run = is_run(self._run_path, run_id)
-        self._name = f"{session:03d}-{number:03d}-{os.getpid()}"
         self._every = checkpoint_every
         self._device = "cuda" if gpu else "cpu"
         self._capacity = LaneCapacity(self._device, most, cpus / (os.cpu_count() or 1))
@@ -139,9 +141,7 @@ class LaneArray:
         self._failed: list[tuple[int, int, Outcome]] = []
         self._served: dict[Any, int] = {}  # group -> the turn it was last trained in
         self._turns = 0
-        self._files = 0
-        self._writer = ThreadPoolExecutor(1)
-        self._writes: list[Future[list[Saved]]] = []
+        self._writer = LaneWriter(self._run_path, array_name(session, number), sees_run=self._sees_run)
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes)
@@ -229,7 +229,7 @@ class LaneArray:
         """The lane here whose state is the checkpoint's, so that no file need be read."""
         member = split_path(record.path)[1]
         for running in self._slots.values():
-            if member == _member(running):
+            if member == running.state.member:
                 return running
         return None
 
@@ -281,37 +281,7 @@ class LaneArray:
         return epoch % self._every == 0 or epoch >= lane.until
 
     def _saved(self, trainer: FusedTrainer, lanes: list[_Running]) -> Future[list[Saved]]:
-        snapshot = trainer.snapshot([lane.name for lane in lanes])
-        self._files += 1
-        path = f"checkpoints/{FOLDER}/{self._name}-{self._files:06d}.safetensors"
-        about = [(lane.trial.trial, lane.trial.generation, trainer.epoch(lane.name)) for lane in lanes]
-        self._writes = [write for write in self._writes if not write.done()]
-        if len(self._writes) >= WRITES_AHEAD:
-            self._writes[0].result()
-        write = self._writer.submit(self._write, path, [_member(lane) for lane in lanes], about, snapshot)
-        self._writes.append(write)
-        return write
-
-    def _write(
-        self, path: str, members: list[str], about: list[tuple[str, int, int]], snapshot: LaneSnapshot
-    ) -> list[Saved]:
-        """In the writer's thread."""
-        folder = self._run_path if self._sees_run else Path(tempfile.mkdtemp())
-        write(folder / path, members, snapshot.tensors, snapshot.shared, snapshot.facts)
-        saved = []
-        for i, (member, (trial, generation, epoch)) in enumerate(zip(members, about, strict=True)):
-            if self._sees_run:
-                prints = fingerprint_of({name: t[i] for name, t in snapshot.tensors.items()}, snapshot.facts[i])
-                record = CheckpointRecord(trial, generation, epoch, f"{path}#{member}", *prints)
-                saved.append(Saved(epoch, record=record))
-            else:
-                own = folder / member
-                own.mkdir()
-                (own / STATE_FILE).write_bytes(LaneFile(folder / path).extracted(member))
-                saved.append(Saved(epoch, payload=pack(own)))
-        if not self._sees_run:
-            shutil.rmtree(folder, ignore_errors=True)
-        return saved
+        return self._writer.submit([lane.state for lane in lanes], trainer.snapshot([lane.name for lane in lanes]))
 
     # Answers ----------------------------------------------------------------------------------------
 
@@ -340,8 +310,3 @@ def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
 def _report(pending: _Pending) -> EpochReport:
     saved = pending.write.result()[pending.lane] if pending.write is not None else None
     return EpochReport(pending.epoch, pending.metrics, pending.seconds, saved)
-
-
-def _member(running: _Running) -> str:
-    """The name of the lane's present state in a file."""
-    return f"{running.name}-{running.trial.generation:02d}-{running.trainer.epoch(running.name):05d}"

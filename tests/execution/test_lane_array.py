@@ -12,7 +12,7 @@ import pytest
 import torch
 from lane_tasks import TASKS, part
 
-from raytune_hpo.execution import lane_array
+from raytune_hpo.execution import lane_array, lane_writer
 from raytune_hpo.execution.lane_array import LaneArray, Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.worker import Assignment, Outcome
@@ -87,13 +87,13 @@ def test_lanes_of_one_interval_are_one_file(tmp_path: Path) -> None:
 
 def test_a_report_with_a_checkpoint_waits_for_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Path] = []
-    write = lane_array.write
+    write = lane_writer.write
 
     def noted(path: Path, *arguments: Any) -> None:
         write(path, *arguments)
         written.append(path)
 
-    monkeypatch.setattr(lane_array, "write", noted)
+    monkeypatch.setattr(lane_writer, "write", noted)
     for outcome in collected(array(tmp_path), [start(0, "t0", 3)])[0]:
         for report in outcome.reports:
             assert report.saved is not None
