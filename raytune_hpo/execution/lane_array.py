@@ -9,15 +9,12 @@ when the file is on disk; a thread writes it while training goes on.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import socket
-import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,7 +23,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.lane_writer import LaneState, LaneWriter, array_name
-from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo, called, is_run
+from raytune_hpo.execution.worker import (
+    Assignment,
+    EpochReport,
+    Outcome,
+    Saved,
+    WorkerInfo,
+    called,
+    is_run,
+    prepare_process,
+)
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
 from raytune_hpo.storage.lane_files import split_path
 
@@ -116,12 +122,7 @@ class LaneArray:
         paths: list[str],
         verbose: bool,
     ) -> None:
-        for path in paths:
-            if path not in sys.path:
-                sys.path.append(path)
-        if not verbose:
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+        prepare_process(paths, verbose)
         import torch
 
         from raytune_hpo.training.memory import keep_freed_memory

@@ -15,17 +15,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.lane_array import Order, Turn
-from raytune_hpo.execution.pool import (
-    CAPACITY_CHECK_S,
-    DEATHS_AT_START,
-    SAVE_TIMEOUT_S,
-    Lost,
-    Slot,
-    capacity,
-    cause,
-)
+from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, cause
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
@@ -59,26 +50,17 @@ class LanePool:
 
     def __init__(self, make_array: Callable[[int], Any], resources: Resources, limit: int | None) -> None:
         self._make_array = make_array
-        self._resources = resources
         self._limit = math.inf if limit is None else limit
         self._arrays: list[_Array] = []
         self._calls: dict[Any, _Array] = {}
         self._made = 0
-        self._deaths = 0
-        self._last_death = ""
-        self._next_check = 0.0
+        self._staffing = Staffing(resources, limit)
         self._surplus: list[EpochReport] = []
         self.ending = False  # the run is about to end: every lane is to be saved
 
     def ensure(self) -> None:
         """Start arrays up to what the cluster holds now. Raises ExperimentError if they keep dying."""
-        if self._deaths >= DEATHS_AT_START:
-            raise ExperimentError("worker", self._last_death, "is why no lane array can start")
-        now = time.monotonic()
-        if now >= self._next_check:
-            self._capacity = int(min(self._limit, capacity(self._resources)))
-            self._next_check = now + CAPACITY_CHECK_S
-        while len(self._arrays) < self._capacity:
+        while len(self._arrays) < self._staffing.wanted():
             array = _Array(self._make_array(self._made))
             self._made += 1
             self._arrays.append(array)
@@ -172,14 +154,13 @@ class LanePool:
         except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
             return self._lost(array, f"the lane array failed: {error.cause}")
         except RayActorError as error:
-            if array.info is None:
-                self._deaths += 1
-                self._last_death = cause(error)
-            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)")
+            why = cause(error) if array.info is None else None
+            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
         except RayError as error:
             return self._lost(array, f"the lane array was lost: {type(error).__name__}")
         if isinstance(answer, WorkerInfo):
-            array.info, self._deaths = answer, 0
+            array.info = answer
+            self._staffing.answered()
             self._resize(array, answer.lanes)
             return []
         assert isinstance(answer, Turn)
@@ -201,9 +182,9 @@ class LanePool:
         for number in range(len(array.lanes), lanes):
             array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
 
-    def _lost(self, array: _Array, error: str) -> list[tuple[LaneSlot, Outcome | Lost]]:
+    def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
         self._arrays.remove(array)
-        self._next_check = 0.0
+        self._staffing.lost(why)
         ray.kill(array.actor)
         return [(slot, Lost(error)) for slot in array.lanes if slot.trial is not None]
 

@@ -75,6 +75,36 @@ class Workers(Protocol):
     def shutdown(self) -> None: ...
 
 
+class Staffing:
+    """How many actors there should be: as many as fit into the cluster's living nodes, or the limit if that is less."""
+
+    def __init__(self, resources: Resources, limit: int | None) -> None:
+        self._resources = resources
+        self._limit = math.inf if limit is None else limit
+        self._wanted = 0
+        self._deaths: list[str] = []
+        self._next_check = 0.0
+
+    def wanted(self) -> int:
+        """Looked up every CAPACITY_CHECK_S. Raises ExperimentError if actors keep dying before they answer."""
+        if len(self._deaths) >= DEATHS_AT_START:
+            raise ExperimentError("worker", self._deaths[-1], "is why no worker process can start")
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._wanted = int(min(self._limit, capacity(self._resources)))
+            self._next_check = now + CAPACITY_CHECK_S
+        return self._wanted
+
+    def answered(self) -> None:
+        self._deaths.clear()
+
+    def lost(self, why: str | None = None) -> None:
+        """An actor is gone; why, if it never answered."""
+        self._next_check = 0.0
+        if why is not None:
+            self._deaths.append(why)
+
+
 class Pool:
     """Processes for trials of one size.
 
@@ -83,31 +113,18 @@ class Pool:
 
     def __init__(self, make_actor: Callable[[], Any], resources: Resources, limit: int | None) -> None:
         self._make_actor = make_actor
-        self._resources = resources
-        self._limit = math.inf if limit is None else limit
         self._slots: list[Slot] = []
         self._calls: dict[Any, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
         self.ending = False
-        self._deaths = 0
-        self._next_check = 0.0
+        self._staffing = Staffing(resources, limit)
 
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
-        if self._deaths >= DEATHS_AT_START:
-            raise ExperimentError("worker", self._last_death, "is why no worker process can start")
-        now = time.monotonic()
-        if now >= self._next_check:
-            self._capacity = int(min(self._limit, capacity(self._resources)))
-            self._next_check = now + CAPACITY_CHECK_S
-        while len(self._slots) < self._capacity:
+        while len(self._slots) < self._staffing.wanted():
             slot = Slot(self._make_actor())
             self._slots.append(slot)
             self._calls[slot.actor.info.remote()] = slot
-
-    @property
-    def size(self) -> int:
-        return len(self._slots)
 
     @property
     def busy(self) -> list[Slot]:
@@ -156,7 +173,7 @@ class Pool:
             answer = self._answer(slot, ref)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
-                self._deaths = 0
+                self._staffing.answered()
             elif slot.trial is not None:
                 out.append((slot, answer))
         return out
@@ -167,19 +184,16 @@ class Pool:
         except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
             return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
         except RayActorError as error:
-            if slot.info is None:
-                self._deaths += 1
-                self._last_death = cause(error)
-            self._drop(slot)
+            self._drop(slot, cause(error) if slot.info is None else None)
             return Lost("the worker process died (killed, out of memory, or its machine was lost)")
         except RayError as error:
             self._drop(slot)
             return Lost(f"the worker was lost: {type(error).__name__}")
 
-    def _drop(self, slot: Slot) -> None:
+    def _drop(self, slot: Slot, why: str | None = None) -> None:
         if slot in self._slots:
             self._slots.remove(slot)
-        self._next_check = 0.0
+        self._staffing.lost(why)
         ray.kill(slot.actor)
 
     def take_surplus(self) -> list[EpochReport]:

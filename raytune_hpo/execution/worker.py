@@ -116,12 +116,7 @@ class Worker:
         paths: list[str],
         verbose: bool,
     ) -> None:
-        for path in paths:
-            if path not in sys.path:
-                sys.path.append(path)
-        if not verbose:
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+        prepare_process(paths, verbose)
         self._threads = max(1, int(cpus))
         # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
         import raytune_hpo.execution.function_session  # noqa: F401
@@ -245,6 +240,14 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._threads)
+
+
+def prepare_process(paths: list[str], verbose: bool) -> None:
+    """Make the driver's import paths this process's too, and it quiet. Before anything of the user's is unpickled."""
+    sys.path.extend(path for path in paths if path not in sys.path)
+    if not verbose:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
 
 
 def called(call: bytes) -> Any:
