@@ -5,15 +5,16 @@ or, if the line is torn, not at all. Everything else about a run (what the searc
 know, which trial stands where, the tables that users read) is derived by reading it from the start.
 
 Events, in the field "event":
-    session     a process took the run on: number, pid, host, started
+    session     a process took the run on: number, pid, host, started, executor (lanes or processes; before there were
+                lanes, none), room (whether all trials can run at the same time)
     suggest     trial, config; where the search planned more than a config also limit (its last epoch), parent and
                 checkpoint (what it goes on from), repeat, note; suggested: the search's own, where config differs
     lr_range    trial, structure, low, high: a range test's answer
     narrow      trial, config: its lr is moved into its structure's range
     start       trial, epoch (0: from scratch), host: a worker there has it
     result      trial, generation, epoch, metrics, seconds, decision (continue, pause, stop or exploited: the
-                scheduler's; diverged, complete, plateau or halt: made before it is asked)
-    checkpoint  trial, generation, epoch, path, bytes, crc32: safely on disk
+                scheduler's; diverged, complete, plateau or halt: made before it is asked), note (a panda's)
+    checkpoint  trial, generation, epoch, path (a folder, or FILE#LANE), bytes, crc32: safely on disk
     perturb     trial, donor (PBT: another trial; panda: itself), donor_epoch, donor_generation, generation, old_config,
                 new_config, checkpoint, reason, by (scheduler or hand)
     command     trial, id, command (nudge, rollback, pause or resume), applied, outcome: a person's, taken
