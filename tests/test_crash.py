@@ -208,7 +208,7 @@ def test_fifo_with_kills_gives_identical_metrics(tmp_path: Path) -> None:
     assert killed.best.test == calm.best.test
 
 
-@pytest.mark.timeout(900 if ALL else 600)
+@pytest.mark.timeout(1800 if ALL else 600)
 def test_lanes_with_kills_give_identical_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     trials, epochs, kills = (300, 60, 25) if ALL else (80, 30, 4)
