@@ -7,7 +7,6 @@ that has more to train is called again before the driver has taken its reports i
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.execution.lane_array import Order, Turn
-from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, cause
+from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
@@ -130,14 +129,8 @@ class LanePool:
         for array in self._arrays:
             if not array.in_call and (array.orders or array.busy):
                 self._call(array)
-        if not self._calls:
-            time.sleep(min(timeout_s, 0.05))
-            return []
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
-        if ready and len(self._calls) > 1:  # others may be ready as well: one look, no waiting
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
-        for ref in ready:
+        for ref in answered_calls(list(self._calls), timeout_s):
             array = self._calls.pop(ref)
             array.in_call = False
             out += self._taken(array, ref)

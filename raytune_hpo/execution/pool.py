@@ -161,14 +161,8 @@ class Pool:
             call = slot.actor.step if isinstance(asked, int) else slot.actor.start
             self._calls[call.remote(asked)] = slot
         self._asked.clear()
-        if not self._calls:
-            time.sleep(min(timeout_s, 0.05))
-            return []
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
-        if ready and len(self._calls) > 1:  # others may be ready as well: one look, no waiting
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         out: list[tuple[Slot, Outcome | Lost]] = []
-        for ref in ready:
+        for ref in answered_calls(list(self._calls), timeout_s):
             slot = self._calls.pop(ref)
             answer = self._answer(slot, ref)
             if isinstance(answer, WorkerInfo):
@@ -207,6 +201,17 @@ class Pool:
             self._slots.remove(slot)
             ray.kill(slot.actor)
         self._calls.clear()
+
+
+def answered_calls(calls: list[Any], timeout_s: float) -> list[Any]:
+    """Those that have an answer; waits up to `timeout_s` for the first."""
+    if not calls:
+        time.sleep(min(timeout_s, 0.05))
+        return []
+    ready, _ = ray.wait(calls, num_returns=1, timeout=timeout_s)
+    if ready and len(calls) > 1:  # others may be ready as well: one look, no waiting
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+    return list(ready)
 
 
 def cause(error: Exception) -> str:

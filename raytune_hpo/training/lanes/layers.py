@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,7 +41,6 @@ class Layer(ABC):
     """One layer of the program. key: lanes may share a layer of equal keys; padded: its output's width, if padded."""
 
     key: Hashable
-    varies: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -156,8 +155,6 @@ def _lanes_first(side_by_side: Tensor, lanes: int) -> Tensor:
 class StackedActivation(Layer):
     """Each lane's own activation: lanes lie sorted by it, so that each is computed on a few slices."""
 
-    varies = True
-
     def __init__(self, name: str, padded: bool) -> None:
         super().__init__(name)
         self.key = ("activation", padded)
@@ -201,7 +198,6 @@ class StackedDropout(Layer):
     """Masks from each lane's own generator, drawn as torch draws them for that lane alone."""
 
     key = ("dropout",)
-    varies = True
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         if not training or not any(lane.variants[self.name] > 0 for lane in lanes):

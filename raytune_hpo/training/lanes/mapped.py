@@ -20,8 +20,6 @@ from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, 
 class Mapped(Layer):
     """A module of any kind. Its dropout rates are the lanes' variants; everything else is in its key."""
 
-    varies = True
-
     def __init__(self, name: str, module: nn.Module) -> None:
         super().__init__(name)
         self.key = ("module", fingerprint(module))
