@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -50,6 +52,43 @@ def test_defaults_are_torchs_own() -> None:
         reference = type(ours)([parameter()], lr=ours.defaults["lr"]).defaults  # type: ignore[call-arg]
         different = {k for k in reference if ours.defaults[k] != reference[k]}
         assert different == ({"momentum"} if name == "sgd" else set())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_torchs_own(name: str) -> None:
+    ours = build_optimizer([one := parameter()], {"optimizer": name, "weight_decay": 0.1})
+    own = type(ours).__mro__[1]
+    assert own.__module__.startswith("torch.optim")
+    options = {k: v for k, v in ours.defaults.items() if k != "decoupled_weight_decay"}
+    torchs = own([other := parameter()], **options)
+    for optimizer, p in ((ours, one), (torchs, other)):
+        for _ in range(5):
+            optimizer.zero_grad()
+            (p**4).sum().backward()
+            optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+    assert torch.equal(one, other)
+    states = [o.state_dict()["state"][0] for o in (ours, torchs)]
+    assert states[0].keys() == states[1].keys()
+    assert all(states[0][k] is states[1][k] is None or torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_training_imports_no_compiler() -> None:
+    program = """
+import sys
+from raytune_hpo.tasks.linear import LinearExtrapolation
+from raytune_hpo.training.hyperparameters import OPTIMIZERS
+from raytune_hpo.training.trainer import SupervisedTrainer
+task = LinearExtrapolation()
+trainer = SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=2, device="cpu")
+for name in OPTIMIZERS:
+    trainer.setup({"optimizer": name, "clip_norm": 1.0}, 0)
+    trainer.train_epoch()
+    trainer.load_state_dict(trainer.state_dict())
+print([module for module in ("torch._dynamo", "sympy") if module in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 def test_restore_takes_the_moments_and_keeps_the_hyperparameters() -> None:
