@@ -36,14 +36,14 @@ def open_pool(
     directory: RunDirectory,
     experiment: Experiment,
     session: int,
-    data: Any,
+    data: Callable[[], Any],
     recorded: str | None,
     *,
     verbose: bool,
     notice: Callable[[str], None],
 ) -> tuple[str, Workers]:
-    """(executor, its pool), started. data: a reference to what trials see of it. recorded: the executor of an
-    earlier session of the run.
+    """(executor, its pool), started. data: gives what trials see of it, in whatever process it is called.
+    recorded: the executor of an earlier session of the run.
 
     Raises ExperimentError where no machine has a trial's resources.
     """
@@ -68,16 +68,16 @@ def open_pool(
     return "lanes", lanes
 
 
-def concurrent_lanes(experiment: Experiment) -> int | None:
-    """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from; None is no limit."""
+def concurrent_lanes(experiment: Experiment) -> int:
+    """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from, or all."""
     if experiment.max_concurrent is not None:
-        return experiment.max_concurrent
+        return min(experiment.max_concurrent, experiment.samples)
     name, _ = experiment.option("searcher")
     if experiment.option("scheduler")[0] in POPULATION_BASED:
-        return None  # the whole population has to be there
+        return experiment.samples  # the whole population has to be there
     if name == FOREIGN or algorithm_class(name).learns:
-        return max(2, math.ceil(experiment.samples / GENERATIONS))
-    return None
+        return min(max(2, math.ceil(experiment.samples / GENERATIONS)), experiment.samples)
+    return experiment.samples
 
 
 def has_room(experiment: Experiment, executor: str) -> bool:
@@ -88,7 +88,7 @@ def has_room(experiment: Experiment, executor: str) -> bool:
         places = capacity(experiment.trial_resources)
     else:
         places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.trial_resources.gpus else "cpu"]
-        places = min(places, concurrent_lanes(experiment) or places)
+        places = min(places, concurrent_lanes(experiment))
     return min(places, experiment.max_concurrent or places) >= experiment.samples
 
 
@@ -113,7 +113,9 @@ def import_paths() -> list[str]:
     return [p for p in sys.path if p]
 
 
-def _lanes(directory: RunDirectory, experiment: Experiment, session: int, data: Any, verbose: bool) -> LanePool:
+def _lanes(
+    directory: RunDirectory, experiment: Experiment, session: int, data: Callable[[], Any], verbose: bool
+) -> LanePool:
     import ray
     from ray import cloudpickle
 
@@ -146,10 +148,14 @@ def _lanes(directory: RunDirectory, experiment: Experiment, session: int, data: 
             verbose,
         )
 
-    return LanePool(make, resources, concurrent_lanes(experiment))
+    # The driver has to import Ray Tune meanwhile, and the data are loaded.
+    at_first = max(1, math.floor((ray.cluster_resources().get("CPU", 0) - 1) / max(1, resources.cpus)))
+    return LanePool(make, resources, concurrent_lanes(experiment), at_first)
 
 
-def _processes(directory: RunDirectory, experiment: Experiment, session: int, data: Any, verbose: bool) -> Pool:
+def _processes(
+    directory: RunDirectory, experiment: Experiment, session: int, data: Callable[[], Any], verbose: bool
+) -> Pool:
     import ray
     from ray import cloudpickle
 
@@ -183,9 +189,11 @@ def _check_capacity(resources: Resources) -> None:
         )
 
 
-def _make_trainable(data: Any, *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
     if not isinstance(task, Recipe):
         return task
     from raytune_hpo.execution.trainable import task_trainable
 
-    return task_trainable(task, lambda: data, **options)
+    trainable = task_trainable(task, lambda: loaded, **options)  # it imports torch, while the data are loaded elsewhere
+    loaded = data()
+    return trainable

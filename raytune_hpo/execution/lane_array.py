@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,7 @@ class LaneArray:
     def __init__(
         self,
         recipe: bytes,
-        data: Any,
+        data: Callable[[], Any],
         run_path: str,
         run_id: str,
         session: int,
@@ -125,12 +125,13 @@ class LaneArray:
         prepare_process(paths, verbose)
         import torch
 
+        import raytune_hpo.training.lanes.fused_trainer  # noqa: F401  (now, while the data are loaded elsewhere)
         from raytune_hpo.training.memory import keep_freed_memory
 
         keep_freed_memory()
         torch.set_num_threads(max(1, int(cpus)))
         self._recipe: Recipe = pickle.loads(recipe)
-        self._loaded = data
+        self._loaded = data()
         self._run_path = Path(run_path)
         self._store = CheckpointStore(self._run_path, session)
         self._sees_run = is_run(self._run_path, run_id)

@@ -7,6 +7,7 @@ that has more to train is called again before the driver has taken its reports i
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,12 +20,17 @@ from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, ans
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
+#: An array that has not answered by then is not counted on.
+LATE_S = 60.0
+
 
 @dataclass(eq=False)
 class _Array:
-    """An array and its lanes. busy: it has epochs to train without orders; in_call: an answer is to come."""
+    """An array and its lanes. made: when, on the monotonic clock. busy: it has epochs to train without orders;
+    in_call: an answer is to come."""
 
     actor: Any
+    made: float = field(default_factory=time.monotonic)
     info: WorkerInfo | None = None
     lanes: list[LaneSlot] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
@@ -44,22 +50,26 @@ class LaneSlot(Slot):
 class LanePool:
     """Lanes for trials; stands in for a `Pool`.
 
-    make_array: number -> actor handle. resources: of one array. limit: lanes in all, None for as many as fit.
+    make_array: number -> actor handle. resources: of one array. trials: that may run at a time. at_first: arrays that
+    are started before one has answered.
     """
 
-    def __init__(self, make_array: Callable[[int], Any], resources: Resources, limit: int | None) -> None:
+    def __init__(self, make_array: Callable[[int], Any], resources: Resources, trials: int, at_first: int) -> None:
         self._make_array = make_array
-        self._limit = math.inf if limit is None else limit
+        self._trials = trials
+        self._at_first = at_first
+        self._answered = False
         self._arrays: list[_Array] = []
         self._calls: dict[Any, _Array] = {}
         self._made = 0
-        self._staffing = Staffing(resources, limit)
+        self._staffing = Staffing(resources, trials)
         self._surplus: list[EpochReport] = []
         self.ending = False  # the run is about to end: every lane is to be saved
 
     def ensure(self) -> None:
         """Start arrays up to what the cluster holds now. Raises ExperimentError if they keep dying."""
-        while len(self._arrays) < self._staffing.wanted():
+        wanted = self._staffing.wanted()
+        while len(self._arrays) < (wanted if self._answered else min(wanted, self._at_first)):
             array = _Array(self._make_array(self._made))
             self._made += 1
             self._arrays.append(array)
@@ -70,15 +80,22 @@ class LanePool:
         return [slot for array in self._arrays for slot in array.lanes if slot.trial is not None]
 
     def idle(self) -> list[LaneSlot]:
-        """Free lanes within the limit, in the order in which they fill the arrays evenly."""
+        """Free lanes for as many trials as may run, in the order in which they fill the arrays evenly.
+
+        No array takes more than its even share, or the first to answer would take all trials of a small run.
+        """
+        now = time.monotonic()
+        expected = sum(array.info is not None or now < array.made + LATE_S for array in self._arrays)
+        share = math.ceil(self._trials / max(1, expected))
         free: list[tuple[int, LaneSlot]] = []
         taken = 0
         for array in self._arrays:
             here = sum(slot.trial is not None for slot in array.lanes)
             taken += here
-            free += enumerate((slot for slot in array.lanes if slot.trial is None), start=here)
+            places = [slot for slot in array.lanes if slot.trial is None][: max(0, share - here)]
+            free += enumerate(places, start=here)
         free.sort(key=lambda entry: entry[0])
-        return [slot for _, slot in free[: int(min(self._limit - taken, len(free)))]]
+        return [slot for _, slot in free[: max(0, self._trials - taken)]]
 
     def start(self, slot: LaneSlot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
@@ -153,6 +170,7 @@ class LanePool:
             return self._lost(array, f"the lane array was lost: {type(error).__name__}")
         if isinstance(answer, WorkerInfo):
             array.info = answer
+            self._answered = True
             self._staffing.answered()
             self._resize(array, answer.lanes)
             return []

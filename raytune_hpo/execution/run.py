@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,14 +199,17 @@ def _drive(
         pool.shutdown()
 
 
-def _data(experiment: Experiment) -> Any:
-    """A reference to what trials see of the data: loaded once, in a worker process; every node then holds one copy,
-    which its workers share."""
+def _data(experiment: Experiment) -> Callable[[], Any]:
+    """Gives what trials see of the data: loaded once, in a worker process; every node then holds one copy, which its
+    workers share.
+
+    Not a reference as it is: Ray starts no worker before its arguments are there, and workers have torch to import.
+    """
     import ray
 
     if not isinstance(experiment.task, Task):
-        return ray.put(None)
-    return _begin_in_worker(_load_data, experiment.task, experiment.seed)
+        return lambda: None  # function trainables load their data themselves
+    return partial(ray.get, _begin_in_worker(_load_data, experiment.task, experiment.seed))
 
 
 def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:

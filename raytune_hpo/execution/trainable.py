@@ -35,8 +35,7 @@ def task_trainable(
     """
 
     # Here and not in `train`: a worker pays for the imports once, before its first trial's clock runs.
-    import torch._dynamo  # noqa: F401  (torch imports it at the first optimizer step: 4 s of CPU)
-
+    import raytune_hpo.training.trainer  # noqa: F401
     from raytune_hpo.training.checkpoint import load_state, save_state
     from raytune_hpo.training.folded import FoldedTrainer
 

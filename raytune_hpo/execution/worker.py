@@ -31,7 +31,7 @@ from raytune_hpo.storage.run_directory import DESCRIPTION
 if TYPE_CHECKING:
     from raytune_hpo.execution.function_session import FunctionSession
 
-MakeTrainable = Callable[[Any], FunctionTrainable]
+MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
 BATCH_S = 0.02
 
@@ -100,15 +100,15 @@ class Worker:
     """See the module. Made an actor by the pool.
 
     make: a pickled MakeTrainable, unpickled when `paths`, the driver's import paths, are in place: the code
-    it names may lie beside the experiment file. It makes the trainable from `data` (fetched from the object
-    store by Ray, shared by all workers of a node). run_path, run_id, session: the run directory, and how to
-    recognize it on this machine.
+    it names may lie beside the experiment file. It makes the trainable from `data`, which gives what trials see
+    (from the object store, where all workers of a node share it). run_path, run_id, session: the run directory,
+    and how to recognize it on this machine.
     """
 
     def __init__(
         self,
         make: bytes,
-        data: Any,
+        data: Callable[[], Any],
         run_path: str,
         run_id: str,
         session: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ RECIPE = Recipe(TASKS["digits"], max_epochs=9, seed=3)
 def array(folder: Path, every: int = 1, run_id: str = "x", task: str = "digits") -> LaneArray:
     (folder / DESCRIPTION).write_text(json.dumps({"run_id": "x"}))
     recipe = Recipe(TASKS[task], max_epochs=9, seed=3)
-    return LaneArray(pickle.dumps(recipe), part(TASKS[task]), str(folder), run_id, 1, 0, every, False, 1, 8, [], True)
+    return LaneArray(
+        pickle.dumps(recipe), partial(part, TASKS[task]), str(folder), run_id, 1, 0, every, False, 1, 8, [], True
+    )
 
 
 def start(slot: int, trial: str, until: int, config: dict[str, Any] = CONFIG, **fields: Any) -> Order:
