@@ -26,6 +26,7 @@ from ray.train._internal import session as ray_session
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.storage.full_disk import full_disk
 
 STOP_TIMEOUT_S = 10.0
 
@@ -49,11 +50,12 @@ class Returned:
 
 @dataclass(frozen=True)
 class Raised:
-    """The function raised. summary: one line; text: the traceback, ours left out."""
+    """The function raised. summary: one line; text: the traceback, ours left out; disk: what says that one is full."""
 
     summary: str
     text: str
     out_of_memory: bool
+    disk: OSError | None = None
 
 
 Outcome = Report | Returned | Raised
@@ -169,7 +171,7 @@ def raised(error: BaseException) -> Raised:
     text = "".join(traceback.format_exception(type(error), error, frames))
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return Raised(summary[:500], text, memory)
+    return Raised(summary[:500], text, memory, full_disk(error))
 
 
 def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from raytune_hpo.execution.worker import (
     prepare_process,
 )
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
+from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
 
 if TYPE_CHECKING:
@@ -155,7 +156,10 @@ class LaneArray:
         return refusal(self._recipe, self._recipe.data(self._loaded)[0], config, self._device)
 
     def advance(self, orders: Sequence[Order], save: bool = False) -> Turn:
-        """Do the orders, then train. save: every lane that trained is saved, the run is about to end."""
+        """Do the orders, then train. save: every lane that trained is saved, the run is about to end.
+
+        Raises OSError where a disk is full.
+        """
         for order in orders:
             self._do(order)
         began = time.perf_counter()
@@ -189,6 +193,8 @@ class LaneArray:
             try:
                 self._start(order, order.trial)
             except Exception as error:  # whatever a config does, it is that trial's failure
+                if (disk := full_disk(error)) is not None:
+                    raise disk from None
                 self._failed.append((order.slot, order.ticket, _raised(error)))
 
     def _remove(self, slot: int) -> None:

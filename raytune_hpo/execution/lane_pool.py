@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.execution.lane_array import Order, Turn
-from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause
+from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause, raise_full_disk
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
@@ -162,6 +162,7 @@ class LanePool:
         try:
             answer = ray.get(ref)
         except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
+            raise_full_disk(error)
             return self._lost(array, f"the lane array failed: {error.cause}")
         except RayActorError as error:
             why = cause(error) if array.info is None else None

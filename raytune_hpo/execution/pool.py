@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
+from raytune_hpo.storage.full_disk import full_disk
 
 CAPACITY_CHECK_S = 5.0
 DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will
@@ -64,7 +65,8 @@ class Workers(Protocol):
 
     def release(self, slot: Any, *, reusable: bool = True) -> None: ...
 
-    def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]: ...
+    def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]:
+        """Raises OSError where a worker finds its disk full."""
 
     def actors(self) -> list[Any]:
         """The actors that have answered; each has a method `call` for what is to be done once, in one of them."""
@@ -176,6 +178,7 @@ class Pool:
         try:
             return ray.get(ref)  # type: ignore[no-any-return]
         except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
+            raise_full_disk(error)
             return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
         except RayActorError as error:
             self._drop(slot, cause(error) if slot.info is None else None)
@@ -212,6 +215,13 @@ def answered_calls(calls: list[Any], timeout_s: float) -> list[Any]:
     if ready and len(calls) > 1:  # others may be ready as well: one look, no waiting
         ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
     return list(ready)
+
+
+def raise_full_disk(error: RayTaskError) -> None:
+    """Raise what an actor said of a full disk, as if this process had found it: the driver stops the run for it."""
+    disk = full_disk(error.cause)
+    if disk is not None:
+        raise disk from None
 
 
 def cause(error: Exception) -> str:

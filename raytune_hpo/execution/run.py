@@ -156,47 +156,46 @@ def _drive(
     sessions = [e for s in steps for e in s["events"] if e["event"] == "session"]
     session = 1 + len(sessions)
     recorded = sessions[-1].get("executor", "processes") if sessions else None
-    # The workers start while this process still imports Ray Tune and replays the journal.
-    executor, pool = open_pool(
-        directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=listener.notice
-    )
-    journal = Journal(directory.journal_path, offset)
     try:
-        from raytune_hpo.execution.driver import Driver
-        from raytune_hpo.execution.population import Population
-        from raytune_hpo.schedulers.corrected import build
-        from raytune_hpo.schedulers.ray_host import SchedulerHost
-
-        store = CheckpointStore(directory.path, session)
-        population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
-        for step in steps:
-            population.replay(step)
-        if population.mismatches:
-            listener.notice(
-                f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
+        with contextlib.closing(Journal(directory.journal_path, offset)) as journal, contextlib.ExitStack() as stack:
+            # The workers start while this process still imports Ray Tune and replays the journal.
+            executor, pool = open_pool(
+                directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=listener.notice
             )
-        store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
-        population.open_session(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            executor=executor,
-            room=has_room(experiment, executor),
-        )
-        driver = Driver(directory, population, journal, store, pool, listener)
-        driver.commit()
-        status = driver.drive(interrupt)
-        if status == "finished":
-            _test_winner(directory, experiment, population, pool)
-        population.close_session(status)
-        driver.commit()
+            stack.callback(pool.shutdown)
+            from raytune_hpo.execution.driver import Driver
+            from raytune_hpo.execution.population import Population
+            from raytune_hpo.schedulers.corrected import build
+            from raytune_hpo.schedulers.ray_host import SchedulerHost
+
+            store = CheckpointStore(directory.path, session)
+            population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
+            for step in steps:
+                population.replay(step)
+            if population.mismatches:
+                listener.notice(
+                    f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
+                )
+            store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+            population.open_session(
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                executor=executor,
+                room=has_room(experiment, executor),
+            )
+            driver = Driver(directory, population, journal, store, pool, listener)
+            driver.commit()
+            status = driver.drive(interrupt)
+            if status == "finished":
+                _test_winner(directory, experiment, population, pool)
+            population.close_session(status)
+            driver.commit()
     except OSError as error:
+        place = error.filename or directory.path
         raise ExperimentError(
-            "storage", str(directory.path), f"cannot be written ({error.strerror or error}); mend that, then resume"
+            "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error
-    finally:
-        journal.close()
-        pool.shutdown()
 
 
 def _data(experiment: Experiment) -> Callable[[], Any]:

@@ -164,7 +164,7 @@ class Worker:
         return self.step(trial.until)
 
     def step(self, until: int) -> Outcome:
-        """Let the trial run on, at most to the report of epoch `until`."""
+        """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
         from raytune_hpo.execution.function_session import Raised, Report
 
         assert self._session is not None
@@ -174,6 +174,8 @@ class Worker:
             outcome = self._session.next()
             now = time.perf_counter()
             if isinstance(outcome, Raised):
+                if outcome.disk is not None:
+                    raise outcome.disk
                 # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
                 reusable = not outcome.out_of_memory
                 return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concu
 from raytune_hpo.execution.run import Silent
 from raytune_hpo.experiment import Experiment as Built
 from raytune_hpo.results.results import Results
+from raytune_hpo.tasks.digits import Digits
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}
 
@@ -126,3 +130,32 @@ def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
 def test_pbt_finds_a_checkpoint_at_every_interval(every: int, interval: int, expected: int) -> None:
     experiment = digits(scheduler={"name": "pbt", "interval": interval}, checkpoint={"every": every}, max_epochs=8)
     assert checkpoint_every(experiment) == expected
+
+
+@dataclass(frozen=True)
+class OnAFullDisk(Digits):
+    """A digits task whose trials find the disk full until `room` is there."""
+
+    room: str = ""
+
+    def build_model(self, config: Mapping[str, Any]) -> Any:
+        model = super().build_model(config)
+        if config["lr"] < 1e-2 and not Path(self.room).exists():
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device", self.room)
+            except OSError:
+                raise RuntimeError("as torch hides it") from None
+        return model
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("executor", ["lanes", "processes"])
+def test_a_full_disk_stops_the_run_and_fails_no_trial(tmp_path: Path, executor: str) -> None:
+    room = tmp_path / "room"
+    with pytest.raises(ExperimentError, match=r"storage = .*room.*No space left on device.*then resume"):
+        run(digits(task=OnAFullDisk(room=str(room)), executor=executor), tmp_path / "run")
+    room.touch()
+    results = resume(tmp_path / "run", task=OnAFullDisk(room=str(room)))
+    assert results.status == "finished"
+    assert set(results.trials["status"]) == {"completed"}
+    assert len(results.curves) == 18
