@@ -11,9 +11,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "raytune_hpo"
 
 #: What each room may import of the package, besides itself.
-GROUND = {"errors", "checks", "seeding", "parameters", "space", "settings"}
+GROUND = {"atomic", "errors", "checks", "seeding", "parameters", "space", "settings"}
 ALLOWED = {
     "errors": set(),
+    "atomic": set(),
     "seeding": set(),
     "checks": {"errors"},
     "parameters": {"errors", "checks"},

@@ -15,13 +15,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import Results, finite
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test, resolved
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
-from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
+from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.storage.run_directory import RunDirectory, write_atomically
+from raytune_hpo.storage.run_directory import RunDirectory
 
 TEST_FILE = "test.json"
 

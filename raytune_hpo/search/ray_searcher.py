@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
+from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import BELOW_ONE, Choice
 from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
@@ -67,17 +67,7 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
     def save(self, checkpoint_path: str) -> None:
         """Write the exact state as JSON, atomically: the file holds the old state or the new one."""
         state = {"metric": self._metric, "mode": self._mode, "algorithm": self.algorithm.state_dict()}
-        folder = os.path.dirname(os.path.abspath(checkpoint_path))
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".searcher-", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, checkpoint_path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_atomically(Path(checkpoint_path), json.dumps(state).encode())
 
     def restore(self, checkpoint_path: str) -> None:
         """Take over a saved state; the algorithm must be fresh, over the same space, options and seed.

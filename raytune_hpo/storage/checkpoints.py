@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.atomic import sync_folder
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage import lane_files
 from raytune_hpo.storage.lane_files import LaneFile, split_path
-from raytune_hpo.storage.run_directory import sync_folder
 
 STATE_FILE = "state.pt"  # the file of a task's checkpoint; function trainables choose their own
 

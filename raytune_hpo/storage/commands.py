@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.storage.run_directory import write_atomically
+from raytune_hpo.atomic import write_atomically
 
 FOLDER = "commands"
 Command = dict[str, Any]

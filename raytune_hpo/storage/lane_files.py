@@ -12,7 +12,6 @@ longer kept. Neither torch nor ray is imported: the driver, which has neither at
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.atomic import replaced
 from raytune_hpo.errors import TrialError
-from raytune_hpo.storage.run_directory import sync_folder
 
 FOLDER = "lanes"  # under checkpoints/; no trial is named so
 MAGIC_OF_ZIP = b"PK"
@@ -48,17 +47,8 @@ def fingerprint_of(rows: Mapping[str, Array], fact: str) -> tuple[int, int]:
 def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[str]) -> None:
     """Write a file; whole and on disk when this returns. tensors: [lanes, ...] each; facts: a JSON text a lane."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(_serialized(members, tensors, shared, facts))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with replaced(path) as file:
+        file.write(_serialized(members, tensors, shared, facts))
 
 
 def _serialized(members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[str]) -> bytes:

@@ -26,31 +26,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 
 FORMAT = 1
 DESCRIPTION = "experiment.json"
 PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it holds, at every moment and after a power cut, the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class RunDirectory:

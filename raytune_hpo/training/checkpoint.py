@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from raytune_hpo.atomic import replaced
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.storage.lane_files import MAGIC_OF_ZIP, split_path
@@ -20,29 +20,8 @@ def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
     Only tensors, numbers, strings, None and containers of these can be read back.
     """
-    target = Path(path)
-    # In the same folder, since a rename is atomic only within one file system.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; object-store mounts that cannot are left alone."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with replaced(Path(path)) as file:
+        torch.save(dict(state), file)
 
 
 def _holds_lanes(path: Path) -> bool:

@@ -11,8 +11,7 @@ import sys
 import pytest
 
 from raytune_hpo import ExperimentError
-from raytune_hpo.storage import run_directory
-from raytune_hpo.storage.run_directory import RunDirectory, git_commit, versions, write_atomically
+from raytune_hpo.storage.run_directory import RunDirectory, git_commit, versions
 
 EXPERIMENT = {"metric": "loss", "mode": "min", "space": {}, "task": {"builtin": "digits"}, "seed": 0}
 HOLD = """
@@ -135,36 +134,6 @@ def test_a_damaged_description_is_one_error(run, text, message):
     run.description_path.write_text(text)
     with pytest.raises(ExperimentError, match=message):
         RunDirectory.open(run.path).description()
-
-
-def test_a_crash_in_write_atomically_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file.json"
-    write_atomically(path, b"old")
-
-    class PowerCutError(Exception):
-        pass
-
-    def cut(*_):
-        raise PowerCutError
-
-    for moment in ("fsync", "write"):
-        with monkeypatch.context() as patch:
-            patch.setattr(run_directory.os, "fsync", cut)
-            with pytest.raises(PowerCutError):
-                write_atomically(path, b"new" * 1000)
-        assert path.read_bytes() == b"old", moment
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-
-
-def test_write_atomically_syncs_the_file_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
-    calls = []
-    fsync, replace = os.fsync, run_directory.Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(os.path.isdir(f"/proc/self/fd/{fd}")) or fsync(fd))
-    monkeypatch.setattr(run_directory.Path, "replace", lambda a, b: calls.append("rename") or replace(a, b))
-    write_atomically(tmp_path / "file", b"x")
-    assert calls == [False, "rename", True]
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_failures_of_the_same_lines_of_code_are_kept_once(run):
