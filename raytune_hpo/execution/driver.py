@@ -264,6 +264,7 @@ class Driver:
         while self.pool.busy and self._clock() < deadline:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
+            self._discard(self.pool.take_surplus())
             self.commit()
             self.listener.update(self.population, len(self.pool.busy))
         self.commit()

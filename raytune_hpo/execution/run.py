@@ -38,6 +38,8 @@ class Silent:
 
     def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None: ...
 
+    def started(self, executor: str) -> None: ...
+
     def update(self, population: Population, workers: int) -> None: ...
 
     def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
@@ -163,6 +165,7 @@ def _drive(
                 directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=listener.notice
             )
             stack.callback(pool.shutdown)
+            listener.started(executor)
             from raytune_hpo.execution.driver import Driver
             from raytune_hpo.execution.population import Population
             from raytune_hpo.schedulers.corrected import build

@@ -48,6 +48,12 @@ class Progress(Silent):
             self._live = Live(Text("starting workers"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
 
+    def started(self, executor: str) -> None:
+        if executor == "lanes" and not self.quiet:
+            self.console.print(
+                "trials train side by side, as lanes of shared processes", soft_wrap=True, highlight=False, markup=False
+            )
+
     def closed(self) -> None:
         if self._live is not None:
             self._live.stop()
