@@ -2,7 +2,7 @@
 
     python benchmarks/lanes.py                     # both parts, 5 repeats: about 20 minutes on 2 cores
     python benchmarks/lanes.py loop                # models in one process; --device cuda on a GPU
-    python benchmarks/lanes.py runs --trials 64 --repeats 1
+    python benchmarks/lanes.py runs --trials 2500 --repeats 2 --contestants lanes tuned
     python benchmarks/lanes.py pbt                 # what exploit and explore cost: PBT against fifo, 64 and 256 trials
     python benchmarks/lanes.py many                # 10,000 trials, ASHA, in one run: a minute
 
@@ -12,7 +12,7 @@ runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below,
             tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
             default             tune.Tuner as it comes, of fewer trials (--default-trials)
 pbt     seconds from the first report to the last, 40 epochs of each trial, interval 4, with either scheduler in turns
-many    trials begun and ended a second over the first and the last thousand, and the driver's memory
+many    trials begun and ended and reports a second, over each tenth of them, and the driver's memory
 
 Printed: medians over the repeats with minimum and maximum. CPU seconds are of all processes from the start of Ray on;
 memory is PSS, of the processes that hold trials, by live trial.
@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +194,11 @@ def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
     return {"epochs": epochs, "best": best, "live": os.cpu_count() or 1}
 
 
-def runs(trials: int, default_trials: int, repeats: int) -> None:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+def runs(contestants: Sequence[str], trials: int, default_trials: int, repeats: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(repeats):
-        for name in CONTESTANTS:
+        for name in contestants:
             number = default_trials if name == "default" else trials
-            if not number:
-                continue
             found[name].append(_alone(["--one", name, "--trials", str(number)]))
     sizes = f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default)"
     print(f"{sizes}, {repeats} repeats, {os.cpu_count()} cores")
@@ -208,7 +206,7 @@ def runs(trials: int, default_trials: int, repeats: int) -> None:
     print(f"{'':10}" + "".join(f"{column:>26}" for column in columns))
     for name, rows in found.items():
         cells = []
-        for key in columns if rows else ():
+        for key in columns:
             values = [row[key] for row in rows]
             cells.append(f"{statistics.median(values):.3g} ({min(values):.3g}..{max(values):.3g})")
         print(f"{name:10}" + "".join(f"{cell:>26}" for cell in cells))
@@ -261,15 +259,15 @@ def many(trials: int) -> None:
         results = run(_experiment(trials), Path(folder) / "run")
         wall = time.perf_counter() - began
         journal = Path(folder) / "run" / "journal.jsonl"
-        begun, ended = times_of(journal, "suggest"), times_of(journal, "end")
+        of_kind = {"begun": "suggest", "ended": "end", "reports": "result"}
+        times = {name: times_of(journal, kind) for name, kind in of_kind.items()}
         size = journal.stat().st_size / 1e6
-    part = max(1, trials // 10)
     memory = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
     print(f"{trials} trials, {len(results.curves)} epochs: {wall:.1f} s in all; journal {size:.1f} MB")
-    for name, times in (("begun", begun), ("ended", ended)):
-        rates = [part / max(1e-9, times[i + part - 1] - times[i]) for i in (0, part, trials - part)]
-        first, second, last = (f"{rate:.0f}" for rate in rates)
-        print(f"{name} a second: {first} of the first {part}, {second} of the second, {last} of the last")
+    for name, at in times.items():
+        part = max(2, len(at) // 10)
+        rates = [part / max(1e-9, at[i + part - 1] - at[i]) for i in range(0, len(at) - part + 1, part)]
+        print(f"{name} a second, by tenths: {' '.join(f'{rate:.0f}' for rate in rates)}")
     print(f"driver at the end {memory:.0f} MB; all processes {family.total_mb:.0f} MB at most")
 
 
@@ -288,6 +286,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, help="default: 256, of many 10,000")
     parser.add_argument("--default-trials", type=int, default=16)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="of runs")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--all-models", action="store_true", help="loop: a model of every kind in the repository")
@@ -306,7 +305,7 @@ def main() -> None:
         models = {**MODELS, **MORE_MODELS} if options.all_models else MODELS
         loop(options.device, options.repeats, models, tuple(options.lanes))
     if options.part in (None, "runs"):
-        runs(options.trials or 256, options.default_trials, options.repeats)
+        runs(options.contestants, options.trials or 256, options.default_trials, options.repeats)
 
 
 if __name__ == "__main__":

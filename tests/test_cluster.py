@@ -160,7 +160,7 @@ def test_a_node_is_lost_and_no_work_with_it(file: Path, tmp_path: Path) -> None:
     assert list(moved.node) == [1] * continued[0]["epoch"] + [0] * (EPOCHS - continued[0]["epoch"])
 
 
-def _private_mounts() -> list[str]:
+def private_mounts() -> list[str]:
     """The command that starts a process with mounts of its own, empty where this system allows none."""
     if shutil.which("unshare") is None:
         return []
@@ -169,11 +169,11 @@ def _private_mounts() -> list[str]:
     return command if possible.returncode == 0 else []
 
 
-@pytest.mark.skipif(not _private_mounts(), reason="needs a mount namespace")
+@pytest.mark.skipif(not private_mounts(), reason="needs a mount namespace")
 def test_checkpoints_travel_where_no_file_system_is_shared(file: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
-    hide = (*_private_mounts(), "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
+    hide = (*private_mounts(), "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
     with cluster(tmp_path, before_second=hide) as nodes:
         process = nodes.run(file, runs / "run")
         wait_until_half_way(process, runs / "run")

@@ -1,0 +1,87 @@
+"""Lane arrays on two nodes of this machine: one node is lost, and no trial with it, whether or not it saw the run."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process_tree import descendants
+from test_cluster import Cluster, cluster, private_mounts
+
+from raytune_hpo import load_results
+from raytune_hpo.execution.replaying import replay
+
+TRIALS = 8
+EPOCHS = 40
+EVERY = 4
+
+EXPERIMENT = f"""
+from raytune_hpo import Experiment, Float
+
+experiment = Experiment(
+    name="cluster", task="digits", executor="lanes",
+    space={{"lr": Float(1e-4, 1e-1, "log"), "dropout": Float(0.0, 0.5), "hidden_units": 64, "batch_size": 16}},
+    searcher="random", scheduler="fifo", num_samples={TRIALS}, max_epochs={EPOCHS}, seed=1,
+    checkpoint={{"every": {EVERY}}},
+)
+"""
+
+
+def is_on_second(path: str, nodes: Cluster, shared: bool) -> bool:
+    """Whether a checkpoint came from the second node: by its array's process, or as bytes, in a folder of its own."""
+    if not shared:
+        return "#" not in path
+    return int(Path(path).name.split("-")[2]) in descendants(nodes.raylets[1])
+
+
+def wait_until_half_way(process: subprocess.Popen[str], run_dir: Path, nodes: Cluster, shared: bool) -> set[str]:
+    """Until trials of the second node have been saved twice. Which those are."""
+    while process.poll() is None:
+        time.sleep(0.15)
+        events = load_results(run_dir).events if (run_dir / "journal.jsonl").exists() else []
+        saved = [e for e in events if e["event"] == "checkpoint" and 2 * EVERY <= e["epoch"] < EPOCHS / 2]
+        there = {e["trial"] for e in saved if is_on_second(e["path"], nodes, shared)}
+        if there:
+            return there
+    raise AssertionError(process.communicate()[1])
+
+
+def check(events: list[dict[str, Any]], moved: set[str]) -> None:
+    """Trials that lost their node went on from a checkpoint that was at most one interval old."""
+    lost: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "retry":
+            assert event["lost_worker"]
+            lost[event["trial"]] = event["epoch"]
+        if event["event"] == "start" and event["trial"] in lost:
+            assert lost[event["trial"]] - EVERY < event["epoch"] <= lost[event["trial"]], event
+    assert moved <= set(lost) < {event["trial"] for event in events if event["event"] == "suggest"}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "not shared"])
+def test_a_lost_node_costs_its_lanes_one_interval(tmp_path: Path, shared: bool) -> None:
+    mounts = private_mounts()
+    if not shared and not mounts:
+        pytest.skip("needs a mount namespace")
+    file, runs = tmp_path / "experiment.py", tmp_path / "runs"
+    file.write_text(EXPERIMENT)
+    runs.mkdir()
+    hide = (*mounts, "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
+    with cluster(tmp_path, before_second=() if shared else hide) as nodes:
+        process = nodes.run(file, runs / "run")
+        moved = wait_until_half_way(process, runs / "run", nodes, shared)
+        nodes.kill_second()
+        _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    results = load_results(runs / "run")
+    assert results.status == "finished"
+    assert results.counts["completed"] == TRIALS
+    for trial_id, curve in results.curves.groupby("trial_id"):
+        assert list(curve.epoch) == list(range(1, EPOCHS + 1)), trial_id
+    check(results.events, moved)
+    for trial_id in sorted(moved)[:2]:
+        assert replay(results, trial_id).differing == []
