@@ -96,21 +96,24 @@ def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]
         solo = SupervisedTrainer(task, data, max_epochs=10_000, device=device)
         solo.setup(base, 0)
         solo.train_epoch()
-        cells = []
-        for L in lanes:
-            fused = FusedTrainer(task, data, max_epochs=10_000, device=device)
+        fused = {L: FusedTrainer(task, data, max_epochs=10_000, device=device) for L in lanes}
+        for L, trainer in fused.items():
             for lane in range(L):
-                fused.enter(str(lane), {**base, "lr": 1e-4 * (1 + lane / L)}, lane)
+                trainer.enter(str(lane), {**base, "lr": 1e-4 * (1 + lane / L)}, lane)
             for _ in range(3):  # the sizes of a pass are tried out in these
-                fused.train_epoch()
-            alone, together = [], []
-            for _ in range(repeats):
-                alone.append(timed(solo.train_epoch, 0.3))
-                together.append(timed(fused.train_epoch, 0.3) / L)
-            gains = [a / t for a, t in zip(alone, together, strict=True)]
+                trainer.train_epoch()
+        alone: list[float] = []
+        together: dict[int, list[float]] = {L: [] for L in lanes}
+        for _ in range(repeats):
+            alone.append(timed(solo.train_epoch, 0.3))
+            for L, trainer in fused.items():
+                together[L].append(timed(trainer.train_epoch, 0.3) / L)
+        cells = []
+        for L, times in together.items():
+            gains = [a / t for a, t in zip(alone, times, strict=True)]
             gain = statistics.median(gains)
             spread = f"[{gain:.1f}, {min(gains):.1f}..{max(gains):.1f}]"
-            cells.append(f"L={L} {1 / statistics.median(together):.0f} {spread}")
+            cells.append(f"L={L} {1 / statistics.median(times):.0f} {spread}")
         print(f"{model:26} solo {1 / statistics.median(alone):.0f}  " + "  ".join(cells), flush=True)
 
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.execution.worker import (
@@ -42,30 +43,6 @@ if TYPE_CHECKING:
     from raytune_hpo.training.recipe import Recipe
 
 TURN_S = 0.1
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the driver wants of a slot: start a trial, let it go on to `until`, or free the slot.
-
-    ticket: of the slot's trial; outcomes carry it back.
-    """
-
-    kind: Literal["start", "step", "release"]
-    slot: int
-    ticket: int
-    until: int = 0
-    trial: Assignment | None = None
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What came of a call: (slot, ticket, outcome) each; busy: lanes may train on without orders; lanes: how many
-    fit now."""
-
-    outcomes: tuple[tuple[int, int, Outcome], ...]
-    busy: bool
-    lanes: int
 
 
 @dataclass

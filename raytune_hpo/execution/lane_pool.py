@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raytune_hpo.execution.lane_array import Order, Turn
+from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause, raise_full_disk
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources

@@ -14,7 +14,8 @@ import torch
 from lane_tasks import TASKS, part
 
 from raytune_hpo.execution import lane_array, lane_writer
-from raytune_hpo.execution.lane_array import LaneArray, Order, Turn
+from raytune_hpo.execution.lane_array import LaneArray
+from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.worker import Assignment, Outcome
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
