@@ -37,7 +37,13 @@ ALLOWED["report"] = ALLOWED["execution"] | {"execution"}
 ALLOWED["cli"] = ALLOWED["report"] | {"report"}
 
 #: Where ray may be imported, and where its internals may be named.
-RAY = ("execution", "schedulers/ray_host.py", "schedulers/corrected.py", "search/ray_searcher.py")
+RAY = (
+    "execution",
+    "schedulers/ray_host.py",
+    "schedulers/corrected.py",
+    "schedulers/build.py",
+    "search/ray_searcher.py",
+)
 RAY_INTERNALS = ("execution/function_session.py", "execution/ray_runtime.py")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

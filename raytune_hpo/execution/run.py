@@ -168,7 +168,7 @@ def _drive(
             listener.started(executor)
             from raytune_hpo.execution.driver import Driver
             from raytune_hpo.execution.population import Population
-            from raytune_hpo.schedulers.corrected import build
+            from raytune_hpo.schedulers.build import build
             from raytune_hpo.schedulers.ray_host import SchedulerHost
 
             store = CheckpointStore(directory.path, session)

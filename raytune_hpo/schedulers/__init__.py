@@ -1,6 +1,6 @@
 """Schedulers: names and options, checked without importing ray. The objects are Ray Tune's own.
 
-`corrected.build` makes them; `ray_host` is what they are run on.
+`build` makes them; `ray_host` is what they are run on.
 """
 
 from __future__ import annotations

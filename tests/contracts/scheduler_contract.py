@@ -30,7 +30,7 @@ from raytune_hpo.results import trial as states
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import POPULATION_BASED
-from raytune_hpo.schedulers.corrected import build
+from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
