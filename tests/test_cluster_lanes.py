@@ -15,37 +15,56 @@ from raytune_hpo import load_results
 from raytune_hpo.execution.replaying import replay
 
 TRIALS = 8
-EPOCHS = 40
+EPOCHS = 20
 EVERY = 4
 
-EXPERIMENT = f"""
+# The first node's array waits for the second's, and that one stops in mid-epoch, for good: it is there that it is lost.
+EXPERIMENT = """
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 from raytune_hpo import Experiment, Float
+from raytune_hpo.tasks.digits import Digits
+
+SECOND, EPOCH = Path({second!r}), 68 * {trials} // 2  # steps of an epoch, of an array's lanes
+
+@dataclass(frozen=True)
+class InStep(Digits):
+    calls: ClassVar[int] = 0
+
+    def augment(self, x):
+        type(self).calls += 1
+        node = os.environ.get("NODE_NUMBER")
+        if node == "1":
+            SECOND.touch()
+        while (node == "0" and self.calls > EPOCH and not SECOND.exists()) or (
+            node == "1" and self.calls > 3 * {every} * EPOCH
+        ):
+            time.sleep(0.2)
+        return x
 
 experiment = Experiment(
-    name="cluster", task="digits", executor="lanes",
+    name="cluster", task=InStep(), executor="lanes",
     space={{"lr": Float(1e-4, 1e-1, "log"), "dropout": Float(0.0, 0.5), "hidden_units": 64, "batch_size": 16}},
-    searcher="random", scheduler="fifo", num_samples={TRIALS}, max_epochs={EPOCHS}, seed=1,
-    checkpoint={{"every": {EVERY}}},
+    searcher="random", scheduler="fifo", num_samples={trials}, max_epochs={epochs}, seed=1,
+    checkpoint={{"every": {every}}},
 )
 """
-
-
-def is_on_second(path: str, nodes: Cluster, shared: bool) -> bool:
-    """Whether a checkpoint came from the second node: by its array's process, or as bytes, in a folder of its own."""
-    if not shared:
-        return "#" not in path
-    return int(Path(path).name.split("-")[2]) in descendants(nodes.raylets[1])
 
 
 def wait_until_half_way(process: subprocess.Popen[str], run_dir: Path, nodes: Cluster, shared: bool) -> set[str]:
     """Until trials of the second node have been saved twice. Which those are."""
     while process.poll() is None:
-        time.sleep(0.15)
+        time.sleep(0.3)
         events = load_results(run_dir).events if (run_dir / "journal.jsonl").exists() else []
-        saved = [e for e in events if e["event"] == "checkpoint" and 2 * EVERY <= e["epoch"] < EPOCHS / 2]
-        there = {e["trial"] for e in saved if is_on_second(e["path"], nodes, shared)}
-        if there:
-            return there
+        saved = {e["trial"]: e["path"] for e in events if e["event"] == "checkpoint" and e["epoch"] == 2 * EVERY}
+        # Those of an array have its process in the name; those that came as bytes are in folders of their own.
+        there = descendants(nodes.raylets[1])
+        second = {t for t, path in saved.items() if "#" not in path or int(Path(path).name.split("-")[2]) in there}
+        if second:
+            assert shared == any("#" in saved[trial] for trial in second)
+            return second
     raise AssertionError(process.communicate()[1])
 
 
@@ -68,7 +87,8 @@ def test_a_lost_node_costs_its_lanes_one_interval(tmp_path: Path, shared: bool) 
     if not shared and not mounts:
         pytest.skip("needs a mount namespace")
     file, runs = tmp_path / "experiment.py", tmp_path / "runs"
-    file.write_text(EXPERIMENT)
+    second = str(tmp_path / "second")
+    file.write_text(EXPERIMENT.format(second=second, trials=TRIALS, epochs=EPOCHS, every=EVERY))
     runs.mkdir()
     hide = (*mounts, "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
     with cluster(tmp_path, before_second=() if shared else hide) as nodes:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.worker import Posting
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_checks import FOREIGN
 from raytune_hpo.reference import FunctionTrainable
@@ -129,24 +130,15 @@ def _lanes(
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
     )
     recipe = cloudpickle.dumps(experiment.recipe())
-    run_id = directory.description()["run_id"]
-    most = MOST_LANES["cuda" if gpu else "cpu"]
+    posting = _posting(directory, session, resources, verbose)
+    options = {
+        "checkpoint_every": checkpoint_every(experiment),
+        "gpu": gpu,
+        "most": MOST_LANES["cuda" if gpu else "cpu"],
+    }
 
     def make(number: int) -> Any:
-        return actor.remote(
-            recipe,
-            data,
-            str(directory.path),
-            run_id,
-            session,
-            number,
-            checkpoint_every(experiment),
-            gpu,
-            resources.cpus,
-            most,
-            import_paths(),
-            verbose,
-        )
+        return actor.remote(recipe, data, posting, number=number, **options)
 
     # The driver has to import Ray Tune meanwhile, and the data are loaded.
     at_first = max(1, math.floor((ray.cluster_resources().get("CPU", 0) - 1) / max(1, resources.cpus)))
@@ -174,10 +166,13 @@ def _processes(
     actor = ray.remote(Worker).options(
         num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
     )
-    run_id = directory.description()["run_id"]
-    made = cloudpickle.dumps(make)
-    arguments = (made, data, str(directory.path), run_id, session, resources.cpus, import_paths(), verbose)
+    arguments = (cloudpickle.dumps(make), data, _posting(directory, session, resources, verbose))
     return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
+
+
+def _posting(directory: RunDirectory, session: int, resources: Resources, verbose: bool) -> Posting:
+    run_id = directory.description()["run_id"]
+    return Posting(str(directory.path), run_id, session, resources.cpus, import_paths(), verbose)
 
 
 def _check_capacity(resources: Resources) -> None:

@@ -28,11 +28,10 @@ from raytune_hpo.execution.worker import (
     Assignment,
     EpochReport,
     Outcome,
+    Posting,
     Saved,
     WorkerInfo,
     called,
-    is_run,
-    prepare_process,
 )
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
@@ -80,48 +79,45 @@ class _Running:
 
 
 class LaneArray:
-    """See the module. Made an actor by the pool; arguments as `worker.Worker` has them.
+    """See the module. Made an actor by the pool.
 
-    recipe: a pickled Recipe. number: of the array in its session, from 0. most: lanes at most.
+    recipe: a pickled Recipe. data: gives what trials see. number: of the array in its session, from 0. most: lanes at
+    most.
     """
 
     def __init__(
         self,
         recipe: bytes,
         data: Callable[[], Any],
-        run_path: str,
-        run_id: str,
-        session: int,
+        posting: Posting,
+        *,
         number: int,
         checkpoint_every: int,
         gpu: bool,
-        cpus: float,
         most: int,
-        paths: list[str],
-        verbose: bool,
     ) -> None:
-        prepare_process(paths, verbose)
+        posting.prepare_process()
         import torch
 
         import raytune_hpo.training.lanes.fused_trainer  # noqa: F401  (now, while the data are loaded elsewhere)
         from raytune_hpo.training.memory import keep_freed_memory
 
         keep_freed_memory()
-        torch.set_num_threads(max(1, int(cpus)))
+        torch.set_num_threads(posting.threads)
         self._recipe: Recipe = pickle.loads(recipe)
         self._loaded = data()
-        self._run_path = Path(run_path)
-        self._store = CheckpointStore(self._run_path, session)
-        self._sees_run = is_run(self._run_path, run_id)
+        self._run_path = Path(posting.run_path)
+        self._store = CheckpointStore(self._run_path, posting.session)
+        self._sees_run = posting.sees_run
         self._every = checkpoint_every
         self._device = "cuda" if gpu else "cpu"
-        self._capacity = LaneCapacity(self._device, most, cpus / (os.cpu_count() or 1))
+        self._capacity = LaneCapacity(self._device, most, posting.cpus / (os.cpu_count() or 1))
         self._trainers: dict[int | None, FusedTrainer] = {}
         self._slots: dict[int, _Running] = {}
         self._failed: list[tuple[int, int, Outcome]] = []
         self._served: dict[Any, int] = {}  # group -> the turn it was last trained in
         self._turns = 0
-        self._writer = LaneWriter(self._run_path, array_name(session, number), sees_run=self._sees_run)
+        self._writer = LaneWriter(self._run_path, array_name(posting.session, number), sees_run=self._sees_run)
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes)

@@ -96,35 +96,59 @@ class WorkerInfo:
     lanes: int = 1
 
 
+@dataclass(frozen=True)
+class Posting:
+    """What an actor that trains is told of the run it serves.
+
+    run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
+    paths: the driver's import paths; code of the experiment may lie beside its file.
+    """
+
+    run_path: str
+    run_id: str
+    session: int
+    cpus: float
+    paths: list[str]
+    verbose: bool
+
+    def prepare_process(self) -> None:
+        """Before anything of the user's is unpickled."""
+        sys.path.extend(path for path in self.paths if path not in sys.path)
+        if not self.verbose:
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+
+    @property
+    def threads(self) -> int:
+        return max(1, int(self.cpus))
+
+    @property
+    def sees_run(self) -> bool:
+        """Whether this machine sees the run directory."""
+        try:
+            description = json.loads((Path(self.run_path) / DESCRIPTION).read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(description.get("run_id") == self.run_id)
+
+
 class Worker:
     """See the module. Made an actor by the pool.
 
-    make: a pickled MakeTrainable, unpickled when `paths`, the driver's import paths, are in place: the code
-    it names may lie beside the experiment file. It makes the trainable from `data`, which gives what trials see
-    (from the object store, where all workers of a node share it). run_path, run_id, session: the run directory,
-    and how to recognize it on this machine.
+    make: a pickled MakeTrainable, which makes the trainable from `data`; that gives what trials see, from the object
+    store, where all workers of a node share it.
     """
 
-    def __init__(
-        self,
-        make: bytes,
-        data: Callable[[], Any],
-        run_path: str,
-        run_id: str,
-        session: int,
-        cpus: float,
-        paths: list[str],
-        verbose: bool,
-    ) -> None:
-        prepare_process(paths, verbose)
-        self._threads = max(1, int(cpus))
+    def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting) -> None:
+        posting.prepare_process()
+        self._threads = posting.threads
         # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
         import raytune_hpo.execution.function_session  # noqa: F401
 
         unpickled: MakeTrainable = pickle.loads(make)
         self._function = unpickled(data)
-        self._store = CheckpointStore(Path(run_path), session)
-        self._sees_run = is_run(Path(run_path), run_id)
+        self._store = CheckpointStore(Path(posting.run_path), posting.session)
+        self._sees_run = posting.sees_run
         self._session: FunctionSession | None = None
         self._trial: Assignment | None = None
         self._epoch = 0
@@ -244,24 +268,7 @@ class Worker:
             torch.set_num_threads(self._threads)
 
 
-def prepare_process(paths: list[str], verbose: bool) -> None:
-    """Make the driver's import paths this process's too, and it quiet. Before anything of the user's is unpickled."""
-    sys.path.extend(path for path in paths if path not in sys.path)
-    if not verbose:
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-
-
 def called(call: bytes) -> Any:
     """What a pickled (function, arguments) answers; unpickled here, where the code it names can be found."""
     function, arguments = pickle.loads(call)
     return function(*arguments)
-
-
-def is_run(path: Path, run_id: str) -> bool:
-    """Whether this machine sees the run directory there."""
-    try:
-        description = json.loads((path / DESCRIPTION).read_text())
-    except (OSError, ValueError):
-        return False
-    return bool(description.get("run_id") == run_id)

@@ -17,7 +17,7 @@ from raytune_hpo.execution import lane_array, lane_writer
 from raytune_hpo.execution.lane_array import LaneArray
 from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
-from raytune_hpo.execution.worker import Assignment, Outcome
+from raytune_hpo.execution.worker import Assignment, Outcome, Posting
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.checkpoint import load_state
@@ -31,9 +31,9 @@ RECIPE = Recipe(TASKS["digits"], max_epochs=9, seed=3)
 def array(folder: Path, every: int = 1, run_id: str = "x", task: str = "digits") -> LaneArray:
     (folder / DESCRIPTION).write_text(json.dumps({"run_id": "x"}))
     recipe = Recipe(TASKS[task], max_epochs=9, seed=3)
-    return LaneArray(
-        pickle.dumps(recipe), partial(part, TASKS[task]), str(folder), run_id, 1, 0, every, False, 1, 8, [], True
-    )
+    posting = Posting(str(folder), run_id, 1, 1, [], True)
+    data = partial(part, TASKS[task])
+    return LaneArray(pickle.dumps(recipe), data, posting, number=0, checkpoint_every=every, gpu=False, most=8)
 
 
 def start(slot: int, trial: str, until: int, config: dict[str, Any] = CONFIG, **fields: Any) -> Order:
