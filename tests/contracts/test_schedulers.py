@@ -36,6 +36,7 @@ from scheduler_contract import (
 
 from raytune_hpo.results import trial as states
 from raytune_hpo.schedulers import POPULATION_BASED, corrected, pb2, ray_host
+from raytune_hpo.schedulers.build import build
 
 CASES = {
     "fifo": "fifo",
@@ -354,7 +355,7 @@ def test_ray_still_has_the_attributes_that_are_read():
             assert hasattr(owner, name), MOVED.format(f"{type(owner).__name__}.{name}")
 
     def scheduler(case):
-        return corrected.build(make_experiment(CASES[case], samples=4, epochs=9))
+        return build(make_experiment(CASES[case], samples=4, epochs=9))
 
     asha, hyperband, median, pbt = (scheduler(c) for c in ("asha", "hyperband", "median", "pbt"))
     has(asha, "_brackets _trial_info")

@@ -12,7 +12,8 @@ import pytest
 from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Experiment, Float, Int, SearchSpace
-from raytune_hpo.schedulers import corrected, pb2, ray_host
+from raytune_hpo.schedulers import pb2, ray_host
+from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.pb2 import UpperBound, correlation, distances, fit, normal_scores
 from raytune_hpo.seeding import generator
 from raytune_hpo.storage.checkpoints import CheckpointRecord
@@ -37,7 +38,7 @@ def hosted(space=None, name="pb2", seed=0, mode="max", **options):
         max_epochs=40,
         seed=seed,
     )
-    return ray_host.SchedulerHost(corrected.build(experiment))
+    return ray_host.SchedulerHost(build(experiment))
 
 
 def tell(host, trial, epoch, value):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int
-from raytune_hpo.schedulers import POPULATION_BASED, SCHEDULERS, corrected
+from raytune_hpo.schedulers import POPULATION_BASED, SCHEDULERS
+from raytune_hpo.schedulers.build import build
 
 
 def trainable(config):
@@ -94,13 +95,13 @@ def test_of_a_task_all_that_leaves_the_models_shape_alone_is_mutated():
 
 
 def test_the_options_reach_rays_objects():
-    asha = corrected.build(make({"name": "asha", "grace_period": 2, "reduction_factor": 4, "brackets": 2}))
+    asha = build(make({"name": "asha", "grace_period": 2, "reduction_factor": 4, "brackets": 2}))
     assert (asha._reduction_factor, asha._max_t, len(asha._brackets), asha._time_attr) == (4, 27, 2, "epoch")
-    hyperband = corrected.build(make({"name": "hyperband", "reduction_factor": 2}, mode="min"))
+    hyperband = build(make({"name": "hyperband", "reduction_factor": 2}, mode="min"))
     assert (hyperband._eta, hyperband._max_t_attr, hyperband._metric_op) == (2, 27, -1.0)
-    median = corrected.build(make({"name": "median", "grace_period": 4, "min_samples": 5}))
+    median = build(make({"name": "median", "grace_period": 4, "min_samples": 5}))
     assert (median._grace_period, median._min_samples_required) == (4, 5)
-    pbt = corrected.build(make({"name": "pbt", "mutate": ["lr"], "interval": 5, "quantile": 0.5}))
+    pbt = build(make({"name": "pbt", "mutate": ["lr"], "interval": 5, "quantile": 0.5}))
     assert (pbt._perturbation_interval, pbt._quantile_fraction, pbt._synch) == (5, 0.5, False)
-    pb2 = corrected.build(make({"name": "pb2", "mutate": ["lr"], "interval": 5, "kappa": 0.3}))
+    pb2 = build(make({"name": "pb2", "mutate": ["lr"], "interval": 5, "kappa": 0.3}))
     assert (type(pb2).__name__, pb2._perturbation_interval, pb2._kappa, pb2._mutate) == ("Pb2", 5, 0.3, {"lr"})
