@@ -147,7 +147,18 @@ class Driver:
         else:
             narrow(self.population, trial)
         until = self.population.next_decision(trial)
-        assignment = Assignment(trial.id, trial.config, trial.generation, until, record, payload, trial.repeat, testing)
+        assignment = Assignment(
+            trial.id,
+            trial.config,
+            trial.generation,
+            until,
+            record,
+            payload,
+            trial.repeat,
+            testing,
+            known=trial.epoch,
+            losses=trial.losses,
+        )
         self.pool.start(slot, assignment)
 
     # Work in -----------------------------------------------------------------------------------
@@ -159,7 +170,7 @@ class Driver:
         if isinstance(answer, Lost):
             slot.trial = None
             self._testing.discard(trial.id)
-            self._fail(trial, answer.error, "", lost_worker=True)
+            self._fail(trial, answer.error, "", lost_worker=True, blame=answer.blame)
         elif trial.id in self._testing and answer.reports:
             self._testing.discard(trial.id)
             take_test(self.population, trial, answer.reports[0].metrics)
@@ -250,9 +261,18 @@ class Driver:
             shutil.rmtree(scratch, ignore_errors=True)
             raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
 
-    def _fail(self, trial: TrialState, error: str, traceback: str, *, lost_worker: bool, retry: bool = True) -> None:
+    def _fail(
+        self,
+        trial: TrialState,
+        error: str,
+        traceback: str,
+        *,
+        lost_worker: bool,
+        retry: bool = True,
+        blame: float = 1.0,
+    ) -> None:
         file = self.run_directory.write_error(trial.id, traceback) if traceback else None
-        self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry)
+        self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry, blame=blame)
         self.listener.failure(trial.id, error, file)
 
     # Interruption ------------------------------------------------------------------------------

@@ -2,6 +2,10 @@
 
 What the driver wants of slots is collected and goes to each array as one call, which trains all its lanes; an array
 that has more to train is called again before the driver has taken its reports in.
+
+One trial may kill the array and with it hundreds of others. A lost array is therefore one loss that all trials share
+which may be to blame: those that had not made a new report in it, or else all. On their return they are let in in
+groups, the smaller the more they have lost, so that a culprit is soon alone with the blame, and no other trial fails.
 """
 
 from __future__ import annotations
@@ -40,11 +44,16 @@ class _Array:
 
 @dataclass(eq=False)
 class LaneSlot(Slot):
-    """A lane. ticket: counts its trials, so that an answer about the one before is not taken for this one's."""
+    """A lane. ticket: counts its trials, so that an answer about the one before is not taken for this one's;
+    known, losses: as of its `Assignment`; inside: the array has the trial; proven: it has made a new report there."""
 
     array: _Array | None = None
     number: int = 0
     ticket: int = 0
+    known: int = 0
+    losses: float = 0.0
+    inside: bool = False
+    proven: bool = False
 
 
 class LanePool:
@@ -98,7 +107,8 @@ class LanePool:
         return [slot for _, slot in free[: max(0, self._trials - taken)]]
 
     def start(self, slot: LaneSlot, assignment: Assignment) -> None:
-        slot.trial = assignment.trial
+        slot.trial, slot.known, slot.losses = assignment.trial, assignment.known, assignment.losses
+        slot.inside = slot.proven = False
         slot.ticket += 1
         self._order(slot, Order("start", slot.number, slot.ticket, trial=assignment))
 
@@ -154,9 +164,8 @@ class LanePool:
         return out
 
     def _call(self, array: _Array) -> None:
-        orders, array.orders = array.orders, []
         array.in_call = True
-        self._calls[array.actor.advance.remote(orders, self.ending)] = array
+        self._calls[array.actor.advance.remote(_admitted(array), self.ending)] = array
 
     def _taken(self, array: _Array, ref: Any) -> list[tuple[LaneSlot, Outcome | Lost]]:
         try:
@@ -184,6 +193,7 @@ class LanePool:
         for number, ticket, outcome in answer.outcomes:
             slot = array.lanes[number]
             if slot.trial is not None and slot.ticket == ticket:
+                slot.proven |= any(report.epoch > slot.known for report in outcome.reports)
                 out.append((slot, outcome))
             else:
                 self._surplus += outcome.reports
@@ -198,10 +208,39 @@ class LanePool:
         self._arrays.remove(array)
         self._staffing.lost(why)
         ray.kill(array.actor)
-        return [(slot, Lost(error)) for slot in array.lanes if slot.trial is not None]
+        inside = [slot for slot in array.lanes if slot.trial is not None and slot.inside]
+        suspects = [slot for slot in inside if not slot.proven] or inside
+        return [
+            (slot, Lost(error, 1 / len(suspects) if slot in suspects else 0.0))
+            for slot in array.lanes
+            if slot.trial is not None
+        ]
 
     def shutdown(self) -> None:
         for array in self._arrays:
             ray.kill(array.actor)
         self._arrays.clear()
         self._calls.clear()
+
+
+def _admitted(array: _Array) -> list[Order]:
+    """The orders to send now. Starts that have to wait, and those after them, stay in `array.orders`.
+
+    No more unproven trials are in the array at a time than leaves each with twice as much blame for the next loss as
+    any of them has gathered so far.
+    """
+    unproven = [slot.losses for slot in array.lanes if slot.trial is not None and slot.inside and not slot.proven]
+    count, most = len(unproven), max(unproven, default=0.0)
+    sent: list[Order] = []
+    waiting: list[Order] = []
+    for order in array.orders:
+        if order.trial is not None:
+            losses = max(most, order.trial.losses)
+            if waiting or (count > 0 and 2 * losses * (count + 1) > 1):
+                waiting.append(order)
+                continue
+            count, most = count + 1, losses
+            array.lanes[order.slot].inside = True
+        sent.append(order)
+    array.orders = waiting
+    return sent

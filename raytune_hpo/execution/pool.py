@@ -37,9 +37,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker died in mid-call."""
+    """The worker died in mid-call. blame: the trial's part in it, where the worker had others too; all add up to 1."""
 
     error: str
+    blame: float = 1.0
 
 
 class Workers(Protocol):

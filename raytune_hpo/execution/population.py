@@ -196,13 +196,20 @@ class Population:
             self.do({"event": "end", "trial": trial.id, "status": states.COMPLETED, "reason": "returned"})
 
     def failure(
-        self, trial: TrialState, error: str, *, file: str | None = None, lost_worker: bool, retry: bool = True
+        self,
+        trial: TrialState,
+        error: str,
+        *,
+        file: str | None = None,
+        lost_worker: bool,
+        retry: bool = True,
+        blame: float = 1.0,
     ) -> None:
-        """A trial raised, or its worker died."""
+        """A trial raised, or its worker died. blame: see `pool.Lost`."""
         allowed = LOSSES_ALLOWED if lost_worker else self.experiment.max_failures
         so_far = trial.losses if lost_worker else trial.failures
-        event: Event = {"trial": trial.id, "error": error, "file": file}
-        if retry and so_far < allowed:
+        event: Event = {"trial": trial.id, "error": error, "file": file, **({"blame": blame} if blame < 1 else {})}
+        if retry and so_far + blame <= allowed:
             self.do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
             self._end_waiting()
         else:

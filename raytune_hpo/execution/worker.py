@@ -40,7 +40,8 @@ BATCH_S = 0.02
 class Assignment:
     """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
     not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`;
-    range_test: do the learning-rate range test of this config instead of training it."""
+    range_test: do the learning-rate range test of this config instead of training it; known: its last
+    epoch that was reported; losses: the workers it has lost since."""
 
     trial: str
     config: dict[str, Any]
@@ -50,6 +51,8 @@ class Assignment:
     payload: bytes | None = None
     repeat: int | None = None
     range_test: bool = False
+    known: int = 0
+    losses: float = 0
 
 
 @dataclass(frozen=True)

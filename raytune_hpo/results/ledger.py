@@ -125,7 +125,7 @@ class Ledger:
         trial.checkpoints = [c for c in trial.checkpoints if c.path != event["path"]]
 
     def _on_retry(self, trial: TrialState, event: Event) -> None:
-        trial.losses += event["lost_worker"]
+        trial.losses += event["lost_worker"] * event.get("blame", 1)
         trial.failures += not event["lost_worker"]
         trial.error, trial.error_file = event["error"], event["file"]
         self.set_status(trial, states.PENDING)

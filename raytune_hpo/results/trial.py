@@ -53,7 +53,7 @@ class TrialState:
     checkpoints: list[CheckpointRecord] = field(default_factory=list)  # oldest first
     scores: dict[str, float] = field(default_factory=dict)  # checkpoint path -> the metric at its epoch
     failures: int = 0
-    losses: int = 0  # workers lost since its last new report
+    losses: float = 0  # workers lost since its last new report
     reason: str | None = None
     error: str | None = None
     error_file: str | None = None

@@ -19,7 +19,7 @@ Events, in the field "event":
                 new_config, checkpoint, reason, by (scheduler or hand)
     command     trial, id, command (nudge, rollback, pause or resume), applied, outcome: a person's, taken
     lost_checkpoint  trial, path: damaged or gone, not to be used again
-    retry       trial, epoch, error, file, lost_worker: it failed and will go on from its checkpoint
+    retry       trial, epoch, error, file, lost_worker, blame (if not 1): it failed and will go on from its checkpoint
     end         trial, status (completed, stopped, diverged, failed), reason, error, file
     exhausted   no trial will be added: the search, or num_samples, is used up
     stop        reason: the run accepts no more work (target reached, budget used, ...)

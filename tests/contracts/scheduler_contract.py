@@ -334,7 +334,7 @@ class FakePool:
             if fate == 0:
                 answer = Outcome("raised", tuple(reports), "ValueError: simulated", "...")
             elif fate == 1:
-                answer = Lost("the worker died")
+                answer = Lost("the worker died", blame=1 / (1 + int(assignment.trial[1:]) % 3))
             elif fate == 2:
                 answer = Outcome("returned", tuple(reports))
             if answer is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from lane_tasks import Sequences
 
 from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume, run
+from raytune_hpo.execution import population
 from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concurrent_lanes
 from raytune_hpo.execution.run import Silent
 from raytune_hpo.experiment import Experiment as Built
@@ -159,3 +162,28 @@ def test_a_full_disk_stops_the_run_and_fails_no_trial(tmp_path: Path, executor: 
     assert results.status == "finished"
     assert set(results.trials["status"]) == {"completed"}
     assert len(results.curves) == 18
+
+
+@dataclass(frozen=True)
+class KillsItsProcess(Digits):
+    """A digits task with one trial that its process does not survive."""
+
+    driver: int = 0
+
+    def build_model(self, config: Mapping[str, Any]) -> Any:
+        if config["lr"] == 0.05 and os.getpid() != self.driver:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().build_model(config)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_that_kills_arrays_fails_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "LOSSES_ALLOWED", 1)
+    points = [{"lr": 0.05 if number == 2 else 0.01} for number in range(4)]
+    task = KillsItsProcess(driver=os.getpid())
+    experiment = digits(task=task, executor="lanes", num_samples=4, start_points=points, resources={"cpus": 2})
+    results = run(experiment, tmp_path / "run")
+    statuses = list(results.trials["status"])
+    assert statuses == ["failed" if number == 2 else "completed" for number in range(4)]
+    losses = [e.get("blame", 1) for e in results.events if e["event"] == "retry" and e["trial"] == "t00002"]
+    assert losses[0] < 1  # at first it shared the blame
