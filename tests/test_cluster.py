@@ -169,7 +169,10 @@ def private_mounts() -> list[str]:
     return command if possible.returncode == 0 else []
 
 
-@pytest.mark.skipif(not private_mounts(), reason="needs a mount namespace")
+needs_mounts = pytest.mark.skipif(not private_mounts(), reason="needs a mount namespace")
+
+
+@needs_mounts
 def test_checkpoints_travel_where_no_file_system_is_shared(file: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()

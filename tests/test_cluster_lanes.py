@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from process_tree import descendants
-from test_cluster import Cluster, cluster, private_mounts
+from test_cluster import Cluster, cluster, needs_mounts, private_mounts
 
 from raytune_hpo import load_results
 from raytune_hpo.execution.replaying import replay
@@ -81,16 +81,15 @@ def check(events: list[dict[str, Any]], moved: set[str]) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("shared", [True, False], ids=["shared", "not shared"])
+@pytest.mark.parametrize(
+    "shared", [pytest.param(True, id="shared"), pytest.param(False, id="not shared", marks=needs_mounts)]
+)
 def test_a_lost_node_costs_its_lanes_one_interval(tmp_path: Path, shared: bool) -> None:
-    mounts = private_mounts()
-    if not shared and not mounts:
-        pytest.skip("needs a mount namespace")
     file, runs = tmp_path / "experiment.py", tmp_path / "runs"
     second = str(tmp_path / "second")
     file.write_text(EXPERIMENT.format(second=second, trials=TRIALS, epochs=EPOCHS, every=EVERY))
     runs.mkdir()
-    hide = (*mounts, "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
+    hide = (*private_mounts(), "sh", "-c", f'mount -t tmpfs none "{runs}" && exec "$@"', "sh")
     with cluster(tmp_path, before_second=() if shared else hide) as nodes:
         process = nodes.run(file, runs / "run")
         moved = wait_until_half_way(process, runs / "run", nodes, shared)
