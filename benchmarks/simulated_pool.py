@@ -19,13 +19,13 @@ from typing import Any
 from search_problems import Curve, Problem
 
 from raytune_hpo import Experiment
+from raytune_hpo.configs import Config
 from raytune_hpo.execution.driver import Driver
 from raytune_hpo.execution.pool import Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.ray_host import SchedulerHost
-from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord, checkpoint_path
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raytune_hpo import checks
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment_checks import (
     FOREIGN,
@@ -32,7 +33,7 @@ from raytune_hpo.schedulers import scheduler_options
 from raytune_hpo.search import ALGORITHMS, algorithm_class, build, check_options
 from raytune_hpo.search.algorithm import Mode, Search
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.recipe import Recipe

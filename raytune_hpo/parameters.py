@@ -15,28 +15,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from raytune_hpo.checks import is_number
+from raytune_hpo.conditions import Condition, same
 from raytune_hpo.errors import ExperimentError
 
 BELOW_ONE = math.nextafter(1.0, 0.0)
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda a, b: same(a, b),  # noqa: PLW0108  (`same` is defined below)
-    "!=": lambda a, b: not same(a, b),
-    "in": lambda a, b: any(same(a, x) for x in b),
-    ">=": lambda a, b: a >= b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    "<": lambda a, b: a < b,
-}
-
-
-def same(a: object, b: object) -> bool:
-    """Equality that keeps True apart from 1, and "1" apart from 1."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 def json_value(where: str, value: Any) -> Any:
@@ -56,30 +43,6 @@ def json_value(where: str, value: Any) -> Any:
     raise ExperimentError(
         where, value, "must be a plain JSON value (text, finite number, true, false, none, list, dictionary)"
     )
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Holds when the parameter `parent` (a dotted path) is active and `value(parent) op operand`."""
-
-    parent: str
-    op: str
-    operand: Any
-
-    def __post_init__(self) -> None:
-        if self.op not in OPERATORS:
-            raise ExperimentError("when", self.op, f"an operator must be one of {', '.join(OPERATORS)}")
-        if self.op == "in" and not isinstance(self.operand, list | tuple):
-            raise ExperimentError("when", self.operand, "'in' takes a list of values")
-        if self.op == "in" and not self.operand:
-            raise ExperimentError("when", self.operand, "'in' needs one or more values")
-        if self.op in (">=", "<=", ">", "<") and not is_number(self.operand):
-            raise ExperimentError("when", self.operand, f"'{self.op}' takes a number")
-
-    def holds(self, value: Any) -> bool:
-        if self.op in (">=", "<=", ">", "<") and not is_number(value):
-            return False
-        return bool(OPERATORS[self.op](value, self.operand))
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ Notations
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from raytune_hpo import checks
+from raytune_hpo.conditions import Condition
+from raytune_hpo.configs import Config, flatten, nest
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Condition, Float, Int, Parameter, json_value, parameter_from_json
+from raytune_hpo.parameters import Choice, Float, Int, Parameter, json_value, parameter_from_json
 
-Config = dict[str, Any]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -242,40 +242,6 @@ class SearchSpace:
         flat: dict[str, Any] = dict(data["constants"])
         flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
         return cls(nest(flat))
-
-
-def nest(flat: Mapping[str, Any]) -> Config:
-    """{"a.b": 1} -> {"a": {"b": 1}}"""
-    out: Config = {}
-    for path, value in flat.items():
-        *parents, leaf = path.split(".")
-        node = out
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return out
-
-
-def flatten(config: Mapping[str, Any], leaves: set[str] | None = None, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; a path in `leaves` is kept whole even if it is a dictionary."""
-    out: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and path not in (leaves or ()):
-            out.update(flatten(value, leaves, path + "."))
-        else:
-            out[path] = value
-    return out
-
-
-def with_values(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
-    """A copy of `config` with the values at some paths changed."""
-    return nest({**flatten(config, set(changes)), **changes})
-
-
-def config_key(config: Mapping[str, Any]) -> str:
-    """A text that is equal exactly for equal configs."""
-    return json.dumps(config, sort_keys=True)
 
 
 def grid_values(parameter: Parameter, points: int) -> list[Any]:

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from raytune_hpo.configs import config_key, flatten, nest
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.space import SearchSpace, config_key, flatten, nest
+from raytune_hpo.space import SearchSpace
 
 
 @pytest.fixture

@@ -32,8 +32,9 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs})
         return 0
+    from raytune_hpo.configs import flatten
     from raytune_hpo.report.text_table import plural
-    from raytune_hpo.space import describe, flatten
+    from raytune_hpo.space import describe
 
     metric, mode = experiment.objective
     searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytune_hpo import checks
+from raytune_hpo.configs import Config, flatten, nest
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.population import Population
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space import Config, SearchSpace, flatten, nest
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value

@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from raytune_hpo.configs import Config
 from raytune_hpo.execution.population import Population
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.parameters import Float
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space import Config
 from raytune_hpo.training.task import Task
 
 LR = "lr"

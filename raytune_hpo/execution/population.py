@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import TrialError
 from raytune_hpo.execution.retention import doomed_checkpoints
 from raytune_hpo.experiment import Experiment
@@ -22,7 +23,6 @@ from raytune_hpo.results.trial import TrialState, better
 from raytune_hpo.schedulers import POPULATION_BASED, ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
 from raytune_hpo.search.algorithm import Plan, Search
-from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
 from raytune_hpo.training.early_stopping import PlateauTracker

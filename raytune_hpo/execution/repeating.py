@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.run import Silent, resume, run
 from raytune_hpo.experiment import Experiment
@@ -19,7 +20,6 @@ from raytune_hpo.reference import FunctionTrainable
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.settings import StopRun
-from raytune_hpo.space import Config, config_key
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.task import Task
 

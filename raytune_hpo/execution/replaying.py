@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
 from raytune_hpo.training.task import Task
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import checks
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.repeating import (
     MAX_CONFIGS,
@@ -36,7 +37,7 @@ from raytune_hpo.results.retesting import (
     write_history,
 )
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import Config, SearchSpace, config_key
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 from raytune_hpo.training.task import Task
 

@@ -9,13 +9,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from raytune_hpo.configs import flatten
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.report.progress import LINE_EVERY_S, Progress
 from raytune_hpo.report.summary import shown_config, shown_value
 from raytune_hpo.report.terminal_chart import chart
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space import flatten
 from raytune_hpo.storage.journal import Event
 from raytune_hpo.storage.run_directory import RunDirectory
 

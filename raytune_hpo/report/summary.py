@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from raytune_hpo.configs import flatten
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.report.text_table import plural, text_table
 from raytune_hpo.results.results import Results
-from raytune_hpo.space import flatten
 from raytune_hpo.storage.run_directory import RunDirectory
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.configs import flatten
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test
-from raytune_hpo.space import flatten
 from raytune_hpo.storage.checkpoints import exists
 from raytune_hpo.storage.journal import Event, read
 from raytune_hpo.storage.run_directory import RunDirectory

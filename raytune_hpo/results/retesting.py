@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.comparison import Design, Interval, differences, mean_interval, shift, shift_from_search
 from raytune_hpo.results.confirmation import CONFIRM_FILE, stacked
@@ -31,7 +32,6 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import Config, config_key
 
 HISTORY_FILE = "history.jsonl"
 Verdict = Literal["still best", "drifted", "stale"]

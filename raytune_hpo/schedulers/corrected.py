@@ -17,10 +17,11 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
 )
 
+from raytune_hpo.configs import Config
 from raytune_hpo.schedulers.explore import explore
 from raytune_hpo.schedulers.ray_host import CONTINUE, PAUSE, HostTrial, SchedulerHost
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 TIME = "epoch"

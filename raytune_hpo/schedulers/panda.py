@@ -27,9 +27,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytune_hpo.configs import Config, flatten, with_values
 from raytune_hpo.schedulers.corrected import Fifo
 from raytune_hpo.schedulers.ray_host import CONTINUE, NOOP, STOP, HostTrial, SchedulerHost
-from raytune_hpo.space import Config, flatten, with_values
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 LOWEST = 1e-4  # automatic care takes the learning rate down to this share of the first one

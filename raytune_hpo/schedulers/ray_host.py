@@ -17,7 +17,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from raytune_hpo.space import Config
+from raytune_hpo.configs import Config
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 PENDING, RUNNING, PAUSED, TERMINATED = Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytune_hpo import checks
+from raytune_hpo.configs import Config
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 __all__ = ["ALGORITHMS", "Mode", "SearchAlgorithm", "Suggestion", "algorithm_class", "build", "check_options"]
 

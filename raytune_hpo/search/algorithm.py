@@ -28,8 +28,9 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+from raytune_hpo.space import SearchSpace, Vector
 
 Mode = Literal["min", "max"]
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted

@@ -26,11 +26,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+from raytune_hpo.space import SearchSpace, Vector
 
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 MAX_PENDING = 200

@@ -38,10 +38,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.parameters import Choice
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
 from raytune_hpo.search.unit_cube import CubeEncoding, Mask
-from raytune_hpo.space import Config, SearchSpace, Vector, config_key
+from raytune_hpo.space import SearchSpace, Vector
 
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs

@@ -32,8 +32,9 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.configs import Config
 from raytune_hpo.parameters import Choice, Int, Parameter
-from raytune_hpo.space import Config, SearchSpace, Vector
+from raytune_hpo.space import SearchSpace, Vector
 
 GATE = 1.0
 CHANCE = 0.1

@@ -32,11 +32,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
 from raytune_hpo.search.bayesopt_search import loss
 from raytune_hpo.seeding import derive_seed, generator
-from raytune_hpo.space import Config, SearchSpace, Vector
+from raytune_hpo.space import SearchSpace, Vector
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
 MODEL_ATTEMPTS = 8  # a config that was suggested before is drawn again from the distribution, then at random

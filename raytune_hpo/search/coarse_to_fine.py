@@ -26,11 +26,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.algorithm import WAIT, Mode, Plan, SearchAlgorithm, Signal, Suggestion
 from raytune_hpo.search.box import Box
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import Config, SearchSpace, Vector
+from raytune_hpo.space import SearchSpace, Vector
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up
 

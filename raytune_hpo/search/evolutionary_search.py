@@ -32,10 +32,11 @@ from typing import ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
 from raytune_hpo.search.bayesopt_search import loss
-from raytune_hpo.space import Config, SearchSpace, Vector
+from raytune_hpo.space import SearchSpace, Vector
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
 BEYOND = 0.25  # how far a blend reaches beyond its parents, as a share of their distance

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
-from raytune_hpo.space import Config, SearchSpace, config_key, grid_values
+from raytune_hpo.space import SearchSpace, grid_values
 
 MAX_POINTS = 100_000
 

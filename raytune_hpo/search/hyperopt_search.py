@@ -25,9 +25,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)

@@ -34,13 +34,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
 from raytune_hpo.search.bayesopt_search import loss
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 WINDOW = 200  # every so many finished trials, TPE's study is made anew ...
 KEPT_BEST, KEPT_RECENT = 50, 100  # ... from so many of them

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 
 class RandomSearch(SearchAlgorithm):

@@ -20,10 +20,11 @@ from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import BELOW_ONE, Choice
 from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
-from raytune_hpo.space import Config, SearchSpace, config_key
+from raytune_hpo.space import SearchSpace
 
 
 def metric_value(metric: str, result: Mapping[str, Any] | None, error: bool) -> float | None:

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from raytune_hpo.checks import Option
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 
 class RepeatSearch(SearchAlgorithm):

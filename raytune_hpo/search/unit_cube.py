@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.parameters import Choice, Condition, Int
+from raytune_hpo.conditions import Condition
+from raytune_hpo.parameters import Choice, Int
 from raytune_hpo.space import SearchSpace, Vector
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

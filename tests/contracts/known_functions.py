@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from raytune_hpo.configs import Config
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.space import Config, SearchSpace
+from raytune_hpo.space import SearchSpace
 
 
 def branin(config: Config) -> float:

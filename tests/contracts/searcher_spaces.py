@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from raytune_hpo.configs import Config, flatten
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.space import Config, SearchSpace, flatten
+from raytune_hpo.space import SearchSpace
 
 
 def nasty_space() -> SearchSpace:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from raytune_hpo import search
+from raytune_hpo.configs import config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.grid_search import MAX_POINTS, grid_size
-from raytune_hpo.space import SearchSpace, config_key
+from raytune_hpo.space import SearchSpace
 
 SQUARE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
 BRANCHED = SearchSpace(
