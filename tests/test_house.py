@@ -11,14 +11,16 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "raytune_hpo"
 
 #: What each room may import of the package, besides itself.
-GROUND = {"atomic", "errors", "checks", "seeding", "parameters", "space", "settings"}
+GROUND = {"atomic", "errors", "checks", "seeding", "conditions", "parameters", "configs", "space", "settings"}
 ALLOWED = {
     "errors": set(),
     "atomic": set(),
     "seeding": set(),
     "checks": {"errors"},
-    "parameters": {"errors", "checks"},
-    "space": {"errors", "checks", "parameters"},
+    "conditions": {"errors", "checks"},
+    "parameters": {"errors", "checks", "conditions"},
+    "configs": set(),
+    "space": {"errors", "checks", "conditions", "parameters", "configs"},
     "settings": {"errors", "checks"},
     "storage": GROUND,
     "training": GROUND | {"storage"},

@@ -15,17 +15,17 @@ from typing import Any
 
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import TrialError
+from raytune_hpo.execution.judge import Judge
 from raytune_hpo.execution.retention import doomed_checkpoints
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.trial import TrialState, better
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import POPULATION_BASED, ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
 from raytune_hpo.search.algorithm import Plan, Search
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
-from raytune_hpo.training.early_stopping import PlateauTracker
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
 #: machine is not the trial's fault, a trial that kills every worker it gets is.
@@ -53,11 +53,11 @@ class Population:
         self.adopt = adopt
         self.ledger = Ledger(*experiment.objective)
         self.metric = self.ledger.metric
+        self.judge = Judge(experiment, host)
         self.trials, self.live = self.ledger.trials, self.ledger.live
         self.mismatches = 0  # replayed decisions that came out otherwise than recorded
         self.doomed: list[CheckpointRecord] = []  # checkpoints to delete, once the step is journaled
         self._ranking: list[TrialState] = []
-        self._plateaus: dict[str, PlateauTracker] = {}
         self._step: list[Event] = []
 
     # Asked by the driver --------------------------------------------------------------------------
@@ -137,14 +137,10 @@ class Population:
             event["note"] = plan.note
         return event
 
-    def last_epoch(self, trial: TrialState) -> int:
-        """The epoch at which a trial is complete."""
-        return self.experiment.max_epochs if trial.limit is None else trial.limit
-
     def next_decision(self, trial: TrialState) -> int:
         """The next epoch at whose report the scheduler may decide anything but to continue."""
         scheduler = self.host.next_decision(trial.id, trial.epoch)
-        return max(trial.epoch + 1, int(min(scheduler, self.last_epoch(trial))))
+        return max(trial.epoch + 1, int(min(scheduler, self.judge.last_epoch(trial))))
 
     def started(self, trial: TrialState, epoch: int, host: str) -> None:
         self.do({"event": "start", "trial": trial.id, "epoch": epoch, "host": host})
@@ -174,7 +170,7 @@ class Population:
         }
         self._step.append(event)
         self._apply(event)
-        decision, end = self._judge(trial)
+        decision, end = self.judge.judge(trial, self.ledger.stop_reason)
         event["decision"] = decision
         if decision == "continue" and self.host.noted is not None:
             event["note"] = self.host.noted
@@ -183,7 +179,9 @@ class Population:
             self._do_effect(effect)
         if end is not None:
             self.do({"event": "end", "trial": trial.id, **end})
-        self._check_target()
+        reached = self.judge.run_is_over(self.ledger)
+        if reached is not None:
+            self.stop(reached)
         if trial.finished:
             return "end"
         return "continue" if trial.status == states.RUNNING else "pause"
@@ -233,47 +231,7 @@ class Population:
             if trial.status != states.RUNNING and not trial.finished:
                 self.do({"event": "end", "trial": trial.id, "status": states.STOPPED, "reason": reason})
 
-    # Deciding -----------------------------------------------------------------------------------
-
-    def _judge(self, trial: TrialState) -> tuple[str, Event | None]:
-        """(decision, the trial's end if it is over). "continue", "pause", "stop" and "exploited" are the
-        scheduler's; "diverged", "complete", "plateau" and "halt" are decided before it is asked."""
-        value = trial.metrics[self.metric]
-        if not self._finite(trial):
-            if self.host.handles_divergence and self._ask_scheduler(trial) == "exploited":
-                return "exploited", None
-            return "diverged", {"status": states.DIVERGED, "reason": "a loss or the metric is not finite"}
-        if trial.epoch >= self.last_epoch(trial):
-            reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
-            return "complete", {"status": states.COMPLETED, "reason": reason}
-        tracker = self._plateaus.get(trial.id)
-        if tracker is not None and tracker.update(value):
-            return "plateau", {"status": states.STOPPED, "reason": "plateau"}
-        if self.ledger.stop_reason is not None:
-            return "halt", {"status": states.STOPPED, "reason": self.ledger.stop_reason}
-        decision = self._ask_scheduler(trial)
-        name, _ = self.experiment.option("scheduler")
-        return decision, {"status": states.STOPPED, "reason": name} if decision == "stop" else None
-
-    def _ask_scheduler(self, trial: TrialState) -> str:
-        self.host.trials[trial.id].checkpoint = trial.resume_from
-        answer = self.host.result(trial.id, self._scheduler_result(trial))
-        return {
-            ray_host.CONTINUE: "continue",
-            ray_host.PAUSE: "pause",
-            ray_host.STOP: "stop",
-            ray_host.NOOP: "exploited",
-        }[answer]
-
-    def _finite(self, trial: TrialState) -> bool:
-        losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
-        return all(math.isfinite(v) for v in (trial.metrics[self.metric], *losses))
-
-    def _scheduler_result(self, trial: TrialState) -> dict[str, Any]:
-        result = {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
-        if self.host.handles_divergence:
-            return {**trial.metrics, **result, "finite": self._finite(trial)}
-        return result
+    # Following ---------------------------------------------------------------------------------
 
     def _follow(self, trial: TrialState, decision: str) -> None:
         self.ledger.decided(trial, decision)
@@ -281,7 +239,7 @@ class Population:
         if decision in ("pause", "exploited"):
             self.host.trials[trial.id].config = trial.config  # until the perturb event says otherwise
         elif decision in ("complete", "plateau", "halt"):
-            self.host.trials[trial.id].last_result = self._scheduler_result(trial)
+            self.host.trials[trial.id].last_result = self.judge.scheduler_result(trial)
 
     def _do_effect(self, effect: ray_host.Effect) -> None:
         trial = self.trials[effect.trial_id]
@@ -324,17 +282,6 @@ class Population:
         )
         return True
 
-    def _check_target(self) -> None:
-        best, conditions = self.ledger.best_trial, self.experiment.stop_run
-        if self.ledger.stop_reason is not None or best is None or best.best is None:
-            return
-        target = conditions.target
-        if target is not None and (best.best == target or better(best.best, target, self.ledger.mode)):
-            self.stop(f"target {target:g} reached")
-        patience = conditions.no_improvement_trials
-        if patience is not None and self.ledger.ended_since_best >= patience:
-            self.stop(f"no improvement over {patience} trials")
-
     # Moving -------------------------------------------------------------------------------------
 
     def do(self, event: Event) -> None:
@@ -357,12 +304,8 @@ class Population:
         self.doomed.clear()
 
     def _replay_decision(self, trial: TrialState, decision: str) -> None:
-        if decision in ("continue", "pause", "stop", "exploited"):
-            tracker = self._plateaus.get(trial.id)
-            if tracker is not None:
-                tracker.update(trial.metrics[self.metric])
-            if self._ask_scheduler(trial) != decision:
-                self.mismatches += 1
+        if not self.judge.replay(trial, decision):
+            self.mismatches += 1
         self._follow(trial, decision)
 
     def _apply(self, event: Event) -> None:
@@ -379,8 +322,7 @@ class Population:
             return
         trial = self.trials[event["trial"]]
         if kind == "suggest":
-            if self.experiment.plateau is not None:
-                self._plateaus[trial.id] = PlateauTracker(self.experiment.plateau)
+            self.judge.add(trial)
             self.host.add(trial.id, trial.config)
         elif kind in ("perturb", "narrow"):
             self.host.trials[trial.id].config = trial.config
@@ -392,7 +334,7 @@ class Population:
             self.search.report(trial.id, trial.epoch, trial.metrics[self.metric])
         elif kind == "end":
             failed = not trial.eligible
-            self._plateaus.pop(trial.id, None)
+            self.judge.forget(trial)
             self.host.end(trial.id, failed=failed)
             self.search.observe(trial.id, None if failed else trial.best)
         self._sync_status(trial.id)

@@ -71,7 +71,7 @@ class PandaProgress(Progress):
             self._rates.append(float(metrics[self._parameter]))
 
     def _line(self, population: Population, trial: TrialState) -> str:
-        parts = [f"epoch {trial.epoch} of {population.last_epoch(trial)} ({len(self._curve)} trained)"]
+        parts = [f"epoch {trial.epoch} of {population.judge.last_epoch(trial)} ({len(self._curve)} trained)"]
         parts += [f"{k} {shown_value(v)}" for k, v in trial.metrics.items() if isinstance(v, float)]
         if trial.best is not None:
             parts.append(f"best {trial.best:.5g} at epoch {trial.best_epoch}")
