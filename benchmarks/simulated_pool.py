@@ -75,6 +75,9 @@ class SimulatedPool:
     def take_surplus(self) -> list[EpochReport]:
         return []
 
+    def admits(self, slot: Slot, losses: float) -> bool:
+        return True
+
     def start(self, slot: Slot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
         epoch = assignment.checkpoint.epoch if assignment.checkpoint is not None else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from raytune_hpo import atomic
-from raytune_hpo.atomic import replaced, write_atomically
+from raytune_hpo.atomic import replaced, sync_folder, write_atomically
 
 
 class PowerCutError(Exception):
@@ -47,3 +49,20 @@ def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
     write_atomically(tmp_path / "file", b"x")
     assert calls == [False, "rename", True]
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("code", "said"), [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_folder_that_is_not_synced_is_said_unless_it_never_could_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: bool
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="error") if said else contextlib.nullcontext():
+        sync_folder(tmp_path)
+
+
+def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"file\.json"), replaced(tmp_path / "file.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")

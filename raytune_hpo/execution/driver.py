@@ -121,11 +121,14 @@ class Driver:
     # Work out ----------------------------------------------------------------------------------
 
     def _fill(self) -> None:
+        trial: TrialState | None = None
         for slot in self.pool.idle():
-            trial = self.population.next_trial()
+            trial = trial or self.population.next_trial()
             if trial is None:
                 return
-            self._start(slot, trial)
+            if self.pool.admits(slot, trial.losses):
+                self._start(slot, trial)
+                trial = None
 
     def _start(self, slot: Slot, trial: TrialState) -> None:
         assert slot.info is not None

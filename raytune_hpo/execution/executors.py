@@ -87,10 +87,11 @@ def has_room(experiment: Experiment, executor: str) -> bool:
 
     if executor == "processes":
         places = capacity(experiment.trial_resources)
+        places = min(places, experiment.max_concurrent or places)
     else:
         places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.trial_resources.gpus else "cpu"]
         places = min(places, concurrent_lanes(experiment))
-    return min(places, experiment.max_concurrent or places) >= experiment.samples
+    return places >= experiment.samples
 
 
 def _of_array(experiment: Experiment) -> Resources:

@@ -166,8 +166,6 @@ class LaneArray:
             try:
                 self._start(order, order.trial)
             except Exception as error:  # whatever a config does, it is that trial's failure
-                if (disk := full_disk(error)) is not None:
-                    raise disk from None
                 self._failed.append((order.slot, order.ticket, _raised(error)))
 
     def _remove(self, slot: int) -> None:
@@ -284,6 +282,9 @@ class LaneArray:
 
 
 def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
+    """Raises OSError where it is no trial's failure but a full disk."""
+    if (disk := full_disk(error)) is not None:
+        raise disk from None
     text = "".join(traceback.format_exception(error))
     return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
 

@@ -4,7 +4,7 @@ What the driver wants of slots is collected and goes to each array as one call, 
 that has more to train is called again before the driver has taken its reports in.
 
 One trial may kill the array and with it hundreds of others. A lost array is therefore one loss that all trials share
-which may be to blame: those that had not made a new report in it, or else all. On their return they are let in in
+which may be to blame: those that had not made a new report in it, or else all. On their return they are admitted in
 groups, the smaller the more they have lost, so that a culprit is soon alone with the blame, and no other trial fails.
 """
 
@@ -24,7 +24,7 @@ from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, ans
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.settings import Resources
 
-#: An array that has not answered by then is not counted on.
+#: An array that has not answered so long after the first one has is not counted on.
 LATE_S = 60.0
 
 
@@ -45,7 +45,8 @@ class _Array:
 @dataclass(eq=False)
 class LaneSlot(Slot):
     """A lane. ticket: counts its trials, so that an answer about the one before is not taken for this one's;
-    known, losses: as of its `Assignment`; inside: the array has the trial; proven: it has made a new report there."""
+    known, losses: as of its `Assignment`; inside: the array has been sent the trial; proven: it has made a new report
+    there."""
 
     array: _Array | None = None
     number: int = 0
@@ -67,7 +68,7 @@ class LanePool:
         self._make_array = make_array
         self._trials = trials
         self._at_first = at_first
-        self._answered = False
+        self._first_answer = math.inf  # when the first array was there, on the monotonic clock
         self._arrays: list[_Array] = []
         self._calls: dict[Any, _Array] = {}
         self._made = 0
@@ -78,7 +79,7 @@ class LanePool:
     def ensure(self) -> None:
         """Start arrays up to what the cluster holds now. Raises ExperimentError if they keep dying."""
         wanted = self._staffing.wanted()
-        while len(self._arrays) < (wanted if self._answered else min(wanted, self._at_first)):
+        while len(self._arrays) < (min(wanted, self._at_first) if self._first_answer == math.inf else wanted):
             array = _Array(self._make_array(self._made))
             self._made += 1
             self._arrays.append(array)
@@ -91,20 +92,30 @@ class LanePool:
     def idle(self) -> list[LaneSlot]:
         """Free lanes for as many trials as may run, in the order in which they fill the arrays evenly.
 
-        No array takes more than its even share, or the first to answer would take all trials of a small run.
+        Arrays that have not answered yet have their share kept, or the first to answer would take all trials of a
+        small run.
         """
         now = time.monotonic()
-        expected = sum(array.info is not None or now < array.made + LATE_S for array in self._arrays)
-        share = math.ceil(self._trials / max(1, expected))
+        to_come = sum(
+            array.info is None and now < max(array.made, self._first_answer) + LATE_S for array in self._arrays
+        )
+        answered = sum(array.info is not None for array in self._arrays)
+        kept = self._trials // (to_come + answered) * to_come if answered else 0
         free: list[tuple[int, LaneSlot]] = []
         taken = 0
         for array in self._arrays:
             here = sum(slot.trial is not None for slot in array.lanes)
             taken += here
-            places = [slot for slot in array.lanes if slot.trial is None][: max(0, share - here)]
-            free += enumerate(places, start=here)
+            free += enumerate((slot for slot in array.lanes if slot.trial is None), start=here)
         free.sort(key=lambda entry: entry[0])
-        return [slot for _, slot in free[: max(0, self._trials - taken)]]
+        return [slot for _, slot in free[: max(0, self._trials - taken - kept)]]
+
+    def admits(self, slot: LaneSlot, losses: float) -> bool:
+        """No more unproven trials are in an array at a time than leaves each with twice as much blame for the next
+        loss as any of them has gathered so far."""
+        assert slot.array is not None
+        unproven = [other.losses for other in slot.array.lanes if other.trial is not None and not other.proven]
+        return not unproven or 2 * max(losses, *unproven) * (len(unproven) + 1) <= 1
 
     def start(self, slot: LaneSlot, assignment: Assignment) -> None:
         slot.trial, slot.known, slot.losses = assignment.trial, assignment.known, assignment.losses
@@ -164,14 +175,17 @@ class LanePool:
         return out
 
     def _call(self, array: _Array) -> None:
+        orders, array.orders = array.orders, []
+        for order in orders:
+            array.lanes[order.slot].inside |= order.kind == "start"
         array.in_call = True
-        self._calls[array.actor.advance.remote(_admitted(array), self.ending)] = array
+        self._calls[array.actor.advance.remote(orders, self.ending)] = array
 
     def _taken(self, array: _Array, ref: Any) -> list[tuple[LaneSlot, Outcome | Lost]]:
         try:
             answer = ray.get(ref)
         except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
-            raise_full_disk(error)
+            raise_full_disk(error, array.info)
             return self._lost(array, f"the lane array failed: {error.cause}")
         except RayActorError as error:
             why = cause(error) if array.info is None else None
@@ -180,7 +194,7 @@ class LanePool:
             return self._lost(array, f"the lane array was lost: {type(error).__name__}")
         if isinstance(answer, WorkerInfo):
             array.info = answer
-            self._answered = True
+            self._first_answer = min(self._first_answer, time.monotonic())
             self._staffing.answered()
             self._resize(array, answer.lanes)
             return []
@@ -221,26 +235,3 @@ class LanePool:
             ray.kill(array.actor)
         self._arrays.clear()
         self._calls.clear()
-
-
-def _admitted(array: _Array) -> list[Order]:
-    """The orders to send now. Starts that have to wait, and those after them, stay in `array.orders`.
-
-    No more unproven trials are in the array at a time than leaves each with twice as much blame for the next loss as
-    any of them has gathered so far.
-    """
-    unproven = [slot.losses for slot in array.lanes if slot.trial is not None and slot.inside and not slot.proven]
-    count, most = len(unproven), max(unproven, default=0.0)
-    sent: list[Order] = []
-    waiting: list[Order] = []
-    for order in array.orders:
-        if order.trial is not None:
-            losses = max(most, order.trial.losses)
-            if waiting or (count > 0 and 2 * losses * (count + 1) > 1):
-                waiting.append(order)
-                continue
-            count, most = count + 1, losses
-            array.lanes[order.slot].inside = True
-        sent.append(order)
-    array.orders = waiting
-    return sent

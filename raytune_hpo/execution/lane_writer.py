@@ -81,5 +81,5 @@ class LaneWriter:
 
 
 def array_name(session: int, number: int) -> str:
-    """Of an array: the process too, since one that was lost is replaced."""
+    """Of an array: the process too, since a driver that died early leaves its session's number to the next."""
     return f"{session:03d}-{number:03d}-{os.getpid()}"

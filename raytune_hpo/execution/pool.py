@@ -37,7 +37,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker died in mid-call. blame: the trial's part in it, where the worker had others too; all add up to 1."""
+    """The worker died in mid-call. blame: the trial's part in it, from 0 to 1, where the worker had others too."""
 
     error: str
     blame: float = 1.0
@@ -57,6 +57,9 @@ class Workers(Protocol):
     def busy(self) -> Sequence[Any]: ...
 
     def idle(self) -> Sequence[Any]: ...
+
+    def admits(self, slot: Any, losses: float) -> bool:
+        """Whether a trial that has lost so many workers may be started in the slot now."""
 
     def start(self, slot: Any, assignment: Assignment) -> None: ...
 
@@ -137,6 +140,9 @@ class Pool:
         """Workers that have answered and run nothing."""
         return [slot for slot in self._slots if slot.info is not None and slot.trial is None]
 
+    def admits(self, slot: Slot, losses: float) -> bool:
+        return True  # it endangers no other
+
     def start(self, slot: Slot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
         self._asked.append((slot, assignment))
@@ -179,7 +185,7 @@ class Pool:
         try:
             return ray.get(ref)  # type: ignore[no-any-return]
         except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
-            raise_full_disk(error)
+            raise_full_disk(error, slot.info)
             return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
         except RayActorError as error:
             self._drop(slot, cause(error) if slot.info is None else None)
@@ -218,11 +224,12 @@ def answered_calls(calls: list[Any], timeout_s: float) -> list[Any]:
     return list(ready)
 
 
-def raise_full_disk(error: RayTaskError) -> None:
-    """Raise what an actor said of a full disk, as if this process had found it: the driver stops the run for it."""
+def raise_full_disk(error: RayTaskError, info: WorkerInfo | None) -> None:
+    """Raise what an actor said of a full disk, with the machine's name: the driver stops the run for it."""
     disk = full_disk(error.cause)
     if disk is not None:
-        raise disk from None
+        machine = "a worker" if info is None else info.host
+        raise OSError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None
 
 
 def cause(error: Exception) -> str:

@@ -206,9 +206,10 @@ class Population:
         """A trial raised, or its worker died. blame: see `pool.Lost`."""
         allowed = LOSSES_ALLOWED if lost_worker else self.experiment.max_failures
         so_far = trial.losses if lost_worker else trial.failures
-        event: Event = {"trial": trial.id, "error": error, "file": file, **({"blame": blame} if blame < 1 else {})}
+        event: Event = {"trial": trial.id, "error": error, "file": file}
         if retry and so_far + blame <= allowed:
-            self.do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **event})
+            part = {"blame": blame} if blame < 1 else {}
+            self.do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **part, **event})
             self._end_waiting()
         else:
             self.do({"event": "end", "status": states.FAILED, "reason": "error", **event})

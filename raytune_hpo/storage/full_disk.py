@@ -8,9 +8,10 @@ TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def full_disk(error: BaseException | None) -> OSError | None:
-    """The error, or the one behind it (torch hides it), that says so; None where none does."""
+    """The error, or the one behind it, that says so; None where none does. torch raises a RuntimeError meanwhile."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in TAKES_NO_MORE:
             return error
-        error = error.__cause__ or error.__context__
+        meanwhile = isinstance(error, RuntimeError) and not error.__suppress_context__
+        error = error.__cause__ or (error.__context__ if meanwhile else None)
     return None

@@ -289,6 +289,9 @@ class FakePool:
         while len(self.slots) < self.simulation.workers:
             self.slots.append(self._slot())
 
+    def admits(self, slot: Slot, losses: float) -> bool:
+        return True
+
     def start(self, slot: Slot, assignment: Assignment) -> None:
         sim = self.simulation
         trial = sim.population.trials[assignment.trial]
@@ -296,6 +299,7 @@ class FakePool:
         assert assignment.trial not in running, "a trial runs twice"
         assert slot.trial is None
         assert (assignment.config, assignment.generation) == (trial.config, trial.generation)
+        assert (assignment.known, assignment.losses) == (trial.epoch, trial.losses)
         slot.trial = assignment.trial
         epoch = 0
         if assignment.checkpoint is not None:

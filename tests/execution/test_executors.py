@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,25 +140,38 @@ class OnAFullDisk(Digits):
     """A digits task whose trials find the disk full until `room` is there."""
 
     room: str = ""
+    when: str = "built"
 
     def build_model(self, config: Mapping[str, Any]) -> Any:
         model = super().build_model(config)
-        if config["lr"] < 1e-2 and not Path(self.room).exists():
-            try:
-                raise OSError(errno.ENOSPC, "No space left on device", self.room)
-            except OSError:
-                raise RuntimeError("as torch hides it") from None
+        if self.when == "built" and config["lr"] < 1e-2:
+            self._write()
         return model
+
+    def augment(self, x: Any) -> Any:
+        if self.when == "trained":
+            self._write()
+        return x
+
+    def _write(self) -> None:
+        if not Path(self.room).exists():
+            import torch
+
+            with Path("/dev/full").open("wb", buffering=0) as file:
+                torch.save(torch.zeros(10**6), file)
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("executor", ["lanes", "processes"])
-def test_a_full_disk_stops_the_run_and_fails_no_trial(tmp_path: Path, executor: str) -> None:
-    room = tmp_path / "room"
-    with pytest.raises(ExperimentError, match=r"storage = .*room.*No space left on device.*then resume"):
-        run(digits(task=OnAFullDisk(room=str(room)), executor=executor), tmp_path / "run")
-    room.touch()
-    results = resume(tmp_path / "run", task=OnAFullDisk(room=str(room)))
+@pytest.mark.parametrize(("executor", "when"), [("lanes", "built"), ("lanes", "trained"), ("processes", "built")])
+def test_a_full_disk_stops_the_run_and_fails_no_trial(tmp_path: Path, executor: str, when: str) -> None:
+    task = OnAFullDisk(room=str(tmp_path / "room"), when=when)
+    message = (
+        rf"storage = 'a disk of {socket.gethostname()}': cannot be written \(No space left on device\).*then resume"
+    )
+    with pytest.raises(ExperimentError, match=message):
+        run(digits(task=task, executor=executor), tmp_path / "run")
+    Path(task.room).touch()
+    results = resume(tmp_path / "run", task=task)
     assert results.status == "finished"
     assert set(results.trials["status"]) == {"completed"}
     assert len(results.curves) == 18

@@ -78,14 +78,26 @@ def test_no_array_takes_more_than_its_even_share(clock: Clock, monkeypatch: pyte
     assert {id(slot.array) for slot in second} == {id(pool._arrays[1])}
 
 
+def test_a_small_array_leaves_its_share_to_the_others(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(2, trials=64, at_first=2, monkeypatch=monkeypatch)
+    answer(pool, 0, 16, monkeypatch)
+    answer(pool, 1, 128, monkeypatch)
+    first = pool.idle()
+    assert len(first) == 64
+    assert sum(slot.array is pool._arrays[0] for slot in first) == 16
+
+
 def test_a_late_array_is_not_counted_on(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     clock.now = 5.0
     pool = pool_of(2, trials=9, at_first=2, monkeypatch=monkeypatch)
     for array in pool._arrays:
         array.made = 5.0
+    clock.now = 8.0
     answer(pool, 0, 64, monkeypatch)
     assert len(pool.idle()) == 5
-    clock.now += lane_pool.LATE_S
+    clock.now = 8.0 + lane_pool.LATE_S - 1  # the first took long too
+    assert len(pool.idle()) == 5
+    clock.now += 1
     assert len(pool.idle()) == 9
 
 
@@ -125,7 +137,9 @@ class Fate:
 
     def _fill(self, array: Any) -> None:
         self.waiting.sort()
-        for slot in self.pool.idle()[: len(self.waiting)]:
+        for slot in self.pool.idle():
+            if not self.waiting or not self.pool.admits(slot, self.losses[self.waiting[0]]):
+                break
             trial = self.waiting.pop(0)
             known, losses = self.known[trial], self.losses[trial]
             self.pool.start(slot, Assignment(trial, {}, 0, LAST, known=known, losses=losses))
@@ -173,21 +187,35 @@ def test_a_trial_that_kills_arrays_fails_and_no_other(
     assert {fate.known[trial] for trial in fate.known if trial not in killers} == {LAST}
 
 
-def test_arrays_that_are_killed_from_outside_fail_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_are_killed_from_outside_fail_few_trials_and_late(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(1, trials=64, at_first=1, monkeypatch=monkeypatch)
     monkeypatch.setattr(lane_pool.ray, "kill", lambda _: None)
     losses = dict.fromkeys((f"t{i}" for i in range(64)), 0.0)
-    inside = []
-    for _ in range(4):
+    inside, most = [], []
+    for _ in range(7):
         answer(pool, 0, 64, monkeypatch)
         array = pool._arrays[0]
         for slot, (trial, lost) in zip(pool.idle(), losses.items(), strict=True):
-            pool.start(slot, Assignment(trial, {}, 0, 1, losses=lost))
+            if pool.admits(slot, lost):
+                pool.start(slot, Assignment(trial, {}, 0, 1, losses=lost))
+        inside.append(len(pool.busy))
         pool._call(array)
-        inside.append(sum(slot.inside for slot in array.lanes))
         for slot, loss in pool._lost(array, "killed"):
             assert slot.trial is not None
             losses[slot.trial] += loss.blame
+        most.append(max(losses.values()))
         pool.ensure()
-    assert inside == [64, 32, 10, 3]
-    assert max(losses.values()) < 1
+    assert inside == [64, 32, 10, 3, 1, 1, 1]
+    assert most[5] <= LOSSES_ALLOWED < most[6]
+    assert sum(lost > 1 for lost in losses.values()) == 1
+
+
+def test_trials_that_had_not_been_sent_have_no_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(1, trials=2, at_first=1, monkeypatch=monkeypatch)
+    monkeypatch.setattr(lane_pool.ray, "kill", lambda _: None)
+    answer(pool, 0, 2, monkeypatch)
+    first, second = pool.idle()
+    pool.start(first, Assignment("t0", {}, 0, 1))
+    pool._call(pool._arrays[0])
+    pool.start(second, Assignment("t1", {}, 0, 1))
+    assert [loss.blame for _, loss in pool._lost(pool._arrays[0], "died")] == [1.0, 0.0]

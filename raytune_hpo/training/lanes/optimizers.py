@@ -9,8 +9,8 @@ The weights of a lane are one row of [L, P], and an optimizer's state is at most
     rmsprop        square_avg           momentum_buffer
     adam, adamw    exp_avg              exp_avg_sq
 
-Formulas: torch.optim's single-tensor ones, against which tests/training/test_lane_optimizers.py checks them. A weight
-that is padding is 0 with a gradient of 0, and stays 0 under each of them.
+Formulas: torch.optim's single-tensor ones, against which tests/training/lanes/test_lane_optimizers.py checks them.
+A weight that is padding is 0 with a gradient of 0, and stays 0 under each of them.
 """
 
 from __future__ import annotations
