@@ -177,7 +177,7 @@ class LanePool:
     def _call(self, array: _Array) -> None:
         orders, array.orders = array.orders, []
         for order in orders:
-            array.lanes[order.slot].inside |= order.kind == "start"
+            array.lanes[order.slot].inside = True
         array.in_call = True
         self._calls[array.actor.advance.remote(orders, self.ending)] = array
 

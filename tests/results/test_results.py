@@ -8,6 +8,7 @@ import math
 import pandas as pd
 import pytest
 from run_by_hand import RunByHand
+from written_run import result, suggest
 
 from raytune_hpo import Experiment, ExperimentError, Float, Int, load_results
 from raytune_hpo.results.ledger import Ledger
@@ -195,6 +196,17 @@ def test_the_ledger_counts_trials_that_end_without_a_new_best():
     assert ledger.ended_since_best == 2  # the best itself, and the one after it
     assert ledger.best_trial.id == "3"
     assert ledger.live == {}
+
+
+def test_a_trial_has_lost_its_parts_of_workers_since_its_last_new_report():
+    ledger = Ledger("validation_accuracy", "max")
+    retry = {"event": "retry", "trial": "t00000", "epoch": 0, "error": "the worker died", "file": None}
+    ledger.apply(suggest("t00000"))
+    for lost in ({"lost_worker": True}, {"lost_worker": True, "blame": 0.25}, {"lost_worker": False}):
+        ledger.apply({**retry, **lost})
+    assert (ledger.trials["t00000"].losses, ledger.trials["t00000"].failures) == (1.25, 1)
+    ledger.apply(result("t00000", 1, 0.5))
+    assert (ledger.trials["t00000"].losses, ledger.trials["t00000"].failures) == (0, 1)
 
 
 def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run, tmp_path):
