@@ -12,8 +12,8 @@ import contextlib
 import io
 import os
 import shutil
-import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -214,11 +214,14 @@ def exists(run_path: Path, record: CheckpointRecord) -> bool:
 def pack(folder: Path) -> bytes:
     """A checkpoint as bytes, to travel from a machine that does not see the run directory."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(folder, arcname=".")
+    # Not a tar file: of what one may hold (links, devices, places elsewhere), Python before 3.11.4 refuses nothing.
+    with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
     return buffer.getvalue()
 
 
 def unpack(data: bytes, folder: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        tar.extractall(folder, filter="data")
+    """The inverse of `pack`. Whatever the names say, nothing is written elsewhere."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.extractall(folder)

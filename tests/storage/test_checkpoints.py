@@ -1,10 +1,12 @@
-"""Checkpoints: whole or not there, damage noticed, copies independent, tar files that stay inside."""
+"""Checkpoints: whole or not there, damage noticed, copies independent, nothing sent that leads outside."""
 
 from __future__ import annotations
 
 import io
 import os
-import tarfile
+import stat
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -159,44 +161,18 @@ def test_pack_and_unpack(tmp_path):
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
 
 
-def tar(*members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as file:
-        for member in members:
-            member.size = 4 if member.isreg() else 0
-            file.addfile(member, io.BytesIO(b"evil") if member.isreg() else None)
-    return buffer.getvalue()
-
-
-def member(name, kind=tarfile.REGTYPE, target=""):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        [member("../out")],
-        [member("a/../../out")],
-        [member("link", tarfile.SYMTYPE, "../out")],
-        [member("link", tarfile.SYMTYPE, "/etc/passwd")],
-        [member("link", tarfile.LNKTYPE, "../out")],
-        [member("device", tarfile.CHRTYPE)],
-        [member("pipe", tarfile.FIFOTYPE)],
-    ],
-    ids=lambda m: f"{m[0].name}-{m[0].linkname}",
-)
-def test_a_tar_file_that_leads_outside_is_refused(tmp_path, members):
+@pytest.mark.parametrize("name", ["../out", "a/../../out", "/out", "{folder}/out", "link"])
+def test_what_is_sent_stays_inside(tmp_path, name):
     (tmp_path / "out").write_text("precious")
     (tmp_path / "in").mkdir()
-    with pytest.raises(tarfile.FilterError):
-        unpack(tar(*members), tmp_path / "in")
+    entry = zipfile.ZipInfo(name.format(folder=tmp_path))
+    if name == "link":
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(entry, "../out")
+    unpack(buffer.getvalue(), tmp_path / "in")
     assert (tmp_path / "out").read_text() == "precious"
-    assert list((tmp_path / "in").iterdir()) == []
-
-
-def test_an_absolute_name_stays_inside(tmp_path):
-    (tmp_path / "in").mkdir()
-    unpack(tar(member(f"{tmp_path}/out")), tmp_path / "in")
-    assert not (tmp_path / "out").exists()
+    (written,) = (path for path in (tmp_path / "in").rglob("*") if not path.is_dir())
+    assert not written.is_symlink()
+    assert not Path("/out").exists()
