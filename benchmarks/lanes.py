@@ -47,6 +47,7 @@ MORE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet-18": ("resnet", {}),
 }
 LANES = (8, 64, 256)
+MEASURED_S = 1.0  # of a size, before the next has its turn
 CONTESTANTS = ("lanes", "processes", "tuned", "default")
 SPACE = {"lr": (1e-4, 1e-1), "weight_decay": (1e-6, 1e-2)}
 CONFIG = {"optimizer": "adam", "hidden_units": 64, "lr_schedule": "cosine"}
@@ -105,9 +106,9 @@ def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]
         alone: list[float] = []
         together: dict[int, list[float]] = {L: [] for L in lanes}
         for _ in range(repeats):
-            alone.append(timed(solo.train_epoch, 0.3))
+            alone.append(timed(solo.train_epoch, MEASURED_S))
             for L, trainer in fused.items():
-                together[L].append(timed(trainer.train_epoch, 0.3) / L)
+                together[L].append(timed(trainer.train_epoch, MEASURED_S) / L)
         cells = []
         for L, times in together.items():
             gains = [a / t for a, t in zip(alone, times, strict=True)]
