@@ -141,7 +141,7 @@ class Driver:
             payload = self.store.packed(record) if record is not None else None
         if record is None and trial.generation > 0:
             # The copied weights are gone, and training the new config from scratch is another experiment.
-            self.population.failure(trial, "no checkpoint is left to go on from", lost_worker=False, retry=False)
+            self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
             return
         self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
         testing = needs_test(self.population, trial)
@@ -173,7 +173,7 @@ class Driver:
         if isinstance(answer, Lost):
             slot.trial = None
             self._testing.discard(trial.id)
-            self._fail(trial, answer.error, "", lost_worker=True, blame=answer.blame)
+            self._fail(trial, answer.error, "", lost=answer.blame)
         elif trial.id in self._testing and answer.reports:
             self._testing.discard(trial.id)
             take_test(self.population, trial, answer.reports[0].metrics)
@@ -197,7 +197,7 @@ class Driver:
             except TrialError as error:
                 self._discard(answer.reports[number:])
                 self.pool.release(slot, reusable=answer.reusable)
-                self._fail(trial, str(error), "", lost_worker=False, retry=False)
+                self._fail(trial, str(error), "", retry=False)
                 return False
             if decision == "continue" and self._takes_commands and self._take_commands(trial):
                 decision = "pause"
@@ -236,7 +236,7 @@ class Driver:
         if answer.kind == "returned":
             self.population.trial_returned(trial)
         elif answer.kind == "raised":
-            self._fail(trial, answer.error, answer.traceback, lost_worker=False)
+            self._fail(trial, answer.error, answer.traceback)
         else:
             damaged = trial.resume_from
             assert damaged is not None
@@ -265,17 +265,10 @@ class Driver:
             raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
 
     def _fail(
-        self,
-        trial: TrialState,
-        error: str,
-        traceback: str,
-        *,
-        lost_worker: bool,
-        retry: bool = True,
-        blame: float = 1.0,
+        self, trial: TrialState, error: str, traceback: str, *, lost: float | None = None, retry: bool = True
     ) -> None:
         file = self.run_directory.write_error(trial.id, traceback) if traceback else None
-        self.population.failure(trial, error, file=file, lost_worker=lost_worker, retry=retry, blame=blame)
+        self.population.failure(trial, error, file=file, lost=lost, retry=retry)
         self.listener.failure(trial.id, error, file)
 
     # Interruption ------------------------------------------------------------------------------

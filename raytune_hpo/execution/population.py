@@ -189,7 +189,7 @@ class Population:
     def trial_returned(self, trial: TrialState) -> None:
         """The trainable returned before max_epochs."""
         if trial.epoch == 0:
-            self.failure(trial, "the trainable returned without a report", lost_worker=False, retry=False)
+            self.failure(trial, "the trainable returned without a report", retry=False)
         else:
             self.do({"event": "end", "trial": trial.id, "status": states.COMPLETED, "reason": "returned"})
 
@@ -199,17 +199,15 @@ class Population:
         error: str,
         *,
         file: str | None = None,
-        lost_worker: bool,
+        lost: float | None = None,
         retry: bool = True,
-        blame: float = 1.0,
     ) -> None:
-        """A trial raised, or its worker died. blame: see `pool.Lost`."""
-        allowed = LOSSES_ALLOWED if lost_worker else self.experiment.max_failures
-        so_far = trial.losses if lost_worker else trial.failures
+        """A trial raised, or its worker died: lost is then its blame, see `pool.Lost`."""
         event: Event = {"trial": trial.id, "error": error, "file": file}
-        if retry and so_far + blame <= allowed:
-            part = {"blame": blame} if blame < 1 else {}
-            self.do({"event": "retry", "lost_worker": lost_worker, "epoch": trial.epoch, **part, **event})
+        again = trial.failures < self.experiment.max_failures if lost is None else trial.losses + lost <= LOSSES_ALLOWED
+        if retry and again:
+            blame = {} if lost is None or lost == 1 else {"blame": lost}
+            self.do({"event": "retry", "lost_worker": lost is not None, "epoch": trial.epoch, **blame, **event})
             self._end_waiting()
         else:
             self.do({"event": "end", "status": states.FAILED, "reason": "error", **event})
