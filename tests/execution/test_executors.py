@@ -14,8 +14,8 @@ import pytest
 from lane_tasks import Sequences
 
 from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume, run
-from raytune_hpo.execution import population
-from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concurrent_lanes
+from raytune_hpo.execution import pool, population
+from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concurrent_lanes, has_room
 from raytune_hpo.execution.run import Silent
 from raytune_hpo.experiment import Experiment as Built
 from raytune_hpo.results.results import Results
@@ -127,6 +127,16 @@ def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
     assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80, scheduler="pbt")) == 80
     assert concurrent_lanes(digits(searcher="random", num_samples=80)) == 80
     assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5)) == 5
+
+
+@pytest.mark.parametrize("executor", ["lanes", "processes"])
+def test_all_trials_have_room_unless_fewer_may_run_or_fit(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "capacity", lambda _: 6)
+    assert has_room(digits(num_samples=6), executor)
+    assert not has_room(digits(num_samples=6, max_concurrent=5), executor)
+    assert has_room(digits(num_samples=7), executor) == (executor == "lanes")
+    monkeypatch.setattr(pool, "capacity", lambda _: 0)
+    assert not has_room(digits(num_samples=6), executor)
 
 
 @pytest.mark.parametrize(("every", "interval", "expected"), [(1, 4, 1), (2, 4, 2), (3, 4, 1)])
