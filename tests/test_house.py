@@ -11,8 +11,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "raytune_hpo"
 
 #: What each room may import of the package, besides itself.
-GROUND = {"atomic", "errors", "checks", "seeding", "conditions", "parameters", "configs", "space", "settings"}
+GROUND = {"objective", "states", "options", "atomic", "errors", "checks", "seeding", "conditions", "parameters", "configs", "space", "settings"}
 ALLOWED = {
+    "objective": set(),
+    "states": set(),
+    "options": {"errors", "checks"},
     "errors": set(),
     "atomic": set(),
     "seeding": set(),

@@ -1,0 +1,141 @@
+"""Options: frozen records whose fields declare, once, what their values may be.
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(10, low=2, doc="random configs until so many trials are finished")
+
+The field's type and its bounds, in the field's metadata, are all that there is: the check when a record is made, its
+JSON and its help text are derived from them. A type is int, float, str, bool or tuple[str, ...], or one of these or
+None, which then means "not set".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from raytune_hpo import checks
+from raytune_hpo.errors import ExperimentError
+
+T = TypeVar("T", bound="Options")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a field's value may be. low, high: of a number; an int needs a low. choices: of a text."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    choices: tuple[str, ...] = ()
+    doc: str = ""
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+    choices: tuple[str, ...] = (),
+    doc: str = "",
+) -> Any:
+    """A field of an Options record, with its bounds. Without a default it has to be given."""
+    metadata = {"bounds": Bounds(low, high, open_low, open_high, choices, doc)}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the records. Making one checks it: raises ExperimentError naming FIELD.option."""
+
+    #: The field of an experiment that such a record stands in.
+    FIELD: ClassVar[str] = "options"
+
+    def __post_init__(self) -> None:
+        for name, (kind, optional, bounds) in declared(type(self)).items():
+            value = checked(f"{self.FIELD}.{name}", kind, optional, bounds, getattr(self, name))
+            object.__setattr__(self, name, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain JSON data; `options_of` makes an equal record of it."""
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+@functools.cache
+def declared(cls: type[Options]) -> dict[str, tuple[type, bool, Bounds]]:
+    """name -> (type, whether None is a value, bounds) of every field."""
+    hints = typing.get_type_hints(cls)
+    found = {}
+    for field in dataclasses.fields(cls):
+        hint, optional = hints[field.name], False
+        if isinstance(hint, types.UnionType):
+            kinds = [a for a in typing.get_args(hint) if a is not type(None)]
+            (hint,), optional = kinds, len(kinds) < len(typing.get_args(hint))
+        kind = typing.get_origin(hint) or hint
+        found[field.name] = (kind, optional, field.metadata.get("bounds", Bounds()))
+    return found
+
+
+def checked(field: str, kind: type, optional: bool, bounds: Bounds, value: Any) -> Any:
+    """`value` in the option's own type. Raises ExperimentError naming `field`."""
+    if value is None and optional:
+        return None
+    if kind is int:
+        return checks.integer(field, value, bounds.low, bounds.high)
+    if kind is float:
+        return checks.number(
+            field, value, bounds.low, bounds.high, open_low=bounds.open_low, open_high=bounds.open_high
+        )
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ExperimentError(field, value, "must be True or False")
+        return value
+    if kind is str and bounds.choices:
+        return checks.one_of(field, value, bounds.choices)
+    if kind is str:
+        if not isinstance(value, str) or not value:
+            raise ExperimentError(field, value, "must be a name")
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise ExperimentError(field, value, "must be a list of names")
+    return tuple(value)
+
+
+def options_of(cls: type[T], name: str, given: Any) -> T:
+    """The record of the options `given` to what is called `name`, with the defaults of those that are not given.
+
+    Raises ExperimentError for an unknown option or a wrong value.
+    """
+    if not isinstance(given, Mapping):
+        raise ExperimentError(cls.FIELD, given, f"the options of {name!r} must be a dictionary")
+    names = list(declared(cls))
+    for key, value in given.items():
+        if key not in names:
+            raise ExperimentError(f"{cls.FIELD}.{key}", value, checks.no_such(f"option of {name!r}", key, names))
+    return cls(**given)
+
+
+def help_text(cls: type[Options]) -> list[str]:
+    """One line an option: its name, default, bounds and meaning."""
+    lines = []
+    for field in dataclasses.fields(cls):
+        _, optional, bounds = declared(cls)[field.name]
+        allowed = ", ".join(bounds.choices)
+        if not allowed and (bounds.low > -math.inf or bounds.high < math.inf):
+            left, right = ("(" if bounds.open_low else "["), (")" if bounds.open_high else "]")
+            allowed = f"{left}{bounds.low:g}, {bounds.high:g}{right}"
+        unset = " or None" if optional and field.default is not None else ""
+        lines.append(f"{field.name} = {field.default!r}{unset}  {allowed}  {bounds.doc}".rstrip())
+    return lines
