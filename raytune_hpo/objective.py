@@ -18,7 +18,7 @@ class Objective:
     mode: Mode
 
     def of(self, metrics: Mapping[str, Any]) -> float:
-        """The metric of a report. Raises KeyError where it is missing, ValueError or TypeError where it is no number."""
+        """The metric of a report. Raises KeyError where it is missing."""
         return float(metrics[self.metric])
 
     def better(self, a: float, b: float | None, by: float = 0.0) -> bool:

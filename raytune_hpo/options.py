@@ -95,22 +95,21 @@ def checked(field: str, kind: type, optional: bool, bounds: Bounds, value: Any) 
     if kind is int:
         return checks.integer(field, value, bounds.low, bounds.high)
     if kind is float:
-        return checks.number(
-            field, value, bounds.low, bounds.high, open_low=bounds.open_low, open_high=bounds.open_high
-        )
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ExperimentError(field, value, "must be True or False")
-        return value
-    if kind is str and bounds.choices:
-        return checks.one_of(field, value, bounds.choices)
-    if kind is str:
-        if not isinstance(value, str) or not value:
-            raise ExperimentError(field, value, "must be a name")
-        return value
+        opened = {"open_low": bounds.open_low, "open_high": bounds.open_high}
+        return checks.number(field, value, bounds.low, bounds.high, **opened)
+    if kind is bool or kind is str:
+        return _flag_or_text(field, kind, bounds, value)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         raise ExperimentError(field, value, "must be a list of names")
     return tuple(value)
+
+
+def _flag_or_text(field: str, kind: type, bounds: Bounds, value: Any) -> Any:
+    if bounds.choices:
+        return checks.one_of(field, value, bounds.choices)
+    if not isinstance(value, kind) or value == "":
+        raise ExperimentError(field, value, "must be True or False" if kind is bool else "must be a name")
+    return value
 
 
 def options_of(cls: type[T], name: str, given: Any) -> T:
