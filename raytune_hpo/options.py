@@ -74,7 +74,7 @@ class Options:
 
 
 @functools.cache
-def declared(cls: type[Options]) -> dict[str, tuple[type, bool, Bounds]]:
+def declared(cls: Any) -> dict[str, tuple[type, bool, Bounds]]:
     """name -> (type, whether None is a value, bounds) of every field."""
     hints = typing.get_type_hints(cls)
     found = {}

@@ -61,9 +61,8 @@ def task_trainable(
             from raytune_hpo.training.lr_range import lr_range_test
 
             seed = recipe.trial_seed(tune.get_context().get_trial_id(), repeat)
-            tune.report(
-                lr_range_test(recipe.task, recipe.data(data(), repeat)[0], config, seed, device=device).to_json()
-            )
+            found = lr_range_test(recipe.task, recipe.data(data(), repeat)[0], config, seed, device=device)
+            tune.report({"low": found.low, "high": found.high})
             return
         trainer = trainer_of(repeat)
         trainer.setup(config, recipe.trial_seed(tune.get_context().get_trial_id(), repeat))
