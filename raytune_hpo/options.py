@@ -12,7 +12,6 @@ None, which then means "not set".
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -24,6 +23,7 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 
 T = TypeVar("T", bound="Options")
+_DECLARED: dict[type, dict[str, tuple[type, bool, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ class Options:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
-@functools.cache
-def declared(cls: Any) -> dict[str, tuple[type, bool, Bounds]]:
+def declared(cls: type[Options]) -> dict[str, tuple[type, bool, Bounds]]:
     """name -> (type, whether None is a value, bounds) of every field."""
+    if cls in _DECLARED:
+        return _DECLARED[cls]
     hints = typing.get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
@@ -85,6 +86,7 @@ def declared(cls: Any) -> dict[str, tuple[type, bool, Bounds]]:
             (hint,), optional = kinds, len(kinds) < len(typing.get_args(hint))
         kind = typing.get_origin(hint) or hint
         found[field.name] = (kind, optional, field.metadata.get("bounds", Bounds()))
+    _DECLARED[cls] = found
     return found
 
 
