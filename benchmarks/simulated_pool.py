@@ -24,9 +24,10 @@ from raytune_hpo.execution.driver import Driver
 from raytune_hpo.execution.pool import Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.ray_host import SchedulerHost
-from raytune_hpo.storage.checkpoints import CheckpointRecord, checkpoint_path
+from raytune_hpo.storage.checkpoints import checkpoint_path
 
 
 @dataclass(frozen=True)

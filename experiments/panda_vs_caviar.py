@@ -10,7 +10,7 @@ import argparse
 
 from raytune_hpo import Choice, Experiment, Float, Int, run
 from raytune_hpo.cli.arguments import changes_of
-from raytune_hpo.report.text_table import text_table
+from raytune_hpo.results.text_table import text_table
 
 experiment = Experiment(
     name="panda_vs_caviar",

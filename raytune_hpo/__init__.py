@@ -8,22 +8,32 @@ print(results.best)
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError, RaytuneHpoError, TrialError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment_file import load_experiment
+from raytune_hpo.experiment.file import load_experiment
+from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.objective import Objective
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int
+from raytune_hpo.schedulers import Scheduler, SchedulerOptions
+from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.task import Split, Splits, Task
+from raytune_hpo.training.hyperparameters import Hyperparameter
+from raytune_hpo.training.task import Split, Splits, Task, TrialData
 
 if TYPE_CHECKING:
     from raytune_hpo.execution.confirm import confirm
     from raytune_hpo.execution.retest import retest
     from raytune_hpo.execution.run import resume, run
+    from raytune_hpo.journal import events
+    from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
+    from raytune_hpo.training.trainer import Trainer
 
 __all__ = [
     "Checkpointing",
@@ -33,38 +43,57 @@ __all__ = [
     "ExperimentError",
     "Float",
     "Hypergradient",
+    "Hyperparameter",
     "Int",
+    "Listener",
+    "Objective",
     "RaytuneHpoError",
     "Resources",
     "Results",
+    "RunView",
+    "Scheduler",
+    "SchedulerOptions",
+    "SearchAlgorithm",
+    "SearchOptions",
     "SearchSpace",
     "Split",
     "Splits",
     "StopRun",
     "Task",
+    "Trainer",
+    "TrialData",
     "TrialError",
     "confirm",
+    "events",
+    "follow",
     "load_experiment",
     "load_results",
+    "option",
     "resume",
     "retest",
     "run",
 ]
 
+#: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
     "confirm": "execution.confirm",
-    "retest": "execution.retest",
-    "run": "execution.run",
+    "follow": "listeners.following",
+    "load_results": "results.results",
     "resume": "execution.run",
     "Results": "results.results",
-    "load_results": "results.results",
+    "retest": "execution.retest",
+    "run": "execution.run",
+    "Trainer": "training.trainer",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Imported at first use, so that an experiment file can be validated in a fraction of a second.
-    if name in _LAZY:
-        import importlib
+    if name == "__version__":
+        from importlib import metadata
 
+        return metadata.version("raytune-hpo")
+    if name == "events":
+        return importlib.import_module("raytune_hpo.journal.events")
+    if name in _LAZY:
         return getattr(importlib.import_module(f"raytune_hpo.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

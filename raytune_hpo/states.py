@@ -58,3 +58,11 @@ class Decision(StrEnum):
     @property
     def of_scheduler(self) -> bool:
         return self in (Decision.CONTINUE, Decision.PAUSE, Decision.STOP, Decision.EXPLOITED)
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. One that was killed is "running" until it is resumed."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"

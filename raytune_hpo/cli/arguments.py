@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment_file import load_experiment, parse_value
+from raytune_hpo.experiment.file import load_experiment, parse_value
+from raytune_hpo.storage.run_directory import RunDirectory
 
 OF_A_SEARCH = "num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01"
 OF_A_MODEL = "space.batch_size=256, seed=3"
@@ -59,6 +61,14 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     changes = changes_of(options)
     experiment = load_experiment(options.file)
     return experiment.override(changes) if changes else experiment
+
+
+def entry_of(file: str) -> Path | None:
+    """The experiment file that a run is to hold a copy of: `file`, or what the run directory in its place holds."""
+    if file.endswith(".py"):
+        return Path(file)
+    path = Path(file)
+    return RunDirectory.open(path if path.is_dir() else path.parent).entry
 
 
 def print_json(document: Any) -> None:

@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
         test=not options.no_test,
         again=options.again,
         address=options.address,
-        listener=Progress(Console(stderr=options.json), quiet=options.quiet),
+        listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
         verbose=options.verbose,
     )
     if made is None:

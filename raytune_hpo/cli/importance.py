@@ -25,7 +25,7 @@ def main(options: argparse.Namespace) -> int:
     print(found.verdict)
     if not found.can_tell:
         return 0
-    from raytune_hpo.report.text_table import plural, text_table
+    from raytune_hpo.results.text_table import plural, text_table
 
     rows = [[name, _shown(s), str(handbook_place(name) or "-")] for name, s in found.main.items()]
     print(text_table(["parameter", "share of variance", "handbook"], rows))

@@ -6,8 +6,9 @@ import argparse
 from dataclasses import dataclass
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage import commands
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -20,7 +21,7 @@ class PandaRun:
     """A panda's run. is_running: whether a process has it now; held: paused by a person."""
 
     directory: RunDirectory
-    experiment: Experiment
+    experiment: ResolvedExperiment
     trial: TrialState
     is_running: bool
     held: bool
@@ -38,17 +39,25 @@ def panda_of(run_dir: str) -> PandaRun:
     from raytune_hpo.results.results import load_results
 
     results = load_results(run_dir)
-    scheduler = results.experiment["scheduler"]["name"]
-    if scheduler != "panda":
-        raise ExperimentError("run directory", run_dir, f"is a {scheduler} run; only a panda's takes interventions")
+    directory = RunDirectory.open(run_dir)
+    if not takes_commands(directory):
+        scheduler = results.experiment["scheduler"]["name"]
+        raise ExperimentError(
+            "run directory", run_dir, f"is a run under {scheduler}; only a panda's takes interventions"
+        )
     if results.status == "finished":
         raise ExperimentError("run directory", run_dir, "has finished")
     trial = next(iter(results.ledger.trials.values()), None)
     if trial is None or not (trial.metrics or trial.epoch):
         raise ExperimentError("run directory", run_dir, "has no finished epoch yet")
-    directory = RunDirectory.open(run_dir)
-    experiment = Experiment.from_json(results.experiment, source=directory.source)
+    experiment = Experiment.from_json(results.experiment, source=directory.source).resolved
     return PandaRun(directory, experiment, results.kept(trial), directory.in_use(), results.ledger.held)
+
+
+def takes_commands(directory: RunDirectory) -> bool:
+    """Whether a person may change the trials of a run while they train."""
+    name = directory.description()["experiment"]["scheduler"]["name"]
+    return name in SCHEDULERS and scheduler_class(name).takes_commands
 
 
 def send(options: argparse.Namespace, run: PandaRun, command: str, **arguments: object) -> int:
@@ -58,11 +67,11 @@ def send(options: argparse.Namespace, run: PandaRun, command: str, **arguments: 
     if not run.is_running:
         print(f"{command}: noted; no process runs it now, so it is taken when the run is resumed")
         return 0
-    event = commands.wait_for(path, command_id, options.wait)
+    event = commands.wait_for(path, run.directory.description()["run_id"], command_id, options.wait)
     if event is None:
         print(f"{command}: noted; it is taken at the end of the running epoch")
         return 0
-    if not event["applied"]:
-        raise ExperimentError(command, command_id, f"was refused: {event['outcome']}")
-    print(event["outcome"])
+    if not event.applied:
+        raise ExperimentError(command, command_id, f"was refused: {event.outcome}")
+    print(event.outcome)
     return 0

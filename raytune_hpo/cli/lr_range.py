@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    experiment = experiment_of(options)
+    experiment = experiment_of(options).resolved
     task = experiment.task
     if not isinstance(task, Task):
         raise ExperimentError("task", "a function trainable", "trains by itself; a range test needs a Task")

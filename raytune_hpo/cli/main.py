@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from raytune_hpo.checks import no_such
 from raytune_hpo.errors import ExperimentError
 
 EXIT_WRONG = 2
@@ -20,6 +22,7 @@ EXIT_INTERRUPTED = 130
 
 VERBS = {
     "run": "run an experiment file",
+    "list": "list the runs of a storage folder",
     "resume": "go on with an interrupted run",
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
@@ -41,12 +44,23 @@ VERBS = {
 
 
 def _module(verb: str) -> str:
-    return f"raytune_hpo.cli.{verb.replace('-', '_')}"
+    return f"raytune_hpo.cli.{verb.replace('-', '_')}" if verb != "list" else "raytune_hpo.cli.list_runs"
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        mistyped = re.match(r"argument COMMAND: invalid choice: '(.*?)'", message)
+        if mistyped is not None:
+            message = f"{mistyped[1]!r}: {no_such('command', mistyped[1], VERBS)}"
         self.exit(EXIT_WRONG, " ".join(f"{self.prog}: {message} (see {self.prog} --help)".split()) + "\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        import raytune_hpo
+
+        print(f"raytune-hpo {raytune_hpo.__version__}")
+        parser.exit(0)
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -56,6 +70,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Tune hyperparameters of PyTorch models at population scale.",
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for name, text in VERBS.items():
         sub = verbs.add_parser(name, allow_abbrev=False, help=text, description=text[0].upper() + text[1:] + ".")

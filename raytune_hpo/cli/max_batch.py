@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    experiment = experiment_of(options)
+    experiment = experiment_of(options).resolved
     task = experiment.task
     if not isinstance(task, Task):
         raise ExperimentError("task", "a function trainable", "trains by itself; max-batch needs a Task")
@@ -31,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.report.summary import shown_config
 
     data = task.load(experiment.seed).for_trials()
-    found = max_batch(task, data, experiment.search_space, experiment.seed, limit=options.limit)
+    found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit)
     if options.json:
         print_json(dataclasses.asdict(found))
         return 0

@@ -6,7 +6,7 @@ import argparse
 
 from raytune_hpo.cli.intervention import add_common, panda_of, send
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment_file import parse_value
+from raytune_hpo.experiment.file import parse_value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of, entry_of
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment_file import load_experiment
+from raytune_hpo.experiment.file import load_experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +40,8 @@ def main(options: argparse.Namespace) -> int:
         experiment,
         options.run_dir,
         address=options.address,
-        listener=PandaProgress(console, quiet=options.quiet, start=start),
-        source=Path(options.file) if options.file.endswith(".py") else None,
+        listeners=[PandaProgress(console, quiet=options.quiet, start=start)],
+        source=entry_of(options.file),
         verbose=options.verbose,
     )
     return finish(results, options, console)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from raytune_hpo.cli.intervention import panda_of, send
+    from raytune_hpo.cli.intervention import panda_of, send, takes_commands
     from raytune_hpo.execution.run import resume
     from raytune_hpo.report.panda_display import PandaProgress
     from raytune_hpo.report.progress import Progress
@@ -28,8 +28,7 @@ def main(options: argparse.Namespace) -> int:
     if load_results(options.run_dir).ledger.held and RunDirectory.open(options.run_dir).in_use():
         return send(options, panda_of(options.run_dir), "resume")  # a person's pause of a living process
     console = Console(stderr=options.json)
-    scheduler = RunDirectory.open(options.run_dir).description()["experiment"]["scheduler"]["name"]
-    display = PandaProgress if scheduler == "panda" else Progress
-    listener = display(console, quiet=options.quiet)
-    results = resume(options.run_dir, address=options.address, listener=listener, verbose=options.verbose)
+    display = PandaProgress if takes_commands(RunDirectory.open(options.run_dir)) else Progress
+    listeners = [display(console, quiet=options.quiet)]
+    results = resume(options.run_dir, address=options.address, listeners=listeners, verbose=options.verbose)
     return finish(results, options, console)

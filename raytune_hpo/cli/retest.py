@@ -41,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
         data=options.data,
         changes=changes_of(options),
         address=options.address,
-        listener=Progress(Console(stderr=options.json), quiet=options.quiet),
+        listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
         verbose=options.verbose,
     )
     if made is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, experiment_of, print_json
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +26,12 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.report.progress import Progress
 
     console = Console(stderr=options.json)
-    listener = Progress(console, quiet=options.quiet)
     results = run(
         experiment,
         options.run_dir,
         address=options.address,
-        listener=listener,
-        source=Path(options.file) if options.file.endswith(".py") else None,
+        listeners=[Progress(console, quiet=options.quiet)],
+        source=entry_of(options.file),
         verbose=options.verbose,
     )
     return finish(results, options, console)

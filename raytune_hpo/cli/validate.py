@@ -18,13 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    experiment = experiment_of(options)
+    experiment = experiment_of(options).resolved
     RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
     if options.address is None:
-        check_local_resources(experiment.trial_resources)
-    search = experiment.search()
+        check_local_resources(experiment.resources)
+    search = experiment.new_search()
+    if experiment.scheduler.is_object:
+        experiment.new_scheduler()
     configs = []
-    for n in range(min(SHOWN, experiment.samples)):
+    for n in range(min(SHOWN, experiment.num_samples)):
         config = search.suggest(f"t{n:05d}")
         if config is None:
             break
@@ -33,20 +35,19 @@ def main(options: argparse.Namespace) -> int:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs})
         return 0
     from raytune_hpo.configs import flatten
-    from raytune_hpo.report.text_table import plural
+    from raytune_hpo.results.text_table import plural
     from raytune_hpo.space import describe
 
-    metric, mode = experiment.objective
-    searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
+    objective, searcher, scheduler = experiment.objective, experiment.searcher.name, experiment.scheduler.name
     total = search.total()
     of_total = f" (this search ends after {total})" if total is not None else ""
-    trials = plural(experiment.samples, "trial") + of_total
-    print(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {mode} {metric}")
+    trials = plural(experiment.num_samples, "trial") + of_total
+    print(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {objective.mode} {objective.metric}")
     print("space:")
-    width = max(map(len, [*experiment.search_space.parameters, *experiment.search_space.constants]))
-    for path, parameter in experiment.search_space.parameters.items():
+    width = max(map(len, [*experiment.space.parameters, *experiment.space.constants]))
+    for path, parameter in experiment.space.parameters.items():
         print(f"  {path:{width}}  {type(parameter).__name__} {describe(parameter)}")
-    for path, value in experiment.search_space.constants.items():
+    for path, value in experiment.space.constants.items():
         print(f"  {path:{width}}  = {value}")
     print(f"first {plural(len(configs), 'config')}:")
     for config in configs:

@@ -12,11 +12,13 @@ and is in no figure. The test split is free of it.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.reopening import written_again
 from raytune_hpo.execution.repeating import (
     MAX_CONFIGS,
     MAX_SEEDS,
@@ -25,9 +27,8 @@ from raytune_hpo.execution.repeating import (
     repeated_experiment,
     same_work,
 )
-from raytune_hpo.execution.run import Silent
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.results.checkpoint_library import device
 from raytune_hpo.results.confirmation import CONFIRM_FILE, Confirmation, Contender, judge
 from raytune_hpo.results.export import write_json
@@ -54,7 +55,7 @@ def confirm(
     again: bool = False,
     task: Task | FunctionTrainable | None = None,
     address: str | None = None,
-    listener: Silent | None = None,
+    listeners: Sequence[Any] = (),
     verbose: bool = False,
 ) -> Confirmation | None:
     """Train the k best distinct configs of a run `seeds` times each, and judge them; None if it was interrupted.
@@ -70,7 +71,6 @@ def confirm(
     checks.integer("-k", k, 2, MAX_CONFIGS)
     checks.integer("--seeds", seeds, 2, MAX_SEEDS)
     directory = RunDirectory.open(run_dir)
-    description = directory.description()
     directory.lock()
     try:
         results = load_results(directory.path)
@@ -78,17 +78,15 @@ def confirm(
         if len(trials) < k:
             expected = f"the run has {len(trials)} distinct configs with a report" + _at_most(len(trials))
             raise ExperimentError("-k", k, expected)
-        experiment = Experiment.from_json(description["experiment"], source=directory.source, task=task)
+        experiment = written_again(directory, {"task": task})
         configs = [t.best_config for t in trials]
         derived = repeated_experiment(experiment, configs, seeds, CONFIRM, keep_trials=None)
         folder = _folder(directory.path, derived)
-        repeated = begin_or_go_on(
-            folder, derived, task=task, address=address, listener=listener or Silent(), verbose=verbose
-        )
+        repeated = begin_or_go_on(folder, derived, task=task, address=address, listeners=listeners, verbose=verbose)
         if repeated.status != "finished":
             return None
         made = _judge(results, repeated, trials, derived, seeds)
-        if test and made.first is not None and isinstance(experiment.task, Task):
+        if test and made.first is not None and isinstance(experiment.resolved.task, Task):
             made = _tested(directory, repeated, derived, made, made.first, again)
         write_json(directory.path / CONFIRM_FILE, made.to_json())
         return made
@@ -122,10 +120,10 @@ def _folder(run_path: Path, derived: Experiment) -> Path:
 def _judge(
     results: Results, repeated: Results, trials: list[TrialState], derived: Experiment, seeds: int
 ) -> Confirmation:
-    metric, mode = derived.objective
-    task = derived.runnable
+    resolved_, task = derived.resolved, derived.resolved.task
+    metric, mode = resolved_.objective.metric, resolved_.objective.mode
     data = task.load(derived.seed).for_trials() if isinstance(task, Task) else None
-    design, notice = design_of(derived, data)
+    design, notice = design_of(resolved_, data)
     notices = [notice] if notice is not None else []
     if results.status != "finished":
         notices.append(f"the run is not finished ({results.status}): these are its best configs so far")
@@ -160,7 +158,7 @@ def _tested(
     for repetition in first.repeated.repetitions:
         trial = repeated.ledger.trials[repetition.trial.id]
         trial.checkpoints = [c for c in trial.checkpoints if store.intact(c)]
-        record = trial.best_checkpoint(made.mode)
+        record = trial.best_checkpoint(repeated.objective)
         if record is not None:
             paths.append(f"{repeated.run_dir.name}/{record.path}")
     if len(paths) < len(first.repeated.repetitions):
@@ -185,7 +183,7 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
     from raytune_hpo.training.ensemble_model import model_of
     from raytune_hpo.training.evaluation import evaluate
 
-    task = derived.runnable
+    task = derived.resolved.task
     assert isinstance(task, Task)
     config = resolved(task, first.repeated.config)
     split = load_test_split(task, derived.seed)

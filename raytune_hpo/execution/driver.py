@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.execution.interrupt import Interrupt
@@ -21,28 +20,18 @@ from raytune_hpo.execution.lr_narrowing import narrow, needs_test, take_test
 from raytune_hpo.execution.pool import Lost, Slot, Workers
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved
-from raytune_hpo.results.trial import RUNNING, TrialState
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
+from raytune_hpo.journal import events
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.file import Journal
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import RunStatus, Status
+from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
-from raytune_hpo.storage.journal import Event, Journal
 from raytune_hpo.storage.run_directory import RunDirectory
 
 #: How long an interrupted run waits for running epochs to end before it gives them up.
 GRACE_S = 10.0
 STALLED_S = 60.0
-
-
-class Listener(Protocol):
-    """Who watches a run: the progress display."""
-
-    def update(self, population: Population, workers: int) -> None: ...
-
-    def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def happened(self, event: Event) -> None:
-        """Told of every journaled result and intervention of a panda."""
 
 
 class Driver:
@@ -55,29 +44,30 @@ class Driver:
         journal: Journal,
         store: CheckpointStore,
         pool: Workers,
-        listener: Listener,
+        troubles: Callable[[], list[str]] = list,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """troubles: what others had trouble with since the last call, for people to read."""
         self.run_directory = run
         self.population = population
         self.journal = journal
         self.store = store
         self.pool = pool
-        self.listener = listener
+        self._troubles = troubles
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
-        self._takes_commands = population.experiment.option("scheduler")[0] == "panda"
+        self._takes_commands = population.host.scheduler.takes_commands
 
-    def drive(self, interrupt: Interrupt) -> str:
-        """Returns "finished" or "interrupted"."""
+    def drive(self, interrupt: Interrupt) -> RunStatus:
+        """Returns FINISHED or INTERRUPTED."""
         population = self.population
         last_sign_of_life = self._clock()
         while not population.done:
             if interrupt.requested:
                 self._wind_down(interrupt)
-                return "interrupted"
+                return RunStatus.INTERRUPTED
             self._check_budget()
             self.pool.ensure()
             self._fill()
@@ -92,12 +82,13 @@ class Driver:
             if answers or self.pool.busy or population.ledger.held:
                 last_sign_of_life = self._clock()
             elif self._clock() - last_sign_of_life > STALLED_S:
-                self.listener.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
+                population.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
                 last_sign_of_life = self._clock()
-            self.listener.update(population, len(self.pool.busy))
+            for trouble in self._troubles():
+                population.notice(trouble)
         for trial in list(population.trials.values())[:1] if self._takes_commands else ():
             self._take_commands(trial)  # too late, and that is said
-        return "finished"
+        return RunStatus.FINISHED
 
     def commit(self) -> None:
         """Journal what has happened, then delete the checkpoints that are no longer kept."""
@@ -105,9 +96,6 @@ class Driver:
         if step:
             self.population.ledger.seconds = self._seconds_before + self._clock() - self._began
             self.journal.append(self.population.ledger.seconds, step)
-            for event in step:
-                if self._takes_commands and event["event"] in ("result", "perturb"):
-                    self.listener.happened(event)
         doomed, self.population.doomed = self.population.doomed, []
         if doomed:
             self.store.delete(*doomed)
@@ -143,7 +131,8 @@ class Driver:
             # The copied weights are gone, and training the new config from scratch is another experiment.
             self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
             return
-        self.population.started(trial, record.epoch if record is not None else 0, slot.info.host)
+        at = record.epoch if record is not None else 0
+        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid))
         testing = needs_test(self.population, trial)
         if testing:
             self._testing.add(trial.id)
@@ -170,7 +159,9 @@ class Driver:
         """Take what a worker answered. last: the run is ending, so the trial is saved and not continued."""
         assert slot.trial is not None
         trial = self.population.trials[slot.trial]
-        if isinstance(answer, Lost):
+        if trial.finished:  # the scheduler has ended it, while it trained
+            self._let_go(slot, trial, answer)
+        elif isinstance(answer, Lost):
             slot.trial = None
             self._testing.discard(trial.id)
             self._fail(trial, answer.error, "", lost=answer.blame)
@@ -185,6 +176,15 @@ class Driver:
                 self._take_ending(slot, trial, answer)
             elif last and answer.reports[-1].saved is not None:
                 self.pool.release(slot)
+
+    def _let_go(self, slot: Slot, trial: TrialState, answer: Outcome | Lost) -> None:
+        """Of a trial that is over already, nothing counts any more."""
+        self._testing.discard(trial.id)
+        if isinstance(answer, Lost):
+            slot.trial = None
+            return
+        self._discard(answer.reports)
+        self.pool.release(slot, reusable=answer.reusable)
 
     def _take_reports(self, slot: Slot, trial: TrialState, answer: Outcome) -> bool:
         """Whether the trial goes on after the reports."""
@@ -213,14 +213,14 @@ class Driver:
     def _take_commands(self, trial: TrialState) -> bool:
         """Do what a person wants of a trial between two epochs. Whether it has left its worker by that."""
         commands = pending(self.run_directory.path)
-        running = trial.status == RUNNING
+        running = trial.status == Status.RUNNING
         for command in commands:
             take(self.population, trial, command)
         if commands:
             self.commit()
             for command in commands:
                 remove(self.run_directory.path, command["id"])
-        return running and trial.status != RUNNING
+        return running and trial.status != Status.RUNNING
 
     def _discard(self, reports: Sequence[EpochReport]) -> None:
         for report in reports:
@@ -241,7 +241,8 @@ class Driver:
             damaged = trial.resume_from
             assert damaged is not None
             self.population.checkpoint_unreadable(damaged)
-            self.listener.notice(f"{trial.id}: its checkpoint of epoch {damaged.epoch} is damaged; taking an older one")
+            text = f"{trial.id}: its checkpoint of epoch {damaged.epoch} is damaged; taking an older one"
+            self.population.notice(text)
             self._start(slot, trial)
 
     def _save(self, slot: Slot, trial: TrialState, epoch: int) -> None:
@@ -269,18 +270,18 @@ class Driver:
     ) -> None:
         file = self.run_directory.write_error(trial.id, traceback) if traceback else None
         self.population.failure(trial, error, file=file, lost=lost, retry=retry)
-        self.listener.failure(trial.id, error, file)
 
     # Interruption ------------------------------------------------------------------------------
 
     def _wind_down(self, interrupt: Interrupt) -> None:
         """Let running epochs end, save them, start nothing new."""
         deadline = self._clock() + GRACE_S
+        self.population.notice("stopping: running epochs are ending and are being saved; again to stop at once")
+        self.commit()
         self.pool.ending = True
         while self.pool.busy and self._clock() < deadline:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())
             self.commit()
-            self.listener.update(self.population, len(self.pool.busy))
         self.commit()

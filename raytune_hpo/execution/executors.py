@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.worker import Posting
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment_checks import FOREIGN
-from raytune_hpo.reference import FunctionTrainable
-from raytune_hpo.schedulers import POPULATION_BASED
-from raytune_hpo.search import algorithm_class
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.journal.events import Executor
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
@@ -35,14 +33,14 @@ GENERATIONS = 8
 
 def open_pool(
     directory: RunDirectory,
-    experiment: Experiment,
+    experiment: ResolvedExperiment,
     session: int,
     data: Callable[[], Any],
-    recorded: str | None,
+    recorded: Executor | None,
     *,
     verbose: bool,
     notice: Callable[[str], None],
-) -> tuple[str, Workers]:
+) -> tuple[Executor, Workers]:
     """(executor, its pool), started. data: gives what trials see of it, in whatever process it is called.
     recorded: the executor of an earlier session of the run.
 
@@ -55,7 +53,7 @@ def open_pool(
     if wanted == "processes":
         pool = _processes(*common)
         pool.ensure()
-        return wanted, pool
+        return Executor.PROCESSES, pool
     lanes = _lanes(*common)
     lanes.ensure()
     if wanted == "auto":
@@ -65,50 +63,38 @@ def open_pool(
             lanes.shutdown()
             pool = _processes(*common)
             pool.ensure()
-            return "processes", pool
-    return "lanes", lanes
+            return Executor.PROCESSES, pool
+    return Executor.LANES, lanes
 
 
-def concurrent_lanes(experiment: Experiment) -> int:
+def concurrent_lanes(experiment: ResolvedExperiment) -> int:
     """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from, or all."""
     if experiment.max_concurrent is not None:
-        return min(experiment.max_concurrent, experiment.samples)
-    name, _ = experiment.option("searcher")
-    if experiment.option("scheduler")[0] in POPULATION_BASED:
-        return experiment.samples  # the whole population has to be there
-    if name == FOREIGN or algorithm_class(name).learns:
-        return min(max(2, math.ceil(experiment.samples / GENERATIONS)), experiment.samples)
-    return experiment.samples
+        return min(experiment.max_concurrent, experiment.num_samples)
+    if experiment.scheduler.kind.is_population:
+        return experiment.num_samples  # the whole population has to be there
+    if experiment.searcher.learns:
+        return min(max(2, math.ceil(experiment.num_samples / GENERATIONS)), experiment.num_samples)
+    return experiment.num_samples
 
 
-def has_room(experiment: Experiment, executor: str) -> bool:
+def has_room(experiment: ResolvedExperiment, executor: Executor) -> bool:
     """Whether all trials of the experiment fit into the cluster at the same time."""
     from raytune_hpo.execution.pool import capacity
 
-    if executor == "processes":
-        places = capacity(experiment.trial_resources)
+    if executor == Executor.PROCESSES:
+        places = capacity(experiment.resources)
         places = min(places, experiment.max_concurrent or places)
     else:
-        places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.trial_resources.gpus else "cpu"]
+        places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.resources.gpus else "cpu"]
         places = min(places, concurrent_lanes(experiment))
-    return places >= experiment.samples
+    return places >= experiment.num_samples
 
 
-def _of_array(experiment: Experiment) -> Resources:
+def _of_array(experiment: ResolvedExperiment) -> Resources:
     """An array has its GPU to itself."""
-    trial = experiment.trial_resources
+    trial = experiment.resources
     return Resources(cpus=trial.cpus, gpus=1 if trial.gpus > 0 else 0)
-
-
-def checkpoint_every(experiment: Experiment) -> int:
-    """PBT copies a donor's state at every interval: it must be on disk by then. A panda may go back to any epoch."""
-    every = experiment.checkpointing.every
-    name, options = experiment.option("scheduler")
-    if name == "panda":
-        return 1
-    if name not in POPULATION_BASED:
-        return every
-    return every if options["interval"] % every == 0 else 1
 
 
 def import_paths() -> list[str]:
@@ -116,7 +102,7 @@ def import_paths() -> list[str]:
 
 
 def _lanes(
-    directory: RunDirectory, experiment: Experiment, session: int, data: Callable[[], Any], verbose: bool
+    directory: RunDirectory, experiment: ResolvedExperiment, session: int, data: Callable[[], Any], verbose: bool
 ) -> LanePool:
     import ray
     from ray import cloudpickle
@@ -133,7 +119,7 @@ def _lanes(
     recipe = cloudpickle.dumps(experiment.recipe())
     posting = _posting(directory, session, resources, verbose)
     options = {
-        "checkpoint_every": checkpoint_every(experiment),
+        "checkpoint_every": experiment.checkpoint_every,
         "gpu": gpu,
         "most": MOST_LANES["cuda" if gpu else "cpu"],
     }
@@ -147,7 +133,7 @@ def _lanes(
 
 
 def _processes(
-    directory: RunDirectory, experiment: Experiment, session: int, data: Callable[[], Any], verbose: bool
+    directory: RunDirectory, experiment: ResolvedExperiment, session: int, data: Callable[[], Any], verbose: bool
 ) -> Pool:
     import ray
     from ray import cloudpickle
@@ -155,12 +141,12 @@ def _processes(
     from raytune_hpo.execution.pool import Pool
     from raytune_hpo.execution.worker import Worker
 
-    resources = experiment.trial_resources
+    resources = experiment.resources
     _check_capacity(resources)
     make = partial(
         _make_trainable,
-        task=experiment.runnable if not isinstance(experiment.runnable, Task) else experiment.recipe(),
-        checkpoint_every=checkpoint_every(experiment),
+        task=experiment.task if not isinstance(experiment.task, Task) else experiment.recipe(),
+        checkpoint_every=experiment.checkpoint_every,
         gpu=resources.gpus > 0,
         cpus=resources.cpus,
     )
@@ -187,7 +173,11 @@ def _check_capacity(resources: Resources) -> None:
 
 def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
     if not isinstance(task, Recipe):
-        return task
+        if not isinstance(task, type):
+            return task
+        from raytune_hpo.execution.class_trainable import function_of
+
+        return function_of(task, options["checkpoint_every"])
     from raytune_hpo.execution.trainable import task_trainable
 
     trainable = task_trainable(task, lambda: loaded, **options)  # it imports torch, while the data are loaded elsewhere

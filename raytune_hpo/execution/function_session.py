@@ -25,7 +25,7 @@ from ray import tune
 from ray.train._internal import session as ray_session
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.full_disk import full_disk
 
 STOP_TIMEOUT_S = 10.0

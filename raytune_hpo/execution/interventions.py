@@ -14,10 +14,10 @@ from raytune_hpo import checks
 from raytune_hpo.configs import Config, flatten, nest
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.population import Population
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal.events import By, CheckpointRecord, Commanded
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value
 from raytune_hpo.training.task import Task
@@ -27,13 +27,13 @@ OF_AN_OPTIMIZER = {name for names in OF_OPTIMIZER.values() for name in names}
 NEAREST = 5  # epochs that a refused rollback names
 
 
-def checked_changes(experiment: Experiment, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+def checked_changes(experiment: ResolvedExperiment, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`changes` (path -> value) as plain values.
 
     Raises ExperimentError for one that cannot be made in mid-training, or that would do nothing.
     """
     task = experiment.task
-    _active_values(experiment.search_space, config, changes)
+    _active_values(experiment.space, config, changes)
     if not changes:
         raise ExperimentError("nudge", dict(changes), "needs at least one NAME=VALUE, such as lr=0.003")
     if not isinstance(task, Task):
@@ -108,16 +108,7 @@ def take(population: Population, trial: TrialState, command: Command) -> None:
         outcome, applied = _do(population, trial, command), True
     except ExperimentError as error:
         outcome, applied = str(error), False
-    population.do(
-        {
-            "event": "command",
-            "trial": trial.id,
-            "id": command["id"],
-            "command": command["command"],
-            "applied": applied,
-            "outcome": outcome,
-        }
-    )
+    population.do(Commanded(trial.id, command["id"], command["command"], applied, outcome))
 
 
 def _do(population: Population, trial: TrialState, command: Command) -> str:
@@ -132,7 +123,7 @@ def _do(population: Population, trial: TrialState, command: Command) -> str:
         changes = checked_changes(population.experiment, trial.config, command["changes"])
         record, config = (
             _present(trial),
-            nest(_active_values(population.experiment.search_space, trial.config, changes)),
+            nest(_active_values(population.experiment.space, trial.config, changes)),
         )
         before = flatten(trial.config)
         text = ", ".join(f"{path} {before.get(path, 'default')} -> {value}" for path, value in changes.items())
@@ -140,10 +131,10 @@ def _do(population: Population, trial: TrialState, command: Command) -> str:
         reason, outcome = "nudge by hand", f"nudge by hand: {text}, from the end of epoch {record.epoch} on"
     else:
         record, config = checkpoint_of(trial, command["epoch"]), trial.config
-        parameter = population.experiment.option("scheduler")[1]["parameter"]
+        parameter = _learning_rate(population.experiment)
         reason = f"rollback by hand, with the present config ({parameter} {flatten(config)[parameter]:.4g})"
         outcome = f"{reason}, from epoch {trial.epoch} to {record.epoch}"
-    if not population.perturb(trial, trial.id, record, config, reason, by="hand"):
+    if not population.perturb(trial, trial.id, record, config, reason, by=By.HAND):
         raise ExperimentError(name, record.path, "this checkpoint is damaged or gone")
     return outcome
 
@@ -153,3 +144,10 @@ def _present(trial: TrialState) -> CheckpointRecord:
     if record is None or record.epoch != trial.epoch:
         raise ExperimentError("nudge", trial.id, "its present state is not saved: the trainable writes no checkpoints")
     return record
+
+
+def _learning_rate(experiment: ResolvedExperiment) -> str:
+    """The path of the learning rate that the scheduler takes care of."""
+    options = experiment.scheduler.options
+    assert options is not None
+    return str(options.to_json()["parameter"])

@@ -8,35 +8,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.results import trial as states
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal.events import Ended
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.trial import TrialState, better
-from raytune_hpo.schedulers import ray_host
-from raytune_hpo.schedulers.ray_host import SchedulerHost
-from raytune_hpo.storage.journal import Event
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers.host import SchedulerHost
+from raytune_hpo.schedulers.scheduler import Answer
+from raytune_hpo.states import Decision, Outcome
 from raytune_hpo.training.early_stopping import PlateauTracker
 
-SCHEDULERS_DECISIONS = {
-    ray_host.CONTINUE: "continue",
-    ray_host.PAUSE: "pause",
-    ray_host.STOP: "stop",
-    ray_host.NOOP: "exploited",
+DECISIONS = {
+    Answer.CONTINUE: Decision.CONTINUE,
+    Answer.PAUSE: Decision.PAUSE,
+    Answer.STOP: Decision.STOP,
+    Answer.NOOP: Decision.EXPLOITED,
 }
 
 
 class Judge:
     """Decides on reports; keeps what that takes of each trial (`add` ... `forget`)."""
 
-    def __init__(self, experiment: Experiment, host: SchedulerHost) -> None:
+    def __init__(self, experiment: ResolvedExperiment, host: SchedulerHost) -> None:
         self.experiment = experiment
         self.host = host
-        self.metric, self.mode = experiment.objective
+        self.objective = experiment.objective
         self._plateaus: dict[str, PlateauTracker] = {}
 
     def add(self, trial: TrialState) -> None:
-        if self.experiment.plateau is not None:
-            self._plateaus[trial.id] = PlateauTracker(self.experiment.plateau)
+        if self.experiment.early_stopping is not None:
+            self._plateaus[trial.id] = PlateauTracker(self.experiment.early_stopping)
 
     def forget(self, trial: TrialState) -> None:
         self._plateaus.pop(trial.id, None)
@@ -45,44 +45,40 @@ class Judge:
         """The epoch at which a trial is complete."""
         return self.experiment.max_epochs if trial.limit is None else trial.limit
 
-    def judge(self, trial: TrialState, stop_reason: str | None) -> tuple[str, Event | None]:
+    def judge(self, trial: TrialState, stop_reason: str | None) -> tuple[Decision, Ended | None]:
         """(decision on the trial's newest report, the trial's end if it is over).
 
-        "continue", "pause", "stop" and "exploited" are the scheduler's; "diverged", "complete", "plateau" and "halt"
-        are decided before it is asked. stop_reason: why the run accepts no more work.
+        stop_reason: why the run accepts no more work.
         """
         if not self._finite(trial):
-            if self.host.handles_divergence and self._ask_scheduler(trial) == "exploited":
-                return "exploited", None
-            return "diverged", {"status": states.DIVERGED, "reason": "a loss or the metric is not finite"}
+            if self.host.scheduler.handles_divergence and self._ask_scheduler(trial) == Decision.EXPLOITED:
+                return Decision.EXPLOITED, None
+            return Decision.DIVERGED, Ended(trial.id, Outcome.DIVERGED, "a loss or the metric is not finite")
         if trial.epoch >= self.last_epoch(trial):
             reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
-            return "complete", {"status": states.COMPLETED, "reason": reason}
-        tracker = self._plateaus.get(trial.id)
-        if tracker is not None and tracker.update(trial.metrics[self.metric]):
-            return "plateau", {"status": states.STOPPED, "reason": "plateau"}
+            return Decision.COMPLETE, Ended(trial.id, Outcome.COMPLETED, reason)
+        if self._on_plateau(trial):
+            return Decision.PLATEAU, Ended(trial.id, Outcome.STOPPED, "plateau")
         if stop_reason is not None:
-            return "halt", {"status": states.STOPPED, "reason": stop_reason}
+            return Decision.HALT, Ended(trial.id, Outcome.STOPPED, stop_reason)
         decision = self._ask_scheduler(trial)
-        name, _ = self.experiment.option("scheduler")
-        return decision, {"status": states.STOPPED, "reason": name} if decision == "stop" else None
+        stopped = Ended(trial.id, Outcome.STOPPED, self.experiment.scheduler.name)
+        return decision, stopped if decision == Decision.STOP else None
 
-    def replay(self, trial: TrialState, decision: str) -> bool:
+    def replay(self, trial: TrialState, decision: Decision) -> bool:
         """Show a recorded report to whom it was shown then. Whether the scheduler decides as it did."""
-        if decision not in SCHEDULERS_DECISIONS.values():
+        if not decision.of_scheduler:
             return True
-        tracker = self._plateaus.get(trial.id)
-        if tracker is not None:
-            tracker.update(trial.metrics[self.metric])
+        self._on_plateau(trial)
         return self._ask_scheduler(trial) == decision
 
     def run_is_over(self, ledger: Ledger) -> str | None:
         """Why the run should accept no more work; None while it should, or does not already."""
-        best, conditions = ledger.best_trial, self.experiment.stop_run
+        best, conditions = ledger.best_trial, self.experiment.stop
         if ledger.stop_reason is not None or best is None or best.best is None:
             return None
         target, patience = conditions.target, conditions.no_improvement_trials
-        if target is not None and (best.best == target or better(best.best, target, self.mode)):
+        if target is not None and (best.best == target or self.objective.better(best.best, target)):
             return f"target {target:g} reached"
         if patience is not None and ledger.ended_since_best >= patience:
             return f"no improvement over {patience} trials"
@@ -90,15 +86,21 @@ class Judge:
 
     def scheduler_result(self, trial: TrialState) -> dict[str, Any]:
         """What the scheduler is shown of a report."""
-        result = {self.metric: trial.metrics[self.metric], "epoch": trial.epoch}
-        if self.host.handles_divergence:
-            return {**trial.metrics, **result, "finite": self._finite(trial)}
+        result = {self.objective.metric: trial.metrics[self.objective.metric], "epoch": trial.epoch}
+        if self.host.scheduler.sees_metrics:
+            return {**trial.metrics, **result, "training_iteration": trial.epoch, "finite": self._finite(trial)}
         return result
 
-    def _ask_scheduler(self, trial: TrialState) -> str:
+    def _on_plateau(self, trial: TrialState) -> bool:
+        tracker = self._plateaus.get(trial.id)
+        # A metric of the user's that is not in every report says nothing where it is missing.
+        value = None if tracker is None else trial.metrics.get(tracker.objective.metric)
+        return tracker is not None and value is not None and tracker.update(value)
+
+    def _ask_scheduler(self, trial: TrialState) -> Decision:
         self.host.trials[trial.id].checkpoint = trial.resume_from
-        return SCHEDULERS_DECISIONS[self.host.result(trial.id, self.scheduler_result(trial))]
+        return DECISIONS[Answer(self.host.result(trial.id, self.scheduler_result(trial)))]
 
     def _finite(self, trial: TrialState) -> bool:
         losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
-        return all(math.isfinite(v) for v in (trial.metrics[self.metric], *losses))
+        return all(math.isfinite(v) for v in (trial.metrics[self.objective.metric], *losses))

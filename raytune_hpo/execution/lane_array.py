@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.lane_writer import LaneState, LaneWriter, array_name
+from raytune_hpo.execution.machine import cpus
 from raytune_hpo.execution.worker import (
     Assignment,
     EpochReport,
@@ -33,7 +34,8 @@ from raytune_hpo.execution.worker import (
     WorkerInfo,
     called,
 )
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, unpack
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
 
@@ -111,7 +113,7 @@ class LaneArray:
         self._sees_run = posting.sees_run
         self._every = checkpoint_every
         self._device = "cuda" if gpu else "cpu"
-        self._capacity = LaneCapacity(self._device, most, posting.cpus / (os.cpu_count() or 1))
+        self._capacity = LaneCapacity(self._device, most, min(1.0, posting.cpus / cpus()))
         self._trainers: dict[int | None, FusedTrainer] = {}
         self._slots: dict[int, _Running] = {}
         self._failed: list[tuple[int, int, Outcome]] = []

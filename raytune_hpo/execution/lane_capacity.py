@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Hashable, Iterator
-from pathlib import Path
+
+from raytune_hpo.execution.machine import free_memory_bytes
 
 #: Of the memory that is free when an array starts, what lanes may take: the rest is a margin.
 SHARE_OF_FREE = {"cpu": 0.5, "cuda": 0.8}
@@ -14,7 +14,7 @@ CPU_COPIES = 3  # of a lane's rows, at most, while lanes enter a stack
 
 
 class LaneCapacity:
-    """Lanes that fit, for one device. most: never more than these. cpu_share: of the machine's memory.
+    """Lanes that fit, for one device. most: never more than these. cpu_share: of the memory that is ours.
 
     `lanes` is FIRST_LANES until some have trained, and then what the largest lane seen so far allows.
     """
@@ -61,8 +61,4 @@ def free_bytes(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info()[0])
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_memory_bytes()

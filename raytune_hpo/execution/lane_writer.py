@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytune_hpo.execution.worker import Saved
-from raytune_hpo.storage.checkpoints import STATE_FILE, CheckpointRecord, pack
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import STATE_FILE, pack
 from raytune_hpo.storage.lane_files import FOLDER, LaneFile, fingerprint_of, write
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any
 
 from raytune_hpo.configs import Config
 from raytune_hpo.execution.population import Population
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal.events import Narrowed, RangeTested
 from raytune_hpo.parameters import Float
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.training.task import Task
@@ -23,7 +24,7 @@ from raytune_hpo.training.task import Task
 LR = "lr"
 
 
-def structure(experiment: Experiment, config: Config) -> str:
+def structure(experiment: ResolvedExperiment, config: Config) -> str:
     """The part of a config that a learning rate must suit, as a text that is equal for equal structures."""
     assert isinstance(experiment.task, Task)
     keys = experiment.task.structural_hyperparameters()
@@ -39,9 +40,8 @@ def needs_test(population: Population, trial: TrialState) -> bool:
 
 def take_test(population: Population, trial: TrialState, report: dict[str, Any]) -> None:
     """Note what a range test found. report: `low` and `high`, of lr."""
-    found = {"low": float(report["low"]), "high": float(report["high"])}
     key = structure(population.experiment, trial.config)
-    population.do({"event": "lr_range", "trial": trial.id, "structure": key, **found})
+    population.do(RangeTested(trial.id, key, float(report["low"]), float(report["high"])))
 
 
 def narrow(population: Population, trial: TrialState) -> None:
@@ -50,8 +50,8 @@ def narrow(population: Population, trial: TrialState) -> None:
     if experiment.lr_range is None or trial.narrowed or trial.resume_from is not None:
         return
     low, high = population.ledger.lr_ranges[structure(experiment, trial.config)]
-    config = {**trial.config, LR: placed(experiment.search_space.parameters[LR], trial.config[LR], low, high)}
-    population.do({"event": "narrow", "trial": trial.id, "config": config})
+    config = {**trial.config, LR: placed(experiment.space.parameters[LR], trial.config[LR], low, high)}
+    population.do(Narrowed(trial.id, config))
 
 
 def placed(parameter: Any, value: float, low: float, high: float) -> float:

@@ -19,8 +19,8 @@ import torch
 
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import TrialError
+from raytune_hpo.experiment.references import from_reference, to_reference
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.reference import from_reference, to_reference
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.task import Split, Task, TrialData

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.machine import cpus, gpus
 from raytune_hpo.settings import Resources
 
 LOOPBACK = "127.0.0.1"
@@ -32,29 +30,11 @@ ENVIRONMENT = {
 }
 
 
-def local_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def local_gpus() -> int:
-    """NVIDIA GPUs that this process may use, without importing torch or starting Ray."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip() and d.strip() != "-1"])
-    cards = Path("/proc/driver/nvidia/gpus")
-    if cards.is_dir():
-        return len(list(cards.iterdir()))
-    if shutil.which("nvidia-smi"):
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-        return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
-    return 0
-
-
 def check_local_resources(resources: Resources) -> None:
     """Raise ExperimentError if no trial would ever fit on this machine."""
     for field, wanted, present, what in (
-        ("resources.cpus", resources.cpus, local_cpus(), "CPU cores"),
-        ("resources.gpus", resources.gpus, local_gpus(), "GPUs"),
+        ("resources.cpus", resources.cpus, cpus(), "CPU cores"),
+        ("resources.gpus", resources.gpus, gpus(), "GPUs"),
     ):
         if wanted > present:
             raise ExperimentError(
@@ -169,8 +149,8 @@ def _start(**options: Any) -> None:
             ray.init(
                 address="local",
                 include_dashboard=False,
-                num_cpus=local_cpus(),
-                num_gpus=local_gpus(),
+                num_cpus=cpus(),
+                num_gpus=gpus(),
                 _node_ip_address=LOOPBACK,
                 **options,
             )

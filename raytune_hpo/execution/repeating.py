@@ -14,9 +14,10 @@ from typing import Any
 
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.execution.run import Silent, resume, run
+from raytune_hpo.execution.run import resume, run
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.settings import StopRun
@@ -35,12 +36,14 @@ def repeated_experiment(
     stopping. The seed stays, since the test split depends on it; the repetitions have training seeds and splits
     of their own (`search.algorithm.Plan.repeat`).
     """
-    checkpoint = {"every": experiment.checkpointing.every, "keep": experiment.checkpointing.keep}
+    kept = experiment.resolved.checkpoint
+    checkpoint = {"every": kept.every, "keep": kept.keep}
     return experiment.override(
         {
             "name": f"{experiment.name[:90]}-{purpose}",
             "searcher": {"name": "repeat", "repeats": seeds},
             "scheduler": "fifo",
+            "listeners": (),  # the search's own
             "start_points": [dict(c) for c in configs],
             "num_samples": None,
             "time_budget_s": None,
@@ -79,12 +82,12 @@ def begin_or_go_on(
     *,
     task: Task | FunctionTrainable | None,
     address: str | None,
-    listener: Silent,
+    listeners: Sequence[Listener],
     verbose: bool,
 ) -> Results:
     """Run `experiment` in `path`, or go on with what was begun there."""
     if (path / DESCRIPTION).is_file():
-        return resume(path, task=task, address=address, listener=listener, verbose=verbose)
+        return resume(path, task=task, address=address, listeners=listeners, verbose=verbose)
     if path.exists():  # killed before it was described: there is nothing in it
         shutil.rmtree(path)
-    return run(experiment, path, address=address, listener=listener, verbose=verbose)
+    return run(experiment, path, address=address, listeners=listeners, verbose=verbose)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.journal.events import CheckpointRecord, Executor, Perturbed, SessionOpened, Suggested
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -53,25 +54,25 @@ class Replayed:
 
 def lineage(results: Results, trial: str, generation: int, epoch: int) -> list[Segment]:
     """The segments that lead to the state of `trial` at `epoch` of `generation`, oldest first."""
-    begun: dict[tuple[str, int], dict[str, Any]] = {}
+    begun: dict[tuple[str, int], Suggested | Perturbed] = {}
     for event in results.events:
-        if event["event"] == "suggest":
-            begun[event["trial"], 0] = event
-        elif event["event"] == "perturb":
-            begun[event["trial"], event["generation"]] = event
+        if isinstance(event, Suggested):
+            begun[event.trial, 0] = event
+        elif isinstance(event, Perturbed):
+            begun[event.trial, event.generation] = event
     segments: list[Segment] = []
     while True:
-        event = begun[trial, generation]
-        if event["event"] == "perturb":
-            first, config = event["donor_epoch"], event["new_config"]
-            why = event.get("reason", "exploit")
+        start = begun[trial, generation]
+        if isinstance(start, Perturbed):
+            first, config, why = start.donor_epoch, start.new_config, start.reason
         else:
-            first, config, why = event.get("checkpoint", {}).get("epoch", 0), event["config"], "start"
+            first, config, why = start.checkpoint.epoch if start.checkpoint else 0, start.config, "start"
         segments.insert(0, Segment(trial, generation, config, first, epoch, why))
-        if event["event"] == "perturb":
-            trial, generation, epoch = event["donor"], event["donor_generation"], first
+        if isinstance(start, Perturbed):
+            trial, generation, epoch = start.donor, start.donor_generation, first
         elif first > 0:
-            trial, generation, epoch = event["parent"], 0, first
+            assert start.parent is not None
+            trial, generation, epoch = start.parent, 0, first
         else:
             return segments
 
@@ -82,14 +83,14 @@ def replay(results: Results, trial_id: str | None = None, notice: Callable[[str]
     notice: told of each segment as it begins. Raises ExperimentError for a function trainable, an unknown
     trial, or one without an intact checkpoint.
     """
-    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source")
+    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source").resolved
     if not isinstance(experiment.task, Task):
         raise ExperimentError("run directory", str(results.run_dir), "a function trainable cannot be replayed")
     trial, record = _chosen(results, trial_id)
     from raytune_hpo.training.checkpoint import load_state
 
     segments = lineage(results, trial.id, record.generation, record.epoch)
-    of_lane = any(e["event"] == "session" and e.get("executor") == "lanes" for e in results.events)
+    of_lane = any(session.executor == Executor.LANES for session in results.of(SessionOpened))
     state = _trained(experiment, results, segments, of_lane, notice)
     saved = load_state(results.run_dir / record.path)
     epochs = sum(s.last - s.first for s in segments)
@@ -101,7 +102,7 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
     if trial is None:
         raise ExperimentError("--trial", trial_id, "no such trial, or none with a report yet")
     kept = results.kept(trial)
-    record = kept.best_checkpoint(results.ledger.mode) if trial_id is None else kept.checkpoints[-1:] or None
+    record = kept.best_checkpoint(results.objective) if trial_id is None else kept.checkpoints[-1:] or None
     record = record[0] if isinstance(record, list) else record
     if record is None or not CheckpointStore(results.run_dir, 0).intact(record):
         raise ExperimentError("--trial", trial.id, "has no intact checkpoint to compare with")
@@ -109,7 +110,7 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
 
 
 def _trained(
-    experiment: Experiment,
+    experiment: ResolvedExperiment,
     results: Results,
     segments: list[Segment],
     of_lane: bool,
@@ -120,11 +121,11 @@ def _trained(
     from raytune_hpo.training.folded import FoldedTrainer
     from raytune_hpo.training.lanes.one_lane import OneLane
 
-    torch.set_num_threads(max(1, int(experiment.trial_resources.cpus)))  # as in a worker
+    torch.set_num_threads(max(1, int(experiment.resources.cpus)))  # as in a worker
     recipe = experiment.recipe()
     task = recipe.task
     loaded = task.load(recipe.seed).for_trials()
-    device = "cuda" if experiment.trial_resources.gpus else "cpu"
+    device = "cuda" if experiment.resources.gpus else "cpu"
     state: dict[str, Any] | None = None
     for segment in segments:
         repeat = results.ledger.trials[segment.trial].repeat

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from raytune_hpo.results import trial as states
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.settings import Checkpointing
-from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 
 def doomed_checkpoints(
-    trial: TrialState, ranking: list[TrialState], rule: Checkpointing, mode: Mode, pinned: Collection[str]
+    trial: TrialState, ranking: list[TrialState], rule: Checkpointing, objective: Objective, pinned: Collection[str]
 ) -> list[CheckpointRecord]:
     """Take from `trial`, and from trials it pushes out of `ranking`, the checkpoints that are not kept.
 
@@ -23,18 +22,18 @@ def doomed_checkpoints(
     last stay if the trial is among the best `keep_trials`; none of a failed or diverged one.
     ranking: the finished trials that keep checkpoints, best first; changed in place.
     """
-    best = trial.best_checkpoint(mode)
+    best = trial.best_checkpoint(objective)
     keep = {best.path} if best is not None else set()
     if not trial.finished:
         keep |= {record.path for record in trial.checkpoints[-rule.keep :]}
-    elif trial.status in (states.FAILED, states.DIVERGED):
+    elif not trial.eligible:
         keep = set()
     elif trial.checkpoints:
         keep.add(trial.checkpoints[-1].path)
     doomed = _take(trial, keep | set(pinned))
     if trial.finished and rule.keep_trials is not None and trial.checkpoints and trial not in ranking:
         ranking.append(trial)
-        ranking.sort(key=lambda t: t.rank(mode))
+        ranking.sort(key=lambda t: t.rank(objective))
         while len(ranking) > rule.keep_trials:
             doomed += _take(ranking.pop(), set(pinned))
     return doomed

@@ -7,7 +7,7 @@ Each retest is a run of its own in RUN_DIR/retest/001, 002, ... (`repeating`), a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from raytune_hpo import checks
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.execution.reopening import written_again
 from raytune_hpo.execution.repeating import (
     MAX_CONFIGS,
     MAX_SEEDS,
@@ -23,9 +24,8 @@ from raytune_hpo.execution.repeating import (
     repeated_experiment,
     same_work,
 )
-from raytune_hpo.execution.run import Silent
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.results.repetitions import design_of, repeated_configs
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.retesting import (
@@ -57,7 +57,7 @@ def retest(
     changes: Mapping[str, Any] | None = None,
     task: Task | FunctionTrainable | None = None,
     address: str | None = None,
-    listener: Silent | None = None,
+    listeners: Sequence[Any] = (),
     verbose: bool = False,
 ) -> Retest | None:
     """Train the k old best configs and `fresh` random samples of the space `seeds` times each, and judge the old one.
@@ -82,30 +82,28 @@ def retest(
         if len(old) < k:
             expected = f"the run has {len(old)} distinct configs with a report; -k takes 2 or more of them"
             raise ExperimentError("-k", k, expected)
-        experiment = Experiment.from_json(description["experiment"], source=directory.source, task=task)
+        experiment = written_again(directory, {"task": task})
         experiment = experiment.override(_changes(experiment, changes or {}, data))
         base = directory.path / RETEST
         history = read_history(base)
         number = _number(base, history)
         configs = [o.config for o in old]
-        configs += _samples(experiment.search_space, experiment.seed, number, fresh, configs)
+        configs += _samples(experiment.resolved.space, experiment.seed, number, fresh, configs)
         derived = repeated_experiment(experiment, configs, seeds, RETEST, keep_trials=KEPT_TRIALS)
         folder = base / f"{number:03d}"
         _check_same(folder, derived)
-        repeated = begin_or_go_on(
-            folder, derived, task=task, address=address, listener=listener or Silent(), verbose=verbose
-        )
+        repeated = begin_or_go_on(folder, derived, task=task, address=address, listeners=listeners, verbose=verbose)
         if repeated.status != "finished":
             return None
-        runnable = derived.runnable
+        runnable = derived.resolved.task
         loaded = runnable.load(derived.seed).for_trials() if isinstance(runnable, Task) else None
-        design, notice = design_of(derived, loaded)
+        design, notice = design_of(derived.resolved, loaded)
         made = judge(
             results,
             number,
             old,
             repeated_configs(repeated),
-            mode=derived.objective[1],
+            mode=derived.resolved.objective.mode,
             seeds=seeds,
             design=design,
             changes=changed_versions(description, RunDirectory.open(folder).description()),
@@ -122,7 +120,7 @@ def retest(
 
 def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | None) -> dict[str, Any]:
     """`changes` with --data among them. Raises ExperimentError for what a retest may not change."""
-    task = experiment.runnable
+    task = experiment.resolved.task
     options = task.options() if isinstance(task, Task) else {}
     for key, value in changes.items():
         allowed = key in options or key == "max_concurrent" or key.startswith(("task.", "resources."))

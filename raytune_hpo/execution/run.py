@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,18 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.executors import has_room, import_paths, open_pool
 from raytune_hpo.execution.interrupt import Interrupt
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.execution.reopening import open_journal, written_again
 from raytune_hpo.execution.worker import called
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment_checks import FOREIGN
-from raytune_hpo.experiment_file import load_experiment
-from raytune_hpo.reference import FILE_MODULE_PREFIX, FunctionTrainable
+from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment.references import FILE_MODULE_PREFIX, FunctionTrainable, defined_in, to_reference
+from raytune_hpo.experiment.resolve import check_is_local
+from raytune_hpo.journal.events import SessionOpened
+from raytune_hpo.listeners.following import Listening, made_listener
+from raytune_hpo.listeners.listener import Listener, RunView
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
+from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore
-from raytune_hpo.storage.journal import Journal, Step, read
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
@@ -33,55 +36,35 @@ if TYPE_CHECKING:
     from raytune_hpo.execution.population import Population
 
 
-class Silent:
-    """A listener that shows nothing."""
-
-    def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None: ...
-
-    def started(self, executor: str) -> None: ...
-
-    def update(self, population: Population, workers: int) -> None: ...
-
-    def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def happened(self, event: dict[str, Any]) -> None: ...
-
-    def interrupted(self) -> None: ...
-
-    def closed(self) -> None: ...
-
-
 def run(
     experiment: Experiment,
     run_dir: str | Path | None = None,
     *,
     address: str | None = None,
-    listener: Silent | None = None,
+    listeners: Sequence[Any] = (),
     source: Path | None = None,
     verbose: bool = False,
 ) -> Results:
     """Run an experiment to its end, or to an interruption (`Results.status`).
 
     run_dir: a new or empty folder; default: one under `experiment.storage`. address: a Ray cluster to run
-    on ("auto", "HOST:PORT"), None for this machine. source: the experiment file, copied into the run.
+    on ("auto", "HOST:PORT"), None for this machine. listeners: of this session, besides the experiment's own.
+    source: the experiment file, copied into the run.
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    path = (
-        Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(experiment.storage, experiment.name)
-    )
+    resolved = experiment.resolved
+    if run_dir is not None:
+        check_is_local("run directory", run_dir)
+    path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
     RunDirectory.check_new(path)
-    _check_place(experiment, address)
-    if isinstance(experiment.task, Task):
-        experiment.task.prepare()
-    if source is None:
-        file = experiment.to_json()["task"].get("file")
-        source = Path(file) if file else None
+    _check_place(resolved, address)
+    if isinstance(resolved.task, Task):
+        resolved.task.prepare()
+    source = source or _source_of(resolved)
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
-        directory = RunDirectory.create(path, experiment.to_json(), source)
-        return _session(directory, experiment, address, listener or Silent(), verbose, resumed=False)
+        directory = RunDirectory.create(path, resolved.to_json(), source)
+        return _session(directory, resolved, address, listeners, verbose, resumed=False)
 
 
 def resume(
@@ -89,108 +72,120 @@ def resume(
     *,
     task: Task | FunctionTrainable | None = None,
     searcher: Any = None,
+    scheduler: Any = None,
     address: str | None = None,
-    listener: Silent | None = None,
+    listeners: Sequence[Any] = (),
     verbose: bool = False,
 ) -> Results:
     """Go on with a run after an interruption or a crash; of a finished run, just its results.
 
-    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher: of a run whose
-    searcher was an object, one built as that was; left out, the experiment file makes it anew.
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher, scheduler: of a run
+    whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew, as
+    it does the experiment's listeners. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
-        recorded = directory.description()["experiment"]
-        searcher = _remade_searcher(recorded, directory) if searcher is None else searcher
-        experiment = Experiment.from_json(recorded, source=directory.source, task=task, searcher=searcher)
-        if load_results(directory.path).status == "finished":
+        given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+        resolved = written_again(directory, given).resolved
+        if load_results(directory.path).status == RunStatus.FINISHED:
             return load_results(directory.path)
-        _check_place(experiment, address)
-        if isinstance(experiment.task, Task):
-            experiment.task.prepare()
+        _check_place(resolved, address)
+        if isinstance(resolved.task, Task):
+            resolved.task.prepare()
     except BaseException:
         directory.unlock()
         raise
-    return _session(directory, experiment, address, listener or Silent(), verbose, resumed=True)
+    return _session(directory, resolved, address, listeners, verbose, resumed=True)
 
 
-def _remade_searcher(recorded: dict[str, Any], directory: RunDirectory) -> Any:
-    """The searcher that the run's copy of its experiment file builds, if the run's was an object."""
-    if recorded["searcher"]["name"] != FOREIGN:
-        return None
-    files = sorted(directory.source.glob("*.py")) if directory.source.is_dir() else []
-    return load_experiment(str(files[0])).foreign_searcher if files else None
+def _source_of(experiment: ResolvedExperiment) -> Path | None:
+    """The file that makes the experiment, where its task tells, or where an object in it has to be made again."""
+    file = to_reference(experiment.task).get("file")
+    objects = experiment.searcher.is_object or experiment.scheduler.is_object or experiment.listeners
+    if file is None and (objects or "made" in to_reference(experiment.task)):
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file) if file else None
 
 
-def _check_place(experiment: Experiment, address: str | None) -> None:
+def _check_place(experiment: ResolvedExperiment, address: str | None) -> None:
     if address is None:
-        check_local_resources(experiment.trial_resources)
+        check_local_resources(experiment.resources)
     else:
         check_address(address)
 
 
 def _session(
-    directory: RunDirectory, experiment: Experiment, address: str | None, listener: Silent, verbose: bool, resumed: bool
+    directory: RunDirectory,
+    experiment: ResolvedExperiment,
+    address: str | None,
+    listeners: Sequence[Any],
+    verbose: bool,
+    resumed: bool,
 ) -> Results:
     with contextlib.ExitStack() as stack:
         stack.callback(directory.unlock)
-        interrupt = stack.enter_context(Interrupt(listener.interrupted))
-        listener.opened(directory, experiment, resumed)
-        stack.callback(listener.closed)
+        interrupt = stack.enter_context(Interrupt())
+        description = directory.description()
+        view = RunView(directory.path, description["run_id"], description["experiment"], resumed)
+        told: list[Listener] = [made_listener(given) for given in (*listeners, *experiment.listeners)]
+        listening = Listening(told, view)
+        stack.callback(listening.close)
         stack.enter_context(ray_session(address, verbose=verbose))
         interrupt.arm()
-        stack.enter_context(_importable_by_value(experiment.runnable))
-        _drive(directory, experiment, interrupt, listener, verbose)
+        stack.enter_context(_importable_by_value(experiment.task))
+        _drive(directory, experiment, interrupt, listening, verbose)
     return load_results(directory.path)
 
 
 def _drive(
-    directory: RunDirectory, experiment: Experiment, interrupt: Interrupt, listener: Silent, verbose: bool
+    directory: RunDirectory, experiment: ResolvedExperiment, interrupt: Interrupt, listening: Listening, verbose: bool
 ) -> None:
-    steps: list[Step] = []
-    offset = 0
-    if directory.journal_path.exists():
-        for step, end in read(directory.journal_path):
-            steps.append(step)
-            offset = end
-    sessions = [e for s in steps for e in s["events"] if e["event"] == "session"]
-    session = 1 + len(sessions)
-    recorded = sessions[-1].get("executor", "processes") if sessions else None
     try:
-        with contextlib.closing(Journal(directory.journal_path, offset)) as journal, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            reading, journal = open_journal(directory)
+            stack.callback(journal.close)
+            sessions = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened)]
+            session = 1 + len(sessions)
+            recorded = sessions[-1].executor if sessions else None
+            notices: list[str] = []
+            if reading.damage is not None:
+                notices.append(f"{reading.damage}: set aside; no checkpoint is deleted in this session")
             # The workers start while this process still imports Ray Tune and replays the journal.
             executor, pool = open_pool(
-                directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=listener.notice
+                directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=notices.append
             )
             stack.callback(pool.shutdown)
-            listener.started(executor)
             from raytune_hpo.execution.driver import Driver
             from raytune_hpo.execution.population import Population
-            from raytune_hpo.schedulers.build import build
-            from raytune_hpo.schedulers.ray_host import SchedulerHost
+            from raytune_hpo.schedulers.host import SchedulerHost
 
-            store = CheckpointStore(directory.path, session)
-            population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), store.adopt)
-            for step in steps:
+            store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
+            host = SchedulerHost(experiment.new_scheduler())
+            population = Population(experiment, experiment.new_search(), host, store.adopt)
+            for step in reading.steps:
                 population.replay(step)
             if population.mismatches:
-                listener.notice(
-                    f"{population.mismatches} recorded decisions would be made otherwise today; the recorded ones stand"
-                )
+                text = "recorded decisions would be made otherwise today; the recorded ones stand"
+                notices.append(f"{population.mismatches} {text}")
             store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
-            population.open_session(
+            opened = SessionOpened(
+                number=session,
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 executor=executor,
                 room=has_room(experiment, executor),
             )
-            driver = Driver(directory, population, journal, store, pool, listener)
+            population.open_session(opened)
+            for notice in notices:
+                population.notice(notice)
+            driver = Driver(directory, population, journal, store, pool, listening.troubles)
             driver.commit()
+            listening.open(journal)
             status = driver.drive(interrupt)
-            if status == "finished":
+            if status == RunStatus.FINISHED:
                 _test_winner(directory, experiment, population, pool)
             population.close_session(status)
             driver.commit()
@@ -201,7 +196,7 @@ def _drive(
         ) from error
 
 
-def _data(experiment: Experiment) -> Callable[[], Any]:
+def _data(experiment: ResolvedExperiment) -> Callable[[], Any]:
     """Gives what trials see of the data: loaded once, in a worker process; every node then holds one copy, which its
     workers share.
 
@@ -232,7 +227,9 @@ def _load_data(task: Task, seed: int) -> Any:
     return task.load(seed).for_trials()
 
 
-def _test_winner(directory: RunDirectory, experiment: Experiment, population: Population, pool: Workers) -> None:
+def _test_winner(
+    directory: RunDirectory, experiment: ResolvedExperiment, population: Population, pool: Workers
+) -> None:
     """Open the test split, once, for the winner."""
     import ray
     from ray import cloudpickle
@@ -257,8 +254,7 @@ def _importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
     """Let workers have code of an experiment file, which they cannot import by name."""
     from ray import cloudpickle
 
-    target: Any = type(task) if isinstance(task, Task) else task
-    module = sys.modules.get(target.__module__)
+    module = defined_in(task)
     if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
         yield
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from raytune_hpo.execution.function_session import checkpoint_folder, on_save, repeat_number, wants_range_test
-from raytune_hpo.reference import FunctionTrainable
+from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import TrialData

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.reference import FunctionTrainable
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, pack, unpack
+from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class WorkerInfo:
     pid: int
     sees_run: bool
     lanes: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of the worker, in the journal."""
+        return f"{self.host}-{self.pid}"
 
 
 @dataclass(frozen=True)

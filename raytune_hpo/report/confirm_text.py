@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 
 from raytune_hpo.configs import flatten
 from raytune_hpo.report.summary import duration, shown_config
-from raytune_hpo.report.text_table import plural, text_table
 from raytune_hpo.results.comparison import CONFIDENCE, Interval
 from raytune_hpo.results.confirmation import Confirmation, Contender
+from raytune_hpo.results.text_table import plural, text_table
 
 SURE = f"{CONFIDENCE:.0%}".replace("%", " %")
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from raytune_hpo.configs import flatten
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.journal import events
+from raytune_hpo.journal.events import Event, Step
+from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.report.progress import LINE_EVERY_S, Progress
 from raytune_hpo.report.summary import shown_config, shown_value
 from raytune_hpo.report.terminal_chart import chart
-from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.storage.journal import Event
-from raytune_hpo.storage.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from raytune_hpo.execution.population import Population
 
 WIDTH, HEIGHT, RATE_HEIGHT = 72, 8, 3
 
@@ -32,50 +28,49 @@ class PandaProgress(Progress):
         super().__init__(console, quiet=quiet)
         self._start = start
 
-    def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None:
-        super().opened(run, experiment, resumed)
-        if self._start is not None and not self.quiet:
-            self._print(f"starts with {self._start}: {shown_config(experiment.start_points[0])}")
-        self._parameter = experiment.option("scheduler")[1]["parameter"]
-        self._metric = experiment.objective[0]
+    def begin(self, run: RunView) -> None:
+        super().begin(run)
+        if self._start is not None:
+            self.say(f"starts with {self._start}: {shown_config(run.experiment['start_points'][0])}")
+        self._parameter = run.experiment["scheduler"]["parameter"]
+        self._metric = run.objective.metric
         self._curve: list[float] = []
         self._rates: list[float] = []
-        for event in load_results(run.path).events if resumed else ():
-            if event["event"] == "result":
-                self._add(event["metrics"])
 
-    def happened(self, event: Event) -> None:
-        if event["event"] == "result":
-            self._add(event["metrics"])
+    def event(self, number: int, event: Event, step: Step) -> None:
+        super().event(number, event, step)
+        if isinstance(event, events.Reported):
+            self._add(event.metrics)
+
+    def news(self, event: Event) -> None:
+        super().news(event)
         line = intervention(event)
-        if line is not None and not self.quiet:
-            self._print(line, style="cyan")
+        if line is not None:
+            self.say(line, style="cyan")
 
-    def update(self, population: Population, workers: int) -> None:
-        trial = next(iter(population.trials.values()), None)
+    def idle(self) -> None:
+        trial = next(iter(self.ledger.trials.values()), None)
         if self.quiet or trial is None or not self._curve:
             return
-        line = self._line(population, trial)
+        line = self._line(trial)
         if self._live is not None:
             self._draw(self._live, line)
-        elif time.monotonic() - self._last_line >= LINE_EVERY_S and line != self._shown:
+        elif self._fresh and time.monotonic() - self._last_line >= LINE_EVERY_S and line != self._shown:
             self._last_line, self._shown = time.monotonic(), line
-            self._print(line)
-
-    def _print(self, line: str, style: str | None = None) -> None:
-        self.console.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+            self.say(line)
 
     def _add(self, metrics: dict[str, Any]) -> None:
         self._curve.append(float(metrics[self._metric]))
         if self._parameter in metrics:
             self._rates.append(float(metrics[self._parameter]))
 
-    def _line(self, population: Population, trial: TrialState) -> str:
-        parts = [f"epoch {trial.epoch} of {population.judge.last_epoch(trial)} ({len(self._curve)} trained)"]
+    def _line(self, trial: TrialState) -> str:
+        last = trial.limit or self.run.experiment["max_epochs"]
+        parts = [f"epoch {trial.epoch} of {last} ({len(self._curve)} trained)"]
         parts += [f"{k} {shown_value(v)}" for k, v in trial.metrics.items() if isinstance(v, float)]
         if trial.best is not None:
             parts.append(f"best {trial.best:.5g} at epoch {trial.best_epoch}")
-        if population.ledger.held:
+        if self.ledger.held:
             parts.append("PAUSED: raytune-hpo resume RUN_DIR")
         return "  ".join(parts)
 
@@ -87,17 +82,19 @@ class PandaProgress(Progress):
 
 
 def intervention(event: Event) -> str | None:
-    """A perturb event as one line: when, from where, why, what changed; or what care had to say of a result."""
-    if event["event"] == "result":
-        return f"epoch {event['epoch']}: {event['note']}" if "note" in event else None
-    before, after = flatten(event["old_config"]), flatten(event["new_config"])
-    where = f"epoch {event['epoch']}"
-    if event["donor_epoch"] != event["epoch"]:
-        where += f" -> {event['donor_epoch']}"
+    """A perturb event as one line: when, from where, why, what changed; or what care had to say of a report."""
+    if isinstance(event, events.Decided):
+        return f"epoch {event.epoch}: {event.note}" if event.note is not None else None
+    if not isinstance(event, events.Perturbed):
+        return None
+    before, after = flatten(event.old_config), flatten(event.new_config)
+    where = f"epoch {event.epoch}"
+    if event.donor_epoch != event.epoch:
+        where += f" -> {event.donor_epoch}"
     changes = [
         f"{k} {shown_value(before.get(k, 'default'))} -> {shown_value(v)}"
         for k, v in after.items()
         if k not in before or before[k] != v
     ]
     changes += [f"{k} {shown_value(v)} -> inactive" for k, v in before.items() if k not in after]
-    return f"{where}: {event['reason']}" + (f"; {', '.join(changes)}" if changes else "")
+    return f"{where}: {event.reason}" + (f"; {', '.join(changes)}" if changes else "")

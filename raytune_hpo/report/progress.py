@@ -1,12 +1,13 @@
 """What a person sees while a run goes on: a header, one bar (or a line now and then), distinct failures.
 
-Everything goes to one console: stdout for people, stderr when stdout carries JSON.
+Everything goes to one console: stdout for people, stderr when stdout carries JSON. It is a listener: what it shows is
+what the journal says.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -14,18 +15,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raytune_hpo.execution.run import Silent
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.journal import events
+from raytune_hpo.journal.events import Event, Step
+from raytune_hpo.listeners.listener import Listener, RunView
 from raytune_hpo.report.summary import duration, header
-from raytune_hpo.storage.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from raytune_hpo.execution.population import Population
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.states import Outcome, Status
 
 LINE_EVERY_S = 5.0
 
 
-class Progress(Silent):
+class Progress(Listener):
     """The listener of the command line."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
@@ -35,81 +35,86 @@ class Progress(Silent):
         self._last_line = 0.0
         self._shown = ""
         self._failures: dict[str, tuple[str, list[str]]] = {}  # by place: its first line, its trials
-        self._samples = 0
+        self._fresh = False  # whether the events are of this session, and so news
         self._began = time.monotonic()
-        self._done_before: int | None = None
+        self._done_before = 0
 
-    def opened(self, run: RunDirectory, experiment: Experiment, resumed: bool) -> None:
-        self._samples = experiment.samples
+    def begin(self, run: RunView) -> None:
+        self.run, self.ledger = run, Ledger(run.objective)
         if self.quiet:
             return
-        self.console.print(header(run, experiment, resumed), soft_wrap=True, highlight=False, markup=False)
+        self.say(header(run))
         if self.console.is_terminal:
             self._live = Live(Text("starting workers"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
 
-    def started(self, executor: str) -> None:
-        if executor == "lanes" and not self.quiet:
-            self.console.print(
-                "trials train side by side, as lanes of shared processes", soft_wrap=True, highlight=False, markup=False
-            )
+    def event(self, number: int, event: Event, step: Step) -> None:
+        self.ledger.seconds = step.t
+        self.ledger.apply(event)
+        if isinstance(event, events.SessionOpened) and event.pid == os.getpid():
+            self._fresh, self._began, self._done_before = True, time.monotonic(), self._finished
+            if event.executor == events.Executor.LANES:
+                self.say("trials train side by side, as lanes of shared processes")
+        elif self._fresh:
+            self.news(event)
 
-    def closed(self) -> None:
+    def news(self, event: Event) -> None:
+        """An event of this session."""
+        if isinstance(event, events.Noticed):
+            self.say(event.text, style="yellow")
+        elif isinstance(event, events.Retried):
+            self._failure(event.trial, event.error, event.file)
+        elif isinstance(event, events.Ended) and event.outcome == Outcome.FAILED:
+            self._failure(event.trial, event.error or event.reason, event.file)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        if not self.quiet:
+            self.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
+    def end(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        if not self.quiet:
-            for first, trials in self._failures.values():
-                if len(trials) > 1:
-                    self.console.print(
-                        f"{len(trials)} times: {first}", style="red", soft_wrap=True, highlight=False, markup=False
-                    )
+        for first, trials in self._failures.values():
+            if len(trials) > 1:
+                self.say(f"{len(trials)} times: {first}", style="red")
 
-    def failure(self, trial_id: str, error: str, file: str | None) -> None:
+    def _failure(self, trial_id: str, error: str, file: str | None) -> None:
         """One line per distinct failure, when it is first seen; the counts come at the end."""
         where = f" (traceback: {file})" if file else ""
         _, seen = self._failures.setdefault(file or error, (error + where, []))
         seen.append(trial_id)
-        if len(seen) == 1 and not self.quiet:
-            self.console.print(
-                f"{trial_id}: {error}{where}", style="red", soft_wrap=True, highlight=False, markup=False
-            )
+        if len(seen) == 1:
+            self.say(f"{trial_id}: {error}{where}", style="red")
 
-    def notice(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(text, style="yellow", soft_wrap=True, highlight=False, markup=False)
+    @property
+    def _finished(self) -> int:
+        return len(self.ledger.trials) - len(self.ledger.live)
 
-    def interrupted(self) -> None:
-        if not self.quiet:
-            self.console.print("stopping: running epochs are ending and are being saved; again to stop at once")
-
-    def update(self, population: Population, workers: int) -> None:
-        ledger = population.ledger
-        finished = len(ledger.trials) - len(ledger.live)
-        if self._done_before is None:
-            self._done_before, self._began = finished, time.monotonic()
-        now = time.monotonic()
-        if self.quiet or (self._live is None and now - self._last_line < LINE_EVERY_S):
+    def idle(self) -> None:
+        ledger, now = self.ledger, time.monotonic()
+        if self.quiet or not self._fresh or (self._live is None and now - self._last_line < LINE_EVERY_S):
             return
         self._last_line = now
-        total = len(ledger.trials) if ledger.exhausted else self._samples
+        finished = self._finished
+        total = len(ledger.trials) if ledger.exhausted else int(self.run.experiment["num_samples"])
         if not ledger.trials:
             parts = ["starting workers"]
         else:
-            parts = [f"{finished}/{total} trials", f"{workers} running", f"{ledger.counts['stopped']} stopped early"]
-        parts += [
-            f"{ledger.counts[status]} {status}" for status in ("paused", "diverged", "failed") if ledger.counts[status]
-        ]
+            running, stopped = ledger.counts[Status.RUNNING], ledger.counts[Status.STOPPED]
+            parts = [f"{finished}/{total} trials", f"{running} running", f"{stopped} stopped early"]
+        others = (Status.PAUSED, Status.DIVERGED, Status.FAILED)
+        parts += [f"{ledger.counts[status]} {status}" for status in others if ledger.counts[status]]
         best = ledger.best_trial
         if best is not None and best.best is not None:
-            parts.append(f"best {ledger.metric} {best.best:.5g} ({best.id})")
+            parts.append(f"best {ledger.objective.metric} {best.best:.5g} ({best.id})")
         left = self._time_left(finished, total, now)
         if left is not None:
             parts.append(f"{duration(left)} left")
         text = Text("  ".join(parts))
         if self._live is None:
             if text.plain != self._shown:
-                self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+                self.say(text.plain)
                 self._shown = text.plain
             return
         row = Table.grid(padding=(0, 1))
@@ -117,7 +122,7 @@ class Progress(Silent):
         self._live.update(row)
 
     def _time_left(self, finished: int, total: int, now: float) -> float | None:
-        done = finished - (self._done_before or 0)
+        done = finished - self._done_before
         if done < 2 or finished >= total:
             return None
         return (now - self._began) / done * (total - finished)

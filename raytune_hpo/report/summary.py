@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from raytune_hpo.configs import flatten
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.report.text_table import plural, text_table
+from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results
-from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.results.text_table import plural, text_table
 
 
 def duration(seconds: float) -> str:
@@ -40,19 +40,23 @@ def shown_config(config: dict[str, Any], without: set[str] | frozenset[str] = fr
     return "  ".join(f"{k}={shown_value(v)}" for k, v in flatten(config).items() if k not in without)
 
 
-def header(run: RunDirectory, experiment: Experiment, resumed: bool) -> str:
+def header(run: RunView) -> str:
     """One block of lines: what runs, how, on what, where."""
-    searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
-    resources = experiment.trial_resources
-    each = f"{resources.cpus:g} CPU" + (f" + {resources.gpus:g} GPU" if resources.gpus else "")
-    metric, mode = experiment.objective
-    verb = "resuming " if resumed else ""
-    trials, epochs = plural(experiment.samples, "trial"), plural(experiment.max_epochs, "epoch")
+    e = run.experiment
+    cpus, gpus = e["resources"]["cpus"], e["resources"]["gpus"]
+    each = f"{cpus:g} CPU" + (f" + {gpus:g} GPU" if gpus else "")
+    verb = "resuming " if run.resumed else ""
+    trials, epochs = plural(e["num_samples"], "trial"), plural(e["max_epochs"], "epoch")
     return (
-        f"{verb}{experiment.name}: {trials} of up to {epochs}, "
-        f"{searcher} + {scheduler}, {mode} {metric}, {each} a trial, seed {experiment.seed}\n"
+        f"{verb}{e['name']}: {trials} of up to {epochs}, {shown_name(e['searcher'])} + {shown_name(e['scheduler'])}, "
+        f"{e['mode']} {e['metric']}, {each} a trial, seed {e['seed']}\n"
         f"run directory: {shown_path(run.path)}"
     )
+
+
+def shown_name(chosen: Mapping[str, Any]) -> str:
+    """Of a searcher or scheduler as a description holds it; an object's is its class's."""
+    return str(chosen.get("class", chosen["name"])).rpartition(":")[2]
 
 
 def summarize(results: Results, console: Console) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.journal.events import CheckpointRecord, Perturbed, Suggested
 from raytune_hpo.results.ensemble_selection import Array, Kind, figures, is_finite, per_sample
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import resolved
 from raytune_hpo.search.algorithm import Mode
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, exists
+from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Split, Task
 
@@ -46,9 +47,9 @@ class Candidate:
     predictions: Array
     validation: dict[str, float]
 
-    def rank(self, mode: Mode) -> tuple[tuple[float, int], float, int]:
+    def rank(self, objective: Objective) -> tuple[tuple[float, int], float, int]:
         """A key that sorts the best trial's best checkpoint first, of equal ones the oldest."""
-        return self.trial.rank(mode), worst_last(self.score, mode), self.trial.checkpoints.index(self.record)
+        return self.trial.rank(objective), worst_last(self.score, objective), self.trial.checkpoints.index(self.record)
 
 
 class Library:
@@ -58,7 +59,7 @@ class Library:
     """
 
     def __init__(self, directory: RunDirectory, results: Results) -> None:
-        experiment = Experiment.from_json(results.experiment, source=directory.source)
+        experiment = Experiment.from_json(results.experiment, source=directory.source).resolved
         if not isinstance(experiment.task, Task):
             expected = "is a function trainable, whose checkpoints only it can read; this needs a Task"
             raise ExperimentError("task", results.experiment["task"], expected)
@@ -68,10 +69,9 @@ class Library:
         self.task: Task = experiment.task
         self.notices: list[str] = []
         self._store = CheckpointStore(directory.path, 0)
-        self._configs = {(e["trial"], 0): e["config"] for e in results.events if e["event"] == "suggest"}
-        for e in results.events:
-            if e["event"] == "perturb":  # a donor's weights come with a config of their own
-                self._configs[e["trial"], e["generation"]] = e["new_config"]
+        self._configs = {(e.trial, 0): e.config for e in results.of(Suggested)}
+        for e in results.of(Perturbed):  # a donor's weights come with a config of their own
+            self._configs[e.trial, e.generation] = e.new_config
 
     def all(self) -> Iterator[CheckpointRecord]:
         """Every whole checkpoint, the best trials' first and of a trial the best first."""

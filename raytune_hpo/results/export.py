@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.journal.events import CheckpointRecord, Reported
 from raytune_hpo.results.results import Results, finite
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test, resolved
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
@@ -70,7 +71,7 @@ def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, Checkpo
         known = list(results.ledger.trials)
         there = f"there are {known[0]} to {known[-1]}" if known else "there are none yet"
         raise ExperimentError("--trial", trial_id, f"no such trial; {there}")
-    record = results.kept(trial).best_checkpoint(results.ledger.mode)
+    record = results.kept(trial).best_checkpoint(results.objective)
     if record is None:
         raise ExperimentError(
             "--trial", trial_id, "has no checkpoint (checkpoint.keep_trials says how many finished trials keep theirs)"
@@ -101,10 +102,9 @@ def write_model(model: nn.Module, task: Task, seed: int, target: Path) -> None:
 def _metrics(results: Results, trial: TrialState, record: CheckpointRecord) -> dict[str, Any]:
     at_checkpoint: dict[str, Any] = next(
         (
-            e["metrics"]
-            for e in reversed(results.events)
-            if e["event"] == "result"
-            and (e["trial"], e["epoch"], e["generation"]) == (trial.id, record.epoch, record.generation)
+            e.metrics
+            for e in reversed(list(results.of(Reported)))
+            if (e.trial, e.epoch, e.generation) == (trial.id, record.epoch, record.generation)
         ),
         {},
     )

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.configs import Config
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal.events import Reported
 from raytune_hpo.results.comparison import Array, Design
 from raytune_hpo.results.results import Results
-from raytune_hpo.results.trial import COMPLETED, STOPPED, TrialState
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.training.resampling import DEVIATION
 from raytune_hpo.training.task import Task, TrialData
@@ -94,15 +95,14 @@ def repeated_configs(results: Results) -> list[RepeatedConfig]:
     """The configs of a finished run of searcher "repeat", in the order they were given."""
     configs = results.experiment["start_points"]
     reports: dict[str, list[dict[str, Any]]] = {}
-    for event in results.events:
-        if event["event"] == "result":
-            reports.setdefault(event["trial"], []).append(event["metrics"])
+    for event in results.of(Reported):
+        reports.setdefault(event.trial, []).append(event.metrics)
     found = []
     for i, config in enumerate(configs):
         trials = [t for t in results.ledger.trials.values() if t.index % len(configs) == i]
-        trained = [t for t in trials if t.status in (COMPLETED, STOPPED) and t.id in reports]
-        failures = tuple((t.id, t.status) for t in trials if t not in trained)
-        repetitions = _judged(trained, [reports[t.id] for t in trained], results.metric, results.ledger.mode)
+        trained = [t for t in trials if t.finished and t.eligible and t.id in reports]
+        failures = tuple((t.id, t.status.value) for t in trials if t not in trained)
+        repetitions = _judged(trained, [reports[t.id] for t in trained], results.metric, results.mode)
         found.append(RepeatedConfig(config, repetitions, failures))
     return found
 
@@ -135,13 +135,13 @@ def judging_epochs(curves: list[Array], mode: Mode) -> list[int]:
     return [min(int(epoch) + 1, len(c)) for epoch, c in zip(chosen, curves, strict=True)]
 
 
-def design_of(experiment: Experiment, data: TrialData | None) -> tuple[Design, str | None]:
+def design_of(experiment: ResolvedExperiment, data: TrialData | None) -> tuple[Design, str | None]:
     """How repetitions sample `data` (None for a function trainable), and what is to be known of it, if anything."""
     if not isinstance(experiment.task, Task) or data is None:
         notice = "a function trainable sees to its own seeds and data: its intervals hold for what it varies itself"
         return Design(), notice
     n, held_out = len(data.train), len(data.validation)
-    counted = experiment.objective[0] == "validation_accuracy"
+    counted = experiment.objective.metric == "validation_accuracy"
     if experiment.folds is not None:
         size = (n + held_out) // experiment.folds
         return Design(1 / (experiment.folds - 1), size if counted else None, experiment.folds), None

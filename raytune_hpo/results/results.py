@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raytune_hpo.configs import flatten
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
+from raytune_hpo.journal.file import read
+from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.text_table import text_table
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test
 from raytune_hpo.storage.checkpoints import exists
-from raytune_hpo.storage.journal import Event, read
 from raytune_hpo.storage.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
+
+E = TypeVar("E", bound=Event)
+SHOWN = 5  # trials
 
 
 @dataclass(frozen=True)
@@ -49,38 +56,52 @@ class Best:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """A run's results.
 
     status: "running" (or killed), "interrupted" or "finished". counts: trials by status. seconds: of
-    running, all sessions together. perturbations: PBT's lineage, one event each, in order.
+    running, all sessions together. steps: the journal's. perturbations: PBT's lineage, one event each, in order.
+    damage: what is wrong with the journal's last line, None if nothing is.
     """
 
     run_dir: Path
     experiment: dict[str, Any]
     ledger: Ledger
-    events: list[Event] = field(repr=False)
+    steps: list[Step]
+    damage: str | None = None
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for step in self.steps for event in step.events]
+
+    def of(self, kind: type[E]) -> Iterator[E]:
+        """The events of one kind, in order."""
+        return (event for step in self.steps for event in step.events if isinstance(event, kind))
 
     @property
     def status(self) -> str:
-        return self.ledger.status
+        return self.ledger.status.value
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(self.ledger.counts)
+        return {status.value: n for status, n in self.ledger.counts.items()}
 
     @property
     def seconds(self) -> float:
         return self.ledger.seconds
 
     @property
-    def metric(self) -> str:
-        return self.ledger.metric
+    def objective(self) -> Objective:
+        return self.ledger.objective
 
     @property
-    def mode(self) -> str:
-        return self.ledger.mode
+    def metric(self) -> str:
+        return self.objective.metric
+
+    @property
+    def mode(self) -> Mode:
+        return self.objective.mode
 
     @property
     def stop_reason(self) -> str | None:
@@ -93,7 +114,7 @@ class Results:
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
         sealed = read_test(self.run_dir)
-        record = self.kept(trial).best_checkpoint(self.ledger.mode)
+        record = self.kept(trial).best_checkpoint(self.objective)
         return Best(
             trial_id=trial.id,
             config=trial.best_config,
@@ -106,16 +127,15 @@ class Results:
         )
 
     def kept(self, trial: TrialState) -> TrialState:
-        """The trial without the checkpoints that were deleted since they were written."""
-        trial.checkpoints = [c for c in trial.checkpoints if exists(self.run_dir, c)]
-        return trial
+        """A copy of the trial without the checkpoints that were deleted since they were written."""
+        return replace(trial, checkpoints=[c for c in trial.checkpoints if exists(self.run_dir, c)])
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a trial, in the order of suggestion, as plain JSON values."""
         return [
             {
                 "trial_id": t.id,
-                "status": t.status,
+                "status": t.status.value,
                 "reason": t.reason,
                 "epochs": t.epoch,
                 "best": t.best,
@@ -147,25 +167,22 @@ class Results:
         """One row a trial and epoch: trial_id, generation, epoch, seconds, decision and every metric."""
         import pandas as pd
 
-        rows = [
-            {
-                "trial_id": e["trial"],
-                "generation": e["generation"],
-                "epoch": e["epoch"],
-                "seconds": e["seconds"],
-                "decision": e["decision"],
-                **e["metrics"],
-            }
-            for e in self.events
-            if e["event"] == "result"
-        ]
+        rows: list[dict[str, Any]] = []
+        newest: dict[str, dict[str, Any]] = {}
+        for event in self.events:
+            if isinstance(event, Reported):
+                row = {"trial_id": event.trial, "generation": event.generation, "epoch": event.epoch}
+                newest[event.trial] = {**row, "seconds": event.seconds, "decision": None, **event.metrics}
+                rows.append(newest[event.trial])
+            elif isinstance(event, Decided) and event.trial in newest:
+                newest[event.trial]["decision"] = event.decision.value
         return pd.DataFrame(rows)
 
     @property
     def perturbations(self) -> list[dict[str, Any]]:
         """Who copied whom, when, and with which config: trial, epoch, donor, donor_epoch, old and new config."""
         keys = ("trial", "epoch", "donor", "donor_epoch", "generation", "old_config", "new_config")
-        return [{k: e[k] for k in keys} for e in self.events if e["event"] == "perturb"]
+        return [{k: getattr(e, k) for k in keys} for e in self.of(Perturbed)]
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
@@ -177,7 +194,7 @@ class Results:
     def top(self, k: int) -> list[TrialState]:
         """The k best trials, best first; failed and diverged ones left out."""
         ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]
-        return sorted(ranked, key=lambda t: t.rank(self.ledger.mode))[:k]
+        return sorted(ranked, key=lambda t: t.rank(self.objective))[:k]
 
     def to_json(self) -> dict[str, Any]:
         """The document of `run --json`."""
@@ -192,6 +209,36 @@ class Results:
             "best": self.best.to_json() if self.best else None,
         }
 
+    # How it shows itself -------------------------------------------------------------------------
+
+    def _shown(self) -> tuple[str, list[str], list[list[str]]]:
+        """A line, and the best five trials as a table: header and rows."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.counts.items() if n) or "no trials"
+        header = ["trial", self.metric, "epoch", "status", "config"]
+        rows = [
+            [t.id, f"{t.best:.5g}", str(t.best_epoch), t.status.value, " ".join(_pairs(t.best_config))]
+            for t in self.top(SHOWN)
+        ]
+        return f"{self.run_dir.name}: {self.status}, {counts}", header, rows
+
+    def __repr__(self) -> str:
+        line, header, rows = self._shown()
+        return "\n".join([line, text_table(header, rows)] if rows else [line])
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        line, header, rows = self._shown()
+        cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        head = "".join(f"<th>{escape(name)}</th>" for name in header)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        return f"<p>{escape(line)}</p>{table}"
+
+
+def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
+    for path, value in flatten(config).items():
+        yield f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}"
+
 
 def finite(metrics: dict[str, Any]) -> dict[str, Any]:
     """Metrics as strict JSON: NaN and infinities become None."""
@@ -201,24 +248,16 @@ def finite(metrics: dict[str, Any]) -> dict[str, Any]:
 def load_results(run_dir: str | Path) -> Results:
     """The results of a run, finished or not. Raises ExperimentError if there is none or it is damaged."""
     directory = RunDirectory.open(run_dir)
-    experiment = directory.description()["experiment"]
-    ledger = Ledger(experiment["metric"], experiment["mode"])
-    events: list[Event] = []
-    for event in _events(directory, ledger):
-        try:
-            ledger.apply(event)
-            if event["event"] == "result":
-                ledger.decided(ledger.trials[event["trial"]], event["decision"])
-        except (KeyError, TypeError, ValueError) as error:
-            expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
-            raise ExperimentError("journal", event, expected) from error
-        events.append(event)
-    return Results(directory.path, experiment, ledger, events)
-
-
-def _events(directory: RunDirectory, ledger: Ledger) -> Iterator[Event]:
-    if not directory.journal_path.exists():
-        return
-    for step, _ in read(directory.journal_path):
-        ledger.seconds = step["t"]
-        yield from step["events"]
+    description = directory.description()
+    experiment = description["experiment"]
+    reading = read(directory.journal_path, description["run_id"])
+    ledger = Ledger(Objective(experiment["metric"], experiment["mode"]))
+    for step in reading.steps:
+        ledger.seconds = step.t
+        for event in step.events:
+            try:
+                ledger.apply(event)
+            except (KeyError, TypeError, ValueError) as error:
+                expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
+                raise ExperimentError("journal", event, expected) from error
+    return Results(directory.path, experiment, ledger, reading.steps, reading.damage)

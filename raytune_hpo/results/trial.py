@@ -7,22 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.configs import Config
-from raytune_hpo.search.algorithm import Mode
-from raytune_hpo.storage.checkpoints import CheckpointRecord
-
-PENDING, RUNNING, PAUSED = "pending", "running", "paused"
-COMPLETED, STOPPED, DIVERGED, FAILED = "completed", "stopped", "diverged", "failed"
-UNFINISHED = (PENDING, RUNNING, PAUSED)
-STATUSES = (*UNFINISHED, COMPLETED, STOPPED, DIVERGED, FAILED)
-
-
-def better(a: float, b: float | None, mode: Mode) -> bool:
-    """Whether metric value `a` beats `b`; anything finite beats None and NaN."""
-    if not math.isfinite(a):
-        return False
-    if b is None or not math.isfinite(b):
-        return True
-    return a > b if mode == "max" else a < b
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.objective import Objective
+from raytune_hpo.states import Status
 
 
 @dataclass
@@ -30,7 +17,7 @@ class TrialState:
     """One trial. generation counts its restarts from a donor's checkpoint (PBT), 0 otherwise.
 
     limit: the epoch at which it is complete, None for the experiment's max_epochs; parent: the trial whose
-    checkpoint it began from; repeat, note: as in `search.algorithm.Plan`.
+    checkpoint it began from; repeat, note: as in `search.algorithm.Plan`. searched: whether the search suggested it.
     """
 
     id: str
@@ -40,7 +27,8 @@ class TrialState:
     parent: str | None = None
     repeat: int | None = None
     note: dict[str, Any] | None = None
-    status: str = PENDING
+    searched: bool = True
+    status: Status = Status.PENDING
     narrowed: bool = False  # its lr has been moved into its structure's range
     generation: int = 0
     epoch: int = 0
@@ -60,29 +48,27 @@ class TrialState:
 
     @property
     def finished(self) -> bool:
-        return self.status not in UNFINISHED
+        return self.status.finished
 
     @property
     def eligible(self) -> bool:
         """Whether it may be the winner."""
-        return self.status not in (FAILED, DIVERGED)
+        return self.status.eligible
 
-    def rank(self, mode: Mode) -> tuple[float, int]:
+    def rank(self, objective: Objective) -> tuple[float, int]:
         """A key that sorts the best trial first, and of equal ones the one suggested first."""
-        if self.best is None:
-            return math.inf, self.index
-        return (-self.best if mode == "max" else self.best), self.index
+        return math.inf if self.best is None else objective.loss(self.best), self.index
 
     @property
     def resume_from(self) -> CheckpointRecord | None:
         """The newest checkpoint of the current generation."""
         return next((c for c in reversed(self.checkpoints) if c.generation == self.generation), None)
 
-    def best_checkpoint(self, mode: Mode) -> CheckpointRecord | None:
+    def best_checkpoint(self, objective: Objective) -> CheckpointRecord | None:
         """The checkpoint whose epoch had the best metric."""
         best: CheckpointRecord | None = None
         for record in self.checkpoints:
             score = self.scores.get(record.path, math.nan)
-            if best is None or better(score, self.scores.get(best.path, math.nan), mode):
+            if best is None or objective.better(score, self.scores.get(best.path, math.nan)):
                 best = record
         return best

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.results.test_seal import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
@@ -49,7 +49,7 @@ def resolved(task: Task, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_test(
-    directory: RunDirectory, experiment: Experiment, winner: TrialState, call: Callable[..., dict[str, float]]
+    directory: RunDirectory, experiment: ResolvedExperiment, winner: TrialState, call: Callable[..., dict[str, float]]
 ) -> None:
     """Evaluate the winner on the test split and seal the answer, unless that was done already.
 
@@ -57,7 +57,7 @@ def record_test(
     """
     store = CheckpointStore(directory.path, 0)
     sound = [record for record in winner.checkpoints if store.intact(record)]
-    record = dataclasses.replace(winner, checkpoints=sound).best_checkpoint(experiment.objective[1])
+    record = dataclasses.replace(winner, checkpoints=sound).best_checkpoint(experiment.objective)
     if record is None:
         return
     subject = {"trial": winner.id, "checkpoint": record.path, "epoch": record.epoch}
@@ -66,7 +66,7 @@ def record_test(
         # Also when a crash left an opening for a checkpoint that is damaged now: a run ends without a figure
         # rather than with a second look.
         return
-    arguments = (experiment.runnable, experiment.seed, winner.best_config, store.packed(record))
+    arguments = (experiment.task, experiment.seed, winner.best_config, store.packed(record))
     open_test(directory, WINNER, subject, lambda: call(evaluate_on_test, *arguments))
 
 

@@ -1,6 +1,7 @@
 """Ray Tune's schedulers, each corrected where Ray 2.60 is wrong, and seeded.
 
-Every subclass says which fault it corrects. The time attribute is the epoch throughout.
+Every subclass says which fault it corrects. The time attribute is the epoch throughout. This is the only module that
+knows the internals of Ray's schedulers; tests/contracts/test_schedulers.py fails loudly when Ray changes them.
 """
 
 from __future__ import annotations
@@ -11,27 +12,23 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
-    FIFOScheduler,
     HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
+    TrialScheduler,
 )
 
 from raytune_hpo.configs import Config
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.objective import Objective
 from raytune_hpo.schedulers.explore import explore
-from raytune_hpo.schedulers.ray_host import CONTINUE, PAUSE, HostTrial, SchedulerHost
+from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
+from raytune_hpo.schedulers.scheduler import Answer
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 TIME = "epoch"
-
-
-class Fifo(FIFOScheduler):  # type: ignore[misc]
-    """No early stopping."""
-
-    def next_decision(self, trial: HostTrial, epoch: int) -> float:
-        return math.inf
 
 
 class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types here
@@ -59,7 +56,7 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
     def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
         if self._is_judged(trial, result[TIME]) or result[TIME] >= self._max_t:
             return str(super().on_trial_result(tune_controller, trial, result))
-        return str(CONTINUE)
+        return Answer.CONTINUE
 
     def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
         if result and self._is_judged(trial, result[TIME]):
@@ -103,7 +100,7 @@ class HyperBand(HyperBandScheduler):  # type: ignore[misc]
 
     def _process_bracket(self, tune_controller: SchedulerHost, bracket: Any) -> str:
         if not self._was_full(bracket) and not self._exhausted:
-            return str(PAUSE)
+            return Answer.PAUSE
         try:
             return str(super()._process_bracket(tune_controller, bracket))
         finally:
@@ -138,7 +135,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
         super().__init__(time_attr=TIME, **options)
 
     def _on_insufficient_samples(self, tune_controller: SchedulerHost, trial: HostTrial, time: float) -> str:
-        return str(CONTINUE)
+        return Answer.CONTINUE
 
     def on_trial_complete(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
         known = self._results.get(trial)
@@ -178,7 +175,7 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
         """Ray pauses a trial at its interval while any other waits, to give that one its place."""
         answer = str(super().on_trial_result(tune_controller, trial, result))
-        return CONTINUE if answer == PAUSE and tune_controller.has_room else answer
+        return Answer.CONTINUE if answer == Answer.PAUSE and tune_controller.has_room else answer
 
     def _quantiles(self) -> tuple[list[HostTrial], list[HostTrial]]:
         """(worst, best) trials, as Ray's own, which besides puts every trial's state into words at every report."""
@@ -230,3 +227,13 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
         for state in self._trial_state.values():
             if state.last_checkpoint is not None and state.last_checkpoint.path == path:
                 state.last_checkpoint = None
+
+
+def made_ours(scheduler: Any, objective: Objective) -> Any:
+    """A user's scheduler, set to compare by the objective at each epoch. Raises ExperimentError if it is none."""
+    if not isinstance(scheduler, TrialScheduler):
+        raise ExperimentError("scheduler", scheduler, "must be a scheduler of Ray Tune's, or one's name")
+    scheduler._time_attr = TIME
+    if getattr(scheduler, "_metric", None) is None and getattr(scheduler, "_mode", None) is None:
+        scheduler.set_search_properties(objective.metric, objective.mode)
+    return scheduler

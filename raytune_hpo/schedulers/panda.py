@@ -23,14 +23,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from raytune_hpo import checks
 from raytune_hpo.configs import Config, flatten, with_values
-from raytune_hpo.schedulers.corrected import Fifo
-from raytune_hpo.schedulers.ray_host import CONTINUE, NOOP, STOP, HostTrial, SchedulerHost
-from raytune_hpo.storage.checkpoints import CheckpointRecord
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.objective import Objective
+from raytune_hpo.options import option
+from raytune_hpo.parameters import Float
+from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
+from raytune_hpo.schedulers.scheduler import Answer, Scheduler, SchedulerOptions
+from raytune_hpo.space import SearchSpace
 
 LOWEST = 1e-4  # automatic care takes the learning rate down to this share of the first one
 RECENT = 3  # epochs whose training losses an exploded one is above
@@ -52,35 +57,66 @@ class Nudge:
     with_end: CheckpointRecord | None = None
 
 
-class Panda(Fifo):
-    """metric, mode: the objective. parameter: the path of the learning rate in the config. bounds: where automatic
-    care keeps it (a person may go beyond)."""
+@dataclass(frozen=True)
+class PandaOptions(SchedulerOptions):
+    parameter: str = option("lr", doc="the path of the learning rate in the config")
+    decay: float = option(
+        0.5, low=0, high=1, open_low=True, open_high=True, doc="its factor after a plateau, and after a divergence"
+    )
+    patience: int = option(10, low=1, doc="epochs without a better metric that are a plateau")
+    explode: float = option(4.0, low=1, open_low=True, doc="a training loss so many times its best is a divergence")
+    max_rollbacks: int = option(5, low=0, doc="divergences that are undone without a new best between them")
+    nudge_every: int = option(10, low=0, doc="epochs between nudges on trial; 0 is never")
+    nudge_factor: float = option(1.25, low=1, open_low=True, doc="of the learning rate, up or down")
+    window: int = option(2, low=1, doc="epochs of a nudge on trial, and as many without it")
+    keep_every: int = option(
+        10, low=1, doc="which epochs stay on disk to go back to, until there are 20: then every second of those, ..."
+    )
 
+    def resolved(self, *, space: SearchSpace, max_epochs: int, structural: set[str] | None) -> Self:
+        known = [*space.parameters, *space.constants]
+        if self.parameter not in known:
+            no_such = checks.no_such("parameter or constant", self.parameter, known)
+            raise ExperimentError(
+                "scheduler.parameter", self.parameter, f"{no_such}; the space must hold the learning rate"
+            )
+        return self
+
+    def checkpoint_every(self, asked: int) -> int:
+        """A person may go back to any epoch."""
+        return 1
+
+
+class Panda(Scheduler):
+    """Automatic care keeps the learning rate within its parameter's bounds; a person may go beyond."""
+
+    name = "panda"
+    Options = PandaOptions
+    is_of_one = True
+    takes_commands = True
     handles_divergence = True
+    sees_metrics = True
+    plans_budgets = True
 
     def __init__(
         self,
+        options: SchedulerOptions | None = None,
         *,
-        metric: str,
-        mode: str,
-        parameter: str,
-        bounds: tuple[float, float],
-        decay: float,
-        patience: int,
-        explode: float,
-        max_rollbacks: int,
-        nudge_every: int,
-        nudge_factor: float,
-        window: int,
-        keep_every: int,
+        space: SearchSpace,
+        objective: Objective,
+        max_epochs: int,
+        seed: int,
     ) -> None:
-        super().__init__()
-        self._metric_name, self._sign = metric, 1.0 if mode == "max" else -1.0
-        self._parameter, self._bounds = parameter, bounds
-        self._decay, self._patience, self._explode = decay, patience, explode
-        self._max_rollbacks = max_rollbacks
-        self._nudge_every, self._nudge_factor, self._window = nudge_every, nudge_factor, window
-        self._keep_every = keep_every
+        super().__init__(options, space=space, objective=objective, max_epochs=max_epochs, seed=seed)
+        o = self.options
+        assert isinstance(o, PandaOptions)
+        rate = space.parameters.get(o.parameter)
+        self._bounds = (rate.low, rate.high) if isinstance(rate, Float) else (0.0, math.inf)
+        self._metric_name, self._parameter = objective.metric, o.parameter
+        self._decay, self._patience, self._explode = o.decay, o.patience, o.explode
+        self._max_rollbacks = o.max_rollbacks
+        self._nudge_every, self._nudge_factor, self._window = o.nudge_every, o.nudge_factor, o.window
+        self._keep_every = o.keep_every
         self._first: float | None = None  # the learning rate at the start
         self._best, self._best_loss = -math.inf, math.inf
         self._first_loss: float | None = None
@@ -97,34 +133,34 @@ class Panda(Fifo):
 
     # Called by the host ---------------------------------------------------------------------------
 
-    def on_trial_result(self, tune_controller: SchedulerHost, trial: HostTrial, result: Mapping[str, Any]) -> str:
-        score = self._sign * float(result[self._metric_name])
+    def on_trial_result(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
+        score = self.objective.gain(float(result[self._metric_name]))
         loss = float(result.get("train_loss", 0.0))
         what = self._divergence(loss, finite=result["finite"])
         if what is not None:
-            return self._rescue(tune_controller, trial, what, finite=result["finite"])
+            return self._rescue(host, trial, what, finite=result["finite"])
         self._note_loss(loss)
         saved = trial.checkpoint if trial.checkpoint and trial.checkpoint.epoch == result["epoch"] else None
         if saved is not None:
             self._good = saved
             self._keep(saved)
         if self._nudge is not None:
-            return self._go_on_nudging(tune_controller, trial, self._nudge, score, saved)
+            return self._go_on_nudging(host, trial, self._nudge, score, saved)
         self._idle += 1
         self._since_nudge += 1
         if score > self._best:
             self._best, self._idle, self._rollbacks = score, 0, 0
         if saved is None:
-            return str(CONTINUE)
+            return Answer.CONTINUE
         if self._idle >= self._patience:
             reason = f"plateau: no better {self._metric_name} in {self._idle} epochs"
             self._idle = 0
-            if self._lower(tune_controller, trial, saved, reason):
-                return str(NOOP)
+            if self._lower(host, trial, saved, reason):
+                return Answer.NOOP
         wait = self._nudge_every * min(2 ** (self._in_vain // 2), LONGEST_WAIT)
         if self._nudge_every and self._since_nudge >= wait:
-            return self._start_nudge(tune_controller, trial, saved)
-        return str(CONTINUE)
+            return self._start_nudge(host, trial, saved)
+        return Answer.CONTINUE
 
     def intervened(self, trial: HostTrial) -> None:
         """A person changed the trial: what was under way is off, and the count of idle epochs starts anew."""
@@ -186,12 +222,12 @@ class Panda(Fifo):
             self._since_nudge = 0
             self._vain()
             host.exploit(trial, trial, nudge.base, nudge.base_config, f"divergence: {what}; the nudge is undone")
-            return str(NOOP)
+            return Answer.NOOP
         self._rollbacks += 1
         if self._good is None or self._rollbacks > self._max_rollbacks:
-            return str(CONTINUE if finite else STOP)
+            return Answer.CONTINUE if finite else Answer.STOP
         self._idle = 0
-        return str(NOOP if self._lower(host, trial, self._good, f"divergence: {what}") else STOP)
+        return Answer.NOOP if self._lower(host, trial, self._good, f"divergence: {what}") else Answer.STOP
 
     def _lower(self, host: SchedulerHost, trial: HostTrial, record: CheckpointRecord, reason: str) -> bool:
         """Go on from `record` with a lower learning rate. False: it is as low as it may be."""
@@ -213,23 +249,23 @@ class Panda(Fifo):
             self._vain()
         else:
             self._since_nudge = 0
-            return str(CONTINUE)
+            return Answer.CONTINUE
         config = with_values(trial.config, {self._parameter: value})
         self._nudge = Nudge(saved, trial.config, config)
         arrow = "up" if self._up else "down"
         host.exploit(trial, trial, saved, config, f"nudge {arrow}: tried for {self._window} epochs")
-        return str(NOOP)
+        return Answer.NOOP
 
     def _go_on_nudging(
         self, host: SchedulerHost, trial: HostTrial, nudge: Nudge, score: float, saved: CheckpointRecord | None
     ) -> str:
         nudge.scores.append(score)
         if len(nudge.scores) < self._window or saved is None:
-            return str(CONTINUE)
+            return Answer.CONTINUE
         if nudge.with_end is None:
             nudge.with_end, nudge.with_scores, nudge.scores = saved, nudge.scores, []
             host.exploit(trial, trial, nudge.base, nudge.base_config, "nudge: the same epochs without it")
-            return str(NOOP)
+            return Answer.NOOP
         self._nudge, self._since_nudge, self._idle = None, 0, 0
         with_it, without = (sum(s) / len(s) for s in (nudge.with_scores, nudge.scores))
         self._best = max(self._best, *nudge.with_scores, *nudge.scores)
@@ -237,11 +273,11 @@ class Panda(Fifo):
             self._vain()
             figures = f"{abs(with_it):.5g} with it, {abs(without):.5g} without"
             host.note(f"nudge rejected: mean {self._metric_name} {figures}")
-            return str(CONTINUE)  # it goes on from the arm without, which is the one that has just ended
+            return Answer.CONTINUE  # it goes on from the arm without, which is the one that has just ended
         self._in_vain = 0
         figures = f"{abs(with_it):.5g} against {abs(without):.5g}"
         host.exploit(trial, trial, nudge.with_end, nudge.config, f"nudge kept: mean {self._metric_name} {figures}")
-        return str(NOOP)
+        return Answer.NOOP
 
     def _vain(self) -> None:
         """A nudge in this direction has come to nothing."""

@@ -38,7 +38,7 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.schedulers.corrected import TIME, Pbt
-from raytune_hpo.schedulers.ray_host import HostTrial, SchedulerHost
+from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.space import SearchSpace, Vector
 
 MAX_INTERVALS, FIT_INTERVALS = 128, 64  # the newest ones, in the process and in the choice of its kernel

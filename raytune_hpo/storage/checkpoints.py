@@ -17,31 +17,16 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from raytune_hpo.atomic import sync_folder
 from raytune_hpo.errors import TrialError
+from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.storage import lane_files
 from raytune_hpo.storage.lane_files import LaneFile, split_path
 
 STATE_FILE = "state.pt"  # the file of a task's checkpoint; function trainables choose their own
-
-
-@dataclass(frozen=True)
-class CheckpointRecord:
-    """Where a checkpoint is (path within the run directory), what it is of, and how to tell it is whole."""
-
-    trial: str
-    generation: int
-    epoch: int
-    path: str
-    bytes: int
-    crc32: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def checkpoint_path(trial: str, generation: int, epoch: int, session: int) -> str:
@@ -67,9 +52,11 @@ def fingerprint(folder: Path) -> tuple[int, int]:
 class CheckpointStore:
     """The checkpoints of one run, on a machine that sees the run directory, as one session writes them."""
 
-    def __init__(self, run_path: Path, session: int) -> None:
+    def __init__(self, run_path: Path, session: int, *, deletes: bool = True) -> None:
+        """deletes: False where it is not known what is still needed: nothing is deleted then."""
         self.run_path = run_path
         self.session = session
+        self._deletes = deletes
         self._sharers: Counter[str] = Counter()  # lanes that several records point at: how many besides the first
         self._kept: dict[str, set[str]] = {}  # lane file -> lanes in it that some record points at
         self._held: dict[str, int] = {}  # lane file -> lanes in it
@@ -139,6 +126,8 @@ class CheckpointStore:
 
     def delete(self, *records: CheckpointRecord) -> None:
         """Lanes of a file are forgotten: it goes with its last one, and is written again when half are gone."""
+        if not self._deletes:
+            return
         touched = set()
         for record in records:
             name, member = split_path(record.path)
@@ -179,6 +168,8 @@ class CheckpointStore:
         paths = [record.path for record in keep]
         self._sharers = Counter(paths)
         self._sharers.subtract(set(paths))
+        if not self._deletes:
+            return
         known = {split_path(path)[0] for path in paths}
         root = self.run_path / "checkpoints"
         for trial in root.iterdir() if root.is_dir() else ():

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.journal.events import Commanded
+from raytune_hpo.journal.file import Cursor
 
 FOLDER = "commands"
 Command = dict[str, Any]
@@ -45,21 +47,14 @@ def remove(run_path: Path, command_id: str) -> None:
     (run_path / FOLDER / f"{command_id}.json").unlink(missing_ok=True)
 
 
-def wait_for(run_path: Path, command_id: str, timeout_s: float) -> dict[str, Any] | None:
+def wait_for(run_path: Path, run_id: str, command_id: str, timeout_s: float) -> Commanded | None:
     """The journal's event about a command, as soon as it is there; None after `timeout_s`."""
-    journal = run_path / "journal.jsonl"
-    deadline, offset = time.monotonic() + timeout_s, 0
+    cursor, deadline = Cursor(run_path / "journal.jsonl", run_id), time.monotonic() + timeout_s
     while True:
-        with journal.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                if command_id.encode() in line:
-                    for event in json.loads(line)["events"]:
-                        if event["event"] == "command" and event["id"] == command_id:
-                            return dict(event)
+        for step in cursor.steps():
+            for event in step.events:
+                if isinstance(event, Commanded) and event.id == command_id:
+                    return event
         if time.monotonic() > deadline:
             return None
         time.sleep(0.2)

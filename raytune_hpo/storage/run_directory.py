@@ -7,6 +7,7 @@ checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 errors/           one traceback file per distinct failure
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)
+listeners/        what callbacks of Ray Tune's write (see listeners.ray_callback)
 confirm/, retest/  runs of their own inside this one, and confirm.json, what they say
 lock              held by the process that runs the experiment
 """
@@ -29,8 +30,11 @@ from typing import Any, Self
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 DESCRIPTION = "experiment.json"
+#: How long a claim waits for somebody who only looks (`in_use`).
+LOCK_WAIT_S = 0.5
 PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
 
 
@@ -75,6 +79,7 @@ class RunDirectory:
     def create(cls, path: Path, experiment: dict[str, Any], source: Path | None) -> Self:
         """Make the directory and describe the run in it. Raises ExperimentError if there is one already."""
         cls.check_new(path)
+        json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
         try:
             path.mkdir(parents=True, exist_ok=True)
             run = cls(path)
@@ -90,6 +95,7 @@ class RunDirectory:
             "format": FORMAT,
             "run_id": os.urandom(8).hex(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "entry": source.name if source is not None else None,
             "experiment": experiment,
             "versions": versions(),
             "git_commit": git_commit(source.parent if source else Path.cwd()),
@@ -124,37 +130,63 @@ class RunDirectory:
         except ValueError as error:
             raise ExperimentError("run directory", str(self.description_path), f"is damaged: {error}") from error
         found = data.get("format") if isinstance(data, dict) else data
-        if found != FORMAT:
-            raise ExperimentError(str(self.description_path), found, f"this version reads format {FORMAT}")
+        if found not in READABLE:
+            raise ExperimentError(str(self.description_path), found, f"this version reads formats up to {FORMAT}")
         experiment = data.get("experiment")
-        if not isinstance(experiment, dict) or not {"metric", "mode", "space", "task", "seed"} <= set(experiment):
+        needed = {"metric", "mode", "space", "task", "seed", "searcher", "scheduler"}
+        if not isinstance(experiment, dict) or not needed <= set(experiment) or not isinstance(data.get("run_id"), str):
             raise ExperimentError("run directory", str(self.description_path), "is damaged: fields are missing")
         return data  # type: ignore[no-any-return]
+
+    @property
+    def entry(self) -> Path | None:
+        """The run's copy of its experiment file."""
+        name = self.description().get("entry")
+        files = sorted(self.source.glob("*.py")) if self.source.is_dir() else []
+        return next((f for f in files if name in (None, f.name)), None)
+
+    def now_of_format_2(self) -> None:
+        """Say in the description that the journal is of format 2 now. A crash before that does no harm: the journal
+        itself shows what it is."""
+        data = self.description()
+        if data["format"] != FORMAT:
+            write_atomically(self.description_path, (json.dumps({**data, "format": FORMAT}, indent=2) + "\n").encode())
 
     def lock(self) -> None:
         """Claim the run for this process; the claim ends with the process, however it ends.
 
         Raises ExperimentError naming the process that has it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 4096).decode(errors="replace").strip() or "another process"
-            os.close(descriptor)
-            raise ExperimentError("run directory", str(self.path), f"is in use by {holder}") from None
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() < deadline:  # it may only be somebody who looks whether the run is in use
+                    time.sleep(0.02)
+                    continue
+                holder = os.read(descriptor, 4096).decode(errors="replace").strip() or "another process"
+                os.close(descriptor)
+                raise ExperimentError("run directory", str(self.path), f"is in use by {holder}") from None
         os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {since}".encode(), 0)
         self._lock = descriptor
 
     def in_use(self) -> bool:
-        """Whether another process has claimed the run."""
+        """Whether another process has claimed the run. Claims nothing."""
         try:
-            self.lock()
-        except ExperimentError:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
             return True
-        self.unlock()
+        finally:
+            os.close(descriptor)
         return False
 
     def unlock(self) -> None:

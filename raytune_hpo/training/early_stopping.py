@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Mode, Objective
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,14 @@ class EarlyStopping:
     """Stop after `patience` epochs in a row that are no better than the best before them.
 
     An epoch is better when `metric` beats the best by more than `min_delta` (in the metric's own
-    units). Raises ExperimentError naming the field that is wrong.
+    units). metric, mode: None is the experiment's objective; in a trainer of its own, the validation loss. Raises
+    ExperimentError naming the field that is wrong.
     """
 
     patience: int
     min_delta: float = 0.0
-    mode: Literal["min", "max"] = "min"
-    metric: str = "validation_loss"
+    mode: Mode | None = None
+    metric: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
@@ -29,9 +31,9 @@ class EarlyStopping:
         is_number = isinstance(self.min_delta, int | float) and not isinstance(self.min_delta, bool)
         if not is_number or not (0 <= self.min_delta < math.inf):
             raise ExperimentError("early_stopping.min_delta", self.min_delta, "must be a finite float >= 0")
-        if self.mode not in ("min", "max"):
+        if self.mode not in (None, "min", "max"):
             raise ExperimentError("early_stopping.mode", self.mode, "must be 'min' or 'max'")
-        if not isinstance(self.metric, str) or not self.metric:
+        if self.metric is not None and (not isinstance(self.metric, str) or not self.metric):
             raise ExperimentError("early_stopping.metric", self.metric, "must be the name of a metric")
 
 
@@ -40,6 +42,7 @@ class PlateauTracker:
 
     def __init__(self, spec: EarlyStopping) -> None:
         self.spec = spec
+        self.objective = Objective(spec.metric or "validation_loss", spec.mode or "min")
         self._best: float | None = None
         self._bad_epochs = 0
 
@@ -57,12 +60,9 @@ class PlateauTracker:
         return self.should_stop
 
     def _is_better(self, value: float) -> bool:
-        if math.isnan(value):
-            return False
-        if self._best is None:
-            return True
-        gain = self._best - value if self.spec.mode == "min" else value - self._best
-        return gain > self.spec.min_delta
+        return not math.isnan(value) and (
+            self._best is None or self.objective.better(value, self._best, self.spec.min_delta)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "bad_epochs": self._bad_epochs}

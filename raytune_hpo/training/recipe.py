@@ -45,10 +45,8 @@ class Recipe:
 
     def trainer(self, data: TrialData, device: str | None) -> Trainer:
         """An unset trainer on one entry of `data`."""
-        from raytune_hpo.training.trainer import SupervisedTrainer
-
         if self.hypergradient is None:
-            return SupervisedTrainer(self.task, data, max_epochs=self.max_epochs, device=device)
+            return self.task.trainer(data, max_epochs=self.max_epochs, device=device)
         from raytune_hpo.training.hypergradient import HypergradientTrainer
 
         return HypergradientTrainer(

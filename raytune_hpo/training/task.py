@@ -13,6 +13,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from raytune_hpo.training.hyperparameters import Hyperparameter
+    from raytune_hpo.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
 
@@ -81,6 +83,21 @@ class Task(ABC):
     def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
         """An untrained model for `config`, with torch's global generator as its only randomness."""
 
+    def trainer(self, data: TrialData, *, max_epochs: int, device: str | None) -> Trainer:
+        """The trainer of one trial, not set up yet; here: the supervised one. device: None is the GPU if there is one.
+
+        A task that brings its own trains in processes only. `data` is what trials may see.
+        """
+        from raytune_hpo.training.trainer import SupervisedTrainer
+
+        return SupervisedTrainer(self, data, max_epochs=max_epochs, device=device)
+
+    @property
+    def has_own_trainer(self) -> bool:
+        """Whether `trainer` is the task's own: what is the supervised trainer's alone (lanes, hypergradients, range
+        tests) cannot be had then."""
+        return type(self).trainer is not Task.trainer
+
     def augment(self, x: torch.Tensor) -> torch.Tensor:
         """A training batch as the model is to see it; x: [N, ...], on the model's device. Here: as it is.
 
@@ -114,4 +131,5 @@ class Task(ABC):
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values}

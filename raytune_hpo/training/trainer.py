@@ -148,8 +148,8 @@ class SupervisedTrainer(Trainer):
         return metrics
 
     def _watched(self, metrics: Mapping[str, float]) -> float:
-        assert self.early_stopping is not None
-        name = self.early_stopping.metric
+        assert self._tracker is not None
+        name = self._tracker.objective.metric
         if name not in metrics:
             raise TrialError(f"early stopping watches {name!r}; the trainer reports {', '.join(metrics)}")
         return metrics[name]
@@ -269,5 +269,5 @@ def fit(trainer: Trainer, max_epochs: int, early_stopping: EarlyStopping | None 
     while trainer.epoch < max_epochs and not trainer.should_stop:
         metrics = trainer.train_epoch()
         yield metrics
-        if tracker is not None and tracker.update(metrics[tracker.spec.metric]):
+        if tracker is not None and tracker.update(metrics[tracker.objective.metric]):
             return

@@ -26,6 +26,7 @@ from raytune_hpo.execution.driver import Driver
 from raytune_hpo.execution.pool import Lost, Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
@@ -34,7 +35,7 @@ from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.storage.checkpoints import CheckpointRecord, checkpoint_path
+from raytune_hpo.storage.checkpoints import checkpoint_path
 
 METRIC = "value"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo import Experiment
-from raytune_hpo.results.results import Results, load_results
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore
 from raytune_hpo.storage.journal import Journal
+
+from raytune_hpo import Experiment
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.results.results import Results, load_results
+from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
 
 

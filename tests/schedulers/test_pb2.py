@@ -12,11 +12,11 @@ import pytest
 from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Experiment, Float, Int, SearchSpace
+from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.schedulers import pb2, ray_host
 from raytune_hpo.schedulers.build import build
 from raytune_hpo.schedulers.pb2 import UpperBound, correlation, distances, fit, normal_scores
 from raytune_hpo.seeding import generator
-from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 PLANE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 

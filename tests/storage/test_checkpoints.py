@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from raytune_hpo import TrialError
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, fingerprint, pack, unpack
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import CheckpointStore, fingerprint, pack, unpack
 
 FILES = {"state.pt": os.urandom(1000), "sub/optimizer.bin": b"abc", "empty": b""}
 

@@ -6,9 +6,9 @@ import json
 import math
 
 import pytest
+from raytune_hpo.storage.journal import Journal, read
 
 from raytune_hpo import ExperimentError
-from raytune_hpo.storage.journal import Journal, read
 
 STEPS = [
     [{"event": "session", "number": 1}],

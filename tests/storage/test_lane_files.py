@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from raytune_hpo import TrialError
-from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, exists, unpack
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import CheckpointStore, exists, unpack
 from raytune_hpo.storage.lane_files import LaneFile, fingerprint_of, write
 
 NAME = "checkpoints/lanes/001.safetensors"

@@ -5,23 +5,22 @@ Each raises ExperimentError naming the field, the value and what would be right.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any, get_args
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.reference import FunctionTrainable, check_function
-from raytune_hpo.search import ALGORITHMS
-from raytune_hpo.search.algorithm import Mode
-from raytune_hpo.settings import Hypergradient
+from raytune_hpo.experiment.references import FunctionTrainable, check_function
+from raytune_hpo.objective import Mode, Objective
+from raytune_hpo.parameters import Choice, Float, Int, Parameter, json_value
+from raytune_hpo.settings import Hypergradient, Resources
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.tasks import task_by_name
+from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.unit_steps import moved_parameters
-
-DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
-FOREIGN = "foreign"
 
 
 def checked_task(task: Any) -> Task | FunctionTrainable:
@@ -29,8 +28,13 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
     if isinstance(task, str):
         task = task_by_name(task)
     if isinstance(task, Task):
+        for name, value in task.options().items():
+            json_value(f"task.{name}", value)
         task.check()
         return task
+    if is_class_trainable(task):
+        trainable: FunctionTrainable = task
+        return trainable
     if isinstance(task, type) or not callable(task):
         hint = f"; write {task.__name__}()" if isinstance(task, type) and issubclass(task, Task) else ""
         raise ExperimentError(
@@ -39,6 +43,31 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
     check_function(task)
     function: FunctionTrainable = task
     return function
+
+
+def is_class_trainable(task: Any) -> bool:
+    """Whether it is a subclass of Ray Tune's Trainable. Asked without importing ray."""
+    return inspect.isclass(task) and any(
+        cls.__name__ == "Trainable" and cls.__module__.startswith("ray.tune.") for cls in task.__mro__
+    )
+
+
+def wished_resources(task: Any) -> Resources | None:
+    """What `tune.with_resources` asks of a trial of this task; None if it was not used. Raises ExperimentError."""
+    wish = getattr(task, "_resources", None)
+    if is_class_trainable(task) and "default_resource_request" in vars(task):
+        wish = task.default_resource_request({})
+    if wish is None or isinstance(task, Task):
+        return None
+    bundles = getattr(wish, "bundles", None)
+    if bundles is None or len([b for b in bundles if b]) != 1:
+        expected = "asks for several bundles, or decides by the config; one trial's resources are Resources(cpus, gpus)"
+        raise ExperimentError("resources", "tune.with_resources", expected)
+    (bundle,) = (b for b in bundles if b)
+    others = [name for name in bundle if name not in ("CPU", "GPU")]
+    if others:
+        raise ExperimentError("resources", others[0], "trials have CPUs and GPUs only")
+    return Resources(cpus=bundle.get("CPU", 0), gpus=bundle.get("GPU", 0))
 
 
 def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None:
@@ -53,11 +82,11 @@ def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None
         check_value(known[path], value)
 
 
-def checked_metric(task: Task | FunctionTrainable, metric: Any, mode: Any) -> tuple[str, Mode]:
+def checked_objective(task: Task | FunctionTrainable, metric: Any, mode: Any) -> Objective:
     """The metric and its mode, the task's own where they are left out."""
     if isinstance(task, Task):
-        metric = DEFAULT_METRIC[task.kind] if metric is None else metric
-        reported = task.metrics()
+        metric = task.default_metric() if metric is None else metric
+        reported = task.reported()
         right = reported[checks.one_of("metric", metric, reported)]
         mode = right if mode is None else mode
     if not isinstance(metric, str) or not metric:
@@ -66,7 +95,25 @@ def checked_metric(task: Task | FunctionTrainable, metric: Any, mode: Any) -> tu
         raise ExperimentError("mode", mode, "must be 'min' or 'max'")
     if isinstance(task, Task) and mode != right:
         raise ExperimentError("mode", mode, f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}")
-    return metric, mode
+    return Objective(metric, mode)
+
+
+def checked_plateau(task: Task | FunctionTrainable, plateau: EarlyStopping, objective: Objective) -> EarlyStopping:
+    """Early stopping with its metric and mode, the objective's where they are left out."""
+    metric = plateau.metric or objective.metric
+    if metric == objective.metric:
+        right: Mode | None = objective.mode
+    elif isinstance(task, Task):
+        reported = {"train_loss": "min", **task.reported()}
+        right = reported[checks.one_of("early_stopping.metric", metric, reported)]
+    else:
+        right = plateau.mode
+    if right is None:
+        raise ExperimentError("early_stopping.mode", None, f"must be 'min' or 'max': {metric} is not the objective")
+    if plateau.mode not in (None, right):
+        expected = f"{metric} is better when it is {'higher' if right == 'max' else 'lower'}"
+        raise ExperimentError("early_stopping.mode", plateau.mode, expected)
+    return dataclasses.replace(plateau, metric=metric, mode=right)
 
 
 def check_folds(task: Task | FunctionTrainable, folds: Any) -> None:
@@ -85,6 +132,8 @@ def check_moving_rates(
     for name, value in (("hypergradient", hypergradient), ("lr_range", lr_range)):
         if value is not None and not isinstance(task, Task):
             raise ExperimentError(name, value, "needs a task; a function trainable trains by itself")
+        if value is not None and isinstance(task, Task) and task.has_own_trainer:
+            raise ExperimentError(name, value, "is the supervised trainer's; this task brings its own")
     if hypergradient is not None:
         moved_parameters(hypergradient, space.parameters)
     if lr_range is None:
@@ -93,15 +142,6 @@ def check_moving_rates(
         raise ExperimentError("lr_range", lr_range, "must be 'auto' or None")
     if not isinstance(space.parameters.get("lr"), Float):
         raise ExperimentError("lr_range", lr_range, "needs lr as a Float of the space, to narrow it")
-
-
-def foreign_name(searcher: Any) -> dict[str, Any]:
-    """How a searcher object of Ray Tune's is written down: it cannot be saved, only named."""
-    # Asked without importing ray, which an experiment file with such an object has imported already.
-    if isinstance(searcher, type) or not all(hasattr(searcher, m) for m in ("suggest", "on_trial_complete", "metric")):
-        expected = f"must be one of {', '.join(ALGORITHMS)}, or an object of a ray.tune.search.Searcher"
-        raise ExperimentError("searcher", searcher, expected)
-    return {"name": FOREIGN, "class": f"{type(searcher).__module__}:{type(searcher).__qualname__}"}
 
 
 def _extremes(parameter: Parameter) -> list[Any]:

@@ -37,7 +37,7 @@ def changed_fields(
             space = space if isinstance(space, SearchSpace) else SearchSpace(space)
             values["space"] = space.with_constant(rest, value)
         elif rest and head in RECORDS:
-            values[head] = {**_as_dict(values.get(head, given[head])), rest: value}
+            values[head] = {**_as_dict(head, values.get(head, given[head])), rest: value}
         elif key in given:
             values[key] = value
         elif isinstance(task, Task) and key in task.options():
@@ -56,9 +56,11 @@ def _with_task_option(task: Any, option: str, value: Any) -> Task:
     return dataclasses.replace(task, **{option: value})
 
 
-def _as_dict(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
+def _as_dict(field: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str | type):
         return {"name": value}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
+    if value is not None and not isinstance(value, Mapping):
+        raise ExperimentError(f"--set {field}", value, "is an object, whose options are its own")
     return dict(value or {})

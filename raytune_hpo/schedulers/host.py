@@ -1,10 +1,8 @@
-"""What Ray Tune's schedulers see of a run: stand-ins for its Trial and its TuneController.
+"""What schedulers see of a run: stand-ins for Ray Tune's Trial and its TuneController.
 
-Ray's schedulers are plain objects that are told of trials and results and answer CONTINUE, PAUSE or
-STOP; they need no cluster. Driving them from here, over our journal, is what makes a run resumable
-exactly (Ray never saves a scheduler's state) and free of its controller's cost per trial. This module
-and `corrected` are the only ones that know Ray's scheduler internals; tests/contracts/test_schedulers.py
-fails loudly when Ray changes them.
+Ray's schedulers are plain objects that are told of trials and results and answer CONTINUE, PAUSE or STOP; they need no
+cluster. Driving them from here, over our journal, is what makes a run resumable exactly (Ray never saves a scheduler's
+state) and free of its controller's cost per trial.
 """
 
 from __future__ import annotations
@@ -14,19 +12,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
-
 from raytune_hpo.configs import Config
-from raytune_hpo.storage.checkpoints import CheckpointRecord
-
-PENDING, RUNNING, PAUSED, TERMINATED = Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED
-CONTINUE, PAUSE, STOP, NOOP = (
-    TrialScheduler.CONTINUE,
-    TrialScheduler.PAUSE,
-    TrialScheduler.STOP,
-    TrialScheduler.NOOP,
-)
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.schedulers.scheduler import Scheduler, Standing
 
 
 @dataclass(eq=False)
@@ -35,7 +23,7 @@ class HostTrial:
 
     trial_id: str
     config: Config
-    status: str = PENDING
+    status: str = Standing.PENDING
     last_result: dict[str, Any] = field(default_factory=dict)
     checkpoint: CheckpointRecord | None = None
     experiment_tag: str = ""
@@ -47,7 +35,7 @@ class HostTrial:
     )
 
     def is_finished(self) -> bool:
-        return bool(self.status == TERMINATED)
+        return self.status == Standing.TERMINATED
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ class SchedulerHost:
 
     search_alg = None  # PBT asks for it and refuses some
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
         self.has_room = False  # whether all trials there may be can run at the same time
@@ -93,7 +81,7 @@ class SchedulerHost:
         self.scheduler.on_trial_add(self, trial)
 
     def result(self, trial_id: str, result: dict[str, Any]) -> str:
-        """The scheduler's answer to a report: CONTINUE, PAUSE, STOP or (PBT has acted already) NOOP."""
+        """The scheduler's answer to a report: an `Answer`."""
         trial = self.trials[trial_id]
         trial.last_result, self._note = result, None
         return str(self.scheduler.on_trial_result(self, trial, result))
@@ -106,18 +94,16 @@ class SchedulerHost:
             return
         if failed:
             self.scheduler.on_trial_error(self, trial)
-        elif trial.status == RUNNING:
+        elif trial.status == Standing.RUNNING:
             self.scheduler.on_trial_complete(self, trial, trial.last_result)
         else:
             self.scheduler.on_trial_remove(self, trial)
-        trial.status = TERMINATED
+        trial.status = Standing.TERMINATED
         self.trials.pop(trial_id, None)
 
     def exhausted(self) -> None:
         """No new trial will be added."""
-        notice = getattr(self.scheduler, "on_search_exhausted", None)
-        if notice is not None:
-            notice(self)
+        self.scheduler.search_exhausted(self)
 
     def choose(self) -> str | None:
         trial = self.scheduler.choose_trial_to_run(self)
@@ -125,30 +111,18 @@ class SchedulerHost:
 
     def next_decision(self, trial_id: str, epoch: int) -> float:
         """The next epoch after `epoch` at which the scheduler may answer anything but CONTINUE."""
-        foresees = getattr(self.scheduler, "next_decision", None)
-        return epoch + 1 if foresees is None else float(foresees(self.trials[trial_id], epoch))
+        return float(self.scheduler.next_decision(self.trials[trial_id], epoch))
 
     def pinned(self) -> Iterable[CheckpointRecord]:
         """Checkpoints that the scheduler may still hand to other trials."""
-        pinned = getattr(self.scheduler, "pinned_checkpoints", None)
-        return pinned() if pinned is not None else ()
+        return self.scheduler.pinned_checkpoints()
 
     def forget(self, path: str) -> None:
-        """A checkpoint is damaged or gone: it may not be handed to other trials."""
-        forget = getattr(self.scheduler, "forget_checkpoint", None)
-        if forget is not None:
-            forget(path)
-
-    @property
-    def handles_divergence(self) -> bool:
-        """Whether the scheduler is asked what to do with a trial that has diverged."""
-        return bool(getattr(self.scheduler, "handles_divergence", False))
+        self.scheduler.forget_checkpoint(path)
 
     def intervened(self, trial_id: str) -> None:
         """A person has changed a trial."""
-        intervened = getattr(self.scheduler, "intervened", None)
-        if intervened is not None:
-            intervened(self.trials[trial_id])
+        self.scheduler.intervened(self.trials[trial_id])
 
     @property
     def noted(self) -> str | None:
@@ -170,7 +144,7 @@ class SchedulerHost:
     def stop_trial(self, trial: HostTrial) -> None:
         if not trial.is_finished():
             self.scheduler.on_trial_remove(self, trial)
-            trial.status = TERMINATED
+            trial.status = Standing.TERMINATED
             self._effects.append(Stopped(trial.trial_id))
 
     def note(self, text: str) -> None:
@@ -181,6 +155,6 @@ class SchedulerHost:
         self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config, reason: str = "exploit"
     ) -> None:
         """Called by our PBT in place of Ray's pause, set_config and checkpoint surgery, and by the panda."""
-        trial.status = PAUSED
+        trial.status = Standing.PAUSED
         trial.config = config
         self._effects.append(Exploited(trial.trial_id, donor.trial_id, checkpoint, config, reason))

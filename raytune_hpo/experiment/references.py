@@ -3,19 +3,22 @@
     {"builtin": "digits", "options": {...}}                    a task of this package
     {"import": "package.module:Name", "options": {...}}        a Task class or function of the user's
     {"file": "experiment.py", "name": "Name", "options": ...}  the same, defined in an experiment file
+    {"made": "Name"}                                           made by the experiment file, under no name of its own
     {"unsaved": "Name"}                                        defined in a prompt or a notebook
 
 A file reference keeps its absolute path; a run directory holds a copy of the file as well, and the
-copy is used where the original is gone.
+copy is used where the original is gone. Classes of searchers and schedulers are named likewise.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -34,6 +37,31 @@ FunctionTrainable = Callable[[dict[str, Any]], Any]
 FILE_MODULE_PREFIX = "raytune_hpo_file_"
 
 
+#: Folders of experiment files that this process has loaded code from.
+_FOLDERS: set[str] = set()
+
+
+def import_first(folder: str) -> None:
+    """Let `folder` come first where modules are looked for, and its modules be its own.
+
+    Two experiments may each have a helper.py beside them: one that another experiment's folder gave is forgotten, and
+    imported again from this one. What has imported the other keeps it.
+    """
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    others = _FOLDERS - {folder}
+    _FOLDERS.add(folder)
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        if place is None or name.startswith(FILE_MODULE_PREFIX) or name == "__main__":
+            continue
+        if any(place.startswith(other + os.sep) for other in others) and not place.startswith(folder + os.sep):
+            top = name.partition(".")[0]
+            if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
+                del sys.modules[name]
+
+
 def load_module(path: Path, field: str = "experiment file") -> ModuleType:
     """Execute a Python file as a module of its own, with its folder importable.
 
@@ -44,6 +72,7 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
     if not path.is_file():
         raise ExperimentError(field, str(path), "must be a Python file" if path.exists() else "no such file")
     name = FILE_MODULE_PREFIX + path.stem
+    import_first(str(path.parent))
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
@@ -52,8 +81,6 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
         raise ExperimentError(field, str(path), "must be a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     try:
         with contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
@@ -81,32 +108,35 @@ def _explained(error: BaseException) -> str:
 
 
 def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
-    """The JSON reference of a task or function trainable."""
+    """The JSON reference of a task or a trainable."""
     if isinstance(task, Task):
         for name, target in TASKS.items():
             if target == f"{type(task).__module__}:{type(task).__qualname__}":
                 return {"builtin": name, "options": task.options()}
-        target_object: Any = type(task)
-        options = {"options": task.options()}
-    else:
-        target_object, options = task, {}
-        if not inspect.isfunction(task):
-            return {"unsaved": repr(task)}
-    module = sys.modules.get(target_object.__module__)
-    name = target_object.__qualname__
+        return {**class_reference(type(task)), "options": task.options()}
+    if inspect.isfunction(task) or inspect.isclass(task):
+        reference = class_reference(task)
+        if "unsaved" not in reference:
+            return reference
+    return {"made": getattr(task, "__qualname__", None) or repr(task)}
+
+
+def class_reference(target: Any) -> dict[str, Any]:
+    """Where a class or function is found again by its name."""
+    module = sys.modules.get(target.__module__)
+    name = target.__qualname__
     file = getattr(module, "__file__", None)
-    if module is None or file is None or "<locals>" in name or not _reachable(module, name):
-        return {"unsaved": name, **options}
+    if module is None or file is None or "<locals>" in name or _named(module, name) is not target:
+        return {"unsaved": name}
     if module.__name__ == "__main__" or module.__name__.startswith(FILE_MODULE_PREFIX):
-        return {"file": str(Path(file).resolve()), "name": name, **options}
-    return {"import": f"{module.__name__}:{name}", **options}
+        return {"file": str(Path(file).resolve()), "name": name}
+    return {"import": f"{module.__name__}:{name}"}
 
 
-def _reachable(module: ModuleType, qualified_name: str) -> bool:
-    node: Any = module
+def _named(node: Any, qualified_name: str) -> Any:
     for part in qualified_name.split("."):
         node = getattr(node, part, None)
-    return node is not None
+    return node
 
 
 def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> Task | FunctionTrainable:
@@ -115,36 +145,65 @@ def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> 
     source: a folder with copies of experiment files, used where the original is gone.
     Raises ExperimentError where it cannot be found.
     """
-    options = dict(reference.get("options", {}))
     if "builtin" in reference:
-        return task_by_name(reference["builtin"], **options)
-    if "unsaved" in reference:
+        return task_by_name(reference["builtin"], **reference.get("options", {}))
+    found = found_by(reference, "task", source)
+    options = _of_their_types(found, reference.get("options", {}))
+    try:
+        is_task = inspect.isclass(found) and issubclass(found, Task)
+        made: Any = found(**options) if is_task else found
+    except TypeError as error:
+        name = getattr(found, "__qualname__", found)
+        raise ExperimentError("task", name, f"no longer takes the recorded options: {error}") from error
+    return made  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
+
+
+def found_by(reference: Mapping[str, Any], field: str, source: Path | None = None) -> Any:
+    """The class or function that `class_reference` named. Raises ExperimentError naming `field`."""
+    if "unsaved" in reference or "made" in reference:
         raise ExperimentError(
-            "task",
-            reference["unsaved"],
-            "was defined in a prompt, a notebook or a function; pass it again: resume(run_dir, task=...)",
+            field,
+            reference.get("unsaved", reference.get("made")),
+            f"was defined in a prompt, a notebook or a function; pass it again: resume(run_dir, {field}=...)",
         )
     if "file" in reference:
         path = Path(reference["file"])
         if not path.is_file() and source is not None:
             path = source / path.name
-        found: Any = load_module(path, "task")
+        found: Any = load_module(path, field)
         name = reference["name"]
     else:
         module_name, name = reference["import"].split(":")
         try:
             found = importlib.import_module(module_name)
         except ImportError as error:
-            raise ExperimentError("task", module_name, f"cannot be imported: {error}") from error
-    for part in name.split("."):
-        found = getattr(found, part, None)
+            raise ExperimentError(field, module_name, f"cannot be imported: {error}") from error
+    found = _named(found, name)
     if found is None:
-        raise ExperimentError("task", name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
-    try:
-        made: Any = found(**options) if inspect.isclass(found) else found
-    except TypeError as error:
-        raise ExperimentError("task", name, f"no longer takes the recorded options: {error}") from error
-    return made  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
+        raise ExperimentError(field, name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
+    return found
+
+
+def _of_their_types(cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's options as its fields have them: JSON has no paths."""
+    fields = {f.name: str(f.type) for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
+    return {
+        name: Path(value) if isinstance(value, str) and "Path" in fields.get(name, "") else value
+        for name, value in options.items()
+    }
+
+
+def defined_in(task: Any) -> ModuleType | None:
+    """The module that a task's or trainable's code stands in, whatever it is wrapped in."""
+    while isinstance(task, functools.partial):
+        task = task.func
+    if inspect.ismethod(task):
+        task = task.__func__
+    if inspect.isfunction(task):
+        task = inspect.unwrap(task)
+    elif not inspect.isclass(task):
+        task = type(task)
+    return sys.modules.get(task.__module__)
 
 
 def check_function(function: Any) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.reference import load_module
+from raytune_hpo.experiment.references import load_module
+from raytune_hpo.experiment.written import Experiment
 from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 
 

@@ -1,0 +1,184 @@
+"""From an experiment as written to an experiment as resolved: every check, and every default that depends on others.
+
+A wrong value is one ExperimentError that names the field, the value and what would be right, before any process starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo import checks
+from raytune_hpo.configs import Config
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.checking import (
+    check_folds,
+    check_moving_rates,
+    check_space_fits,
+    checked_objective,
+    checked_plateau,
+    checked_task,
+    wished_resources,
+)
+from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher, chosen_scheduler, chosen_searcher
+from raytune_hpo.experiment.resolved import ResolvedExperiment
+from raytune_hpo.objective import Objective
+from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.experiment.written import Experiment
+
+DEFAULT_SAMPLES = 64
+EXECUTORS = ("auto", "processes", "lanes")
+
+
+def resolve(written: Experiment) -> ResolvedExperiment:
+    """Raises ExperimentError for any value that cannot work."""
+    _check_scalars(written)
+    task = checked_task(written.task)
+    space = written.space if isinstance(written.space, SearchSpace) else SearchSpace(written.space)
+    check_space_fits(task, space)
+    objective = checked_objective(task, written.metric, written.mode)
+    plateau = written.early_stopping
+    if plateau is not None:
+        plateau = checked_plateau(task, record("early_stopping", EarlyStopping, plateau), objective)
+    check_folds(task, written.folds)
+    moving = written.hypergradient
+    if moving is not None:
+        moving = record("hypergradient", Hypergradient, moving)
+    check_moving_rates(task, space, moving, written.lr_range)
+    structural = task.structural_hyperparameters() if isinstance(task, Task) else None
+    searcher = chosen_searcher(written.searcher)
+    scheduler = chosen_scheduler(
+        written.scheduler, space=space, objective=objective, max_epochs=written.max_epochs, structural=structural
+    )
+    _check_budgets(searcher, scheduler, written.max_epochs)
+    start_points = _start_points(written.start_points, space)
+    resolved = ResolvedExperiment(
+        name=written.name,
+        task=task,
+        space=space,
+        objective=objective,
+        searcher=searcher,
+        scheduler=scheduler,
+        num_samples=_samples(written, searcher, scheduler, space, objective, start_points),
+        max_epochs=written.max_epochs,
+        seed=written.seed,
+        executor=written.executor,
+        resources=_resources(task, written.resources),
+        max_concurrent=written.max_concurrent,
+        time_budget_s=written.time_budget_s,
+        early_stopping=plateau,
+        stop=record("stop", StopRun, written.stop),
+        checkpoint=record("checkpoint", Checkpointing, written.checkpoint),
+        max_failures=written.max_failures,
+        storage=_storage(written.storage),
+        start_points=start_points,
+        folds=written.folds,
+        hypergradient=moving,
+        lr_range=written.lr_range,
+        listeners=_listeners(written.listeners),
+    )
+    if written.executor == "lanes" and resolved.lanes_refusal is not None:
+        raise ExperimentError("executor", "lanes", f"{resolved.lanes_refusal}; use processes or auto")
+    return resolved
+
+
+def _check_scalars(written: Experiment) -> None:
+    if not isinstance(written.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", written.name):
+        raise ExperimentError(
+            "name", written.name, "must be 1 to 100 letters, digits, '.', '_' or '-', the first one a letter or digit"
+        )
+    checks.integer("max_epochs", written.max_epochs, 1)
+    checks.integer("seed", written.seed, 0, 2**63 - 1)
+    checks.integer("max_failures", written.max_failures, 0)
+    if written.max_concurrent is not None:
+        checks.integer("max_concurrent", written.max_concurrent, 1)
+    if written.time_budget_s is not None:
+        checks.number("time_budget_s", written.time_budget_s, 0, open_low=True)
+    checks.one_of("executor", written.executor, EXECUTORS)
+
+
+def _resources(task: Any, given: Any) -> Resources:
+    wish = wished_resources(task)
+    if given is None:
+        return wish or Resources()
+    resources = record("resources", Resources, given)
+    if wish not in (None, resources):
+        expected = f"tune.with_resources asks for {wish}; leave one of both out"
+        raise ExperimentError("resources", resources, expected)
+    return resources
+
+
+def _storage(storage: Any) -> str:
+    if not isinstance(storage, str | Path) or not str(storage):
+        raise ExperimentError("storage", storage, "must be the path of a folder")
+    check_is_local("storage", storage)
+    return str(storage)
+
+
+def check_is_local(field: str, path: Any) -> None:
+    """Raise ExperimentError for a URL, which `Path` would take for a folder of that name."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
+        expected = "is a URL: runs live in folders, and a bucket can be mounted, or synced to afterwards"
+        raise ExperimentError(field, str(path), expected)
+
+
+def _start_points(points: Any, space: SearchSpace) -> tuple[Config, ...]:
+    if not isinstance(points, Sequence) or isinstance(points, str):
+        raise ExperimentError("start_points", points, "must be a list of configs")
+    return tuple(space.complete(p, f"start_points[{i}]") for i, p in enumerate(points))
+
+
+def _check_budgets(searcher: ChosenSearcher, scheduler: ChosenScheduler, max_epochs: int) -> None:
+    """Either the searcher or the scheduler decides how long trials run."""
+    if not searcher.plans_budgets:
+        return
+    if scheduler.kind.plans_budgets:
+        expected = f"decides how long trials run, and so does {searcher.name}; use fifo, asha or median with it"
+        raise ExperimentError("scheduler", scheduler.name, expected)
+    assert searcher.kind is not None
+    assert searcher.options is not None
+    searcher.kind.check_epochs(searcher.options, max_epochs)
+
+
+def _samples(
+    written: Experiment,
+    searcher: ChosenSearcher,
+    scheduler: ChosenScheduler,
+    space: SearchSpace,
+    objective: Objective,
+    start_points: tuple[Config, ...],
+) -> int:
+    total = None
+    if not searcher.is_object:
+        epochs, seed = written.max_epochs, written.seed
+        built = searcher.build(space, objective, max_epochs=epochs, seed=seed, start_points=start_points)
+        total = built.total()
+    if scheduler.kind.is_of_one:
+        if written.num_samples not in (None, 1):
+            raise ExperimentError("num_samples", written.num_samples, f"must be 1: a {scheduler.name} is one model")
+        return 1
+    if written.num_samples is None:
+        return DEFAULT_SAMPLES if total is None else total
+    checks.integer("num_samples", written.num_samples, 1)
+    if total is not None and written.num_samples > total:
+        raise ExperimentError(
+            "num_samples", written.num_samples, f"this search ends after {total} trials; leave it out to run all"
+        )
+    return written.num_samples
+
+
+def _listeners(given: Any) -> tuple[Any, ...]:
+    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
+        raise ExperimentError("listeners", given, "must be a list of listeners")
+    for i, listener in enumerate(given):
+        if not any(hasattr(listener, method) for method in ("event", "on_trial_result")):
+            expected = "must be a Listener, a subclass of one, or a callback of Ray Tune's"
+            raise ExperimentError(f"listeners[{i}]", listener, expected)
+    return tuple(given)

@@ -1,0 +1,145 @@
+"""ResolvedExperiment: an experiment, typed and complete. What a run is made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from raytune_hpo.configs import Config
+from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher
+from raytune_hpo.experiment.references import FunctionTrainable, to_reference
+from raytune_hpo.objective import Objective
+from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
+from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.schedulers import Scheduler
+    from raytune_hpo.search import Search
+
+ExecutorChoice = Literal["auto", "processes", "lanes"]
+
+
+@dataclass(frozen=True)
+class ResolvedExperiment:
+    """The fields of `Experiment`, each with its own type, and none left to a default.
+
+    task: a Task, a function trainable, or a subclass of Ray Tune's Trainable.
+    """
+
+    name: str
+    task: Task | FunctionTrainable
+    space: SearchSpace
+    objective: Objective
+    searcher: ChosenSearcher
+    scheduler: ChosenScheduler
+    num_samples: int
+    max_epochs: int
+    seed: int
+    executor: ExecutorChoice
+    resources: Resources
+    max_concurrent: int | None
+    time_budget_s: float | None
+    early_stopping: EarlyStopping | None
+    stop: StopRun
+    checkpoint: Checkpointing
+    max_failures: int
+    storage: str
+    start_points: tuple[Config, ...]
+    folds: int | None
+    hypergradient: Hypergradient | None
+    lr_range: Literal["auto"] | None
+    listeners: tuple[Any, ...]
+
+    @property
+    def lanes_refusal(self) -> str | None:
+        """Why the trials cannot be lanes, as far as the experiment alone tells; None if they can."""
+        found = {
+            "a function trainable runs in a process of its own": not isinstance(self.task, Task),
+            "this task brings its own trainer": isinstance(self.task, Task) and self.task.has_own_trainer,
+            "folds train several models a trial": self.folds is not None,
+            "hypergradients look ahead in each trial by itself": self.hypergradient is not None,
+            "a learning-rate range test comes before each structure": self.lr_range is not None,
+            f"a {self.scheduler.name} is one model": self.scheduler.kind.is_of_one,
+            "a trial needs several GPUs": self.resources.gpus > 1,
+        }
+        return next((reason for reason, holds in found.items() if holds), None)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Epochs between two checkpoints of a trial: the experiment's, or more often where the scheduler needs it."""
+        every = self.checkpoint.every
+        return every if self.scheduler.options is None else self.scheduler.options.checkpoint_every(every)
+
+    def recipe(self) -> Recipe:
+        """How the trials of a task are trained."""
+        assert isinstance(self.task, Task)
+        parameters = self.space.parameters if self.hypergradient is not None else {}
+        return Recipe(self.task, self.max_epochs, self.seed, self.folds, self.hypergradient, parameters)
+
+    def usual_config(self) -> Config:
+        """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
+        defaults: dict[str, Any] = {}
+        if isinstance(self.task, Task):
+            known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
+            defaults = {name: hp.default for name, hp in known.items()}
+        parameters = self.space.parameters
+        return self.space.build(
+            {
+                path: defaults[path] if path in defaults and p.accepts(defaults[path]) else p.from_unit(0.5)
+                for path, p in parameters.items()
+            }
+        )
+
+    def new_search(self) -> Search:
+        """A fresh search. Raises ExperimentError if it was an object that is not here any more."""
+        return self.searcher.build(
+            self.space,
+            self.objective,
+            max_epochs=self.max_epochs,
+            seed=self.seed,
+            start_points=self.start_points,
+        )
+
+    def new_scheduler(self) -> Scheduler:
+        """A fresh scheduler. Raises ExperimentError if it was an object that is not here any more."""
+        return self.scheduler.build(self.space, self.objective, max_epochs=self.max_epochs, seed=self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The experiment as plain JSON data; `Experiment.from_json` builds an equal one."""
+        return {
+            "name": self.name,
+            "task": to_reference(self.task),
+            "space": self.space.to_json(),
+            "metric": self.objective.metric,
+            "mode": self.objective.mode,
+            "searcher": self.searcher.to_json(),
+            "scheduler": self.scheduler.to_json(),
+            "num_samples": self.num_samples,
+            "max_epochs": self.max_epochs,
+            "seed": self.seed,
+            "executor": self.executor,
+            "resources": dataclasses.asdict(self.resources),
+            "max_concurrent": self.max_concurrent,
+            "time_budget_s": self.time_budget_s,
+            "early_stopping": None if self.early_stopping is None else dataclasses.asdict(self.early_stopping),
+            "stop": dataclasses.asdict(self.stop),
+            "checkpoint": dataclasses.asdict(self.checkpoint),
+            "max_failures": self.max_failures,
+            "storage": self.storage,
+            "start_points": list(self.start_points),
+            "folds": self.folds,
+            "hypergradient": None if self.hypergradient is None else dataclasses.asdict(self.hypergradient),
+            "lr_range": self.lr_range,
+            "listeners": [listener_name(listener) for listener in self.listeners],
+        }
+
+
+def listener_name(listener: Any) -> dict[str, str]:
+    """How a listener is written down: it is made again by its experiment file."""
+    cls = listener if isinstance(listener, type) else type(listener)
+    return {"class": f"{cls.__module__}:{cls.__qualname__}"}

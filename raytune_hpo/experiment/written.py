@@ -1,0 +1,157 @@
+"""Experiment: the one frozen record that an experiment file builds, as it was written.
+
+It is resolved, and so checked, when it is built (`resolve`): a wrong value is one ExperimentError, before any process
+starts. Neither ray nor torch is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from raytune_hpo.configs import Config
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.chosen import OBJECT
+from raytune_hpo.experiment.overrides import changed_fields
+from raytune_hpo.experiment.references import FunctionTrainable, found_by, from_reference
+from raytune_hpo.experiment.resolve import resolve
+from raytune_hpo.experiment.resolved import ExecutorChoice, ResolvedExperiment
+from raytune_hpo.objective import Mode
+from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.task import Task
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One search: what is tuned, on what, how, and within which limits.
+
+    name            letters, digits, '.', '_' and '-'; run directories are named after it
+    task            a ready task's name ("digits"), a Task, any Ray Tune function trainable f(config), or a subclass of
+                    Ray Tune's Trainable
+    space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
+    metric, mode    the reported value to optimize; default: the task's own validation metric
+    searcher        a name, or {"name": ..., option: value}: random, grid, coarse_to_fine, hyperopt, bayesopt, bohb,
+                    evolutionary, cmaes, optuna, repeat; a subclass of SearchAlgorithm; or an object of one of Ray
+                    Tune's searchers, built without a space, or of one of Optuna's samplers
+    scheduler       likewise: fifo, asha, hyperband, median, pbt, pb2, panda; or an object of Ray Tune's FIFO, ASHA,
+                    HyperBand or median scheduler, or of a subclass of one
+    num_samples     trials; default 64, for a grid and for coarse_to_fine all they have
+    max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
+    seed            one seed for all: data split, suggestions, weights, data order
+    executor        "lanes": many trials of like structure in one process, as one stacked model; "processes": one
+                    trial a process; "auto": lanes where they can train the task and are faster
+    resources       of one trial, Resources(cpus=1, gpus=0.25); default: what tune.with_resources asks for, else a CPU
+    max_concurrent  trials that run at the same time; default: as many as fit
+    time_budget_s   seconds of running after which no trial is continued (sessions of a resumed run add up)
+    early_stopping  EarlyStopping(patience, min_delta): ends a trial on a plateau, of the objective if not of another
+                    metric
+    stop            StopRun(target, no_improvement_trials): ends the run
+    checkpoint      Checkpointing(every, keep, keep_trials)
+    max_failures    how often a trial that raises is tried again, each time from its checkpoint
+    storage         the folder under which run directories are made
+    start_points    configs to try first
+    folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
+                    each metric and its deviation (NAME_std); classes keep their shares in every fold
+    hypergradient   Hypergradient(parameters, every, unroll, step): continuous hyperparameters follow the gradient of
+                    the validation loss while a trial trains, from where the searcher starts them
+    lr_range        "auto": one learning-rate range test for each structure (model shape and optimizer), whose range
+                    then stands for the space's: a searcher's lr is a place within it
+    listeners       who is told of every event of the run: Listener objects or classes, or callbacks of Ray Tune's
+
+    The fields hold what was written; `resolved` is the experiment typed and complete.
+    Raises ExperimentError for any value that cannot work.
+    """
+
+    name: str
+    task: Task | FunctionTrainable | type | str
+    space: SearchSpace | Mapping[str, Any]
+    metric: str | None = None
+    mode: Mode | None = None
+    searcher: Any = "random"
+    scheduler: Any = "asha"
+    num_samples: int | None = None
+    max_epochs: int = 27
+    seed: int = 0
+    executor: ExecutorChoice = "auto"
+    resources: Resources | Mapping[str, Any] | None = None
+    max_concurrent: int | None = None
+    time_budget_s: float | None = None
+    early_stopping: EarlyStopping | Mapping[str, Any] | None = None
+    stop: StopRun | Mapping[str, Any] = field(default_factory=StopRun)
+    checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
+    max_failures: int = 1
+    storage: str = "runs"
+    start_points: Sequence[Config] = ()
+    folds: int | None = None
+    hypergradient: Hypergradient | Mapping[str, Any] | None = None
+    lr_range: Literal["auto"] | None = None
+    listeners: Sequence[Any] = ()
+    resolved: ResolvedExperiment = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolved", resolve(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved experiment as plain JSON data; `from_json` builds an equal one."""
+        return self.resolved.to_json()
+
+    @classmethod
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        *,
+        source: Path | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> Experiment:
+        """source: where copies of experiment files lie. given: fields that stand in for the recorded ones, such as a
+        task, a searcher or a listener that no file can make again."""
+        given = {name: value for name, value in (given or {}).items() if value is not None}
+        known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+        for name, f in known.items():
+            if name not in data and f.default is f.default_factory is dataclasses.MISSING:
+                raise ExperimentError("experiment.json", name, "this field is missing")
+        for name in data:
+            if name not in known:
+                raise ExperimentError("experiment.json", name, "this version has no such field")
+        values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
+        if "task" not in given:
+            values["task"] = from_reference(data["task"], source)
+        for name in ("searcher", "scheduler"):
+            if name not in given:
+                values[name] = _class_again(name, data[name], source)
+        return cls(**values)
+
+    def override(self, changes: Mapping[str, Any]) -> Experiment:
+        """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options.
+
+        What the experiment left to its defaults is worked out anew (the metric's mode, a grid's number of
+        samples, ...). Raises ExperimentError.
+        """
+        written = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        changed = changed_fields(written, changes, task=self.resolved.task, space=self.resolved.space)
+        return type(self)(**{**written, **changed})
+
+    def as_panda(self, changes: Mapping[str, Any] | None = None) -> Experiment:
+        """One model under care instead of a search: scheduler "panda", with `changes` as `override` takes them.
+
+        It starts with the first of start_points, else with `usual_config`.
+        """
+        care = {} if self.resolved.scheduler.kind.is_of_one else {"scheduler": "panda"}
+        one = self.override({"searcher": "random", "num_samples": 1, "executor": "auto", **care}).override(
+            changes or {}
+        )
+        start = list(one.resolved.start_points[:1]) or [one.resolved.usual_config()]
+        return one.override({"start_points": start})
+
+
+def _class_again(field_name: str, recorded: Any, source: Path | None) -> Any:
+    """A recorded searcher or scheduler whose class is the user's, with that class for its name."""
+    if not isinstance(recorded, Mapping) or recorded.get("name") == OBJECT or "from" not in recorded:
+        return recorded
+    rest = {name: value for name, value in recorded.items() if name not in ("from", "name")}
+    return {"name": found_by(recorded["from"], field_name, source), **rest}

@@ -1,0 +1,318 @@
+"""The events of a run, and the step that holds them. Times end in _s (seconds of running, all sessions together) or
+are wall-clock times (`at`, `began`, `ended`: seconds since 1970).
+
+`KINDS` maps the text in a line's "event" to the record. Reading and writing follow from the fields (`codec`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from raytune_hpo.configs import Config
+from raytune_hpo.journal.codec import Metrics
+from raytune_hpo.states import Decision, Outcome, RunStatus
+
+
+class Executor(StrEnum):
+    """Where trials run."""
+
+    PROCESSES = "processes"  # one trial a process
+    LANES = "lanes"  # many trials of a process, as one stacked model
+
+
+class Origin(StrEnum):
+    """Who asked for a trial. A search counts the trials of its own suggestion only."""
+
+    SEARCH = "search"
+    ENQUEUED = "enqueued"  # a person's config
+    CLONED = "cloned"  # of another trial
+    ASKED = "asked"  # by a program that trains it itself
+
+
+class By(StrEnum):
+    """Who changed a trial."""
+
+    SCHEDULER = "scheduler"
+    HAND = "hand"
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """Where a checkpoint is, what it is of, and how to tell that it is whole.
+
+    path: within the run directory, a folder or FILE#LANE. bytes, crc32: of its content, see `storage.checkpoints`.
+    """
+
+    trial: str
+    generation: int
+    epoch: int
+    path: str
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of the events."""
+
+    KIND: ClassVar[str]
+
+
+# Of the run ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SessionOpened(Event):
+    """A process has taken the run on. number: from 1. started: local time with offset, ISO 8601. room: whether all
+    trials can run at the same time. code: the version of the code that trains, None where it is not known."""
+
+    KIND: ClassVar[str] = "session"
+    number: int
+    pid: int = 0
+    host: str = ""
+    started: str = ""
+    executor: Executor = Executor.PROCESSES
+    room: bool = False
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Closed(Event):
+    """The session's last event."""
+
+    KIND: ClassVar[str] = "close"
+    status: RunStatus
+
+
+@dataclass(frozen=True)
+class Phased(Event):
+    """A phase of the session is over: "process", "imports", "workers", "data", "first step", "test", ...
+    worker: where, None for the driver."""
+
+    KIND: ClassVar[str] = "phase"
+    name: str
+    began: float
+    ended: float
+    worker: str | None = None
+
+
+@dataclass(frozen=True)
+class Exhausted(Event):
+    """No trial will be added: the search, or num_samples, is used up."""
+
+    KIND: ClassVar[str] = "exhausted"
+
+
+@dataclass(frozen=True)
+class RunStopped(Event):
+    """The run accepts no more work: target reached, budget used, ..."""
+
+    KIND: ClassVar[str] = "stop"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Noticed(Event):
+    """Something that people should know, in words."""
+
+    KIND: ClassVar[str] = "notice"
+    text: str
+
+
+@dataclass(frozen=True)
+class EvidenceGiven(Event):
+    """What is known from elsewhere, for the searcher to learn from. curve: epoch -> the objective's value."""
+
+    KIND: ClassVar[str] = "evidence"
+    source: str
+    config: Config
+    curve: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Amended(Event):
+    """The experiment was changed. changes: path -> value, as `Experiment.override` takes them, in JSON."""
+
+    KIND: ClassVar[str] = "amend"
+    id: str
+    changes: dict[str, Any]
+
+
+# Of a trial ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrialEvent(Event):
+    """Base of the events of one trial."""
+
+    trial: str
+
+
+@dataclass(frozen=True)
+class Suggested(TrialEvent):
+    """A new trial.
+
+    limit: its last epoch, None for max_epochs. parent, checkpoint: what it goes on from. repeat, note: as in
+    `search.algorithm.Plan`. suggested: the search's own config, where the trial has another one.
+    """
+
+    KIND: ClassVar[str] = "suggest"
+    config: Config
+    limit: int | None = None
+    parent: str | None = None
+    checkpoint: CheckpointRecord | None = None
+    repeat: int | None = None
+    note: dict[str, Any] | None = None
+    suggested: Config | None = None
+    origin: Origin = Origin.SEARCH
+
+
+@dataclass(frozen=True)
+class RangeTested(TrialEvent):
+    """A learning-rate range test, done with the trial's config, has answered for its structure."""
+
+    KIND: ClassVar[str] = "lr_range"
+    structure: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Narrowed(TrialEvent):
+    """The trial's learning rate is moved into its structure's range."""
+
+    KIND: ClassVar[str] = "narrow"
+    config: Config
+
+
+@dataclass(frozen=True)
+class Started(TrialEvent):
+    """A worker has the trial. epoch: where it goes on, 0 from scratch. worker, pid: which, on `host`. log: the file of
+    what the trial prints, within the run directory."""
+
+    KIND: ClassVar[str] = "start"
+    epoch: int
+    host: str = ""
+    worker: str | None = None
+    pid: int | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Reported(TrialEvent):
+    """A report. epoch: which report unit of its trainer, from 1. seconds: from the report before it, waiting left
+    out."""
+
+    KIND: ClassVar[str] = "report"
+    generation: int
+    epoch: int
+    metrics: Metrics
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Decided(TrialEvent):
+    """What was decided about the trial's newest report. note: what the scheduler has to say of it."""
+
+    KIND: ClassVar[str] = "decide"
+    epoch: int
+    decision: Decision
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(TrialEvent):
+    """A checkpoint is safely on disk."""
+
+    KIND: ClassVar[str] = "checkpoint"
+    checkpoint: CheckpointRecord
+
+
+@dataclass(frozen=True)
+class CheckpointLost(TrialEvent):
+    """A checkpoint is damaged or gone, and not to be used again."""
+
+    KIND: ClassVar[str] = "lost_checkpoint"
+    path: str
+
+
+@dataclass(frozen=True)
+class Perturbed(TrialEvent):
+    """The trial goes on from `checkpoint`, its own copy of the donor's, with another config.
+
+    donor: with PBT another trial, with a panda the trial itself. epoch: where the trial was. generation: its new one.
+    """
+
+    KIND: ClassVar[str] = "perturb"
+    donor: str
+    donor_epoch: int
+    donor_generation: int
+    epoch: int
+    generation: int
+    old_config: Config
+    new_config: Config
+    checkpoint: CheckpointRecord
+    reason: str = "exploit"
+    by: By = By.SCHEDULER
+
+
+@dataclass(frozen=True)
+class Commanded(TrialEvent):
+    """A person's command was taken: nudge, rollback, pause or resume. outcome: what came of it, in words."""
+
+    KIND: ClassVar[str] = "command"
+    id: str
+    command: str
+    applied: bool
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Retried(TrialEvent):
+    """The trial failed and will go on from its checkpoint. file: of the traceback, within the run directory.
+    lost_worker: its worker died; blame: its part in that, from 0 to 1."""
+
+    KIND: ClassVar[str] = "retry"
+    epoch: int
+    error: str
+    file: str | None = None
+    lost_worker: bool = False
+    blame: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ended(TrialEvent):
+    """The trial is over. reason: "max_epochs", "budget", "returned", "plateau", the scheduler's name, "error", or why
+    the run was stopped."""
+
+    KIND: ClassVar[str] = "end"
+    outcome: Outcome
+    reason: str
+    error: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line: its number, from 1; seconds of running; wall-clock time; its events, in order. first: how many events
+    of the run came before them (not written, but counted)."""
+
+    number: int
+    t: float
+    at: float
+    events: tuple[Event, ...]
+    first: int = 0
+
+
+def _kinds(base: type[Event]) -> dict[str, type[Event]]:
+    found = {}
+    for cls in base.__subclasses__():
+        if "KIND" in cls.__dict__:
+            found[cls.KIND] = cls
+        found.update(_kinds(cls))
+    return found
+
+
+KINDS: dict[str, type[Event]] = _kinds(Event)

@@ -1,0 +1,170 @@
+"""The journal's file: written with a sync a line, read whole, or followed as it grows.
+
+Only a last line without its newline is torn: a crash in mid-write. A last line that is complete and does not fit is
+damage; it is kept aside and named, and whoever goes on with the run deletes no checkpoint in that session, since what
+the line said of checkpoints is not known.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal import chain, format1
+from raytune_hpo.journal.chain import BrokenError, Link
+from raytune_hpo.journal.codec import MalformedError
+from raytune_hpo.journal.events import Event, Step
+
+RECENT = 2048  # steps that the writer keeps at hand for those in its process who follow the journal
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a journal says. link: what the next line is chained to; end: the offset after the last sound line.
+
+    damage: what is wrong with the last line, in one sentence, None if nothing is; aside: its bytes. format: 1 or 2.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    link: Link = field(default_factory=Link)
+    end: int = 0
+    damage: str | None = None
+    aside: bytes = b""
+    format: int = 2
+
+
+def read(path: Path, run_id: str) -> Reading:
+    """All of a journal; nothing if there is none yet.
+
+    Raises ExperimentError for a line that does not fit and is not the last: that is no crash's doing.
+    """
+    if not path.exists():
+        return Reading()
+    steps: list[Step] = []
+    link, end = Link(), 0
+    with path.open("rb") as file:
+        first = file.readline()
+        file.seek(0)
+        of_format_1 = format1.is_line(first)
+        reader = format1.reader() if of_format_1 else chain.read
+        lines = list(file)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            break  # torn
+        try:
+            step, link = reader(line, link, run_id)
+        except (BrokenError, MalformedError) as error:
+            damage = f"line {number} of {path.name} {_sentence(error)}"
+            if number < len(lines):
+                expected = f"{_sentence(error)}; restore the journal from a backup"
+                raise ExperimentError("journal", f"{path}:{number}", expected) from error
+            return Reading(steps, link, end, damage, line, 1 if of_format_1 else 2)
+        steps.append(step)
+        end += len(line)
+    return Reading(steps, link, end, format=1 if of_format_1 else 2)
+
+
+def _sentence(error: BrokenError | MalformedError) -> str:
+    return str(error) if isinstance(error, BrokenError) else f"is damaged: {error}"
+
+
+class Journal:
+    """Writes steps. Each `append` is one write and one sync: what it returned from survives a power cut."""
+
+    def __init__(
+        self,
+        path: Path,
+        run_id: str,
+        link: Link | None = None,
+        offset: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """link, offset: where the sound part ends; what follows is cut off."""
+        self.path, self.run_id = path, run_id
+        self.link = link or Link()
+        self._clock = clock
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        self._recent: deque[Step] = deque(maxlen=RECENT)
+        self._lock = threading.Lock()
+        if offset is not None:
+            os.ftruncate(self._file, offset)
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def append(self, t: float, events: Sequence[Event]) -> Step:
+        """t: seconds of running."""
+        step = Step(self.link.number + 1, round(t, 4), round(self._clock(), 3), tuple(events), self.link.events)
+        line, link = chain.written(step, self.link, self.run_id)
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._file, view) :]
+        os.fsync(self._file)
+        with self._lock:
+            self.link = link
+            self._recent.append(step)
+        return step
+
+    def since(self, number: int) -> list[Step] | None:
+        """The steps after line `number`; None if some of them are not at hand any more."""
+        with self._lock:
+            if self.link.number == number:
+                return []
+            missing = self.link.number - number
+            if missing > len(self._recent):
+                return None
+            return list(self._recent)[-missing:]
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Cursor:
+    """Follows a journal: every step once, in order, as soon as it is on disk.
+
+    journal: the writer, where it is in this process; its memory spares the reading of what is fresh.
+    """
+
+    def __init__(self, path: Path, run_id: str, journal: Journal | None = None) -> None:
+        self.path, self.run_id = path, run_id
+        self._journal = journal
+        self._link, self._offset = Link(), 0
+
+    @property
+    def events(self) -> int:
+        """How many events of the run have been read."""
+        return self._link.events
+
+    def steps(self) -> list[Step]:
+        """The steps since the last call. Raises ExperimentError for a line that does not fit."""
+        if self._journal is not None and self._offset < 0:
+            fresh = self._journal.since(self._link.number)
+            if fresh is not None:
+                for step in fresh:
+                    self._link = Link(step.number, "", step.first + len(step.events))
+                return fresh
+            self._link, self._offset, skip = Link(), 0, self._link.number
+            return [step for step in self._from_file() if step.number > skip]
+        return self._from_file()
+
+    def _from_file(self) -> list[Step]:
+        found: list[Step] = []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    step, self._link = chain.read(line, self._link, self.run_id)
+                except (BrokenError, MalformedError) as error:
+                    number = self._link.number + 1
+                    raise ExperimentError("journal", f"{self.path}:{number}", _sentence(error)) from error
+                self._offset += len(line)
+                found.append(step)
+        if self._journal is not None:
+            self._offset = -1  # from here on the writer's memory will do
+        return found

@@ -1,0 +1,140 @@
+"""Listeners in threads of their own, each with a cursor over the journal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raytune_hpo.journal.events import Step
+from raytune_hpo.journal.file import Cursor, Journal, read
+from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.storage.run_directory import RunDirectory
+
+POLL_S = 0.1
+CLOSE_S = 20.0  # how long the end of a session waits for listeners that are behind
+
+
+def made_listener(given: Any) -> Listener:
+    """A listener of what stands in `listeners=`: an object, a class, or a callback of Ray Tune's."""
+    made = given() if isinstance(given, type) else given
+    if hasattr(made, "on_trial_result") and not isinstance(made, Listener):
+        from raytune_hpo.listeners.ray_callback import RayCallback
+
+        return RayCallback(made)
+    found: Listener = made
+    return found
+
+
+def name_of(listener: Listener) -> str:
+    return getattr(listener, "name", None) or type(listener).__name__
+
+
+class Following:
+    """One listener and its thread, from `begin` to `end`."""
+
+    def __init__(self, listener: Listener, run: RunView, trouble: Callable[[str], None]) -> None:
+        self.listener = listener
+        self._run, self._trouble = run, trouble
+        self._opened, self._closing = threading.Event(), threading.Event()
+        self._journal: Journal | None = None
+        # A daemon: a sink that hangs must not hang the end of the process.
+        self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"listener {name_of(listener)}")
+        self._thread.start()
+
+    def open(self, journal: Journal) -> None:
+        """The journal is there to be followed."""
+        self._journal = journal
+        self._opened.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._opened.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether it has come to its end."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _guarded(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # whatever a user's listener does
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            self._trouble(f"listener {name_of(self.listener)} failed and is switched off: {text}")
+
+    def _follow(self) -> None:
+        listener = self.listener
+        listener.begin(self._run)
+        while not self._opened.wait(POLL_S):
+            listener.idle()
+        if self._journal is None:  # the session ended before there was a journal
+            listener.end()
+            return
+        first = listener.position()
+        cursor = Cursor(self._journal.path, self._run.run_id, self._journal)
+        while True:
+            last = self._closing.is_set()
+            for step in cursor.steps():
+                tell(step, listener, first)
+            listener.idle()
+            if last:
+                break
+            self._closing.wait(POLL_S)
+        listener.end()
+
+
+def tell(step: Step, listener: Listener, first: int) -> None:
+    """Tell a listener a step's events, from the run's event number `first` on."""
+    for number, event in enumerate(step.events, start=step.first):
+        if number >= first:
+            listener.event(number, event, step)
+
+
+class Listening:
+    """All listeners of a session. A context: they begin with it, and have been told everything when it ends."""
+
+    def __init__(self, listeners: Sequence[Listener], run: RunView) -> None:
+        self._troubles: list[str] = []
+        self._all = [Following(listener, run, self._take_trouble) for listener in listeners]
+
+    def open(self, journal: Journal) -> None:
+        for following in self._all:
+            following.open(journal)
+
+    def troubles(self) -> list[str]:
+        """What listeners had trouble with since the last call."""
+        found, self._troubles = self._troubles, []
+        return found
+
+    def _take_trouble(self, text: str) -> None:
+        self._troubles.append(text)
+
+    def close(self) -> None:
+        """Wait until every listener has been told everything, CLOSE_S at most, and say which has not."""
+        for following in self._all:
+            following.close()
+        for following in self._all:
+            if not following.join(CLOSE_S):
+                name = name_of(following.listener)
+                self._take_trouble(f"listener {name} is behind: raytune_hpo.follow(run_dir, ...) tells it the rest")
+        for text in self.troubles():  # too late for the journal
+            print(f"raytune-hpo: {text}", file=sys.stderr)
+
+
+def follow(run_dir: str | Path, listener: Any) -> None:
+    """Tell a listener everything in the journal of a run that it has not been told, and return: an export.
+
+    Raises ExperimentError if there is no run, or its journal is damaged; and whatever the listener raises.
+    """
+    directory = RunDirectory.open(run_dir)
+    description = directory.description()
+    made = made_listener(listener)
+    made.begin(RunView(directory.path, description["run_id"], description["experiment"], resumed=True, live=False))
+    first = made.position()
+    for step in read(directory.journal_path, description["run_id"]).steps:
+        tell(step, made, first)
+    made.idle()
+    made.end()

@@ -1,0 +1,144 @@
+"""Scheduler: what a run asks of whoever decides how long trials run. Neither ray nor torch is imported.
+
+A scheduler is told of trials and reports, in the order of the journal, and answers in Ray's words (Answer). It keeps
+no state that does not follow from what it was told: a replayed journal makes it again. What it is (a population's, one
+model's, ...) it says in class attributes, which are asked before a run begins; nobody asks for its name.
+
+The callbacks are those of Ray Tune's TrialScheduler, so that its schedulers need no translation (`of_ray`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.objective import Objective
+from raytune_hpo.options import Options
+from raytune_hpo.space import SearchSpace
+
+if TYPE_CHECKING:
+    from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
+
+
+class Answer(StrEnum):
+    """To a report. NOOP: the scheduler has acted already (`SchedulerHost.exploit`)."""
+
+    CONTINUE = "CONTINUE"
+    PAUSE = "PAUSE"
+    STOP = "STOP"
+    NOOP = "NOOP"
+
+
+class Standing(StrEnum):
+    """Where a trial stands, as a scheduler sees it."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    TERMINATED = "TERMINATED"
+
+
+@dataclass(frozen=True)
+class SchedulerOptions(Options):
+    """Base of schedulers' options. An experiment completes them (`resolved`) before a scheduler is built."""
+
+    FIELD: ClassVar[str] = "scheduler"
+
+    def resolved(self, *, space: SearchSpace, max_epochs: int, structural: set[str] | None) -> Self:
+        """The options with what depends on the experiment filled in and checked. Raises ExperimentError.
+
+        structural: the parameters that may not change in mid-training, None where the task does not say.
+        """
+        grace = getattr(self, "grace_period", 1)
+        if grace > max_epochs:
+            raise ExperimentError("scheduler.grace_period", grace, f"must be at most max_epochs = {max_epochs}")
+        return self
+
+    def checkpoint_every(self, asked: int) -> int:
+        """Epochs between two checkpoints of a trial, where the experiment asks for so many."""
+        return asked
+
+
+class Scheduler:
+    """Base of the schedulers, and itself the one that never stops a trial ("fifo").
+
+    space, objective, max_epochs, seed: the experiment's. options: resolved.
+    """
+
+    name: ClassVar[str] = "fifo"
+    Options: ClassVar[type[SchedulerOptions]] = SchedulerOptions
+    #: Whether it compares the members of a whole population: all trials are there from the start.
+    is_population: ClassVar[bool] = False
+    #: Whether it is of one trial: a run has no more.
+    is_of_one: ClassVar[bool] = False
+    #: Whether a person may change its trial while it trains, by commands.
+    takes_commands: ClassVar[bool] = False
+    #: Whether it is asked what to do with a trial that has diverged.
+    handles_divergence: ClassVar[bool] = False
+    #: Whether it is shown all metrics of a report, and not the objective's alone.
+    sees_metrics: ClassVar[bool] = False
+    #: Whether it pauses trials to decide how long each runs: a search that does so too does not go with it.
+    plans_budgets: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        options: SchedulerOptions | None = None,
+        *,
+        space: SearchSpace,
+        objective: Objective,
+        max_epochs: int,
+        seed: int,
+    ) -> None:
+        self.options = options if options is not None else self.Options()
+        self.space, self.objective, self.max_epochs, self.seed = space, objective, max_epochs, seed
+
+    # Told of trials, as Ray's TrialScheduler is ------------------------------------------------------
+
+    def on_trial_add(self, host: SchedulerHost, trial: HostTrial) -> None:
+        """A trial was suggested."""
+
+    def on_trial_result(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
+        """A report: result holds the objective's metric and "epoch"; where `sees_metrics`, all metrics, whether they
+        are finite ("finite"), and the epoch as Ray's "training_iteration" too. Answers an `Answer`."""
+        return Answer.CONTINUE
+
+    def on_trial_complete(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
+        """A running trial has ended. result: its last."""
+
+    def on_trial_error(self, host: SchedulerHost, trial: HostTrial) -> None:
+        """A trial has failed or diverged for good."""
+
+    def on_trial_remove(self, host: SchedulerHost, trial: HostTrial) -> None:
+        """A trial has ended that was not running."""
+
+    def choose_trial_to_run(self, host: SchedulerHost) -> HostTrial | None:
+        """The trial that is to have the next free worker: new ones first, then paused ones."""
+        for standing in (Standing.PENDING, Standing.PAUSED):
+            for trial in host.get_live_trials():
+                if trial.status == standing:
+                    return trial
+        return None
+
+    # Asked besides ----------------------------------------------------------------------------------
+
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        """The next epoch after `epoch` at which the answer may be anything but CONTINUE."""
+        return math.inf
+
+    def pinned_checkpoints(self) -> Iterable[CheckpointRecord]:
+        """Checkpoints that may still be handed to trials: they are not deleted."""
+        return ()
+
+    def forget_checkpoint(self, path: str) -> None:
+        """A checkpoint is damaged or gone: it may not be handed to trials."""
+
+    def intervened(self, trial: HostTrial) -> None:
+        """A person has changed a trial."""
+
+    def search_exhausted(self, host: SchedulerHost) -> None:
+        """No trial will be added."""
