@@ -12,4 +12,11 @@ from raytune_hpo.training.rules.rmsprop import RMSprop
 from raytune_hpo.training.rules.rule import Rule
 from raytune_hpo.training.rules.sgd import SGD
 
-RULES: dict[str, Rule] = {rule.name: rule for rule in (SGD(), Adagrad(), Adadelta(), RMSprop(), Adam(), AdamW())}
+RULES: dict[str, Rule] = {
+    "sgd": SGD(),
+    "adagrad": Adagrad(),
+    "adadelta": Adadelta(),
+    "rmsprop": RMSprop(),
+    "adam": Adam(),
+    "adamw": AdamW(),
+}
