@@ -16,7 +16,7 @@ from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Columns, Rows, Rule
 
-L, P, STEPS = 37, 11, 5  # more lanes than an update takes at a time
+L, P, STEPS = 37, 11, 12  # more lanes than an update takes at a time; a rule may need some steps to show its ways
 READ = {name for rule in RULES.values() for name in (*rule.movable, *rule.others)}
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 
@@ -65,7 +65,7 @@ def check_that_all_three_agree(rule: Rule) -> None:
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(L, P, dtype=torch.float64, generator=generator)
     gradients = torch.randn(STEPS, L, P, dtype=torch.float64, generator=generator)
-    lrs = np.array([[c["lr"] * (1 - 0.1 * step) for c in configs] for step in range(STEPS)])
+    lrs = np.array([[c["lr"] * (1 - 0.05 * step) for c in configs] for step in range(STEPS)])
     rows = Rows(weights.clone(), torch.empty(0), torch.zeros(L, P).double(), torch.zeros(L, P).double())
     updates = Updates(rule.name, configs, lrs, [0] * L, weights)
     for step in range(STEPS):
