@@ -20,10 +20,10 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value
+from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.unit_steps import OF_OPTIMIZER
 
-OF_AN_OPTIMIZER = {name for names in OF_OPTIMIZER.values() for name in names}
+OF_AN_OPTIMIZER = {name for rule in RULES.values() for name in rule.movable}
 NEAREST = 5  # epochs that a refused rollback names
 
 
@@ -80,12 +80,13 @@ def _active_values(space: SearchSpace, config: Config, changes: Mapping[str, Any
 
 
 def _check_used(optimizer: str, changes: Mapping[str, Any]) -> None:
-    used = OF_OPTIMIZER[optimizer]
+    rule = RULES[optimizer]
     for path in changes:
-        if path in OF_AN_OPTIMIZER and path not in used:
-            raise ExperimentError("nudge", path, f"is not used by {optimizer}, which has {', '.join(used)}")
-        if path == "eps" and optimizer == "sgd":
-            raise ExperimentError("nudge", path, "is not used by sgd: only the adaptive optimizers divide by it")
+        if path in OF_AN_OPTIMIZER and path not in rule.movable:
+            raise ExperimentError("nudge", path, f"is not used by {optimizer}, which has {', '.join(rule.movable)}")
+        if path == "eps" and path not in rule.others:
+            why = "only the adaptive optimizers divide by it"
+            raise ExperimentError("nudge", path, f"is not used by {optimizer}: {why}")
 
 
 def checkpoint_of(trial: TrialState, epoch: int) -> CheckpointRecord:

@@ -32,10 +32,12 @@ from raytune_hpo.parameters import Parameter
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.rules import RULES
+from raytune_hpo.training.rules.rule import Slots
 from raytune_hpo.training.task import Task, TrialData
 from raytune_hpo.training.trainer import SupervisedTrainer
-from raytune_hpo.training.unit_steps import OF_OPTIMIZER, UnitAdam, moved_parameters, shifted, slope
-from raytune_hpo.training.unrolled import Batch, Slots, optimizer_slots, set_hyperparameter, validation_loss_after
+from raytune_hpo.training.unit_steps import UnitAdam, moved_parameters, shifted, slope
+from raytune_hpo.training.unrolled import Batch, optimizer_slots, validation_loss_after
 
 MUCH_WORSE = 1.5
 """A lookahead that multiplies the validation loss by more than this has no gradient worth following."""
@@ -88,7 +90,8 @@ class HypergradientTrainer(SupervisedTrainer):
 
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         super().setup(config, seed)
-        movable = {*OF_OPTIMIZER[self.config["optimizer"]]}
+        self._rule = RULES[self.config["optimizer"]]
+        movable = {*self._rule.movable}
         if self.task.kind == "classification":
             movable.add("label_smoothing")
         self.values = {n: float(self.config[n]) for n in self.parameters if n in config and n in movable}
@@ -129,9 +132,7 @@ class HypergradientTrainer(SupervisedTrainer):
         return data[0][index], data[1][index]
 
     def _loss(self, ahead: _Lookahead, hyper: Mapping[str, torch.Tensor | float]) -> torch.Tensor:
-        # Without a momentum at the start torch's SGD was built without Nesterov's.
-        nesterov = self.optimizer.param_groups[0].get("nesterov", False)
-        config = {**self.config, "nesterov": nesterov}
+        config = {**self.config, **self._rule.fixed_when_built(self.optimizer)}
         return validation_loss_after(
             self.model, ahead.slots, config, hyper, ahead.batches, ahead.lr_factors, ahead.validation, self.task.kind
         )
@@ -193,7 +194,7 @@ class HypergradientTrainer(SupervisedTrainer):
         if name == "lr":
             self.schedule.lr = value
         elif name != "label_smoothing":
-            set_hyperparameter(self.optimizer, name, value)
+            self._rule.set_hyperparameter(self.optimizer, name, value)
 
     def state_dict(self) -> dict[str, Any]:
         own = {

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.rules import RULES
 
 ValueType = Literal["float", "int", "str", "bool", "list of int"]
 
@@ -141,12 +142,21 @@ def _by_name(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:
     return {hp.name: hp for hp in hyperparameters}
 
 
-OPTIMIZERS = ("sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw")
+def _with_rules_defaults(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:
+    """By name; which optimizer uses one, and with what default, stands in its rule."""
+
+    def of_rules(name: str) -> dict[str, Any]:
+        return {rule.name: rule.defaults[name] for rule in RULES.values() if name in rule.defaults}
+
+    return _by_name(*(replace(hp, default_by_optimizer=of_rules(hp.name)) for hp in hyperparameters))
+
+
+OPTIMIZERS = tuple(RULES)
 LR_SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "elu", "gelu", "silu", "linear")
 INITS = ("default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal")
 
-TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
+TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
     Hyperparameter("optimizer", "str", "adam", "the update rule, from torch.optim", choices=OPTIMIZERS),
     Hyperparameter(
         "lr",
@@ -155,37 +165,33 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
         "learning rate at the end of the warm-up",
         low=0,
         open_low=True,
-        default_by_optimizer={"sgd": 0.01, "adagrad": 0.01, "adadelta": 1.0},
     ),
     Hyperparameter(
         "momentum",
         "float",
         0.9,
-        "of sgd (default 0.9) and rmsprop (default 0)",
+        "how much of a step the next one repeats",
         low=0,
         high=1,
         open_high=True,
-        default_by_optimizer={"rmsprop": 0.0},
     ),
-    Hyperparameter("nesterov", "bool", False, "Nesterov momentum, for sgd with a momentum above 0"),
+    Hyperparameter("nesterov", "bool", False, "Nesterov's kind of momentum; ignored without a momentum above 0"),
     Hyperparameter(
         "weight_decay",
         "float",
         0.0,
-        "L2 penalty; decoupled from the gradient for adamw",
+        "L2 penalty, or decoupled from the gradient, as for adamw",
         low=0,
-        default_by_optimizer={"adamw": 0.01},
     ),
-    Hyperparameter("beta1", "float", 0.9, "average of the gradients, adam and adamw", low=0, high=1, open_high=True),
+    Hyperparameter("beta1", "float", 0.9, "decay of the average of the gradients", low=0, high=1, open_high=True),
     Hyperparameter(
         "beta2",
         "float",
         0.999,
-        "average of the squared gradients: adam, adamw, rmsprop (alpha), adadelta (rho)",
+        "decay of the average of the squared gradients; rmsprop's alpha, adadelta's rho",
         low=0,
         high=1,
         open_high=True,
-        default_by_optimizer={"rmsprop": 0.99, "adadelta": 0.9},
     ),
     Hyperparameter(
         "eps",
@@ -194,7 +200,6 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _by_name(
         "added to the denominator of the adaptive optimizers",
         low=0,
         open_low=True,
-        default_by_optimizer={"adadelta": 1e-6, "adagrad": 1e-10},
     ),
     Hyperparameter("batch_size", "int", 64, "samples per optimizer step", low=1),
     Hyperparameter("lr_schedule", "str", "constant", "how the learning rate falls", choices=LR_SCHEDULES),

@@ -28,6 +28,7 @@ from raytune_hpo.training.random_states import (
     seed_everything,
     set_random_states,
 )
+from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task, TrialData
 
 __all__ = ["SupervisedTrainer", "Trainer", "evaluate", "fit"]
@@ -221,7 +222,7 @@ class SupervisedTrainer(Trainer):
             self.model.load_state_dict(state["model"])
             # Another optimizer's moments mean nothing here; this one then starts with fresh ones.
             if state["optimizer_name"] == self.config["optimizer"]:
-                restore_optimizer(self.optimizer, state["optimizer"])
+                restore_optimizer(RULES[self.config["optimizer"]], self.optimizer, state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             if state["scaler"] and self._scaler.is_enabled():
                 self._scaler.load_state_dict(state["scaler"])

@@ -14,17 +14,15 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Float, Parameter
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
+from raytune_hpo.training.rules import RULES
 
-#: Optimizer -> the continuous hyperparameters of its update.
-OF_OPTIMIZER = {
-    "sgd": ("lr", "momentum", "weight_decay"),
-    "adagrad": ("lr", "weight_decay"),
-    "adadelta": ("lr", "weight_decay", "beta2"),
-    "rmsprop": ("lr", "momentum", "weight_decay", "beta2"),
-    "adam": ("lr", "weight_decay", "beta1", "beta2"),
-    "adamw": ("lr", "weight_decay", "beta1", "beta2"),
-}
-MOVABLE = ("lr", "momentum", "weight_decay", "beta1", "beta2", "label_smoothing")
+#: All that can be moved, in the order of the config's keys; a trial moves what its own optimizer uses.
+MOVABLE = tuple(
+    name
+    for name in TRAINER_HYPERPARAMETERS
+    if name == "label_smoothing" or any(name in rule.movable for rule in RULES.values())
+)
 
 
 def moved_parameters(settings: Hypergradient, parameters: Mapping[str, Parameter]) -> dict[str, Float]:

@@ -1,7 +1,7 @@
 """Optimizer steps that the hyperparameters can be differentiated through.
 
-`torch.optim` updates its tensors in place, which cuts the graph. Here a step is a function: the formulas of
-`build_optimizer`'s optimizers, from their own state, with new tensors for results. A hypergradient is
+`torch.optim` updates its tensors in place, which cuts the graph. Here a step is a function: the rule's
+`differentiable`, from the optimizer's own state, with new tensors for results. A hypergradient is
 reverse mode through a few such steps (Maclaurin et al. 2015, arXiv:1502.03492; Franceschi et al. 2017,
 arXiv:1703.01785), kept in memory and not reversed, since they are few.
 
@@ -22,9 +22,10 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from raytune_hpo.training.evaluation import Kind, loss_of
+from raytune_hpo.training.rules import RULES
+from raytune_hpo.training.rules.rule import Slots, root
 
 Hyper = Mapping[str, torch.Tensor | float]
-Slots = dict[str, Any]
 Batch = tuple[torch.Tensor, torch.Tensor]
 """x: [N, ...]; y: [N] classes or [N, d] targets."""
 
@@ -32,23 +33,6 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 def optimizer_slots(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Slots]:
     """Every weight's optimizer state as it is now, by the weight's name; empty before the first step."""
     return {name: dict(optimizer.state.get(p, {})) for name, p in model.named_parameters()}
-
-
-def set_hyperparameter(optimizer: torch.optim.Optimizer, name: str, value: float) -> None:
-    """Change momentum, weight_decay, beta1 or beta2 of an optimizer in use."""
-    for group in optimizer.param_groups:
-        if name in ("momentum", "weight_decay"):
-            group[name] = value
-        elif name == "beta1":
-            group["betas"] = (value, group["betas"][1])
-        elif "betas" in group:
-            group["betas"] = (group["betas"][0], value)
-        else:
-            group["alpha" if "alpha" in group else "rho"] = value
-    if name == "momentum" and value > 0 and isinstance(optimizer, torch.optim.RMSprop):
-        # torch makes these at the first step, and only where the momentum was above 0 then.
-        for weight, slots in optimizer.state.items():
-            slots.setdefault("momentum_buffer", torch.zeros_like(weight))
 
 
 def validation_loss_after(
@@ -67,6 +51,7 @@ def validation_loss_after(
     its optimizer stay as they are. config: resolved; `hyper` goes before it. lr_factors: [K],
     the schedule's. Raises RuntimeError where gradients are asked of a model without second derivatives.
     """
+    rule = RULES[config["optimizer"]]
     # Where no hyperparameter is to be differentiated by, each step's graph can go at once.
     keep = any(isinstance(value, torch.Tensor) and value.requires_grad for value in hyper.values())
     values = {**config, **hyper}
@@ -87,7 +72,7 @@ def validation_loss_after(
             at_step = {**values, "lr": values["lr"] * factor}
             for name, gradient in clipped(gradients, values["clip_norm"]).items():
                 start = weights[name] if keep else weights[name].detach()
-                weight, slots[name] = updated(start, gradient, slots[name], at_step)
+                weight, slots[name] = rule.differentiable(start, gradient, slots[name], at_step)
                 weights[name] = weight if keep else weight.requires_grad_()
         x, y = validation
         model.eval()
@@ -118,56 +103,3 @@ def clipped(gradients: dict[str, torch.Tensor], clip_norm: float) -> dict[str, t
     norm = root(torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum())
     factor = torch.clamp(clip_norm / (norm + 1e-6), max=1.0)
     return {name: gradient * factor for name, gradient in gradients.items()}
-
-
-def updated(
-    weight: torch.Tensor, gradient: torch.Tensor, slots: Slots, hyper: Mapping[str, Any]
-) -> tuple[torch.Tensor, Slots]:
-    """One step of the optimizer `hyper["optimizer"]`: the new weight and its new state."""
-    lr, decay, momentum, eps = hyper["lr"], hyper["weight_decay"], hyper["momentum"], hyper["eps"]
-    beta1, beta2 = hyper["beta1"], hyper["beta2"]
-
-    def slot(name: str) -> torch.Tensor:
-        found = slots.get(name)
-        return torch.zeros_like(weight) if found is None else found
-
-    if hyper["optimizer"] == "adamw":
-        weight = weight * (1 - lr * decay)
-    else:
-        gradient = gradient + decay * weight
-    match hyper["optimizer"]:
-        case "sgd":
-            known = slots.get("momentum_buffer")
-            buffer = gradient if known is None else momentum * known + gradient
-            # As build_optimizer has it: no Nesterov without a momentum.
-            nesterov = hyper["nesterov"] and bool(momentum > 0)
-            return weight - lr * (gradient + momentum * buffer if nesterov else buffer), {"momentum_buffer": buffer}
-        case "adagrad":
-            total = slot("sum") + gradient**2
-            return weight - lr * gradient / (root(total) + eps), {"sum": total}
-        case "adadelta":
-            square = beta2 * slot("square_avg") + (1 - beta2) * gradient**2
-            change = gradient * root(slot("acc_delta") + eps) / root(square + eps)
-            changes = beta2 * slot("acc_delta") + (1 - beta2) * change**2
-            return weight - lr * change, {"square_avg": square, "acc_delta": changes}
-        case "rmsprop":
-            square = beta2 * slot("square_avg") + (1 - beta2) * gradient**2
-            buffer = momentum * slot("momentum_buffer") + gradient / (root(square) + eps)
-            return weight - lr * buffer, {"square_avg": square, "momentum_buffer": buffer}
-        case "adam" | "adamw":
-            step = float(slots.get("step", 0)) + 1
-            mean = beta1 * slot("exp_avg") + (1 - beta1) * gradient
-            square = beta2 * slot("exp_avg_sq") + (1 - beta2) * gradient**2
-            denominator = root(square) / (1 - beta2**step) ** 0.5 + eps
-            change = mean / (1 - beta1**step) / denominator
-            return weight - lr * change, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
-    raise AssertionError(hyper["optimizer"])  # resolve() has refused every other name
-
-
-def root(square: torch.Tensor) -> torch.Tensor:
-    """The square root, with slope 0 at 0, where autograd's is infinite.
-
-    The weights of an input that is always 0 have exactly such a running square.
-    """
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)

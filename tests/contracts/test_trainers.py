@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -172,7 +173,7 @@ class TestHypergradient(TrainerContract):
             "batch_norm": optimizer == "adam",
             "lr_schedule": schedule,
         }
-        for optimizer, schedule in zip(OPTIMIZERS, [*LR_SCHEDULES, "constant"], strict=True)
+        for optimizer, schedule in zip(OPTIMIZERS, itertools.cycle(LR_SCHEDULES), strict=False)
     }
     # The learning rate moves and could save a trial from itself; nothing saves it from this.
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "weight_decay": 1e30}

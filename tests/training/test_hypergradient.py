@@ -23,9 +23,10 @@ from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve
 from raytune_hpo.training.models import mlp
 from raytune_hpo.training.optimizers import build_optimizer
+from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.trainer import SupervisedTrainer, fit
-from raytune_hpo.training.unit_steps import OF_OPTIMIZER, UnitAdam, shifted, slope
-from raytune_hpo.training.unrolled import optimizer_slots, set_hyperparameter, training_loss, validation_loss_after
+from raytune_hpo.training.unit_steps import UnitAdam, shifted, slope
+from raytune_hpo.training.unrolled import optimizer_slots, training_loss, validation_loss_after
 
 K = 4
 KIND = "classification"
@@ -110,7 +111,7 @@ def test_unrolled_steps_are_those_of_torch(variant: Any, warm: int) -> None:
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 def test_hypergradient_agrees_with_central_differences(variant: Any) -> None:
     case = Case(*variant)
-    for name in (*OF_OPTIMIZER[case.config["optimizer"]], "label_smoothing"):
+    for name in (*RULES[case.config["optimizer"]].movable, "label_smoothing"):
         value = case.config[name]
         hyper = torch.tensor(value, dtype=torch.float64, requires_grad=True)
         (gradient,) = torch.autograd.grad(case.after({name: hyper}), [hyper])
@@ -122,7 +123,7 @@ def test_hypergradient_agrees_with_central_differences(variant: Any) -> None:
 
 def test_all_at_once_are_the_same_as_one_by_one() -> None:
     case = Case({"optimizer": "adamw"}, {})
-    names = (*OF_OPTIMIZER["adamw"], "label_smoothing")
+    names = (*RULES["adamw"].movable, "label_smoothing")
     tensors = [torch.tensor(VALUES[n], dtype=torch.float64, requires_grad=True) for n in names]
     together = torch.autograd.grad(case.after(dict(zip(names, tensors, strict=True))), tensors)
     for name, tensor, gradient in zip(names, tensors, together, strict=True):
@@ -154,7 +155,7 @@ def test_label_smoothing_is_torch_s_own() -> None:
 
 def test_rmsprop_takes_up_momentum_in_mid_training() -> None:
     case = Case({"optimizer": "rmsprop", "momentum": 0.0}, {})
-    set_hyperparameter(case.optimizer, "momentum", 0.5)
+    RULES["rmsprop"].set_hyperparameter(case.optimizer, "momentum", 0.5)
     case.config["momentum"] = 0.5
     expected = case.after({}).item()
     case.train(case.batches, [1.0, 0.9, 0.8, 0.7])

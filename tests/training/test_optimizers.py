@@ -9,6 +9,7 @@ import torch
 
 from raytune_hpo.training.hyperparameters import OPTIMIZERS
 from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
+from raytune_hpo.training.rules import RULES
 
 
 def parameter() -> torch.nn.Parameter:
@@ -97,7 +98,7 @@ def test_restore_takes_the_moments_and_keeps_the_hyperparameters() -> None:
     (p**2).sum().backward()
     source.step()
     target = build_optimizer([parameter()], {"optimizer": "sgd", "momentum": 0.9})
-    restore_optimizer(target, source.state_dict())
+    restore_optimizer(RULES["sgd"], target, source.state_dict())
     assert target.param_groups[0]["momentum"] == 0.9
     assert target.param_groups[0]["weight_decay"] == 0.0
     assert len(target.state_dict()["state"]) == 1
@@ -109,6 +110,6 @@ def test_a_state_without_momentum_goes_on_with_some() -> None:
     target = build_optimizer([other], {"optimizer": "rmsprop", "momentum": 0.9})
     for parameter, optimizer in ((one, source), (other, target)):
         parameter.grad = torch.ones(3)
-        optimizer.step() if optimizer is source else restore_optimizer(target, source.state_dict())
+        optimizer.step() if optimizer is source else restore_optimizer(RULES["rmsprop"], target, source.state_dict())
     target.step()
     assert torch.isfinite(other).all()

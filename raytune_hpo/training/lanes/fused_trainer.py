@@ -15,6 +15,7 @@ from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.lane import Lane, RowState, changed_lane, make_lane
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
 from raytune_hpo.training.lanes.stack import DeviceData, Stack
+from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task, TrialData
 
 Group = tuple[Any, ...]
@@ -70,8 +71,8 @@ class FusedTrainer:
         source = self._lanes[donor]
         lane = changed_lane(name, source, self.task, config, samples=len(self._data.x), max_epochs=self.max_epochs)
         lane.parked = self._stack(source).rows([source]).first_row()
-        if source.config["momentum"] == 0:
-            lane.parked.forget_momentum(source.config["optimizer"])
+        rule = RULES[source.config["optimizer"]]
+        lane.parked.forget_all_but(rule.kept_rows(momentum=source.config["momentum"] > 0))
         self._put(lane)
 
     def leave(self, name: str) -> None:

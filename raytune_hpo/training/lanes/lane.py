@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
-from raytune_hpo.training.lanes.optimizers import STATE_NAMES
 from raytune_hpo.training.lanes.structure import Described, Structure, describe
 from raytune_hpo.training.lr_schedules import LRSchedule
 from raytune_hpo.training.random_states import get_random_states, preserved_random_states, seed_everything
+from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import steps_of_epoch
 
@@ -92,11 +92,12 @@ class RowState:
         """Of rows of several lanes, the first lane's."""
         return RowState(*(t[0] for t in self.tensors()))
 
-    def forget_momentum(self, optimizer: str) -> None:
-        """Without a momentum torch keeps no buffer for one; a lane's holds its last gradient."""
-        names = STATE_NAMES[optimizer]
-        if "momentum_buffer" in names:
-            (self.first, self.second)[names.index("momentum_buffer")].zero_()
+    def forget_all_but(self, kept: Collection[str]) -> None:
+        """Zero the optimizer's rows that torch would not have: with a momentum of 0, a lane's row for it may hold a
+        gradient."""
+        for name in ("first", "second"):
+            if name not in kept:
+                getattr(self, name).zero_()
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.weights, self.first, self.second, self.buffers, self.counts
@@ -259,13 +260,13 @@ def rows_of(lane: Lane, tensors: Mapping[str, Tensor], optimizer: Mapping[int, A
     weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
     buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)
     rows = RowState(weights, first, second, buffers, counts)
+    kept = RULES[lane.config["optimizer"]].kept_rows(momentum=lane.config["momentum"] > 0)
     for number, place in enumerate(places):
         shape = lane.shapes[place.name]
         place.corner(getattr(rows, place.row), shape).copy_(tensors[place.name].detach())
         if place.row == "weights":
-            for row, name in zip((first, second), STATE_NAMES[lane.config["optimizer"]], strict=False):
-                # Without a momentum torch keeps no buffer for one.
+            for row, name in kept.items():
                 value = optimizer.get(number, {}).get(name)
-                if value is not None and (name != "momentum_buffer" or lane.config["momentum"] > 0):
-                    place.corner(row, shape).copy_(value)
+                if value is not None:
+                    place.corner(getattr(rows, row), shape).copy_(value)
     return RowState(*(t.to(device) for t in rows.tensors()))

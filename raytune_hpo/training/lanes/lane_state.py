@@ -21,7 +21,7 @@ from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.lane_files import LaneFile
 from raytune_hpo.training.lanes.lane import Lane, Place, RowState, places_of, rows_of
 from raytune_hpo.training.lanes.layers import Tensor
-from raytune_hpo.training.lanes.optimizers import STATE_NAMES
+from raytune_hpo.training.rules import RULES
 
 Rows = Mapping[str, Tensor]  # one lane's tensors, by name
 
@@ -81,19 +81,16 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
     """What `SupervisedTrainer.load_state_dict` reads."""
     model: dict[str, Tensor] = {}
     optimizer: dict[int, dict[str, Tensor]] = {}
-    names = STATE_NAMES[facts["optimizer"]]
+    rule = RULES[facts["optimizer"]]
+    kept = rule.kept_rows(momentum=facts["has_momentum"])
     for number, fields in enumerate(shared["places"]):
         place = Place(**{**fields, "padded": tuple(fields["padded"])})
         shape = facts["shapes"][place.name]
         model[place.name] = place.corner(rows[place.row], shape).clone()
         if place.row != "weights" or facts["steps"] == 0:
             continue
-        state = {
-            name: place.corner(rows[row], shape).clone()
-            for row, name in zip(("first", "second"), names, strict=False)
-            if name != "momentum_buffer" or facts["has_momentum"]
-        }
-        if facts["optimizer"] != "sgd":
+        state = {name: place.corner(rows[row], shape).clone() for row, name in kept.items()}
+        if rule.counts_steps:
             state["step"] = torch.tensor(float(facts["steps"]), dtype=torch.float32)
         if state:
             optimizer[number] = state
@@ -143,7 +140,7 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         lane.generator.set_state(drawn.cpu())
         lane.epoch = int(state["epoch"])
         steps = [int(s["step"]) for s in optimizer.values() if "step" in s]
-        # sgd counts none and needs none.
+        # A rule that counts none needs none.
         lane.steps = max(steps, default=lane.epoch * lane.schedule.steps_per_epoch if same else 0)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise TrialError(f"the saved state does not fit this trial's config: {error}") from error

@@ -21,7 +21,8 @@ from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, ali
 from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
 from raytune_hpo.training.lanes.losses import LaneScores, lane_losses
 from raytune_hpo.training.lanes.mapped import Mapped
-from raytune_hpo.training.lanes.optimizers import Rows, Updates, clip
+from raytune_hpo.training.lanes.optimizers import Updates, clip
+from raytune_hpo.training.rules.rule import Rows
 from raytune_hpo.training.task import Task
 
 VALIDATION_BATCH = 256  # samples a pass; the same for any number of lanes, since a sum rounds by its parts

@@ -11,8 +11,9 @@ from test_equality import BASE, Config, check
 
 from raytune_hpo.training.lanes import layers, mapped
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.optimizers import Rows, Updates
 from raytune_hpo.training.lanes.stack import Stack
+from raytune_hpo.training.rules.adam import Adam
+from raytune_hpo.training.rules.rule import Columns, Rows
 
 ADAM: Config = {"optimizer": "adam", "lr": 1e-3, "hidden_units": 20}
 DROPOUT: Config = {**BASE, "dropout": 0.3}
@@ -38,12 +39,12 @@ def test_as_it_is_it_is_green() -> None:
 
 
 def test_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_correction(self: Updates, step: int, r: Rows, at: slice) -> None:
-        r.first.lerp_(r.gradient, self.rest1[at])
-        r.second.mul_(self.beta2[at]).addcmul_(r.gradient, r.gradient * self.rest2[at])
-        r.weights.addcdiv_(r.first * -self.lr[step, at], r.second.sqrt().add_(self.eps[at]))
+    def without_correction(self: Adam, c: Columns, r: Rows) -> None:
+        r.first.lerp_(r.gradient, c["rest1"])
+        r.second.mul_(c["beta2"]).addcmul_(r.gradient, r.gradient * c["rest2"])
+        r.weights.addcdiv_(r.first * -c["step_size"], r.second.sqrt().add_(c["eps"]))
 
-    monkeypatch.setattr(Updates, "_adam_step", without_correction)
+    monkeypatch.setattr(Adam, "update_rows", without_correction)
     red("digits", [ADAM])
     check("digits", [BASE], 1e-10)
 
