@@ -17,6 +17,7 @@ from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
 from raytune_hpo.training.task import Split, Splits, Task
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from raytune_hpo.results.results import Results, load_results
 
 __all__ = [
+    "Accuracy",
     "Checkpointing",
     "Choice",
     "EarlyStopping",
@@ -34,9 +36,11 @@ __all__ = [
     "Float",
     "Hypergradient",
     "Int",
+    "Metric",
     "RaytuneHpoError",
     "Resources",
     "Results",
+    "RootMeanSquaredError",
     "SearchSpace",
     "Split",
     "Splits",

@@ -17,10 +17,10 @@ from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.metrics import checked_metrics
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.unit_steps import moved_parameters
 
-DEFAULT_METRIC = {"classification": "validation_accuracy", "regression": "validation_loss"}
 FOREIGN = "foreign"
 
 
@@ -30,6 +30,7 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
         task = task_by_name(task)
     if isinstance(task, Task):
         task.check()
+        checked_metrics(task.metrics())
         return task
     if isinstance(task, type) or not callable(task):
         hint = f"; write {task.__name__}()" if isinstance(task, type) and issubclass(task, Task) else ""
@@ -56,8 +57,8 @@ def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None
 def checked_metric(task: Task | FunctionTrainable, metric: Any, mode: Any) -> tuple[str, Mode]:
     """The metric and its mode, the task's own where they are left out."""
     if isinstance(task, Task):
-        metric = DEFAULT_METRIC[task.kind] if metric is None else metric
-        reported = task.metrics()
+        metric = task.default_metric() if metric is None else metric
+        reported = task.reported()
         right = reported[checks.one_of("metric", metric, reported)]
         mode = right if mode is None else mode
     if not isinstance(metric, str) or not metric:

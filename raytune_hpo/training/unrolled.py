@@ -21,7 +21,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from raytune_hpo.training.evaluation import Kind, loss_of
+from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.task import Kind
 
 Hyper = Mapping[str, torch.Tensor | float]
 Slots = dict[str, Any]
