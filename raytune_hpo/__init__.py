@@ -24,6 +24,7 @@ from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRu
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter
+from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
 from raytune_hpo.training.task import Split, Splits, Task, TrialData
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer
 
 __all__ = [
+    "Accuracy",
     "Checkpointing",
     "Choice",
     "EarlyStopping",
@@ -46,10 +48,12 @@ __all__ = [
     "Hyperparameter",
     "Int",
     "Listener",
+    "Metric",
     "Objective",
     "RaytuneHpoError",
     "Resources",
     "Results",
+    "RootMeanSquaredError",
     "RunView",
     "Scheduler",
     "SchedulerOptions",

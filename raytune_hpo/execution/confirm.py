@@ -190,7 +190,7 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
     found = []
     for path in paths:
         model = model_of(task, config, load_state(directory.path / path))
-        found.append(evaluate(model.to(device()), split, task.kind))
+        found.append(evaluate(model.to(device()), split, task))
     metrics: dict[str, Any] = {"models": len(found), "samples": len(split)}
     for name in found[0]:
         values = [f[name] for f in found]

@@ -19,6 +19,7 @@ from raytune_hpo.space import SearchSpace
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.metrics import checked_metrics
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.unit_steps import moved_parameters
 
@@ -31,6 +32,7 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
         for name, value in task.options().items():
             json_value(f"task.{name}", value)
         task.check()
+        checked_metrics(task.metrics())
         return task
     if is_class_trainable(task):
         trainable: FunctionTrainable = task

@@ -16,14 +16,15 @@ from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.journal.events import CheckpointRecord, Perturbed, Suggested
-from raytune_hpo.results.ensemble_selection import Array, Kind, figures, is_finite, per_sample
+from raytune_hpo.objective import Objective
+from raytune_hpo.results.ensemble_selection import figures, is_finite, metrics_of, per_sample
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import resolved
 from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.task import Split, Task
+from raytune_hpo.training.task import Array, Kind, Split, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,6 +68,7 @@ class Library:
         self.results = results
         self.experiment = experiment
         self.task: Task = experiment.task
+        self.metrics = metrics_of(self.task)
         self.notices: list[str] = []
         self._store = CheckpointStore(directory.path, 0)
         self._configs = {(e.trial, 0): e.config for e in results.of(Suggested)}
@@ -110,7 +112,7 @@ class Library:
                 self.notices.append(f"{record.path} predicts values that are not finite: passed over")
                 continue
             held_bytes += predictions.nbytes
-            metrics = figures(per_sample(predictions, y, self.task.kind))
+            metrics = figures(per_sample(predictions, y, self.metrics), self.metrics)
             trial = self.results.ledger.trials[record.trial]
             score = trial.scores.get(record.path, math.nan)
             found.append(Candidate(trial, record, config, score, predictions, metrics))

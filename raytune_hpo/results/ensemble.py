@@ -99,13 +99,14 @@ class Builder:
         self.library = Library(directory, results)
         self.task, self.seed = self.library.task, self.library.experiment.seed
         metric = results.metric.removeprefix("validation_")
-        self.metric = metric if metric in ("loss", "accuracy", "rmse") else "loss"
+        self.metrics = self.library.metrics
+        self.metric = metric if metric in {m.name for m in self.metrics} else "loss"
 
     def choose(self, method: str = "greedy", size: int = 10) -> Ensemble:
         """An ensemble of at most `size` members. Raises ExperimentError where fewer than 2 can be had."""
         checks.one_of("--method", method, METHODS)
         checks.integer("-k", size, 2, MAX_SIZE)
-        library, kind = self.library, self.task.kind
+        library, metrics = self.library, self.metrics
         library.notices.clear()
         match method:
             case "greedy":
@@ -122,7 +123,7 @@ class Builder:
             )
             raise ExperimentError("run directory", str(self.directory.path), "; ".join([expected, *library.notices]))
         predictions = np.stack([c.predictions for c in found])
-        counts = greedy(predictions, y, kind, self.metric, size) if method == "greedy" else [1] * len(found)
+        counts = greedy(predictions, y, metrics, self.metric, size) if method == "greedy" else [1] * len(found)
         mode = library.experiment.objective[1]
         single = min(found, key=lambda c: c.rank(mode))
         winner = self.results.ledger.winner()
@@ -134,7 +135,7 @@ class Builder:
             members=tuple((c, count) for c, count in zip(found, counts, strict=True) if count),
             single=single,
             looked_at=len(found),
-            validation=figures(per_sample(average(predictions, counts), y, kind)),
+            validation=figures(per_sample(average(predictions, counts), y, metrics), metrics),
             notices=tuple(library.notices),
         )
 
@@ -159,14 +160,14 @@ class Builder:
     def _test_metrics(self, ensemble: Ensemble) -> dict[str, float]:
         from raytune_hpo.training.ensemble_model import predictions
 
-        kind, single = self.task.kind, ensemble.single
+        kind, single, by = self.task.kind, ensemble.single, self.metrics
         models = [self.model(ensemble), self.library.model(single.record, single.config)]
         split = load_test_split(self.task, self.seed)
         y = targets(split, kind)
-        chosen, alone = (per_sample(predictions(m.to(device()), split, kind), y, kind) for m in models)
-        metrics = {f"test_{name}": value for name, value in figures(chosen).items()}
-        metrics |= {f"single_test_{name}": value for name, value in figures(alone).items()}
-        for name, interval in gains(chosen, alone, generator(self.seed, "ensemble", "bootstrap")).items():
+        chosen, alone = (per_sample(predictions(m.to(device()), split, kind), y, by) for m in models)
+        metrics = {f"test_{name}": value for name, value in figures(chosen, by).items()}
+        metrics |= {f"single_test_{name}": value for name, value in figures(alone, by).items()}
+        for name, interval in gains(chosen, alone, by, generator(self.seed, "ensemble", "bootstrap")).items():
             metrics |= dict(zip((f"gain_{name}", f"gain_{name}_low", f"gain_{name}_high"), interval, strict=True))
         return {**metrics, "samples": len(y)}
 

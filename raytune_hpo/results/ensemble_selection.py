@@ -3,56 +3,76 @@
 Notations
     M, n, C, d    candidates, samples, classes, outputs of a regression
     predictions   [n, C] class probabilities or [n, d] outputs; of all candidates [M, n, C or d]
+    y             [n] int64 classes or [n, d] float64 targets
     counts        [M] how often each candidate is in the ensemble; its share in the average
+    samples       a metric's sums of each sample alone, [S, n]; one array a metric
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Kind = Literal["classification", "regression"]
-Array = np.ndarray[Any, Any]
+from raytune_hpo.objective import Objective
+from raytune_hpo.training.metrics import CrossEntropy, Metric
+from raytune_hpo.training.task import Array, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _CHUNK = 2**21  # resampled values held at a time
 
 
-def per_sample(predictions: Array, y: Array, kind: Kind) -> dict[str, Array]:
-    """What the metrics are means of, each [n]: loss (nats, or squared error) and accuracy (0 or 1) or rmse.
+class LogLoss(CrossEntropy):
+    """Cross entropy of outputs that are logs of probabilities already: another softmax would only round them."""
 
-    y: [n] classes or [n, d] targets. (rmse is the root of the mean of the squared errors.)
-    """
-    if kind == "classification":
-        right = predictions[np.arange(len(y)), y].astype(np.float64)
-        loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
-        return {"loss": loss, "accuracy": (predictions.argmax(1) == y).astype(np.float64)}
-    squared = np.square(predictions.astype(np.float64) - y).mean(1)
-    return {"loss": squared, "rmse": squared}
+    @staticmethod
+    def sums(outputs: Tensor, targets: Tensor) -> Tensor:
+        import torch
+
+        losses = -outputs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        return torch.stack([losses.sum(-1), torch.ones_like(losses).sum(-1)], -1)
 
 
-def figures(samples: dict[str, Array]) -> dict[str, float]:
-    """The metrics, from `per_sample`."""
-    return {name: _aggregate(name, float(values.mean())) for name, values in samples.items()}
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """What ensembles are measured by: the loss first, as in `Task.measured`, of predictions."""
+    loss, *metrics = task.measured()
+    return (LogLoss() if isinstance(loss, CrossEntropy) else loss, *metrics)
 
 
-def _aggregate(name: str, mean: Any) -> Any:
-    return np.sqrt(mean) if name == "rmse" else mean
+def per_sample(predictions: Array, y: Array, metrics: Sequence[Metric]) -> list[Array]:
+    """The samples of each metric: a model's samples as if each were a model's only one."""
+    import torch
+
+    outputs = predictions.astype(np.float64)
+    if y.dtype.kind == "i":
+        outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+    each, own = torch.from_numpy(outputs)[:, None], torch.from_numpy(y)[:, None]  # [n, 1, C or d], [n, 1] or [n, 1, d]
+    return [np.ascontiguousarray(metric.sums(each, own).numpy().T) for metric in metrics]
 
 
-def cost(predictions: Array, y: Array, kind: Kind, metric: str) -> tuple[float, ...]:
-    """What is minimized: the metric, of accuracies that are equal the loss. Finite predictions only."""
-    samples = per_sample(predictions, y, kind)
-    loss = float(samples["loss"].mean())
-    return (-float(samples["accuracy"].mean()), loss) if metric == "accuracy" else (loss,)
+def figures(samples: Sequence[Array], metrics: Sequence[Metric]) -> dict[str, float]:
+    """Each metric's value by its name, from `per_sample`."""
+    found = zip(metrics, samples, strict=True)
+    return {metric.name: float(metric.finish(sums.sum(1).tolist())) for metric, sums in found}
 
 
-def greedy(predictions: Array, y: Array, kind: Kind, metric: str, size: int) -> list[int]:
-    """Counts of a forward selection with replacement, at most `size` in all.
+def cost(predictions: Array, y: Array, metrics: Sequence[Metric], name: str) -> tuple[float, ...]:
+    """What is minimized: the metric of that name, then the loss, which is the first. Finite predictions only."""
+    metric = next(metric for metric in metrics if metric.name == name)
+    wanted = [metric] if metric is metrics[0] else [metric, metrics[0]]
+    values = figures(per_sample(predictions, y, wanted), wanted)
+    losses = (Objective(m.name, m.direction).loss(values[m.name]) for m in wanted)
+    return tuple(loss if math.isfinite(loss) else math.inf for loss in losses)
+
+
+def greedy(predictions: Array, y: Array, metrics: Sequence[Metric], name: str, size: int) -> list[int]:
+    """Counts of a forward selection with replacement, at most `size` in all, by the metric of that name.
 
     Begins with the average of the N best candidates, N chosen by the metric, then adds the candidate that helps
     most, again and again, and answers the best of all stages, of equal ones the smallest. Caruana,
@@ -61,9 +81,9 @@ def greedy(predictions: Array, y: Array, kind: Kind, metric: str, size: int) -> 
     """
 
     def cost_of(total: Array, members: int) -> tuple[float, ...]:
-        return cost(total / members, y, kind, metric)
+        return cost(total / members, y, metrics, name)
 
-    order = sorted(range(len(predictions)), key=lambda m: (cost(predictions[m], y, kind, metric), m))
+    order = sorted(range(len(predictions)), key=lambda m: (cost(predictions[m], y, metrics, name), m))
     total = np.zeros(predictions.shape[1:])
     begins = []
     for n, m in enumerate(order[:size], start=1):
@@ -94,33 +114,48 @@ def average(predictions: Array, counts: Sequence[int]) -> Array:
 
 
 def gains(
-    ensemble: dict[str, Array], single: dict[str, Array], rng: np.random.Generator, resamples: int = RESAMPLES
+    ensemble: Sequence[Array],
+    single: Sequence[Array],
+    metrics: Sequence[Metric],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
 ) -> dict[str, tuple[float, float, float]]:
     """metric -> (gain, low, high): how much better the ensemble is, positive for better, from two `per_sample`.
 
     low and high bound the middle 95 % of a paired bootstrap: both are judged on the same resampled samples
     (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13, percentile interval).
     """
-    names = list(ensemble)
-    values = np.stack([s[name] for s in (ensemble, single) for name in names])  # [2 * metrics, n]
+    values = np.concatenate([*ensemble, *single])  # [2 * sums of all metrics, n]
+    ends = np.cumsum([len(samples) for samples in ensemble])[:-1]
+
+    def gains_of(sums: Array) -> list[list[float]]:
+        """[2 * sums of all metrics, k] -> [metrics, k]"""
+        chosen, alone = (np.split(half, ends) for half in np.split(sums, 2))
+        found = []
+        for metric, *pair in zip(metrics, chosen, alone, strict=True):
+            gain = Objective(metric.name, metric.direction).gain
+            columns = zip(*(sums.T.tolist() for sums in pair), strict=True)
+            found.append([gain(metric.finish(a) - metric.finish(b)) for a, b in columns])
+        return found
+
     n = values.shape[1]
-    means = []
     rows = max(1, _CHUNK // n)
+    parts = []
     for start in range(0, resamples, rows):
         drawn = rng.integers(0, n, (min(rows, resamples - start), n), dtype=np.int32)
-        means.append(np.stack([v[drawn].mean(1) for v in values]))
-    drawn_means = np.concatenate(means, axis=1)  # [2 * metrics, resamples]
-    found = {}
-    for i, name in enumerate(names):
-        better = 1.0 if name == "accuracy" else -1.0
+        parts.append(np.stack([_resampled_sum(v, drawn) for v in values]))
+    quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    lows, highs = np.quantile(gains_of(np.concatenate(parts, axis=1)), quantiles, axis=1).tolist()
+    whole = (gain for (gain,) in gains_of(values.sum(1, keepdims=True)))
+    return {m.name: found for m, found in zip(metrics, zip(whole, lows, highs, strict=True), strict=True)}
 
-        def gain(means: Array, i: int = i, name: str = name, better: float = better) -> Array:
-            difference: Array = better * (_aggregate(name, means[i]) - _aggregate(name, means[i + len(names)]))
-            return difference
 
-        low, high = np.quantile(gain(drawn_means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        found[name] = (float(gain(values.mean(1))), float(low), float(high))
-    return found
+def _resampled_sum(values: Array, drawn: Array) -> Array:
+    """[resamples] sums of `values`, [n], at `drawn`, [resamples, n]. A number of samples is the same in each."""
+    if (values == values[0]).all():
+        return np.full(len(drawn), values.sum())
+    sums: Array = values[drawn].sum(1)
+    return sums
 
 
 def is_finite(predictions: Array) -> bool:

@@ -141,7 +141,8 @@ def design_of(experiment: ResolvedExperiment, data: TrialData | None) -> tuple[D
         notice = "a function trainable sees to its own seeds and data: its intervals hold for what it varies itself"
         return Design(), notice
     n, held_out = len(data.train), len(data.validation)
-    counted = experiment.objective.metric == "validation_accuracy"
+    metric = experiment.task.metric_reported_as(experiment.objective.metric)
+    counted = metric is not None and metric.share
     if experiment.folds is not None:
         size = (n + held_out) // experiment.folds
         return Design(1 / (experiment.folds - 1), size if counted else None, experiment.folds), None

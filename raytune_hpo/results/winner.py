@@ -38,7 +38,7 @@ def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: byte
     with tempfile.TemporaryDirectory() as folder:
         unpack(packed, Path(folder))
         model = model_of(task, resolved(task, config), load_state(folder))
-    return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task.kind).items()}
+    return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task).items()}
 
 
 def resolved(task: Task, config: dict[str, Any]) -> dict[str, Any]:

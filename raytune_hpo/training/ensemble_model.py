@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.training.evaluation import EVALUATION_BATCH, Kind, tensors_of
+from raytune_hpo.training.evaluation import EVALUATION_BATCH, tensors_of
 from raytune_hpo.training.random_states import preserved_random_states
-from raytune_hpo.training.task import Array, Split, Task
+from raytune_hpo.training.task import Array, Kind, Split, Task
 
 
 class AveragedPredictions(nn.Module):

@@ -1,19 +1,17 @@
-"""Loss and accuracy or RMSE of a model on one split. Used for validation and, once, for the test."""
+"""The metrics of a model on one split. Used for validation and, once, for the test."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from raytune_hpo.training.task import Array, Split
-
-Kind = Literal["classification", "regression"]
+from raytune_hpo.training.metrics import Metric
+from raytune_hpo.training.scores import Scores
+from raytune_hpo.training.task import Array, Kind, Split, Task
 
 EVALUATION_BATCH = 4096
 """Samples per forward pass of an evaluation: large enough that the pass is not all overhead."""
@@ -42,49 +40,29 @@ def _tensor(array: Array, dtype: type[np.generic]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
 
 
-def loss_of(outputs: torch.Tensor, y: torch.Tensor, kind: Kind, label_smoothing: float = 0.0) -> torch.Tensor:
-    """The mean loss of a batch: cross entropy in nats, or the mean squared error. Shape: []."""
-    if kind == "classification":
-        return functional.cross_entropy(outputs, y, label_smoothing=label_smoothing)
-    return functional.mse_loss(outputs, y)
-
-
-def score_name(kind: Kind) -> str:
-    """The second metric's name: accuracy or rmse."""
-    return "accuracy" if kind == "classification" else "rmse"
-
-
-def evaluate(model: nn.Module, split: Split, kind: Kind, batch: int = EVALUATION_BATCH) -> dict[str, float]:
-    """`loss` and `accuracy` (a share in [0, 1]) or `rmse` (in the units of `split.y`).
+def evaluate(model: nn.Module, split: Split, task: Task, batch: int = EVALUATION_BATCH) -> dict[str, float]:
+    """The loss and the task's metrics of a model on one split, by name.
 
     The loss is without label smoothing, so that configs compare. The model runs on the device it
     is on, in float32, and is left in the mode it was in.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, y = tensors_of(split, kind, device)
-    return evaluate_tensors(model, x, y, kind, batch)
+    x, y = tensors_of(split, task.kind, device)
+    return evaluate_tensors(model, x, y, task.measured(), batch)
 
 
 def evaluate_tensors(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, kind: Kind, batch: int = EVALUATION_BATCH
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, metrics: Sequence[Metric], batch: int = EVALUATION_BATCH
 ) -> dict[str, float]:
     """`evaluate` for data that is on the model's device already. x: [n, ...]; y: as `tensors_of`."""
     was_training = model.training
     model.eval()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=x.device)
-    correct = torch.zeros((), dtype=torch.int64, device=x.device)
+    scores = Scores(metrics)
     try:
         with torch.no_grad():
             for start in range(0, len(x), batch):
                 # A copy, since a model that works in place must not write to a shared array.
-                outputs = model(x[start : start + batch].clone())
-                target = y[start : start + batch]
-                loss_sum += loss_of(outputs, target, kind).double() * len(target)
-                if kind == "classification":
-                    correct += (outputs.argmax(1) == target).sum()
+                scores.add(model(x[start : start + batch].clone()), y[start : start + batch])
     finally:
         model.train(was_training)
-    loss = loss_sum.item() / len(x) if len(x) else math.nan
-    if kind == "regression":
-        return {"loss": loss, "rmse": math.sqrt(loss) if math.isfinite(loss) else math.nan}
-    return {"loss": loss, "accuracy": correct.item() / len(x) if len(x) else math.nan}
+    return scores.results()[0]

@@ -1,4 +1,4 @@
-"""A task: the data, the model and the loss that an experiment tunes. No torch is imported here.
+"""A task: the data, the model and the metrics that an experiment tunes. No torch is imported here.
 
 A task is a frozen dataclass; its fields are its options (`Digits(validation_fraction=0.2)`), plain
 JSON values, so that a run directory can hold it. The methods import torch when they are called.
@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
+
+from raytune_hpo.objective import Mode
+from raytune_hpo.training.metrics import Accuracy, CrossEntropy, MeanSquaredError, Metric, RootMeanSquaredError
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
+Kind = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Splits:
 class Task(ABC):
     """Base of every task. Subclasses are frozen dataclasses whose fields are JSON values."""
 
-    kind: ClassVar[Literal["classification", "regression"]] = "classification"
+    kind: ClassVar[Kind] = "classification"
     #: Whether training and validation samples may change places, as in cross-validation.
     exchangeable: ClassVar[bool] = True
     #: What a regression predicts, in words and with its unit: the axes of a plot.
@@ -110,11 +114,31 @@ class Task(ABC):
         """The config keys that `build_model` understands, on top of the trainer's own."""
         return {}
 
-    def metrics(self) -> dict[str, Literal["min", "max"]]:
-        """The metrics that training reports and that may be optimized, each with its direction."""
-        if self.kind == "classification":
-            return {"validation_accuracy": "max", "validation_loss": "min"}
-        return {"validation_loss": "min", "validation_rmse": "min"}
+    def metrics(self) -> Sequence[Metric]:
+        """What is measured besides the loss. Of classes the first is optimized where an experiment names no metric."""
+        return (Accuracy(),) if self.kind == "classification" else (RootMeanSquaredError(),)
+
+    @final
+    def measured(self) -> tuple[Metric, ...]:
+        """All that is measured: the loss, without which no report is, then the metrics."""
+        return (CrossEntropy() if self.kind == "classification" else MeanSquaredError(), *self.metrics())
+
+    @final
+    def reported(self) -> dict[str, Mode]:
+        """The metrics by the names under which training reports them, each with its direction; the default first."""
+        loss, *metrics = self.measured()
+        ordered = [*metrics, loss] if self.kind == "classification" else [loss, *metrics]
+        return {f"validation_{metric.name}": metric.direction for metric in ordered}
+
+    @final
+    def default_metric(self) -> str:
+        """What an experiment optimizes that names no metric."""
+        return next(iter(self.reported()))
+
+    @final
+    def metric_reported_as(self, name: str) -> Metric | None:
+        """The metric behind a reported name ("validation_loss"); None for a name that is not reported."""
+        return next((metric for metric in self.measured() if f"validation_{metric.name}" == name), None)
 
     def structural_hyperparameters(self) -> set[str]:
         """The keys that may not change in mid-training: the model's or the optimizer's state would not fit."""

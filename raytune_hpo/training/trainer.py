@@ -18,8 +18,9 @@ from torch import nn
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
-from raytune_hpo.training.evaluation import evaluate, evaluate_tensors, loss_of, score_name, tensors_of
+from raytune_hpo.training.evaluation import evaluate, evaluate_tensors, tensors_of
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
+from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.lr_schedules import LRSchedule
 from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
 from raytune_hpo.training.random_states import (
@@ -74,9 +75,9 @@ class SupervisedTrainer(Trainer):
     """Trains a task's model on a task's data. The data stay on the device whole.
 
     Metrics of an epoch: `train_loss` (the mean over the epoch, with label smoothing),
-    `validation_loss`, `validation_accuracy` (a share) or `validation_rmse` (in the units of the
-    task's targets), and `lr` (of the epoch's last step). A training loss that is not finite ends
-    the epoch, and its losses and score are then NaN: a diverged trial is a result, not a failure.
+    `validation_loss`, the task's metrics (`validation_accuracy`, ...), and `lr` (of the epoch's last
+    step). A training loss that is not finite ends the epoch, and its losses and metrics are then NaN:
+    a diverged trial is a result, not a failure.
 
     `device` None is the GPU where there is one. `max_epochs` is the length of a cosine schedule.
     """
@@ -95,6 +96,7 @@ class SupervisedTrainer(Trainer):
         early_stopping: EarlyStopping | None = None,
     ) -> None:
         self.task = task
+        self._measured = task.measured()
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -168,16 +170,12 @@ class SupervisedTrainer(Trainer):
                 break
         train_loss = loss_sum.item() / self._samples_per_epoch
         lr = float(self.optimizer.param_groups[0]["lr"])
-        score = f"validation_{score_name(self.task.kind)}"
-        if not math.isfinite(train_loss):
-            return {"train_loss": math.nan, "validation_loss": math.nan, score: math.nan, "lr": lr}
-        validation = evaluate_tensors(self.model, *self._validation, self.task.kind)
-        return {
-            "train_loss": train_loss,
-            "validation_loss": validation["loss"],
-            score: validation[score_name(self.task.kind)],
-            "lr": lr,
-        }
+        if math.isfinite(train_loss):
+            validation = evaluate_tensors(self.model, *self._validation, self._measured)
+        else:
+            train_loss, validation = math.nan, {metric.name: math.nan for metric in self._measured}
+        reported = {f"validation_{name}": value for name, value in validation.items()}
+        return {"train_loss": train_loss, **reported, "lr": lr}
 
     def _train_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One optimizer step on x: [N, ...], y: [N] or [N, d]. Returns the mean loss, shape []."""

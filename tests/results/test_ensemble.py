@@ -22,18 +22,21 @@ from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.cli.main import main
 from raytune_hpo.errors import TrialError
 from raytune_hpo.results.ensemble import Builder
-from raytune_hpo.results.ensemble_selection import average, cost, figures, gains, greedy, per_sample
+from raytune_hpo.results.ensemble_selection import average, cost, figures, gains, greedy, metrics_of, per_sample
 from raytune_hpo.results.export import export
 from raytune_hpo.results.test_seal import openings
 from raytune_hpo.results.winner import evaluate_on_test, resolved
 from raytune_hpo.seeding import generator
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.checkpoint import load_state
 from raytune_hpo.training.ensemble_model import AveragedPredictions, model_of
 from raytune_hpo.training.evaluation import evaluate
+from raytune_hpo.training.metrics import Accuracy, MeanSquaredError, RootMeanSquaredError
 
+CLASSIFICATION, REGRESSION = metrics_of(Digits()), metrics_of(Diabetes())
 SPACE = {"lr": Float(1e-4, 0.1, "log"), "hidden_units": Choice([8, 16, 32])}
 CONFIGS = [
     {"lr": lr, "hidden_units": h} for lr, h in [(0.003, 16), (0.01, 32), (0.02, 8), (0.005, 32), (0.05, 16), (0.03, 32)]
@@ -117,8 +120,9 @@ def test_greedy_finds_the_weights_by_replacement():
     y = (4 * a + b) / 5
     predictions = np.stack([b, c + 3, a])
     for size in (5, 6, 9):
-        assert greedy(predictions, y, "regression", "rmse", size) == [1, 0, 4]
-    assert figures(per_sample(average(predictions, [1, 0, 4]), y, "regression"))["rmse"] == pytest.approx(0, abs=1e-9)
+        assert greedy(predictions, y, REGRESSION, "rmse", size) == [1, 0, 4]
+    found = figures(per_sample(average(predictions, [1, 0, 4]), y, REGRESSION), REGRESSION)
+    assert found["rmse"] == pytest.approx(0, abs=1e-9)
 
 
 def test_greedy_begins_with_the_best_together():
@@ -127,7 +131,7 @@ def test_greedy_begins_with_the_best_together():
     right = np.full((3, 6), 0.9)
     for m in range(3):
         right[m, 2 * m : 2 * m + 2] = 0.1
-    assert greedy(np.stack([1 - right, right], axis=-1), y, "classification", "accuracy", 3) == [1, 1, 1]
+    assert greedy(np.stack([1 - right, right], axis=-1), y, CLASSIFICATION, "accuracy", 3) == [1, 1, 1]
 
 
 def test_greedy_is_no_worse_than_the_best_and_no_larger_than_allowed():
@@ -137,10 +141,10 @@ def test_greedy_is_no_worse_than_the_best_and_no_larger_than_allowed():
             y = rng.integers(0, 4, 120)
             logits = rng.normal(size=(12, 120, 4)) + 0.8 * np.eye(4)[y]
             predictions = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-            counts = greedy(predictions, y, "classification", metric, size)
+            counts = greedy(predictions, y, CLASSIFICATION, metric, size)
             assert 1 <= sum(counts) <= size
-            chosen = cost(average(predictions, counts), y, "classification", metric)
-            assert chosen < min(cost(p, y, "classification", metric) for p in predictions)
+            chosen = cost(average(predictions, counts), y, CLASSIFICATION, metric)
+            assert chosen < min(cost(p, y, CLASSIFICATION, metric) for p in predictions)
 
 
 def test_ties_in_accuracy_go_to_the_lower_loss():
@@ -148,7 +152,13 @@ def test_ties_in_accuracy_go_to_the_lower_loss():
     unsure = np.where(np.eye(2)[y] == 1, 0.6, 0.4)
     sure = np.where(np.eye(2)[y] == 1, 0.9, 0.1)
     wrong = 1 - sure
-    assert greedy(np.stack([wrong, unsure, sure]), y, "classification", "accuracy", 4) == [0, 0, 1]
+    assert greedy(np.stack([wrong, unsure, sure]), y, CLASSIFICATION, "accuracy", 4) == [0, 0, 1]
+
+
+def gain_of(metric, ensemble, single):
+    """ensemble, single: [n], what the metric is a mean of."""
+    samples = ([np.stack([values, np.ones_like(values)])] for values in (ensemble, single))
+    return gains(*samples, [metric], generator(0, "t"))[metric.name]
 
 
 def test_gains_are_paired_and_positive_for_better():
@@ -157,17 +167,16 @@ def test_gains_are_paired_and_positive_for_better():
     hard = rng.exponential(5.0, n)  # some samples are hard for both: the difference is the same small one for all
     single, ensemble = hard + 0.1, hard + rng.normal(0, 0.2, n)
     difference = single - ensemble
-    found = gains({"loss": ensemble}, {"loss": single}, generator(0, "t"))
-    gain, low, high = found["loss"]
+    gain, low, high = gain_of(MeanSquaredError(), ensemble, single)
     error = difference.std() / math.sqrt(n)
     assert gain == pytest.approx(difference.mean())
     assert (low, high) == pytest.approx((gain - 1.96 * error, gain + 1.96 * error), abs=0.15 * error)
-    assert gains({"loss": ensemble}, {"loss": single}, generator(0, "t")) == found
+    assert gain_of(MeanSquaredError(), ensemble, single) == (gain, low, high)
     assert low > 0
     right, wrong = np.ones(50), np.zeros(50)
-    assert gains({"accuracy": right}, {"accuracy": wrong}, generator(0, "t"))["accuracy"] == (1, 1, 1)
-    assert gains({"accuracy": wrong}, {"accuracy": wrong}, generator(0, "t"))["accuracy"] == (0, 0, 0)
-    assert gains({"rmse": wrong + 4}, {"rmse": right * 9}, generator(0, "t"))["rmse"] == (1, 1, 1)
+    assert gain_of(Accuracy(), right, wrong) == (1, 1, 1)
+    assert gain_of(Accuracy(), wrong, wrong) == (0, 0, 0)
+    assert gain_of(RootMeanSquaredError(), wrong + 4, right * 9) == (1, 1, 1)
 
 
 # A run --------------------------------------------------------------------------------------------
@@ -199,11 +208,9 @@ def test_the_figures_are_those_of_the_module(run):
         chosen = builder.choose("greedy", 6)
         model = builder.model(chosen)
         metrics = builder.test(chosen).metrics
-        assert evaluate(model, splits.validation, "classification") == pytest.approx(chosen.validation, rel=1e-5)
-        tested = evaluate(model, splits.test, "classification")
-        single = evaluate(
-            builder.library.model(chosen.single.record, chosen.single.config), splits.test, "classification"
-        )
+        assert evaluate(model, splits.validation, Digits()) == pytest.approx(chosen.validation, rel=1e-5)
+        tested = evaluate(model, splits.test, Digits())
+        single = evaluate(builder.library.model(chosen.single.record, chosen.single.config), splits.test, Digits())
         for name in ("loss", "accuracy"):
             assert metrics[f"test_{name}"] == pytest.approx(tested[name], rel=1e-5)
             assert metrics[f"single_test_{name}"] == pytest.approx(single[name], rel=1e-5)
@@ -349,7 +356,7 @@ def test_of_folds_each_sample_is_predicted_by_the_model_that_has_not_seen_it(tmp
         model = builder.model(ensemble)
         assert sum(isinstance(m, AveragedPredictions) for m in model.modules()) == 1 + len(ensemble.members)
         best = builder.results.best
-        seen_figures = evaluate(model, Digits().load(1).test, "classification")
+        seen_figures = evaluate(model, Digits().load(1).test, Digits())
         assert builder.test(ensemble).metrics["test_accuracy"] == pytest.approx(seen_figures["accuracy"])
     # The winner's own test and its export are of the average of its models, too.
     states = load_state(best.checkpoint / STATE_FILE)["folds"]
@@ -434,9 +441,9 @@ def test_an_ensemble_of_regressions(tmp_path):
         assert ensemble.single.validation["rmse"] == pytest.approx(builder.results.best.metric, rel=1e-5)
         assert ensemble.validation["rmse"] <= ensemble.single.validation["rmse"] + 1e-9
         model = builder.model(ensemble)
-        assert evaluate(model, splits.validation, "regression") == pytest.approx(ensemble.validation, rel=1e-5)
+        assert evaluate(model, splits.validation, diabetes.task) == pytest.approx(ensemble.validation, rel=1e-5)
         found = builder.test(ensemble).metrics
-        tested = evaluate(model, splits.test, "regression")
+        tested = evaluate(model, splits.test, diabetes.task)
         assert found["test_rmse"] == pytest.approx(tested["rmse"], rel=1e-5)
         assert found["gain_rmse"] == pytest.approx(found["single_test_rmse"] - tested["rmse"], abs=1e-6)
         assert found["gain_rmse_low"] <= found["gain_rmse"] <= found["gain_rmse_high"]

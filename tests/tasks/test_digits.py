@@ -49,4 +49,4 @@ def test_an_mlp_reaches_97_percent() -> None:
     trainer.setup({"lr": 3e-3, "batch_size": 16, "hidden_layers": 2, "batch_norm": True}, 1)
     for _ in fit(trainer, 15):
         pass
-    assert evaluate(trainer.model, splits.test, "classification")["accuracy"] > 0.97
+    assert evaluate(trainer.model, splits.test, trainer.task)["accuracy"] > 0.97

@@ -34,7 +34,7 @@ def rmse(activation: str) -> tuple[float, float]:
     config = {"hidden_units": 16, "lr": 0.01, "batch_size": 16, "activation": activation, "lr_schedule": "cosine"}
     trainer.setup(config, 1)
     *_, last = fit(trainer, 100)
-    return last["validation_rmse"], evaluate(trainer.model, splits.test, "regression")["rmse"]
+    return last["validation_rmse"], evaluate(trainer.model, splits.test, trainer.task)["rmse"]
 
 
 def test_only_the_linear_activation_extrapolates_and_validation_tells() -> None:

@@ -18,9 +18,9 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.parameters import Parameter
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.tasks import Digits
-from raytune_hpo.training.evaluation import loss_of
 from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve
+from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.models import mlp
 from raytune_hpo.training.optimizers import build_optimizer
 from raytune_hpo.training.rules import RULES

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from raytune_hpo.training.evaluation import score_name
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, aligned, places_of
 from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
-from raytune_hpo.training.lanes.losses import LaneScores, lane_losses
 from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Updates, clip
+from raytune_hpo.training.losses import lane_losses
 from raytune_hpo.training.rules.rule import Rows
+from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.task import Task
 
 VALIDATION_BATCH = 256  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
@@ -43,6 +43,7 @@ class Stack:
 
     def __init__(self, task: Task, data: DeviceData, example: Lane, chunk: ChunkSize) -> None:
         self.task, self.data, self.chunk = task, data, chunk
+        self._measured = task.measured()
         self.device = data.x.device
         #: Why its lanes are trained one by one, if they are.
         self.unfusable: str | None = None
@@ -227,7 +228,7 @@ class Stack:
 
     @torch.no_grad()
     def _validate(self) -> list[dict[str, float]]:
-        scores = LaneScores(len(self.lanes), self.task.kind, self.device)
+        scores = Scores(self._measured, len(self.lanes))
         x, y = self.data.validation_x, self.data.validation_y
 
         def one_pass(at: slice) -> None:
@@ -238,22 +239,21 @@ class Stack:
                 own = part.expand(len(lanes), *part.shape)
                 if self._has_modules:
                     own = own.clone()  # a module of the user's may work in place, on an array that others read
-                scores.add(at, self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH])
+                scores.add(self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH], at)
 
         self.chunk.run(len(self.lanes), one_pass)
-        return scores.results(len(x))
+        return scores.results()
 
     def _finish(self, lane: Lane, loss_sum: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
         lane.epoch += 1
         lane.steps += lane.schedule.steps_per_epoch
         train_loss = loss_sum / lane.samples
-        score = score_name(self.task.kind)
         if not math.isfinite(train_loss):
-            scores = {"loss": math.nan, score: math.nan}
+            scores = dict.fromkeys(scores, math.nan)
             train_loss = math.nan
         lane.schedule.end_epoch(scores["loss"])
-        metrics = {"train_loss": train_loss, "validation_loss": scores["loss"]}
-        return {**metrics, f"validation_{score}": scores[score], "lr": lr}
+        reported = {f"validation_{name}": value for name, value in scores.items()}
+        return {"train_loss": train_loss, **reported, "lr": lr}
 
 
 def _innermost_module(error: BaseException) -> str:
