@@ -164,7 +164,7 @@ class Experiment:
             return dict(self.searcher)
         if which == "searcher":
             name, given = checks.named("searcher", self.searcher, ALGORITHMS)
-            options = check_options(name, given)
+            options = check_options(name, given).to_json()
         else:
             name, options = scheduler_options(
                 self.scheduler, space=self.search_space, max_epochs=self.max_epochs, task=self.task
@@ -179,7 +179,7 @@ class Experiment:
         if scheduler not in ("fifo", "asha", "median"):
             expected = f"decides how long trials run, and so does {searcher}; use fifo, asha or median with it"
             raise ExperimentError("scheduler", scheduler, expected)
-        algorithm_class(searcher).check_epochs(options, self.max_epochs)
+        algorithm_class(searcher).check_epochs(check_options(searcher, options), self.max_epochs)
 
     def _checked_samples(self) -> int:
         total = self.search().total() if self.option("searcher")[0] != FOREIGN else None

@@ -8,10 +8,20 @@ from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.configs import Config
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.options import options_of
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.space import SearchSpace
 
-__all__ = ["ALGORITHMS", "Mode", "SearchAlgorithm", "Suggestion", "algorithm_class", "build", "check_options"]
+__all__ = [
+    "ALGORITHMS",
+    "Mode",
+    "SearchAlgorithm",
+    "SearchOptions",
+    "Suggestion",
+    "algorithm_class",
+    "build",
+    "check_options",
+]
 
 #: name -> "module:Class". A new algorithm costs its file, this line, and one in the contract suite's list.
 ALGORITHMS: dict[str, str] = {
@@ -35,12 +45,12 @@ def algorithm_class(name: str) -> type[SearchAlgorithm]:
     return found
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` of the algorithm `name` with its defaults filled in.
+def check_options(name: str, options: Any) -> SearchOptions:
+    """The record of the `options` given to the algorithm `name`, with its defaults filled in.
 
     Raises ExperimentError naming `searcher` or `searcher.<option>`.
     """
-    return checks.options("searcher", name, options, algorithm_class(name).OPTIONS)
+    return options_of(algorithm_class(name).Options, name, options)
 
 
 def build(
@@ -57,4 +67,5 @@ def build(
     start_points: complete configs inside the space (`space.complete`), suggested first.
     Raises ExperimentError as `check_options` does, and where the algorithm refuses the space.
     """
-    return algorithm_class(name)(space, mode=mode, seed=seed, start_points=start_points, **check_options(name, options))
+    checked = check_options(name, options)
+    return algorithm_class(name)(space, mode=mode, seed=seed, start_points=start_points, options=checked)

@@ -27,8 +27,8 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config, config_key
+from raytune_hpo.options import Options
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace, Vector
 
@@ -94,17 +94,26 @@ class Search(Protocol):
     def observe(self, trial_id: str, value: float | None) -> None: ...
 
 
+@dataclass(frozen=True)
+class SearchOptions(Options):
+    """The options of an algorithm: a frozen record, whose base this is."""
+
+    FIELD: ClassVar[str] = "searcher"
+
+
 class SearchAlgorithm(ABC):
     """Base of the search algorithms. Subclasses implement `propose` and keep no state of their own
     that cannot be derived from `history`.
 
     space: the SearchSpace; mode: "min" or "max" of the observed metric; seed: any non-negative int;
-    start_points: configs to suggest first (checked against the space by the caller).
+    start_points: configs to suggest first (checked against the space by the caller); options: a record of
+    the class's `Options`.
     """
 
     name: ClassVar[str]
-    #: The keyword arguments of the constructor beyond those below, as `search.check_options` checks them.
-    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    #: What a user may choose, each with its default, its bounds and its meaning.
+    Options: ClassVar[type[SearchOptions]] = SearchOptions
+    options: SearchOptions
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True
@@ -115,8 +124,17 @@ class SearchAlgorithm(ABC):
     #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
     plans_budgets: ClassVar[bool] = False
 
-    def __init__(self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = ()) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        mode: Mode,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        options: SearchOptions | None = None,
+    ) -> None:
         self.space = space
+        self.options = type(self).Options() if options is None else options
         self.mode: Mode = mode
         self.seed = seed
         self.start_points = list(start_points)
@@ -127,7 +145,7 @@ class SearchAlgorithm(ABC):
         self.exhausted = False  # whether the last None of `suggest` was for good
 
     @classmethod  # noqa: B027  (optional)
-    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
+    def check_epochs(cls, options: SearchOptions, max_epochs: int) -> None:
         """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 
     @abstractmethod

@@ -20,14 +20,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.space import SearchSpace
 
 MAX_DOCUMENTS = 250
@@ -36,18 +37,21 @@ MODEL_ATTEMPTS = 4  # a config that was suggested before is drawn again from the
 
 
 class HyperOptSearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished; gamma: the good trials are the best
-    ceil(gamma * sqrt(finished)), at most 25; n_candidates: draws per parameter, the best of which by the
-    ratio of densities is taken; prior_weight: of the prior in the densities.
-    """
+    """TPE on documents made from the history."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
+        gamma: float = option(
+            0.8, low=0.01, high=10.0, doc="the good trials are the best ceil(gamma * sqrt(finished)), at most 25"
+        )
+        n_candidates: int = option(
+            24, low=1, high=10_000, doc="draws per parameter, the best of which by the ratio of densities is taken"
+        )
+        prior_weight: float = option(1.0, low=1e-3, high=1e3, doc="of the prior in the densities")
 
     name = "hyperopt"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(int, 10, low=1, high=100_000),
-        "gamma": Option(float, 0.8, low=0.01, high=10.0),
-        "n_candidates": Option(int, 24, low=1, high=10_000),
-        "prior_weight": Option(float, 1.0, low=1e-3, high=1e3),
-    }
+    options: Options
 
     def __init__(
         self,
@@ -56,21 +60,14 @@ class HyperOptSearch(SearchAlgorithm):
         mode: Mode,
         seed: int,
         start_points: Sequence[Config] = (),
-        n_initial: int = 10,
-        gamma: float = 0.8,
-        n_candidates: int = 24,
-        prior_weight: float = 1.0,
+        options: SearchOptions | None = None,
     ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.n_initial = n_initial
-        self.gamma = gamma
-        self.n_candidates = n_candidates
-        self.prior_weight = prior_weight
+        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
         self._domain: Any = None
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         labels = self._suggest_labels(number, int(rng.integers(2**31)))
         return self.space.build({path: from_label(self.space.parameters[path], v) for path, v in labels.items()})
@@ -89,9 +86,9 @@ class HyperOptSearch(SearchAlgorithm):
                 domain,
                 trials,
                 seed,
-                prior_weight=self.prior_weight,
+                prior_weight=self.options.prior_weight,
                 n_startup_jobs=0,
-                n_EI_candidates=self.n_candidates,
+                n_EI_candidates=self.options.n_candidates,
                 gamma=gamma,
                 verbose=False,
             )
@@ -111,7 +108,7 @@ class HyperOptSearch(SearchAlgorithm):
             self._miscs.append(self._misc(position, self.history[position]))
         finished = [i for i, s in enumerate(self.history) if not s.pending]
         ranked = sorted(finished, key=lambda i: (self._loss(i), i))
-        n_good = min(math.ceil(self.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
+        n_good = min(math.ceil(self.options.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
         good = ranked[:n_good]
         others = sorted(set(range(len(self.history))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
         rank = {position: r for r, position in enumerate(ranked)}

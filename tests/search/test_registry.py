@@ -9,6 +9,7 @@ import pytest
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.options import declared
 from raytune_hpo.parameters import Float
 from raytune_hpo.space import SearchSpace
 
@@ -57,10 +58,13 @@ def test_wrong_options_name_their_field(name, options, field, words):
 
 
 @pytest.mark.parametrize("name", search.ALGORITHMS)
-def test_defaults_are_the_constructors(name):
+def test_options_are_declared_once_and_say_what_they_mean(name):
     cls = search.algorithm_class(name)
     assert cls.name == name
     options = search.check_options(name, {})
-    assert options == {k: cls.__init__.__kwdefaults__[k] for k in options}
+    assert options == cls.Options()
+    assert search.check_options(name, options.to_json()) == options
     algorithm = search.build(name, {}, SearchSpace({"x": Float(0, 1)}), mode="min", seed=0)
-    assert {k: getattr(algorithm, k) for k in options} == options
+    assert algorithm.options == options
+    for field, (_, _, bounds) in declared(cls.Options).items():
+        assert bounds.doc, field
