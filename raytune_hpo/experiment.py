@@ -27,11 +27,12 @@ from raytune_hpo.experiment_checks import (
     checked_task,
     foreign_name,
 )
+from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.overrides import changed_fields
 from raytune_hpo.reference import FunctionTrainable, from_reference, to_reference
 from raytune_hpo.schedulers import scheduler_options
-from raytune_hpo.search import ALGORITHMS, algorithm_class, build, check_options
-from raytune_hpo.search.algorithm import Mode, Search
+from raytune_hpo.search import SEARCHERS, build, check_options, searcher_class
+from raytune_hpo.search.algorithm import Search
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.training.early_stopping import EarlyStopping
@@ -163,7 +164,7 @@ class Experiment:
         if which == "searcher" and isinstance(self.searcher, Mapping) and self.searcher.get("name") == FOREIGN:
             return dict(self.searcher)
         if which == "searcher":
-            name, given = checks.named("searcher", self.searcher, ALGORITHMS)
+            name, given = checks.named("searcher", self.searcher, SEARCHERS)
             options = check_options(name, given).to_json()
         else:
             name, options = scheduler_options(
@@ -174,12 +175,12 @@ class Experiment:
     def _check_budgets(self) -> None:
         """Either the searcher or the scheduler decides how long trials run."""
         (searcher, options), (scheduler, _) = self.option("searcher"), self.option("scheduler")
-        if searcher == FOREIGN or not algorithm_class(searcher).plans_budgets:
+        if searcher == FOREIGN or not searcher_class(searcher).plans_budgets:
             return
         if scheduler not in ("fifo", "asha", "median"):
             expected = f"decides how long trials run, and so does {searcher}; use fifo, asha or median with it"
             raise ExperimentError("scheduler", scheduler, expected)
-        algorithm_class(searcher).check_epochs(check_options(searcher, options), self.max_epochs)
+        searcher_class(searcher).check_epochs(check_options(searcher, options), self.max_epochs)
 
     def _checked_samples(self) -> int:
         total = self.search().total() if self.option("searcher")[0] != FOREIGN else None
@@ -302,15 +303,23 @@ class Experiment:
     def search(self) -> Search:
         """A fresh search for this experiment. Raises ExperimentError if it was an object that is not here any more."""
         name, options = self.option("searcher")
-        metric, mode = self.objective
+        objective = Objective(*self.objective)
         if name == FOREIGN:
             if self.foreign_searcher is None:
                 expected = "was an object of a Ray Tune searcher: pass a fresh one, resume(run_dir, searcher=...)"
                 raise ExperimentError("searcher", options["class"], expected)
             from raytune_hpo.search.ray_searcher import ForeignSearch
 
-            return ForeignSearch(copy.deepcopy(self.foreign_searcher), self.search_space, metric=metric, mode=mode)
-        return build(name, options, self.search_space, mode=mode, seed=self.seed, start_points=self.start_points)
+            return ForeignSearch(copy.deepcopy(self.foreign_searcher), self.search_space, objective)
+        return build(
+            name,
+            options,
+            self.search_space,
+            objective,
+            max_epochs=self.max_epochs,
+            seed=self.seed,
+            start_points=self.start_points,
+        )
 
     # JSON and overrides -------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Mode
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.reference import FunctionTrainable, check_function
-from raytune_hpo.search import ALGORITHMS
-from raytune_hpo.search.algorithm import Mode
+from raytune_hpo.search import SEARCHERS
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.tasks import task_by_name
@@ -99,7 +99,7 @@ def foreign_name(searcher: Any) -> dict[str, Any]:
     """How a searcher object of Ray Tune's is written down: it cannot be saved, only named."""
     # Asked without importing ray, which an experiment file with such an object has imported already.
     if isinstance(searcher, type) or not all(hasattr(searcher, m) for m in ("suggest", "on_trial_complete", "metric")):
-        expected = f"must be one of {', '.join(ALGORITHMS)}, or an object of a ray.tune.search.Searcher"
+        expected = f"must be one of {', '.join(SEARCHERS)}, or an object of a ray.tune.search.Searcher"
         raise ExperimentError("searcher", searcher, expected)
     return {"name": FOREIGN, "class": f"{type(searcher).__module__}:{type(searcher).__qualname__}"}
 

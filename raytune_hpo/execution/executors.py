@@ -18,7 +18,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment_checks import FOREIGN
 from raytune_hpo.reference import FunctionTrainable
 from raytune_hpo.schedulers import POPULATION_BASED
-from raytune_hpo.search import algorithm_class
+from raytune_hpo.search import searcher_class
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
@@ -76,7 +76,7 @@ def concurrent_lanes(experiment: Experiment) -> int:
     name, _ = experiment.option("searcher")
     if experiment.option("scheduler")[0] in POPULATION_BASED:
         return experiment.samples  # the whole population has to be there
-    if name == FOREIGN or algorithm_class(name).learns:
+    if name == FOREIGN or searcher_class(name).learns:
         return min(max(2, math.ceil(experiment.samples / GENERATIONS)), experiment.samples)
     return experiment.samples
 

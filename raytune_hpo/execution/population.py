@@ -9,7 +9,6 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import POPULATION_BASED, ray_host
 from raytune_hpo.schedulers.ray_host import Exploited, SchedulerHost
 from raytune_hpo.search.algorithm import Plan, Search
+from raytune_hpo.states import Outcome
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event, Step
 
@@ -106,7 +106,7 @@ class Population:
         number, config = len(self.trials), None
         if number < self.experiment.samples:
             trial_id = f"t{number:05d}"
-            plan = self.search.plan(number)
+            plan = self.search.plan()
             config = self.search.suggest(trial_id)
             if config is None and not self.search.exhausted and self.live:
                 return None
@@ -120,7 +120,7 @@ class Population:
         """What a plan adds to the suggest event; nothing where there is nothing out of the ordinary."""
         event: Event = {}
         if plan.share < 1:
-            event["limit"] = math.ceil(plan.share * self.experiment.max_epochs)
+            event["limit"] = plan.epochs(self.experiment.max_epochs)
         if plan.parent is not None:
             parent = self.trials[plan.parent]
             event["parent"] = parent.id
@@ -335,7 +335,7 @@ class Population:
             failed = not trial.eligible
             self.judge.forget(trial)
             self.host.end(trial.id, failed=failed)
-            self.search.observe(trial.id, None if failed else trial.best)
+            self.search.observe(trial.id, Outcome(trial.status), None if failed else trial.best, trial.epoch)
         self._sync_status(trial.id)
         if kind in ("checkpoint", "perturb", "end"):
             pinned = {record.path for record in self.host.pinned()}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from raytune_hpo.objective import Mode
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.settings import Checkpointing
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 

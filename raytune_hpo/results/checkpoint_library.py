@@ -15,11 +15,11 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.objective import Mode
 from raytune_hpo.results.ensemble_selection import Array, Kind, figures, is_finite, per_sample
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import resolved
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.storage.checkpoints import CheckpointRecord, CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Split, Task

@@ -10,9 +10,9 @@ import math
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Mode
 from raytune_hpo.results import trial as states
 from raytune_hpo.results.trial import TrialState, better
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 from raytune_hpo.storage.journal import Event
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.configs import Config
-from raytune_hpo.search.algorithm import Mode
+from raytune_hpo.objective import Mode
 from raytune_hpo.storage.checkpoints import CheckpointRecord
 
 PENDING, RUNNING, PAUSED = "pending", "running", "paused"

@@ -28,11 +28,11 @@ import numpy as np
 
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
 
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 MAX_PENDING = 200
@@ -66,17 +66,8 @@ class BayesOptSearch(SearchAlgorithm):
     name = "bayesopt"
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
-        self._encoding = CubeEncoding(space)
+    def prepare(self) -> None:
+        self._encoding = CubeEncoding(self.space)
         self._fitted: tuple[int, tuple[Any, ...]] = (-1, ())  # (finished trials, kernels): a cache of `_learned`
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
@@ -93,7 +84,7 @@ class BayesOptSearch(SearchAlgorithm):
     def _selected(self, finished: list[Suggestion], limit: int) -> list[Suggestion]:
         if len(finished) <= limit:
             return finished
-        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
+        ranked = sorted(range(len(finished)), key=lambda i: (finished[i].loss, i))
         best = set(ranked[: limit // 2])
         recent = [i for i in range(len(finished)) if i not in best][-(limit - len(best)) :]
         return [finished[i] for i in sorted(best.union(recent))]
@@ -143,7 +134,7 @@ class BayesOptSearch(SearchAlgorithm):
     ) -> Config:
         """The best new config among uniform points, neighbours of the best trials, and neighbours of those."""
         encoding, dimensions = self._encoding, len(self.space)
-        best = sorted(finished, key=loss)[:CENTRES]
+        best = sorted(finished, key=lambda s: s.loss)[:CENTRES]
         near = self._neighbours(np.array([s.unit for s in best]), LOCAL, (-2.5, -0.5), rng)
         units = encoding.snap(np.concatenate([rng.random((UNIFORM, dimensions)), near]))
         values = function(encoding.encode(units))
@@ -184,17 +175,12 @@ class BayesOptSearch(SearchAlgorithm):
         super().load_state_dict(state)
 
 
-def loss(suggestion: Suggestion) -> float:
-    """The loss to be minimized; infinite for a failed trial."""
-    return math.inf if suggestion.failed or suggestion.value is None else suggestion.value
-
-
 def normal_scores(finished: Sequence[Suggestion]) -> Vector:
     """Targets [n] of finished trials: normal scores of the ranks, equal losses sharing their mean rank."""
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
-    losses = np.array([loss(s) for s in finished])
+    losses = np.array([s.loss for s in finished])
     scores: Vector = ndtri((rankdata(-losses) - 0.375) / (len(losses) + 0.25))
     spread = float(scores.std())
     return scores / spread if spread > 0 else scores

@@ -40,9 +40,9 @@ import numpy as np
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.search.unit_cube import CubeEncoding, Mask
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
 
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs
@@ -73,18 +73,9 @@ class BohbSearch(SearchAlgorithm):
     uses_reports = True
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
-        self._encoding = CubeEncoding(space)
-        parameters = [space.parameters[path] for path in space.paths]
+    def prepare(self) -> None:
+        self._encoding = CubeEncoding(self.space)
+        parameters = [self.space.parameters[path] for path in self.space.paths]
         #: [D] the number of options of an unordered Choice, else 0
         self._options = [p.n if isinstance(p, Choice) and not p.ordered else 0 for p in parameters]
 

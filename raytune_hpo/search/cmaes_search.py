@@ -26,7 +26,7 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,10 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
-from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.seeding import derive_seed, generator
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
+from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
 MODEL_ATTEMPTS = 8  # a config that was suggested before is drawn again from the distribution, then at random
@@ -72,17 +72,8 @@ class CmaEsSearch(SearchAlgorithm):
     name = "cmaes"
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
-        parameters = [space.parameters[path] for path in space.paths]
+    def prepare(self) -> None:
+        parameters = [self.space.parameters[path] for path in self.space.paths]
         self._unordered = [i for i, p in enumerate(parameters) if isinstance(p, Choice) and not p.ordered]
         self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
         self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
@@ -102,7 +93,7 @@ class CmaEsSearch(SearchAlgorithm):
         """[parameters] unit coordinates, with the unordered choices of one of the best trials."""
         units = rng.random(len(self.space))
         if self._unordered:
-            finished = sorted(self.observed(), key=loss)
+            finished = sorted(self.observed(), key=lambda s: s.loss)
             donor = finished[int(rng.integers(math.ceil(math.sqrt(len(finished)))))]
             active = self.space.values(donor.config)
             fixed = [i for i in self._unordered if self.space.paths[i] in active]
@@ -119,7 +110,7 @@ class CmaEsSearch(SearchAlgorithm):
         finished = self.observed()
         if optimizer is None:
             told = self.options.n_initial
-            best = min(finished[:told], key=loss)
+            best = min(finished[:told], key=lambda s: s.loss)
             optimizer = self._start(self._point(best, generator(self.seed, "cmaes-start")), self.options.population)
         while len(finished) - told >= optimizer.population_size:
             positions = self.order[told : told + optimizer.population_size]
@@ -127,7 +118,7 @@ class CmaEsSearch(SearchAlgorithm):
             if all(self.history[i].failed for i in positions):
                 continue
             with np.errstate(all="ignore"):  # a failed trial's infinite loss, less another's
-                optimizer.tell([(self._told(i, optimizer), loss(self.history[i])) for i in positions])
+                optimizer.tell([(self._told(i, optimizer), self.history[i].loss) for i in positions])
                 if self._shrunk(optimizer) or optimizer.should_stop():
                     mean = generator(self.seed, "cmaes-restart", told).random(optimizer.dim)
                     optimizer = self._start(mean, 2 * optimizer.population_size)
@@ -169,10 +160,10 @@ class CmaEsSearch(SearchAlgorithm):
 
     # The cache --------------------------------------------------------------------------------------
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:  # a known result is corrected
             self._reached = (0, None)
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reached": (0, None)}

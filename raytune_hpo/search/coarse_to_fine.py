@@ -18,7 +18,7 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,10 +28,11 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import WAIT, Mode, Plan, SearchAlgorithm, SearchOptions, Signal, Suggestion
+from raytune_hpo.search.algorithm import WAIT, Plan, SearchAlgorithm, SearchOptions, Signal, Suggestion
 from raytune_hpo.search.box import Box
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
+from raytune_hpo.states import Outcome
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up
 
@@ -87,16 +88,7 @@ class CoarseToFine(SearchAlgorithm):
     plans_budgets = True
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
+    def prepare(self) -> None:
         o = self.options
         self.carried = min(math.ceil(o.carry * o.samples), o.samples - 1) if o.growth > 1 else 0
         self._begun: list[Round] = []  # derived from the history, and made again when that is replaced
@@ -139,7 +131,7 @@ class CoarseToFine(SearchAlgorithm):
             return found.box.config(rng.random(len(self.space)))
         return found.box.config(self._sobol_point(found.number, index))
 
-    def plan(self, number: int) -> Plan:
+    def plan_of(self, number: int) -> Plan:
         """The first plan of a round notes what the round is."""
         found = self._round(number)
         if not isinstance(found, Round):
@@ -152,10 +144,10 @@ class CoarseToFine(SearchAlgorithm):
             note = {"round": found.number, "epochs_share": epochs_share, "carried": carried, "box": found.box.values()}
         return Plan(epochs_share, parent, note=note)
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:
             self._begun.clear()  # a second value: rounds that are over may look otherwise now
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._begun.clear()
@@ -193,7 +185,7 @@ class CoarseToFine(SearchAlgorithm):
     def _after(self, last: Round) -> Round:
         """The round after one whose trials have all ended."""
         trials = self.history[last.first : last.end]
-        ranked = sorted(trials, key=lambda s: math.inf if s.failed or s.value is None else s.value)
+        ranked = sorted(trials, key=lambda s: s.loss)
         successes = sum(not s.failed for s in trials)
         units = np.array([self._genes(s) for s in ranked])
         box = last.box.shrunk(

@@ -34,7 +34,6 @@ from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
-from raytune_hpo.search.bayesopt_search import loss
 from raytune_hpo.space import Vector
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
@@ -69,7 +68,7 @@ class EvolutionarySearch(SearchAlgorithm):
     def members(self) -> list[Suggestion]:
         """The population, the best first: the better half by loss, and the most recent of the others."""
         finished, size = self.observed(), self.options.population
-        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
+        ranked = sorted(range(len(finished)), key=lambda i: (finished[i].loss, i))
         best = ranked[: math.ceil(size / 2)]
         recent = sorted(set(ranked) - set(best))[len(best) - size :] if size > len(best) else []
         chosen = set(best).union(recent)

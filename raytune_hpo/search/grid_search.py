@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.space import SearchSpace, grid_values
 
 MAX_POINTS = 100_000
@@ -33,18 +33,9 @@ class GridSearch(SearchAlgorithm):
     learns = False
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
+    def prepare(self) -> None:
         self._given = {config_key(c) for c in self.start_points}
-        if grid_size(space, self.options.points) > MAX_POINTS:
+        if grid_size(self.space, self.options.points) > MAX_POINTS:
             expected = (
                 f"the grid would have over {MAX_POINTS:,} points; use fewer values per parameter or another search"
             )

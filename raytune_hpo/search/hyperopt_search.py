@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,7 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions, Suggestion
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)
@@ -53,16 +52,7 @@ class HyperOptSearch(SearchAlgorithm):
     name = "hyperopt"
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
+    def prepare(self) -> None:
         self._domain: Any = None
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
 
@@ -107,7 +97,7 @@ class HyperOptSearch(SearchAlgorithm):
         for position in range(len(self._miscs), len(self.history)):
             self._miscs.append(self._misc(position, self.history[position]))
         finished = [i for i, s in enumerate(self.history) if not s.pending]
-        ranked = sorted(finished, key=lambda i: (self._loss(i), i))
+        ranked = sorted(finished, key=lambda i: (self.history[i].loss, i))
         n_good = min(math.ceil(self.options.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
         good = ranked[:n_good]
         others = sorted(set(range(len(self.history))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
@@ -129,10 +119,6 @@ class HyperOptSearch(SearchAlgorithm):
         ]
         # hyperopt takes ceil(gamma * sqrt(number of documents)); the half keeps ceil away from rounding.
         return documents, (n_good - 0.5) / math.sqrt(len(documents))
-
-    def _loss(self, position: int) -> float:
-        suggestion = self.history[position]
-        return math.inf if suggestion.failed or suggestion.value is None else suggestion.value
 
     def _misc(self, position: int, suggestion: Suggestion) -> dict[str, Any]:
         active = self.space.values(suggestion.config)

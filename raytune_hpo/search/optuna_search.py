@@ -26,7 +26,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,11 +37,10 @@ from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions
-from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import Outcome
 
 WINDOW = 200  # every so many finished trials, TPE's study is made anew ...
 KEPT_BEST, KEPT_RECENT = 50, 100  # ... from so many of them
@@ -77,16 +76,7 @@ class OptunaSearch(SearchAlgorithm):
     name = "optuna"
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
+    def prepare(self) -> None:
         if importlib.util.find_spec("optuna") is None:
             raise ExperimentError("searcher", "optuna", 'needs Optuna: pip install "raytune-hpo[optuna]"')
         self._distributions: dict[str, Any] = {}
@@ -158,7 +148,7 @@ class OptunaSearch(SearchAlgorithm):
         left_out: set[int] = set()
         if mirror.next == 0:
             old = self.order[: mirror.window]
-            best = sorted(old, key=lambda i: (loss(self.history[i]), i))[:KEPT_BEST]
+            best = sorted(old, key=lambda i: (self.history[i].loss, i))[:KEPT_BEST]
             recent = [i for i in old if i not in set(best)][-KEPT_RECENT:]
             left_out = set(old).difference(best, recent)
         for position in range(mirror.next, len(self.history)):
@@ -191,12 +181,12 @@ class OptunaSearch(SearchAlgorithm):
         mirror.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
 
     def _tell(self, mirror: _Mirror, position: int) -> None:
-        mirror.study.tell(mirror.numbers[position], loss(self.history[position]))
+        mirror.study.tell(mirror.numbers[position], self.history[position].loss)
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:  # a known result is corrected
             self._mirror = None
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mirror": None}

@@ -6,7 +6,6 @@ more evenly than independent draws do, which pays in few effective dimensions (B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, SearchOptions
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace
 
 
 class RandomSearch(SearchAlgorithm):
@@ -30,16 +28,7 @@ class RandomSearch(SearchAlgorithm):
     learns = False
     options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        options: SearchOptions | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points, options=options)
+    def prepare(self) -> None:
         self._sobol: Any = None
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:

@@ -33,7 +33,7 @@ class RepeatSearch(SearchAlgorithm):
             raise ExperimentError("start_points", [], "searcher 'repeat' trains these configs: give at least one")
         return len(self.start_points) * self.options.repeats
 
-    def plan(self, number: int) -> Plan:
+    def plan_of(self, number: int) -> Plan:
         return Plan(repeat=number // max(1, len(self.start_points)))
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:

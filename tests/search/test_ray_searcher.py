@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from ray import tune
 from ray.tune.search import Searcher
+from searcher_contract import tell
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Objective
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
 from raytune_hpo.space import SearchSpace
@@ -20,7 +22,8 @@ SPACE = SearchSpace({"x": Float(0, 1), "m": {"k": Choice(["a", "b"])}, "c": [1, 
 
 
 def ours(metric="loss", mode="min", name="hyperopt"):
-    return RaySearcher(search.build(name, {"n_initial": 3} if name != "grid" else {}, SPACE, mode=mode, seed=1), metric)
+    options = {"n_initial": 3} if name != "grid" else {}
+    return RaySearcher(search.build(name, options, SPACE, Objective(metric, mode), max_epochs=9, seed=1))
 
 
 def test_save_and_restore_go_on_exactly(tmp_path):
@@ -96,7 +99,7 @@ class Foreign(Searcher):
 
 
 def test_a_foreign_searcher_is_driven_and_replayed():
-    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     configs = [first.suggest(f"t{i}") for i in range(3)]
     assert {type(v) for c in configs for v in (c["x"], c["m"]["n"], c["m"]["t"], c["m"]["t"][1])} == {
         float,
@@ -104,29 +107,28 @@ def test_a_foreign_searcher_is_driven_and_replayed():
         list,
         bool,
     }
-    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     for i in range(2):
         second.replay(f"t{i}", json.loads(json.dumps(configs[i])))
-    second.observe("t0", 0.5)
-    second.observe("t1", float("nan"))
+    tell(second, "t0", 0.5)
+    tell(second, "t1", float("nan"))
     assert second.searcher.told == [("t0", {"acc": 0.5}, False), ("t1", None, True)]
     assert second.suggest("t2") == configs[2]
-    assert second.pending() == ["t2"]
-    second.observe("t2", 1.0)
+    tell(second, "t2", 1.0)
     assert second.suggest("t3") is None
     assert second.exhausted
-    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     with pytest.raises(ExperimentError, match="same options and seed"):
         other.replay("t0", configs[0])
 
 
 def test_what_a_foreign_searcher_must_not_do():
     with pytest.raises(ExperimentError, match=r"config\.m\.n.*unresolved"):
-        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, metric="a", mode="min").suggest("t0")
+        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, Objective("a", "min")).suggest("t0")
     with pytest.raises(ExperimentError, match="metric='loss'"):
-        ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="loss", mode="max")
+        ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("loss", "max"))
     with pytest.raises(ExperimentError, match=r"ray\.tune\.search\.Searcher"):
-        ForeignSearch(object(), OWN, metric="loss", mode="max")
+        ForeignSearch(object(), OWN, Objective("loss", "max"))
 
 
 def test_a_plain_tuner_runs_our_searcher(ray_session, tmp_path):
