@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray import tune
-from ray.tune.result import TRAINING_ITERATION
+from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
+from ray.tune.stopper import Stopper
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.configs import Config
@@ -30,17 +32,42 @@ from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Outcome
 
 
+@dataclass
+class Heard:
+    """What a running trial has reported: its last epoch, its best value, and whether its last one is finite."""
+
+    epoch: int = 0
+    best: float | None = None
+    finite: bool = True
+
+
 class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
-    """`algorithm` as a Ray Tune searcher: `Tuner(..., tune_config=TuneConfig(search_alg=RaySearcher(...)))`.
+    """`algorithm` as a Ray Tune searcher:
+
+        searcher = RaySearcher(search.build("bohb", {}, space, Objective("loss", "min"), max_epochs=27, seed=0))
+        Tuner(..., tune_config=TuneConfig(search_alg=searcher), run_config=RunConfig(stop=searcher.stopper()))
 
     The metric, the mode and the space are the algorithm's. (TuneConfig's metric does not reach a searcher unless there
-    is a param_space, and there is none here.)
+    is a param_space, and there is none here.) An epoch is a report, Ray's `training_iteration`.
+
+    The stopper ends each trial at the epoch that its plan says, max_epochs or a share of them. A plan's `parent` cannot
+    be had in a Tuner, which has no way to begin a trial with another's checkpoint: a carried config of coarse_to_fine
+    trains from scratch, for as many epochs as its round says. Neither can its `repeat`.
     """
 
     def __init__(self, algorithm: SearchAlgorithm) -> None:
         self.objective = algorithm.objective
         super().__init__(metric=self.objective.metric, mode=self.objective.mode)
         self.algorithm = algorithm
+        self._heard: dict[str, Heard] = {}  # of the trials that run
+
+    def stopper(self) -> Stopper:
+        """For `RunConfig(stop=...)`: ends a trial at the epoch that its plan says."""
+        return PlannedEpochs(self)
+
+    def last_epoch(self, trial_id: str) -> int:
+        """The epoch at which a trial is complete."""
+        return self.algorithm.plan_for(trial_id).epochs(self.algorithm.max_epochs)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         if mode and mode != self.objective.mode:
@@ -59,15 +86,49 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
         copied: Config = json.loads(json.dumps(config))
         return copied
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._hear(trial_id, result)
+
+    def _hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Take a result; whether its epoch is a new one. (A trial that failed repeats those since its checkpoint.)"""
+        if result.get(self.objective.metric) is None:
+            return False
+        value, epoch = float(result[self.objective.metric]), int(result.get(TRAINING_ITERATION, 0))
+        heard = self._heard.setdefault(trial_id, Heard())
+        heard.finite = math.isfinite(value)
+        if self.objective.better(value, heard.best):
+            heard.best = value
+        if epoch <= heard.epoch:
+            return False
+        heard.epoch = epoch
+        self.algorithm.report(trial_id, epoch, value)
+        return True
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        reported = None if error or not result else result.get(self.objective.metric)
-        value = None if reported is None else float(reported)
-        outcome = Outcome.FAILED if value is None else Outcome.COMPLETED
-        self.algorithm.observe(trial_id, outcome, value, 0)
+        new = self._hear(trial_id, result or {})
+        heard = self._heard.pop(trial_id, None)
+        # Ray stops a trial at a result of which the searcher hears here first. One that it has heard of comes again,
+        # as done, where the function returned.
+        returned = (result or {}).get(DONE, False) and not new
+        if error or heard is None:
+            outcome = Outcome.FAILED
+        elif not heard.finite:
+            outcome = Outcome.DIVERGED
+        elif returned or heard.epoch >= self.last_epoch(trial_id):
+            outcome = Outcome.COMPLETED
+        else:
+            outcome = Outcome.STOPPED
+        best, epoch = (None, 0) if heard is None else (heard.best, heard.epoch)
+        self.algorithm.observe(trial_id, outcome, best if outcome.eligible else None, epoch)
 
     def save(self, checkpoint_path: str) -> None:
         """Write the exact state as JSON, atomically: the file holds the old state or the new one."""
-        state = {"metric": self.objective.metric, "mode": self.objective.mode, "algorithm": self.algorithm.state_dict()}
+        state = {
+            "metric": self.objective.metric,
+            "mode": self.objective.mode,
+            "heard": {trial_id: asdict(heard) for trial_id, heard in self._heard.items()},
+            "algorithm": self.algorithm.state_dict(),
+        }
         write_atomically(Path(checkpoint_path), json.dumps(state).encode())
 
     def restore(self, checkpoint_path: str) -> None:
@@ -79,11 +140,26 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
             with open(checkpoint_path) as file:
                 state = json.load(file)
             saved, algorithm = (state["metric"], state["mode"]), state["algorithm"]
+            heard = {trial_id: Heard(**fields) for trial_id, fields in state["heard"].items()}
         except (ValueError, KeyError, TypeError) as error:
             raise ExperimentError("checkpoint_path", checkpoint_path, f"is no saved searcher ({error})") from error
         if saved != (self.objective.metric, self.objective.mode):
             raise ExperimentError("checkpoint_path", checkpoint_path, f"was saved for metric, mode = {saved}")
         self.algorithm.load_state_dict(algorithm)
+        self._heard = heard
+
+
+class PlannedEpochs(Stopper):  # type: ignore[misc]  # ray is untyped for mypy
+    """Ends the trials of a RaySearcher at the epochs that it planned."""
+
+    def __init__(self, searcher: RaySearcher) -> None:
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return int(result[TRAINING_ITERATION]) >= self.searcher.last_epoch(trial_id)
+
+    def stop_all(self) -> bool:
+        return False
 
 
 class ForeignSearch(Search):
