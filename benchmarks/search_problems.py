@@ -35,8 +35,8 @@ import numpy as np
 from record_curves import EPOCHS, FOLDER, RECORDINGS
 
 from raytune_hpo.configs import Config
+from raytune_hpo.objective import Mode
 from raytune_hpo.parameters import Float, Int
-from raytune_hpo.search import Mode
 from raytune_hpo.space import SearchSpace
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -104,7 +104,7 @@ def fitted(p: Problem, searcher: Any, budget: int) -> tuple[Any, int | None]:
         most = 1.05 * budget  # 81 points are a grid for a budget of 80
         return {"name": "grid", "points": max(n for n in range(1, budget + 1) if grid_size(p.space, n) <= most)}, None
     if searcher == "coarse_to_fine":
-        options = check_options("coarse_to_fine", {})
+        options = check_options("coarse_to_fine", {}).to_json()
         samples = max(n for n in range(2, 10 * budget) if trainings({**options, "samples": n}) <= budget)
         return {"name": "coarse_to_fine", "samples": samples}, None
     return searcher, UNLIMITED

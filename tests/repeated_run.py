@@ -19,7 +19,7 @@ def trained_repetitions(path: Path, experiment: Experiment, trials: int | None =
     metric, mode = experiment.objective
     loaded = recipe.task.load(recipe.seed).for_trials()
     for number in range(experiment.samples if trials is None else trials):
-        trial, repeat = f"t{number:05d}", search.plan(number).repeat
+        trial, repeat = f"t{number:05d}", search.plan().repeat
         config = search.suggest(trial)
         assert config is not None
         trainers = [recipe.trainer(part, "cpu") for part in recipe.data(loaded, repeat)]

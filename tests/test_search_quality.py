@@ -263,12 +263,12 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 def test_every_method_is_one_of_the_product() -> None:
     """Those whose searcher this version has can be run; a method of a scheduler that is unknown would be left out."""
     from raytune_hpo.schedulers import SCHEDULERS
-    from raytune_hpo.search import ALGORITHMS
+    from raytune_hpo.search import SEARCHERS
 
     for searcher, scheduler in search_quality.METHODS.values():
         searcher_name = searcher if isinstance(searcher, str) else searcher["name"]
         assert scheduler in SCHEDULERS
-        if searcher_name in ALGORITHMS:
+        if searcher_name in SEARCHERS:
             search_quality.make_experiment(loaded("branin"), (searcher, scheduler), 0, 80)
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.search.algorithm import Mode
+from raytune_hpo.objective import Mode
 
 Array = np.ndarray[Any, Any]
 

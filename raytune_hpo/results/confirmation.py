@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from raytune_hpo.objective import Mode
 from raytune_hpo.results.comparison import Array, Design, Interval, best_row, differences, margin, mean_interval
 from raytune_hpo.results.repetitions import RepeatedConfig
 from raytune_hpo.results.test_seal import Opening
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.seeding import generator
 
 CONFIRM_FILE = "confirm.json"

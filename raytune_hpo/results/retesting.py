@@ -25,12 +25,12 @@ import numpy as np
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Mode
 from raytune_hpo.results.comparison import Design, Interval, differences, mean_interval, shift, shift_from_search
 from raytune_hpo.results.confirmation import CONFIRM_FILE, stacked
 from raytune_hpo.results.repetitions import RepeatedConfig
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.seeding import generator
 
 HISTORY_FILE = "history.jsonl"

@@ -8,13 +8,26 @@ from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.configs import Config
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Objective
+from raytune_hpo.options import options_of
+from raytune_hpo.search.algorithm import Plan, Search, SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.space import SearchSpace
 
-__all__ = ["ALGORITHMS", "Mode", "SearchAlgorithm", "Suggestion", "algorithm_class", "build", "check_options"]
+__all__ = [
+    "SEARCHERS",
+    "Plan",
+    "Search",
+    "SearchAlgorithm",
+    "SearchOptions",
+    "Suggestion",
+    "build",
+    "check_options",
+    "searcher_class",
+]
 
 #: name -> "module:Class". A new algorithm costs its file, this line, and one in the contract suite's list.
-ALGORITHMS: dict[str, str] = {
+SEARCHERS: dict[str, str] = {
     "random": "raytune_hpo.search.random_search:RandomSearch",
     "grid": "raytune_hpo.search.grid_search:GridSearch",
     "hyperopt": "raytune_hpo.search.hyperopt_search:HyperOptSearch",
@@ -28,33 +41,49 @@ ALGORITHMS: dict[str, str] = {
 }
 
 
-def algorithm_class(name: str) -> type[SearchAlgorithm]:
-    """The class called `name`. Raises ExperimentError naming the field `searcher`."""
-    module, _, attribute = ALGORITHMS[checks.one_of("searcher", name, ALGORITHMS)].partition(":")
+def searcher_class(searcher: str | type[SearchAlgorithm]) -> type[SearchAlgorithm]:
+    """The class of that name; a class of one's own stands for itself.
+
+    Raises ExperimentError naming the field `searcher`.
+    """
+    if isinstance(searcher, type):
+        if not issubclass(searcher, SearchAlgorithm):
+            raise ExperimentError("searcher", searcher, "a class must be one of SearchAlgorithm's subclasses")
+        return searcher
+    module, _, attribute = SEARCHERS[checks.one_of("searcher", searcher, SEARCHERS)].partition(":")
     found: type[SearchAlgorithm] = getattr(importlib.import_module(module), attribute)
     return found
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` of the algorithm `name` with its defaults filled in.
+def check_options(searcher: str | type[SearchAlgorithm], given: Mapping[str, Any] | SearchOptions) -> SearchOptions:
+    """The record of the options given to a searcher, with its defaults filled in.
 
     Raises ExperimentError naming `searcher` or `searcher.<option>`.
     """
-    return checks.options("searcher", name, options, algorithm_class(name).OPTIONS)
+    cls = searcher_class(searcher)
+    if not isinstance(given, SearchOptions):
+        return options_of(cls.Options, cls.name, given)
+    if type(given) is not cls.Options:
+        raise ExperimentError("searcher", given, f"are not the options of {cls.name!r}")
+    return given
 
 
 def build(
-    name: str,
-    options: Mapping[str, Any],
+    searcher: str | type[SearchAlgorithm],
+    options: Mapping[str, Any] | SearchOptions,
     space: SearchSpace,
+    objective: Objective,
     *,
-    mode: Mode,
+    max_epochs: int,
     seed: int,
     start_points: Sequence[Config] = (),
 ) -> SearchAlgorithm:
-    """The algorithm `name` with its options checked.
+    """A fresh algorithm with its options checked.
 
     start_points: complete configs inside the space (`space.complete`), suggested first.
     Raises ExperimentError as `check_options` does, and where the algorithm refuses the space.
     """
-    return algorithm_class(name)(space, mode=mode, seed=seed, start_points=start_points, **check_options(name, options))
+    checked = check_options(searcher, options)
+    return searcher_class(searcher)(
+        space, objective, max_epochs=max_epochs, seed=seed, start_points=start_points, options=checked
+    )

@@ -1,17 +1,17 @@
 """SearchAlgorithm: what every search algorithm is here, apart from any host.
 
-An algorithm is asked for configs and told how they did. It knows neither Ray nor torch: the driver
-asks it directly, `ray_searcher.RaySearcher` makes it a `ray.tune.search.Searcher`, a unit test calls
-it in a loop. (Vizier's Designer is the model for this seam.)
+A Search is asked for configs and told how they did; that is all that a run knows of it. A SearchAlgorithm is one
+of ours, which knows neither Ray nor torch: the driver asks it directly, `ray_searcher.RaySearcher` makes it a
+`ray.tune.search.Searcher`, a unit test calls it in a loop. (Vizier's Designer is the model for this seam.)
 
-State is the history, and only the history: the list of suggestions in order and what became of them.
+Its state is the history, and only the history: the list of suggestions in order and what became of them.
 Randomness comes from `seeding.generator(seed, "search", number of the suggestion, attempt)`. So a
 search that is rebuilt from its recorded history (`replay`, `observe`), or from `state_dict`, suggests
 exactly what the uninterrupted one would have, and there is no random state to lose.
 
 Notations
-    value    the objective, always to be minimized in here (the sign of a maximized metric is flipped
-             at the door); NaN for a trial that failed or diverged
+    value    the objective, in a history always as a loss, to be minimized (`Objective.loss` flips the sign at the
+             door); NaN for a trial that failed or diverged
     pending  suggested and not yet observed
     curve    epoch -> value of the trial's reports, kept only for algorithms that use them
 """
@@ -23,16 +23,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config, config_key
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Objective
+from raytune_hpo.options import Options
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.states import Outcome
 
-Mode = Literal["min", "max"]
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
 
 
@@ -61,16 +63,78 @@ class Plan:
     repeat: int | None = None
     note: dict[str, Any] | None = None
 
+    def epochs(self, max_epochs: int) -> int:
+        """The epoch after which it is complete."""
+        return math.ceil(self.share * max_epochs)
+
+
+class Search(ABC):
+    """What a run asks of its search: one of ours, or a foreign one behind the same calls.
+
+    space: the SearchSpace; objective: what is optimized. Only `suggest` and `observe` have no default.
+    """
+
+    #: Whether suggestions depend on what trials have shown, so that too many at a time are worse ones.
+    learns: ClassVar[bool] = True
+    #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
+    plans_budgets: ClassVar[bool] = False
+
+    def __init__(self, space: SearchSpace, objective: Objective) -> None:
+        self.space = space
+        self.objective = objective
+        self.exhausted = False  # whether the last None of `suggest` was for good
+
+    def total(self) -> int | None:
+        """How many configs there are to suggest; None if that is not known or unlimited."""
+        return None
+
+    def plan(self) -> Plan:
+        """How the suggestion that comes next is to be run: asked right before it is."""
+        return Plan()
+
+    @abstractmethod
+    def suggest(self, trial_id: str) -> Config | None:
+        """The next config; None when there is none: for good if `exhausted`, else until more is observed."""
+
+    def replay(self, trial_id: str, config: Config) -> None:
+        """Bring the search along to a suggestion made before a restart: it is asked again, and must say the same.
+
+        Raises ExperimentError where it suggests something else.
+        """
+        again = self.suggest(trial_id)
+        if again is None or config_key(again) != config_key(config):
+            expected = (
+                f"the searcher suggests something else than was recorded for trial {trial_id} ({config_key(config)}); "
+                "resume with a fresh searcher of the same options and seed"
+            )
+            raise ExperimentError("searcher", again, expected)
+
+    def report(self, trial_id: str, epoch: int, value: float) -> None:  # noqa: B027  (optional)
+        """Tell the objective in a trial's report at `epoch` (1-based), each epoch once."""
+
+    @abstractmethod
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
+        """Tell how a trial ended, after `epoch` epochs. value: its best one, None if it failed or diverged."""
+
+    def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:  # noqa: B027  (optional)
+        """Tell what is known from elsewhere: the objective of a config by epoch, and where that comes from."""
+
 
 @dataclass
 class Suggestion:
-    """One suggestion and its fate. value: None while pending, NaN if it failed, else to be minimized."""
+    """One suggestion and its fate.
+
+    value           None while pending, NaN if it failed, else to be minimized
+    outcome, epoch  how it ended and after which epoch; None and 0 while pending
+    """
 
     trial_id: str
     config: Config
     unit: Vector = field(repr=False)
     value: float | None = None
     curve: dict[int, float] = field(default_factory=dict, repr=False)
+    outcome: Outcome | None = None
+    epoch: int = 0
 
     @property
     def pending(self) -> bool:
@@ -80,54 +144,82 @@ class Suggestion:
     def failed(self) -> bool:
         return self.value is not None and math.isnan(self.value)
 
-
-class Search(Protocol):
-    """What a run asks of its search: ours, or a foreign one behind the same calls (search.ray_searcher)."""
-
-    exhausted: bool
-
-    def total(self) -> int | None: ...
-    def plan(self, number: int) -> Plan: ...
-    def suggest(self, trial_id: str) -> Config | None: ...
-    def replay(self, trial_id: str, config: Config) -> None: ...
-    def report(self, trial_id: str, epoch: int, value: float) -> None: ...
-    def observe(self, trial_id: str, value: float | None) -> None: ...
+    @property
+    def loss(self) -> float:
+        """The value, infinite where there is none: while pending, and of a failed trial."""
+        return math.inf if self.value is None or math.isnan(self.value) else self.value
 
 
-class SearchAlgorithm(ABC):
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a config from elsewhere. source: where from, in words."""
+
+    config: Config
+    curve: dict[int, float] = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True)
+class SearchOptions(Options):
+    """The options of an algorithm: a frozen record, whose base this is."""
+
+    FIELD: ClassVar[str] = "searcher"
+
+
+class SearchAlgorithm(Search):
     """Base of the search algorithms. Subclasses implement `propose` and keep no state of their own
     that cannot be derived from `history`.
 
-    space: the SearchSpace; mode: "min" or "max" of the observed metric; seed: any non-negative int;
-    start_points: configs to suggest first (checked against the space by the caller).
+    max_epochs: the longest that a trial trains; seed: any non-negative int; start_points: configs to suggest first
+    (checked against the space by the caller); options: a record of the class's `Options`.
     """
 
+    #: The searcher's name; of a subclass that gives itself none, that of the class.
     name: ClassVar[str]
-    #: The keyword arguments of the constructor beyond those below, as `search.check_options` checks them.
-    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    #: What a user may choose, each with its default, its bounds and its meaning.
+    Options: ClassVar[type[SearchOptions]] = SearchOptions
+    options: SearchOptions
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True
     #: Whether `report` keeps the curves of trials.
     uses_reports: ClassVar[bool] = False
-    #: Whether suggestions depend on what trials have shown, so that too many at a time are worse ones.
-    learns: ClassVar[bool] = True
-    #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
-    plans_budgets: ClassVar[bool] = False
 
-    def __init__(self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = ()) -> None:
-        self.space = space
-        self.mode: Mode = mode
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objective: Objective,
+        *,
+        max_epochs: int,
+        seed: int,
+        start_points: Sequence[Config] = (),
+        options: SearchOptions | None = None,
+    ) -> None:
+        super().__init__(space, objective)
+        self.max_epochs = max_epochs
         self.seed = seed
         self.start_points = list(start_points)
+        self.options = type(self).Options() if options is None else options
         self.history: list[Suggestion] = []
         self.order: list[int] = []  # positions in `history`, in the order of their observation
+        self.elsewhere: list[Evidence] = []
         self._position: dict[str, int] = {}
         self._seen: set[str] = set()
-        self.exhausted = False  # whether the last None of `suggest` was for good
+        self.prepare()
 
-    @classmethod  # noqa: B027  (optional)
-    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
+    def prepare(self) -> None:
+        """The constructor's last step: whatever a subclass works out from the fields above.
+
+        Raises ExperimentError where it refuses the space.
+        """
+
+    @classmethod
+    def check_epochs(cls, options: SearchOptions, max_epochs: int) -> None:
         """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 
     @abstractmethod
@@ -139,16 +231,18 @@ class SearchAlgorithm(ABC):
         suggested before.
         """
 
-    def total(self) -> int | None:
-        """How many configs there are to suggest; None if that is not known or unlimited."""
-        return None
-
-    def plan(self, number: int) -> Plan:
-        """How suggestion `number` is to be run: asked right before it is suggested, and after that."""
+    def plan_of(self, number: int) -> Plan:
+        """How suggestion `number` is, or was, to be run: a function of the history."""
         return Plan()
 
+    def plan(self) -> Plan:
+        return self.plan_of(len(self.history))
+
+    def plan_for(self, trial_id: str) -> Plan:
+        """The plan of a trial that has been suggested."""
+        return self.plan_of(self._position[trial_id])
+
     def suggest(self, trial_id: str) -> Config | None:
-        """The next config; None when there is none: for good if `exhausted`, else until more is observed."""
         number = len(self.history)
         if number < len(self.start_points):
             return self._record(trial_id, self.start_points[number])
@@ -158,7 +252,7 @@ class SearchAlgorithm(ABC):
                 self.exhausted = config is None
                 return None
             known = self.avoids_duplicates and config_key(config) in self._seen
-            if not known or self.plan(number).parent is not None:  # a known one may be trained on on purpose
+            if not known or self.plan_of(number).parent is not None:  # a known one may be trained on on purpose
                 return self._record(trial_id, config)
         return self._unseen(trial_id, number)
 
@@ -187,22 +281,26 @@ class SearchAlgorithm(ABC):
         self.history.append(Suggestion(trial_id, config, self.space.to_unit(config)))
         return config
 
-    def observe(self, trial_id: str, value: float | None) -> None:
-        """Tell the final metric of a trial; None or a value that is not finite says that it failed.
-
-        A failed trial counts as a bad one: it is neither forgotten nor does it distort a model.
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
+        """A failed trial counts as a bad one: it is neither forgotten nor does it distort a model. One without a
+        finite value counts as failed, whatever its outcome.
         """
         suggestion = self.history[self._position[trial_id]]
         if suggestion.pending:
             self.order.append(self._position[trial_id])
-        failed = value is None or not math.isfinite(value)
-        suggestion.value = math.nan if failed or value is None else (value if self.mode == "min" else -value)
+        suggestion.value = self._loss(value) if outcome.eligible and value is not None else math.nan
+        suggestion.outcome, suggestion.epoch = outcome, epoch
 
     def report(self, trial_id: str, epoch: int, value: float) -> None:
-        """Tell the metric of a trial's report at `epoch` (1-based), each epoch once."""
         if self.uses_reports:
-            loss = value if self.mode == "min" else -value
-            self.history[self._position[trial_id]].curve[epoch] = loss if math.isfinite(value) else math.nan
+            self.history[self._position[trial_id]].curve[epoch] = self._loss(value)
+
+    def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:
+        """It is kept; no algorithm uses it yet."""
+        self.elsewhere.append(Evidence(config, {e: self._loss(v) for e, v in curve.items()}, source))
+
+    def _loss(self, value: float) -> float:
+        return self.objective.loss(value) if math.isfinite(value) else math.nan
 
     def observed(self) -> list[Suggestion]:
         """The finished suggestions, failed ones included, in the order in which they finished."""
@@ -215,19 +313,37 @@ class SearchAlgorithm(ABC):
         """The exact state as plain JSON data."""
         return {
             "history": [
-                [s.trial_id, s.config, s.pending, s.failed, s.value if not s.failed else None] for s in self.history
+                {
+                    "trial": s.trial_id,
+                    "config": s.config,
+                    "outcome": None if s.outcome is None else s.outcome.value,
+                    "value": None if s.failed else s.value,
+                    "epoch": s.epoch,
+                    "curve": _curve_to_json(s.curve),
+                }
+                for s in self.history
             ],
             "order": list(self.order),
-            "curves": [[[e, None if math.isnan(v) else v] for e, v in s.curve.items()] for s in self.history],
+            "elsewhere": [[e.config, _curve_to_json(e.curve), e.source] for e in self.elsewhere],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace the state of a fresh algorithm over the same space, mode and seed."""
+        """Replace the state of a fresh algorithm over the same space, objective, options and seed."""
         self.history, self._position, self._seen = [], {}, set()
-        for trial_id, config, pending, failed, value in state["history"]:
-            self._record(trial_id, config)
-            if not pending:
-                self.history[-1].value = math.nan if failed else float(value)
-        for suggestion, curve in zip(self.history, state["curves"], strict=True):
-            suggestion.curve = {int(e): math.nan if v is None else float(v) for e, v in curve}
+        for row in state["history"]:
+            self._record(row["trial"], row["config"])
+            suggestion = self.history[-1]
+            suggestion.curve = _curve_from_json(row["curve"])
+            if row["outcome"] is not None:
+                suggestion.value = math.nan if row["value"] is None else float(row["value"])
+                suggestion.outcome, suggestion.epoch = Outcome(row["outcome"]), row["epoch"]
         self.order = list(state["order"])
+        self.elsewhere = [Evidence(config, _curve_from_json(c), source) for config, c, source in state["elsewhere"]]
+
+
+def _curve_to_json(curve: Mapping[int, float]) -> list[list[Any]]:
+    return [[epoch, None if math.isnan(value) else value] for epoch, value in curve.items()]
+
+
+def _curve_from_json(rows: Sequence[Sequence[Any]]) -> dict[int, float]:
+    return {int(epoch): math.nan if value is None else float(value) for epoch, value in rows}

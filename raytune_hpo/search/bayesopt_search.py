@@ -21,17 +21,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config, config_key
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.options import option
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
 
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 MAX_PENDING = 200
@@ -40,51 +41,41 @@ UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisitio
 
 
 class BayesOptSearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished; surrogate: "gp" (a Gaussian process),
-    "forest" (of randomized trees, as in SMAC and scikit-optimize) or "sampled_gp" (a Gaussian process with
-    integrated kernel hyperparameters, as in Spearmint); acquisition: "ei" (expected improvement over the best
-    by xi, in standard deviations of the targets) or "ucb" (mean + kappa standard deviations);
-    max_observations: finished trials in the model (default 200, for "sampled_gp" 100).
-    """
+    """One model of all trials; what is suggested maximizes its acquisition function."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(10, low=2, high=100_000, doc="random configs until so many trials are finished")
+        surrogate: str = option(
+            "gp",
+            choices=("gp", "forest", "sampled_gp"),
+            doc="a Gaussian process; a forest of randomized trees, as in SMAC and scikit-optimize; or a Gaussian "
+            "process with integrated kernel hyperparameters, as in Spearmint",
+        )
+        acquisition: str = option(
+            "ei",
+            choices=("ei", "ucb"),
+            doc="expected improvement over the best by xi, or mean + kappa standard deviations",
+        )
+        xi: float = option(0.01, low=0.0, high=10.0, doc="of ei, in standard deviations of the targets")
+        kappa: float = option(2.0, low=0.0, high=100.0, doc="of ucb")
+        max_observations: int | None = option(
+            None, low=10, high=2000, doc="finished trials in the model; unless given 200, for sampled_gp 100"
+        )
 
     name = "bayesopt"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(int, 10, low=2, high=100_000),
-        "surrogate": Option(str, "gp", choices=("gp", "forest", "sampled_gp")),
-        "acquisition": Option(str, "ei", choices=("ei", "ucb")),
-        "xi": Option(float, 0.01, low=0.0, high=10.0),
-        "kappa": Option(float, 2.0, low=0.0, high=100.0),
-        "max_observations": Option(int, None, low=10, high=2000),
-    }
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        n_initial: int = 10,
-        surrogate: str = "gp",
-        acquisition: str = "ei",
-        xi: float = 0.01,
-        kappa: float = 2.0,
-        max_observations: int | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.n_initial = n_initial
-        self.surrogate = surrogate
-        self.acquisition = acquisition
-        self.xi = xi
-        self.kappa = kappa
-        self.max_observations = max_observations
-        self._encoding = CubeEncoding(space)
+    def prepare(self) -> None:
+        self._encoding = CubeEncoding(self.space)
         self._fitted: tuple[int, tuple[Any, ...]] = (-1, ())  # (finished trials, kernels): a cache of `_learned`
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial or attempt > 0:
+        if len(self.order) < self.options.n_initial or attempt > 0:
             return self.space.sample(rng)
-        finished = self._selected(self.observed(), self.max_observations or SURROGATES[self.surrogate].observations)
+        finished = self._selected(
+            self.observed(), self.options.max_observations or SURROGATES[self.options.surrogate].observations
+        )
         with np.errstate(all="ignore"):  # the deviation at a known point may be 0
             return self._maximize(self._acquisition(finished, rng), finished, rng)
 
@@ -93,7 +84,7 @@ class BayesOptSearch(SearchAlgorithm):
     def _selected(self, finished: list[Suggestion], limit: int) -> list[Suggestion]:
         if len(finished) <= limit:
             return finished
-        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
+        ranked = sorted(range(len(finished)), key=lambda i: (finished[i].loss, i))
         best = set(ranked[: limit // 2])
         recent = [i for i in range(len(finished)) if i not in best][-(limit - len(best)) :]
         return [finished[i] for i in sorted(best.union(recent))]
@@ -107,7 +98,7 @@ class BayesOptSearch(SearchAlgorithm):
         if self._fitted[0] != count:
             finished = self._selected(self.observed()[:count], FIT_POINTS)
             rng = generator(self.seed, "surrogate", count)
-            learned = SURROGATES[self.surrogate].learn(self._codes(finished), normal_scores(finished), rng)
+            learned = SURROGATES[self.options.surrogate].learn(self._codes(finished), normal_scores(finished), rng)
             self._fitted = (count, learned)
         return self._fitted[1]
 
@@ -116,13 +107,13 @@ class BayesOptSearch(SearchAlgorithm):
         from bayes_opt.acquisition import ExpectedImprovement, UpperConfidenceBound
 
         codes, targets = self._codes(finished), normal_scores(finished)
-        function: Any = UpperConfidenceBound(kappa=self.kappa)
-        if self.acquisition == "ei":
-            function = ExpectedImprovement(xi=self.xi)
+        function: Any = UpperConfidenceBound(kappa=self.options.kappa)
+        if self.options.acquisition == "ei":
+            function = ExpectedImprovement(xi=self.options.xi)
             function.y_max = float(targets.max())
         pending = self.pending()[-MAX_PENDING:]
         more = self._codes(pending) if pending else codes[:0]
-        models = SURROGATES[self.surrogate].models(self._learned(), codes, targets, more, rng)
+        models = SURROGATES[self.options.surrogate].models(self._learned(), codes, targets, more, rng)
 
         def value(points: Vector) -> Vector:
             mean, deviation = (np.array(moments) for moments in zip(*(model(points) for model in models), strict=True))
@@ -143,7 +134,7 @@ class BayesOptSearch(SearchAlgorithm):
     ) -> Config:
         """The best new config among uniform points, neighbours of the best trials, and neighbours of those."""
         encoding, dimensions = self._encoding, len(self.space)
-        best = sorted(finished, key=loss)[:CENTRES]
+        best = sorted(finished, key=lambda s: s.loss)[:CENTRES]
         near = self._neighbours(np.array([s.unit for s in best]), LOCAL, (-2.5, -0.5), rng)
         units = encoding.snap(np.concatenate([rng.random((UNIFORM, dimensions)), near]))
         values = function(encoding.encode(units))
@@ -184,17 +175,12 @@ class BayesOptSearch(SearchAlgorithm):
         super().load_state_dict(state)
 
 
-def loss(suggestion: Suggestion) -> float:
-    """The loss to be minimized; infinite for a failed trial."""
-    return math.inf if suggestion.failed or suggestion.value is None else suggestion.value
-
-
 def normal_scores(finished: Sequence[Suggestion]) -> Vector:
     """Targets [n] of finished trials: normal scores of the ranks, equal losses sharing their mean rank."""
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
-    losses = np.array([loss(s) for s in finished])
+    losses = np.array([s.loss for s in finished])
     scores: Vector = ndtri((rankdata(-losses) - 0.375) / (len(losses) + 0.25))
     spread = float(scores.std())
     return scores / spread if spread > 0 else scores

@@ -33,16 +33,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config, config_key
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.search.unit_cube import CubeEncoding, Mask
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
 
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs
@@ -50,57 +50,43 @@ SPARE = 2  # observations beyond min_points that the paper asks for before it bu
 
 
 class BohbSearch(SearchAlgorithm):
-    """min_points: the least size of either set of configs (default: the number of parameters + 1; a budget
-    has a model from min_points + 2 trials on); quantile: the share of good configs; candidates: draws from
-    the good density per suggestion; random_fraction: of the suggestions; bandwidth_factor: by which the
-    draws are wider than the good density; min_bandwidth: of a kernel, in units of the cube.
-    """
+    """Its model is that of the good and of the bad configs at the largest budget with enough reports."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        min_points: int | None = option(
+            None,
+            low=2,
+            high=100_000,
+            doc="the least size of either set of configs, unless given the number of parameters + 1; a budget has a "
+            "model from min_points + 2 trials on",
+        )
+        quantile: float = option(0.15, low=0.0, high=0.5, open_low=True, doc="the share of good configs")
+        candidates: int = option(64, low=1, high=10_000, doc="draws from the good density per suggestion")
+        random_fraction: float = option(1 / 3, low=0.0, high=1.0, doc="the share of suggestions that are random")
+        bandwidth_factor: float = option(
+            3.0, low=0.1, high=100.0, doc="by which the draws are wider than the good density"
+        )
+        min_bandwidth: float = option(1e-3, low=1e-6, high=1.0, doc="of a kernel, in units of the cube")
 
     name = "bohb"
     uses_reports = True
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "min_points": Option(int, None, low=2, high=100_000),
-        "quantile": Option(float, 0.15, low=0.0, high=0.5, open_low=True),
-        "candidates": Option(int, 64, low=1, high=10_000),
-        "random_fraction": Option(float, 1 / 3, low=0.0, high=1.0),
-        "bandwidth_factor": Option(float, 3.0, low=0.1, high=100.0),
-        "min_bandwidth": Option(float, 1e-3, low=1e-6, high=1.0),
-    }
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        min_points: int | None = None,
-        quantile: float = 0.15,
-        candidates: int = 64,
-        random_fraction: float = 1 / 3,
-        bandwidth_factor: float = 3.0,
-        min_bandwidth: float = 1e-3,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.min_points = min_points
-        self.quantile = quantile
-        self.candidates = candidates
-        self.random_fraction = random_fraction
-        self.bandwidth_factor = bandwidth_factor
-        self.min_bandwidth = min_bandwidth
-        self._encoding = CubeEncoding(space)
-        parameters = [space.parameters[path] for path in space.paths]
+    def prepare(self) -> None:
+        self._encoding = CubeEncoding(self.space)
+        parameters = [self.space.parameters[path] for path in self.space.paths]
         #: [D] the number of options of an unordered Choice, else 0
         self._options = [p.n if isinstance(p, Choice) and not p.ordered else 0 for p in parameters]
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if attempt >= MODEL_ATTEMPTS or rng.random() < self.random_fraction:
+        if attempt >= MODEL_ATTEMPTS or rng.random() < self.options.random_fraction:
             return self.space.sample(rng)
         sets = self.split()
         if sets is None:
             return self.space.sample(rng)
         good, bad = (self._density(suggestions, rng) for suggestions in sets)
-        units = self._encoding.snap(good.sample(self.candidates, self.bandwidth_factor, rng))
+        units = self._encoding.snap(good.sample(self.options.candidates, self.options.bandwidth_factor, rng))
         active = self._active(units)
         ratio = good.log_density(units, active) - bad.log_density(units, active)
         last = self._beside_pending(units, good.widths)
@@ -111,19 +97,19 @@ class BohbSearch(SearchAlgorithm):
 
     def budget(self) -> int | None:
         """The largest epoch at which so many trials have reported that a model can be built; None without one."""
-        least = self.min_points or len(self.space) + 1
+        least = self.options.min_points or len(self.space) + 1
         counts = Counter(e for s in self.history if not s.failed for e, v in reports(s).items() if not math.isnan(v))
         failed = sum(s.failed for s in self.history)
         return max((e for e, n in counts.items() if n >= least and n + failed >= least + SPARE), default=None)
 
     def split(self) -> tuple[list[Suggestion], list[Suggestion]] | None:
         """The good and the bad trials at `budget`; None without one. They overlap where there are few."""
-        budget, least = self.budget(), self.min_points or len(self.space) + 1
+        budget, least = self.budget(), self.options.min_points or len(self.space) + 1
         if budget is None:
             return None
         known = [(loss_at(s, budget), i) for i, s in enumerate(self.history) if s.failed or budget in reports(s)]
         ranked = [self.history[i] for _, i in sorted(known)]
-        n_good = max(least, int(self.quantile * len(ranked)))
+        n_good = max(least, int(self.options.quantile * len(ranked)))
         n_bad = max(least, len(ranked) - n_good)
         return ranked[:n_good], ranked[-n_bad:] + [s for s in self.pending() if not s.curve]
 
@@ -154,7 +140,7 @@ class BohbSearch(SearchAlgorithm):
             # Where no config has the parameter, any value is as good; of a Choice, the middle of its cell.
             drawn = rng.choice(present, absent.sum()) if len(present) else rng.random(absent.sum())
             units[absent, column] = drawn
-        return Density.fit(units, self._options, np.maximum(self.min_bandwidth, self._encoding.cells / 2))
+        return Density.fit(units, self._options, np.maximum(self.options.min_bandwidth, self._encoding.cells / 2))
 
 
 @dataclass(frozen=True)

@@ -26,63 +26,61 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 from raytune_hpo.seeding import derive_seed, generator
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
+from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
 MODEL_ATTEMPTS = 8  # a config that was suggested before is drawn again from the distribution, then at random
 
 
 class CmaEsSearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished, the best of which is the first mean;
-    sigma: the first standard deviation, as a share of the side of the cube; population: finished trials per
-    update, 4 + floor(3 ln D) unless given; mutation: the share of suggestions with an unordered choice drawn
-    anew.
-    """
+    """The distribution of the numbers, and the unordered choices of the best."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(
+            10,
+            low=1,
+            high=100_000,
+            doc="random configs until so many trials are finished, the best of which is the first mean",
+        )
+        sigma: float = option(
+            0.15,
+            low=0.0,
+            high=10.0,
+            open_low=True,
+            doc="the first standard deviation, as a share of the side of the cube",
+        )
+        population: int | None = option(
+            None, low=4, high=100_000, doc="finished trials per update, 4 + floor(3 ln D) unless given"
+        )
+        mutation: float = option(
+            0.2, low=0.0, high=1.0, doc="the share of suggestions with an unordered choice drawn anew"
+        )
 
     name = "cmaes"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(int, 10, low=1, high=100_000),
-        "sigma": Option(float, 0.15, low=0.0, high=10.0, open_low=True),
-        "population": Option(int, None, low=4, high=100_000),
-        "mutation": Option(float, 0.2, low=0.0, high=1.0),
-    }
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        n_initial: int = 10,
-        sigma: float = 0.15,
-        population: int | None = None,
-        mutation: float = 0.2,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.n_initial = n_initial
-        self.sigma = sigma
-        self.population = population
-        self.mutation = mutation
-        parameters = [space.parameters[path] for path in space.paths]
+    def prepare(self) -> None:
+        parameters = [self.space.parameters[path] for path in self.space.paths]
         self._unordered = [i for i, p in enumerate(parameters) if isinstance(p, Choice) and not p.ordered]
         self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
         self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
         self._reached: tuple[int, Any] = (0, None)  # (finished trials told, the library's optimizer): a cache
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         units = self._choices(rng)
         if self._numbers:
@@ -95,11 +93,11 @@ class CmaEsSearch(SearchAlgorithm):
         """[parameters] unit coordinates, with the unordered choices of one of the best trials."""
         units = rng.random(len(self.space))
         if self._unordered:
-            finished = sorted(self.observed(), key=loss)
+            finished = sorted(self.observed(), key=lambda s: s.loss)
             donor = finished[int(rng.integers(math.ceil(math.sqrt(len(finished)))))]
             active = self.space.values(donor.config)
             fixed = [i for i in self._unordered if self.space.paths[i] in active]
-            if fixed and rng.random() < self.mutation:
+            if fixed and rng.random() < self.options.mutation:
                 del fixed[int(rng.integers(len(fixed)))]
             units[fixed] = donor.unit[fixed]
         return units
@@ -111,16 +109,16 @@ class CmaEsSearch(SearchAlgorithm):
         told, optimizer = self._reached
         finished = self.observed()
         if optimizer is None:
-            told = self.n_initial
-            best = min(finished[:told], key=loss)
-            optimizer = self._start(self._point(best, generator(self.seed, "cmaes-start")), self.population)
+            told = self.options.n_initial
+            best = min(finished[:told], key=lambda s: s.loss)
+            optimizer = self._start(self._point(best, generator(self.seed, "cmaes-start")), self.options.population)
         while len(finished) - told >= optimizer.population_size:
             positions = self.order[told : told + optimizer.population_size]
             told += optimizer.population_size
             if all(self.history[i].failed for i in positions):
                 continue
             with np.errstate(all="ignore"):  # a failed trial's infinite loss, less another's
-                optimizer.tell([(self._told(i, optimizer), loss(self.history[i])) for i in positions])
+                optimizer.tell([(self._told(i, optimizer), self.history[i].loss) for i in positions])
                 if self._shrunk(optimizer) or optimizer.should_stop():
                     mean = generator(self.seed, "cmaes-restart", told).random(optimizer.dim)
                     optimizer = self._start(mean, 2 * optimizer.population_size)
@@ -131,7 +129,9 @@ class CmaEsSearch(SearchAlgorithm):
         from cmaes import CMA
 
         bounds = np.tile([0.0, 1.0], (len(mean), 1))
-        return CMA(mean=mean.clip(0.0, 1.0), sigma=self.sigma, bounds=bounds, population_size=population, seed=0)
+        return CMA(
+            mean=mean.clip(0.0, 1.0), sigma=self.options.sigma, bounds=bounds, population_size=population, seed=0
+        )
 
     def _shrunk(self, optimizer: Any) -> bool:
         deviations = np.sqrt(np.diag(covariance(optimizer)))[self._floats]
@@ -160,10 +160,10 @@ class CmaEsSearch(SearchAlgorithm):
 
     # The cache --------------------------------------------------------------------------------------
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:  # a known result is corrected
             self._reached = (0, None)
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reached": (0, None)}

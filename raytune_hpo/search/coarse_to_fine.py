@@ -18,20 +18,21 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.search.algorithm import WAIT, Mode, Plan, SearchAlgorithm, Signal, Suggestion
+from raytune_hpo.options import option
+from raytune_hpo.search.algorithm import WAIT, Plan, SearchAlgorithm, SearchOptions, Signal, Suggestion
 from raytune_hpo.search.box import Box
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import Vector
+from raytune_hpo.states import Outcome
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up
 
@@ -57,58 +58,49 @@ class Round:
 
 
 class CoarseToFine(SearchAlgorithm):
-    """rounds; samples: suggestions of a round; quantile: the share of a round that the next box is put round; shrink:
-    the smallest share of a side that is left by a round; growth: how many times longer a round trains than the
-    one before; carry: the share of `samples` that are the best configs of the round before, trained on (none
-    with growth 1, where there is nothing to train on); sampler: "uniform" or "sobol".
-    """
+    """A random search whose box shrinks from round to round, while its trials grow longer."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        rounds: int = option(5, low=1, high=100, doc="of `samples` suggestions each")
+        samples: int = option(20, low=1, high=100_000, doc="suggestions of a round")
+        quantile: float = option(
+            0.25, low=0.0, high=1.0, open_low=True, doc="the share of a round that the next box is put round"
+        )
+        shrink: float = option(
+            0.5, low=0.0, high=1.0, open_low=True, doc="the smallest share of a side that is left by a round"
+        )
+        growth: float = option(
+            2.0, low=1.0, high=1000.0, doc="how many times longer a round trains than the one before"
+        )
+        carry: float = option(
+            0.125,
+            low=0.0,
+            high=1.0,
+            open_high=True,
+            doc="the share of `samples` that are the best configs of the round before, trained on (none with growth 1, "
+            "where there is nothing to train on)",
+        )
+        sampler: str = option("uniform", choices=("uniform", "sobol"), doc="independent draws, or a Sobol sequence")
 
     name = "coarse_to_fine"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "rounds": Option(int, 5, low=1, high=100),
-        "samples": Option(int, 20, low=1, high=100_000),
-        "quantile": Option(float, 0.25, low=0.0, high=1.0, open_low=True),
-        "shrink": Option(float, 0.5, low=0.0, high=1.0, open_low=True),
-        "growth": Option(float, 2.0, low=1.0, high=1000.0),
-        "carry": Option(float, 0.125, low=0.0, high=1.0, open_high=True),
-        "sampler": Option(str, "uniform", choices=("uniform", "sobol")),
-    }
     learns = False  # within a round; and from round to round it waits by itself
     plans_budgets = True
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        rounds: int = 5,
-        samples: int = 20,
-        quantile: float = 0.25,
-        shrink: float = 0.5,
-        growth: float = 2.0,
-        carry: float = 0.125,
-        sampler: str = "uniform",
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.rounds = rounds
-        self.samples = samples
-        self.quantile = quantile
-        self.shrink = shrink
-        self.growth = growth
-        self.carry = carry
-        self.sampler = sampler
-        self.carried = min(math.ceil(carry * samples), samples - 1) if growth > 1 else 0
+    def prepare(self) -> None:
+        o = self.options
+        self.carried = min(math.ceil(o.carry * o.samples), o.samples - 1) if o.growth > 1 else 0
         self._begun: list[Round] = []  # derived from the history, and made again when that is replaced
         self._sobol: tuple[int, Any] = (-1, None)  # the round, its sequence
 
     @classmethod
-    def check_epochs(cls, options: Mapping[str, Any], max_epochs: int) -> None:
+    def check_epochs(cls, options: SearchOptions, max_epochs: int) -> None:
         """Each round must train longer than the one before, or what is carried over has nothing to train."""
-        rounds, growth = options["rounds"], options["growth"]
+        assert isinstance(options, cls.Options)
+        rounds, growth = options.rounds, options.growth
         epochs = [math.ceil(share(r, rounds, growth) * max_epochs) for r in range(rounds)]
-        if growth > 1 and options["carry"] > 0 and len(set(epochs)) < rounds:
+        if growth > 1 and options.carry > 0 and len(set(epochs)) < rounds:
             listed = ", ".join(map(str, epochs))
             expected = (
                 f"with max_epochs = {max_epochs}, the rounds would train {listed} epochs, and each must train longer "
@@ -120,7 +112,7 @@ class CoarseToFine(SearchAlgorithm):
         """The number of suggestions, if in every round enough trials succeed to be carried over."""
         ends = size = self._size_of_first()
         unseen = self._configs - size
-        for _ in range(self.rounds - 1):
+        for _ in range(self.options.rounds - 1):
             carried = min(self.carried, size)
             new = self._new(carried, unseen)
             size, unseen = carried + new, unseen - new
@@ -135,27 +127,27 @@ class CoarseToFine(SearchAlgorithm):
         if index < 0:
             return found.carried[index].config
         # A Sobol point that repeats a config (finite spaces) is replaced by a uniform one.
-        if self.sampler == "uniform" or attempt > 0:
+        if self.options.sampler == "uniform" or attempt > 0:
             return found.box.config(rng.random(len(self.space)))
         return found.box.config(self._sobol_point(found.number, index))
 
-    def plan(self, number: int) -> Plan:
+    def plan_of(self, number: int) -> Plan:
         """The first plan of a round notes what the round is."""
         found = self._round(number)
         if not isinstance(found, Round):
             return Plan()
         index, note = number - found.first, None
-        epochs_share = share(found.number, self.rounds, self.growth)
+        epochs_share = share(found.number, self.options.rounds, self.options.growth)
         parent = found.carried[index].trial_id if index < len(found.carried) else None
         if index == 0:
             carried = [s.trial_id for s in found.carried]
             note = {"round": found.number, "epochs_share": epochs_share, "carried": carried, "box": found.box.values()}
         return Plan(epochs_share, parent, note=note)
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:
             self._begun.clear()  # a second value: rounds that are over may look otherwise now
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._begun.clear()
@@ -166,15 +158,15 @@ class CoarseToFine(SearchAlgorithm):
     @cached_property
     def _configs(self) -> float:
         """The number of configs, if there are so few that the rounds may use them up."""
-        size = self.space.size(limit=min(self.rounds * self.samples, MOST_COUNTED))
+        size = self.space.size(limit=min(self.options.rounds * self.options.samples, MOST_COUNTED))
         return math.inf if size is None else size
 
     def _size_of_first(self) -> int:
-        return max(int(min(self.samples, self._configs)), len(self.start_points))
+        return max(int(min(self.options.samples, self._configs)), len(self.start_points))
 
     def _new(self, carried: int, unseen: float) -> int:
         """How many configs are drawn in a round beside the carried ones."""
-        return int(max(min(self.samples - carried, unseen), 0))
+        return int(max(min(self.options.samples - carried, unseen), 0))
 
     def _round(self, number: int) -> Round | Signal | None:
         """The round of suggestion `number`; WAIT while the one before it runs, None after the last."""
@@ -183,7 +175,7 @@ class CoarseToFine(SearchAlgorithm):
             size = self._size_of_first()
             begun.append(Round(0, 0, size, [], Box.whole(self.space), self._configs - size))
         while number >= begun[-1].end:
-            if len(begun) == self.rounds:
+            if len(begun) == self.options.rounds:
                 return None
             if any(s.pending for s in self.history[begun[-1].first : begun[-1].end]):
                 return WAIT
@@ -193,10 +185,12 @@ class CoarseToFine(SearchAlgorithm):
     def _after(self, last: Round) -> Round:
         """The round after one whose trials have all ended."""
         trials = self.history[last.first : last.end]
-        ranked = sorted(trials, key=lambda s: math.inf if s.failed or s.value is None else s.value)
+        ranked = sorted(trials, key=lambda s: s.loss)
         successes = sum(not s.failed for s in trials)
         units = np.array([self._genes(s) for s in ranked])
-        box = last.box.shrunk(units, min(math.ceil(self.quantile * len(trials)), successes), self.shrink)
+        box = last.box.shrunk(
+            units, min(math.ceil(self.options.quantile * len(trials)), successes), self.options.shrink
+        )
         carried = ranked[: min(self.carried, successes)]
         new = self._new(len(carried), last.unseen)
         return Round(last.number + 1, last.end, last.end + len(carried) + new, carried, box, last.unseen - new)

@@ -26,63 +26,40 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
+from raytune_hpo.options import option
 from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.search.bayesopt_search import loss
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.space import Vector
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
 BEYOND = 0.25  # how far a blend reaches beyond its parents, as a share of their distance
 
 
 class EvolutionarySearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished; population: finished trials that can be
-    parents; tournament: of so many the best becomes a parent (more is greedier); crossover: the share of
-    children with two parents; mutation: the expected number of mutated parameters of a child.
-    """
+    """Every suggestion is one child of the population."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
+        population: int = option(10, low=2, high=100_000, doc="finished trials that can be parents")
+        tournament: int = option(5, low=1, high=100_000, doc="of so many the best becomes a parent (more is greedier)")
+        crossover: float = option(0.5, low=0.0, high=1.0, doc="the share of children with two parents")
+        mutation: float = option(1.0, low=0.0, high=1000.0, doc="the expected number of mutated parameters of a child")
 
     name = "evolutionary"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(int, 10, low=1, high=100_000),
-        "population": Option(int, 10, low=2, high=100_000),
-        "tournament": Option(int, 5, low=1, high=100_000),
-        "crossover": Option(float, 0.5, low=0.0, high=1.0),
-        "mutation": Option(float, 1.0, low=0.0, high=1000.0),
-    }
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        n_initial: int = 10,
-        population: int = 10,
-        tournament: int = 5,
-        crossover: float = 0.5,
-        mutation: float = 1.0,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.n_initial = n_initial
-        self.population = population
-        self.tournament = tournament
-        self.crossover = crossover
-        self.mutation = mutation
+    options: Options
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial:
+        if len(self.order) < self.options.n_initial:
             return self.space.sample(rng)
         members = self.members()
         genes = self._genes(self._winner(members, rng))
-        crossed = len(members) > 1 and rng.random() < self.crossover
+        crossed = len(members) > 1 and rng.random() < self.options.crossover
         if crossed:
             genes = self._cross(genes, self._genes(self._winner(members, rng)), rng)
         genes = self._mutated(genes, rng, at_least_one=not crossed)
@@ -90,15 +67,15 @@ class EvolutionarySearch(SearchAlgorithm):
 
     def members(self) -> list[Suggestion]:
         """The population, the best first: the better half by loss, and the most recent of the others."""
-        finished = self.observed()
-        ranked = sorted(range(len(finished)), key=lambda i: (loss(finished[i]), i))
-        best = ranked[: math.ceil(self.population / 2)]
-        recent = sorted(set(ranked) - set(best))[len(best) - self.population :] if self.population > len(best) else []
+        finished, size = self.observed(), self.options.population
+        ranked = sorted(range(len(finished)), key=lambda i: (finished[i].loss, i))
+        best = ranked[: math.ceil(size / 2)]
+        recent = sorted(set(ranked) - set(best))[len(best) - size :] if size > len(best) else []
         chosen = set(best).union(recent)
         return [finished[i] for i in ranked if i in chosen]
 
     def _winner(self, members: list[Suggestion], rng: np.random.Generator) -> Suggestion:
-        drawn = rng.choice(len(members), size=min(self.tournament, len(members)), replace=False)
+        drawn = rng.choice(len(members), size=min(self.options.tournament, len(members)), replace=False)
         return members[int(drawn.min())]
 
     def _genes(self, suggestion: Suggestion) -> Vector:
@@ -116,7 +93,7 @@ class EvolutionarySearch(SearchAlgorithm):
 
     def _mutated(self, genes: Vector, rng: np.random.Generator, *, at_least_one: bool) -> Vector:
         active = np.flatnonzero(~np.isnan(genes))
-        chosen = active[rng.random(len(active)) < self.mutation / len(active)]
+        chosen = active[rng.random(len(active)) < self.options.mutation / len(active)]
         if not len(chosen) and at_least_one:
             chosen = active[[int(rng.integers(len(active)))]]
         genes = genes.copy()

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.options import option
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.space import SearchSpace, grid_values
 
 MAX_POINTS = 100_000
 
 
 class GridSearch(SearchAlgorithm):
-    """points: how many values a Float, or an Int with more values than that, contributes.
-
-    The start points come first; the grid follows without them. Raises ExperimentError when the grid
+    """The start points come first; the grid follows without them. Raises ExperimentError when the grid
     has more than MAX_POINTS points.
     """
 
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        points: int = option(
+            5, low=1, high=MAX_POINTS, doc="how many values a Float, or an Int with more values than that, contributes"
+        )
+
     name = "grid"
     learns = False
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"points": Option(int, 5, low=1, high=MAX_POINTS)}
+    options: Options
 
-    def __init__(
-        self, space: SearchSpace, *, mode: Mode, seed: int, start_points: Sequence[Config] = (), points: int = 5
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.points = points
+    def prepare(self) -> None:
         self._given = {config_key(c) for c in self.start_points}
-        if grid_size(space, points) > MAX_POINTS:
+        if grid_size(self.space, self.options.points) > MAX_POINTS:
             expected = (
                 f"the grid would have over {MAX_POINTS:,} points; use fewer values per parameter or another search"
             )
-            raise ExperimentError("searcher.points", points, expected)
+            raise ExperimentError("searcher.points", self.options.points, expected)
         self._total: int | None = None
         self._rest: Iterator[Config] = iter(())
         self._next = -1  # the index in the grid (without the start points) of what `_rest` yields next
@@ -46,12 +47,12 @@ class GridSearch(SearchAlgorithm):
     def total(self) -> int:
         """The number of suggestions from the first to the last, start points included."""
         if self._total is None:
-            left = sum(1 for _ in self._grid()) if self._given else grid_size(self.space, self.points)
+            left = sum(1 for _ in self._grid()) if self._given else grid_size(self.space, self.options.points)
             self._total = len(self.start_points) + left
         return self._total
 
     def _grid(self) -> Iterator[Config]:
-        return (c for c in self.space.grid(self.points) if not self._given or config_key(c) not in self._given)
+        return (c for c in self.space.grid(self.options.points) if not self._given or config_key(c) not in self._given)
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:
         # `attempt` counts configs that the history holds although this grid did not suggest them.

@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm, Suggestion
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
 
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)
@@ -36,41 +36,28 @@ MODEL_ATTEMPTS = 4  # a config that was suggested before is drawn again from the
 
 
 class HyperOptSearch(SearchAlgorithm):
-    """n_initial: random configs until so many trials are finished; gamma: the good trials are the best
-    ceil(gamma * sqrt(finished)), at most 25; n_candidates: draws per parameter, the best of which by the
-    ratio of densities is taken; prior_weight: of the prior in the densities.
-    """
+    """TPE on documents made from the history."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
+        gamma: float = option(
+            0.8, low=0.01, high=10.0, doc="the good trials are the best ceil(gamma * sqrt(finished)), at most 25"
+        )
+        n_candidates: int = option(
+            24, low=1, high=10_000, doc="draws per parameter, the best of which by the ratio of densities is taken"
+        )
+        prior_weight: float = option(1.0, low=1e-3, high=1e3, doc="of the prior in the densities")
 
     name = "hyperopt"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "n_initial": Option(int, 10, low=1, high=100_000),
-        "gamma": Option(float, 0.8, low=0.01, high=10.0),
-        "n_candidates": Option(int, 24, low=1, high=10_000),
-        "prior_weight": Option(float, 1.0, low=1e-3, high=1e3),
-    }
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        n_initial: int = 10,
-        gamma: float = 0.8,
-        n_candidates: int = 24,
-        prior_weight: float = 1.0,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.n_initial = n_initial
-        self.gamma = gamma
-        self.n_candidates = n_candidates
-        self.prior_weight = prior_weight
+    def prepare(self) -> None:
         self._domain: Any = None
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         labels = self._suggest_labels(number, int(rng.integers(2**31)))
         return self.space.build({path: from_label(self.space.parameters[path], v) for path, v in labels.items()})
@@ -89,9 +76,9 @@ class HyperOptSearch(SearchAlgorithm):
                 domain,
                 trials,
                 seed,
-                prior_weight=self.prior_weight,
+                prior_weight=self.options.prior_weight,
                 n_startup_jobs=0,
-                n_EI_candidates=self.n_candidates,
+                n_EI_candidates=self.options.n_candidates,
                 gamma=gamma,
                 verbose=False,
             )
@@ -110,8 +97,8 @@ class HyperOptSearch(SearchAlgorithm):
         for position in range(len(self._miscs), len(self.history)):
             self._miscs.append(self._misc(position, self.history[position]))
         finished = [i for i, s in enumerate(self.history) if not s.pending]
-        ranked = sorted(finished, key=lambda i: (self._loss(i), i))
-        n_good = min(math.ceil(self.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
+        ranked = sorted(finished, key=lambda i: (self.history[i].loss, i))
+        n_good = min(math.ceil(self.options.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
         good = ranked[:n_good]
         others = sorted(set(range(len(self.history))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
         rank = {position: r for r, position in enumerate(ranked)}
@@ -132,10 +119,6 @@ class HyperOptSearch(SearchAlgorithm):
         ]
         # hyperopt takes ceil(gamma * sqrt(number of documents)); the half keeps ceil away from rounding.
         return documents, (n_good - 0.5) / math.sqrt(len(documents))
-
-    def _loss(self, position: int) -> float:
-        suggestion = self.history[position]
-        return math.inf if suggestion.failed or suggestion.value is None else suggestion.value
 
     def _misc(self, position: int, suggestion: Suggestion) -> dict[str, Any]:
         active = self.space.values(suggestion.config)

@@ -26,22 +26,21 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
-from raytune_hpo.search.bayesopt_search import loss
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import Outcome
 
 WINDOW = 200  # every so many finished trials, TPE's study is made anew ...
 KEPT_BEST, KEPT_RECENT = 50, 100  # ... from so many of them
@@ -61,45 +60,30 @@ class _Mirror:
 
 
 class OptunaSearch(SearchAlgorithm):
-    """sampler: "tpe", "cmaes" or "nsgaii"; n_initial: random configs until so many trials are finished;
-    n_candidates: draws of tpe, the best of which by the ratio of densities is taken; population: of cmaes and
-    nsgaii, Optuna's own default unless given.
+    """Raises ExperimentError where Optuna is not installed."""
 
-    Raises ExperimentError where Optuna is not installed.
-    """
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        sampler: str = option("tpe", choices=("tpe", "cmaes", "nsgaii"), doc="Optuna's")
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
+        n_candidates: int = option(
+            24, low=1, high=10_000, doc="draws of tpe, the best of which by the ratio of densities is taken"
+        )
+        population: int | None = option(
+            None, low=4, high=100_000, doc="of cmaes and nsgaii, Optuna's own default unless given"
+        )
 
     name = "optuna"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "sampler": Option(str, "tpe", choices=("tpe", "cmaes", "nsgaii")),
-        "n_initial": Option(int, 10, low=1, high=100_000),
-        "n_candidates": Option(int, 24, low=1, high=10_000),
-        "population": Option(int, None, low=4, high=100_000),
-    }
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        sampler: str = "tpe",
-        n_initial: int = 10,
-        n_candidates: int = 24,
-        population: int | None = None,
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
+    def prepare(self) -> None:
         if importlib.util.find_spec("optuna") is None:
             raise ExperimentError("searcher", "optuna", 'needs Optuna: pip install "raytune-hpo[optuna]"')
-        self.sampler = sampler
-        self.n_initial = n_initial
-        self.n_candidates = n_candidates
-        self.population = population
         self._distributions: dict[str, Any] = {}
         self._mirror: _Mirror | None = None
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.n_initial or attempt >= MODEL_ATTEMPTS:
+        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         with quiet():
             self._distributions = self._distributions or {p: distribution(v) for p, v in self.space.parameters.items()}
@@ -110,18 +94,18 @@ class OptunaSearch(SearchAlgorithm):
     def _sampler(self, seed: int) -> Any:
         from optuna import samplers
 
-        if self.sampler == "tpe":
+        if self.options.sampler == "tpe":
             return samplers.TPESampler(
                 multivariate=True,
                 group=True,
                 constant_liar=True,
                 n_startup_trials=0,
-                n_ei_candidates=self.n_candidates,
+                n_ei_candidates=self.options.n_candidates,
                 seed=seed,
             )
-        if self.sampler == "cmaes":
-            return samplers.CmaEsSampler(popsize=self.population, warn_independent_sampling=False, seed=seed)
-        more = {} if self.population is None else {"population_size": self.population}
+        if self.options.sampler == "cmaes":
+            return samplers.CmaEsSampler(popsize=self.options.population, warn_independent_sampling=False, seed=seed)
+        more = {} if self.options.population is None else {"population_size": self.options.population}
         return samplers.NSGAIISampler(seed=seed, **more)
 
     def _ask(self, sampler: Any, mirror: _Mirror) -> dict[str, Any]:
@@ -143,10 +127,10 @@ class OptunaSearch(SearchAlgorithm):
 
     def _reflect(self) -> _Mirror:
         """The study of the whole history, made from the one before where that is possible."""
-        window = len(self.order) - len(self.order) % WINDOW if self.sampler == "tpe" else 0
+        window = len(self.order) - len(self.order) % WINDOW if self.options.sampler == "tpe" else 0
         if self._mirror is None or self._mirror.window != window:
             self._mirror = self._new_mirror(window)
-        if self.sampler == "tpe":
+        if self.options.sampler == "tpe":
             self._suggestions_in_order(self._mirror)
         else:
             self._observations_in_order(self._mirror)
@@ -164,7 +148,7 @@ class OptunaSearch(SearchAlgorithm):
         left_out: set[int] = set()
         if mirror.next == 0:
             old = self.order[: mirror.window]
-            best = sorted(old, key=lambda i: (loss(self.history[i]), i))[:KEPT_BEST]
+            best = sorted(old, key=lambda i: (self.history[i].loss, i))[:KEPT_BEST]
             recent = [i for i in old if i not in set(best)][-KEPT_RECENT:]
             left_out = set(old).difference(best, recent)
         for position in range(mirror.next, len(self.history)):
@@ -197,12 +181,12 @@ class OptunaSearch(SearchAlgorithm):
         mirror.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
 
     def _tell(self, mirror: _Mirror, position: int) -> None:
-        mirror.study.tell(mirror.numbers[position], loss(self.history[position]))
+        mirror.study.tell(mirror.numbers[position], self.history[position].loss)
 
-    def observe(self, trial_id: str, value: float | None) -> None:
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         if not self.history[self._position[trial_id]].pending:  # a known result is corrected
             self._mirror = None
-        super().observe(trial_id, value)
+        super().observe(trial_id, outcome, value, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mirror": None}

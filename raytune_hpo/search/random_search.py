@@ -6,41 +6,34 @@ more evenly than independent draws do, which pays in few effective dimensions (B
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raytune_hpo.checks import Option
 from raytune_hpo.configs import Config
-from raytune_hpo.search.algorithm import Mode, SearchAlgorithm
+from raytune_hpo.options import option
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space import SearchSpace
 
 
 class RandomSearch(SearchAlgorithm):
-    """sampler: "uniform" or "sobol". Config number i depends on the seed and on i alone."""
+    """Config number i depends on the seed and on i alone."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        sampler: str = option("uniform", choices=("uniform", "sobol"), doc="independent draws, or a Sobol sequence")
 
     name = "random"
     learns = False
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"sampler": Option(str, "uniform", choices=("uniform", "sobol"))}
+    options: Options
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        mode: Mode,
-        seed: int,
-        start_points: Sequence[Config] = (),
-        sampler: str = "uniform",
-    ) -> None:
-        super().__init__(space, mode=mode, seed=seed, start_points=start_points)
-        self.sampler = sampler
+    def prepare(self) -> None:
         self._sobol: Any = None
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
         # A Sobol point that repeats a config (finite spaces) is replaced by a uniform one.
-        if self.sampler == "uniform" or attempt > 0:
+        if self.options.sampler == "uniform" or attempt > 0:
             return self.space.sample(rng)
         return self.space.from_unit(self._sobol_point(number))
 

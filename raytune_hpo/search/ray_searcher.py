@@ -11,46 +11,69 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray import tune
+from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
+from ray.tune.stopper import Stopper
 
 from raytune_hpo.atomic import write_atomically
-from raytune_hpo.configs import Config, config_key
+from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Objective
 from raytune_hpo.parameters import BELOW_ONE, Choice
-from raytune_hpo.search.algorithm import Mode, Plan, SearchAlgorithm
+from raytune_hpo.search.algorithm import Search, SearchAlgorithm
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import Outcome
 
 
-def metric_value(metric: str, result: Mapping[str, Any] | None, error: bool) -> float | None:
-    """The metric in a trial's last result; None when the trial failed or never reported it."""
-    value = None if error or not result else result.get(metric)
-    return None if value is None else float(value)
+@dataclass
+class Heard:
+    """What a running trial has reported: its last epoch, its best value, and whether its last one is finite."""
+
+    epoch: int = 0
+    best: float | None = None
+    finite: bool = True
 
 
 class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
-    """`algorithm` as a Ray Tune searcher: `Tuner(..., tune_config=TuneConfig(search_alg=RaySearcher(...)))`.
+    """`algorithm` as a Ray Tune searcher:
 
-    metric: the reported value to optimize. (TuneConfig's does not reach a searcher unless there is a
-    param_space, and there is none here: the space and the mode are the algorithm's.)
+        searcher = RaySearcher(search.build("bohb", {}, space, Objective("loss", "min"), max_epochs=27, seed=0))
+        Tuner(..., tune_config=TuneConfig(search_alg=searcher), run_config=RunConfig(stop=searcher.stopper()))
+
+    The metric, the mode and the space are the algorithm's. (TuneConfig's metric does not reach a searcher unless there
+    is a param_space, and there is none here.) An epoch is a report, Ray's `training_iteration`.
+
+    The stopper ends each trial at the epoch that its plan says, max_epochs or a share of them. A plan's `parent` cannot
+    be had in a Tuner, which has no way to begin a trial with another's checkpoint: a carried config of coarse_to_fine
+    trains from scratch, for as many epochs as its round says. Neither can its `repeat`.
     """
 
-    _metric: str  # Ray's class keeps it, untyped for mypy
-
-    def __init__(self, algorithm: SearchAlgorithm, metric: str) -> None:
-        super().__init__(metric=metric, mode=algorithm.mode)
+    def __init__(self, algorithm: SearchAlgorithm) -> None:
+        self.objective = algorithm.objective
+        super().__init__(metric=self.objective.metric, mode=self.objective.mode)
         self.algorithm = algorithm
+        self._heard: dict[str, Heard] = {}  # of the trials that run
+
+    def stopper(self) -> Stopper:
+        """For `RunConfig(stop=...)`: ends a trial at the epoch that its plan says."""
+        return PlannedEpochs(self)
+
+    def last_epoch(self, trial_id: str) -> int:
+        """The epoch at which a trial is complete."""
+        return self.algorithm.plan_for(trial_id).epochs(self.algorithm.max_epochs)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        if mode and mode != self.algorithm.mode:
-            raise ExperimentError("mode", mode, f"the search algorithm was built with mode={self.algorithm.mode!r}")
-        if metric and metric != self._metric:
-            raise ExperimentError("metric", metric, f"the searcher was built with metric={self._metric!r}")
+        if mode and mode != self.objective.mode:
+            raise ExperimentError("mode", mode, f"the search algorithm was built with mode={self.objective.mode!r}")
+        if metric and metric != self.objective.metric:
+            raise ExperimentError("metric", metric, f"the searcher was built with metric={self.objective.metric!r}")
         if config:
             raise ExperimentError("param_space", config, "must be empty: the searcher brings its own space")
         return True
@@ -60,14 +83,52 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
         if config is None:
             return self.FINISHED if self.algorithm.exhausted else None
         # Ray may write into the config it is given; the history keeps its own.
-        return _copy(config)
+        copied: Config = json.loads(json.dumps(config))
+        return copied
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._hear(trial_id, result)
+
+    def _hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Take a result; whether its epoch is a new one. (A trial that failed repeats those since its checkpoint.)"""
+        if result.get(self.objective.metric) is None:
+            return False
+        value, epoch = float(result[self.objective.metric]), int(result.get(TRAINING_ITERATION, 0))
+        heard = self._heard.setdefault(trial_id, Heard())
+        heard.finite = math.isfinite(value)
+        if self.objective.better(value, heard.best):
+            heard.best = value
+        if epoch <= heard.epoch:
+            return False
+        heard.epoch = epoch
+        self.algorithm.report(trial_id, epoch, value)
+        return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.algorithm.observe(trial_id, metric_value(self._metric, result, error))
+        new = self._hear(trial_id, result or {})
+        heard = self._heard.pop(trial_id, None)
+        # Ray stops a trial at a result of which the searcher hears here first. One that it has heard of comes again,
+        # as done, where the function returned.
+        returned = (result or {}).get(DONE, False) and not new
+        if error or heard is None:
+            outcome = Outcome.FAILED
+        elif not heard.finite:
+            outcome = Outcome.DIVERGED
+        elif returned or heard.epoch >= self.last_epoch(trial_id):
+            outcome = Outcome.COMPLETED
+        else:
+            outcome = Outcome.STOPPED
+        best, epoch = (None, 0) if heard is None else (heard.best, heard.epoch)
+        self.algorithm.observe(trial_id, outcome, best if outcome.eligible else None, epoch)
 
     def save(self, checkpoint_path: str) -> None:
         """Write the exact state as JSON, atomically: the file holds the old state or the new one."""
-        state = {"metric": self._metric, "mode": self._mode, "algorithm": self.algorithm.state_dict()}
+        state = {
+            "metric": self.objective.metric,
+            "mode": self.objective.mode,
+            "heard": {trial_id: asdict(heard) for trial_id, heard in self._heard.items()},
+            "algorithm": self.algorithm.state_dict(),
+        }
         write_atomically(Path(checkpoint_path), json.dumps(state).encode())
 
     def restore(self, checkpoint_path: str) -> None:
@@ -79,15 +140,30 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
             with open(checkpoint_path) as file:
                 state = json.load(file)
             saved, algorithm = (state["metric"], state["mode"]), state["algorithm"]
+            heard = {trial_id: Heard(**fields) for trial_id, fields in state["heard"].items()}
         except (ValueError, KeyError, TypeError) as error:
             raise ExperimentError("checkpoint_path", checkpoint_path, f"is no saved searcher ({error})") from error
-        if saved != (self._metric, self._mode):
+        if saved != (self.objective.metric, self.objective.mode):
             raise ExperimentError("checkpoint_path", checkpoint_path, f"was saved for metric, mode = {saved}")
         self.algorithm.load_state_dict(algorithm)
+        self._heard = heard
 
 
-class ForeignSearch:
-    """A user's Ray Tune searcher (OptunaSearch, HyperOptSearch, ...) behind the interface of SearchAlgorithm.
+class PlannedEpochs(Stopper):  # type: ignore[misc]  # ray is untyped for mypy
+    """Ends the trials of a RaySearcher at the epochs that it planned."""
+
+    def __init__(self, searcher: RaySearcher) -> None:
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return int(result[TRAINING_ITERATION]) >= self.searcher.last_epoch(trial_id)
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class ForeignSearch(Search):
+    """A user's Ray Tune searcher (OptunaSearch, HyperOptSearch, ...) as a search of this package's runs.
 
     A searcher that was built without a space of its own searches this experiment's, as its unit cube: one
     uniform number for each Float and Int, one choice for each Choice. So scales, steps and conditions hold with every
@@ -98,77 +174,41 @@ class ForeignSearch:
     fresh searcher, seeded as the first one was, and the calls in their order.
 
     A failed or diverged trial is told as an error; whether it then counts as bad is the searcher's choice.
-    Raises ExperimentError unless the searcher knows `metric` and `mode`.
+    Raises ExperimentError unless the searcher knows the objective's metric and mode.
     """
 
-    name = "foreign"
-
-    def __init__(self, searcher: Any, space: SearchSpace, *, metric: str, mode: Mode) -> None:
+    def __init__(self, searcher: Any, space: SearchSpace, objective: Objective) -> None:
+        super().__init__(space, objective)
         if not isinstance(searcher, Searcher):
             raise ExperimentError("searcher", searcher, "must be a ray.tune.search.Searcher or a searcher's name")
-        self.space = space
+        metric, mode = objective.metric, objective.mode
         self._in_cube = bool(searcher.set_search_properties(metric, mode, unit_cube(space)))
         if (searcher.metric, searcher.mode) != (metric, mode):
             found = (searcher.metric, searcher.mode)
             raise ExperimentError("searcher", found, f"must be built with metric={metric!r}, mode={mode!r}")
         self.searcher = searcher
-        self.metric = metric
-        self.mode: Mode = mode
-        self.configs: dict[str, Config] = {}  # trial_id -> config, in the order of their suggestion
-        self.exhausted = False
-        self._done: set[str] = set()
-
-    def total(self) -> int | None:
-        return None
 
     def suggest(self, trial_id: str) -> Config | None:
-        """The next config; None when there is none now, for good if `exhausted` is true.
-
-        Raises ExperimentError when the config holds something that is no plain value, or lies outside the space.
-        """
+        """Raises ExperimentError when the config holds something that is no plain value, or lies outside the space."""
         answer = self.searcher.suggest(trial_id)
         if answer is None or answer == Searcher.FINISHED:
             self.exhausted = answer is not None
             return None
         config: Config = resolved("config", answer)
         if self._in_cube:
-            config = from_cube(self.space, config)
-        else:
-            self.space.check(config)
-        self.configs[trial_id] = config
-        return _copy(config)
+            return from_cube(self.space, config)
+        self.space.check(config)
+        return config
 
-    def replay(self, trial_id: str, config: Config) -> None:
-        """Bring the searcher along to a recorded suggestion.
-
-        Raises ExperimentError when it does not suggest again what was recorded.
-        """
-        again = self.suggest(trial_id)
-        if again is None or config_key(again) != config_key(config):
-            expected = (
-                f"the searcher suggests something else than was recorded for trial {trial_id} ({config_key(config)}); "
-                "resume with a fresh searcher of the same options and seed"
-            )
-            raise ExperimentError("searcher", again, expected)
-
-    def observe(self, trial_id: str, value: float | None) -> None:
-        """Tell the final metric; None or a value that is not finite says that the trial failed."""
-        self._done.add(trial_id)
-        if value is None or not math.isfinite(value):
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
+        if not outcome.eligible or value is None or not math.isfinite(value):
             self.searcher.on_trial_complete(trial_id, result=None, error=True)
         else:
-            self.searcher.on_trial_complete(trial_id, result={self.metric: float(value)}, error=False)
-
-    def plan(self, number: int) -> Plan:
-        return Plan()
+            self.searcher.on_trial_complete(trial_id, result={self.objective.metric: float(value)}, error=False)
 
     def report(self, trial_id: str, epoch: int, value: float) -> None:
-        """Pass an intermediate report on; some searchers (BOHB, Optuna) listen to them."""
-        self.searcher.on_trial_result(trial_id, {"training_iteration": epoch, self.metric: value})
-
-    def pending(self) -> list[str]:
-        """The ids of the trials that were suggested and not yet observed."""
-        return [trial_id for trial_id in self.configs if trial_id not in self._done]
+        """Some searchers (BOHB, Optuna) listen to reports."""
+        self.searcher.on_trial_result(trial_id, {TRAINING_ITERATION: epoch, self.objective.metric: value})
 
 
 def unit_cube(space: SearchSpace) -> dict[str, Domain]:
@@ -207,8 +247,3 @@ def resolved(where: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | str | int | float):
         return value
     raise ExperimentError(where, value, "the searcher suggested something that is no plain value")
-
-
-def _copy(config: Config) -> Config:
-    copied: Config = json.loads(json.dumps(config))
-    return copied

@@ -18,9 +18,11 @@ from searcher_spaces import nasty_space, nasty_value, six_configs, small_space, 
 
 from raytune_hpo import search
 from raytune_hpo.configs import Config, config_key, flatten
+from raytune_hpo.objective import Objective
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.search import SearchAlgorithm
+from raytune_hpo.search import Search, SearchAlgorithm
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import Outcome
 
 PLAIN = (bool, int, float, str, list, dict, type(None))
 
@@ -43,11 +45,32 @@ class Case:
     def build(
         self, space: SearchSpace, *, seed: int = 1, mode: Any = "min", start: Any = (), **more: Any
     ) -> SearchAlgorithm:
-        options = {**self.options, **more}
-        return search.build(self.name, options, space, mode=mode, seed=seed, start_points=list(start))
+        return make(self.name, {**self.options, **more}, space, seed=seed, mode=mode, start_points=start)
 
     def __str__(self) -> str:
         return "-".join([self.name, *map(str, self.options.values())])
+
+
+def make(
+    searcher: Any,
+    options: Any,
+    space: SearchSpace,
+    *,
+    mode: Any = "min",
+    seed: int = 0,
+    start_points: Any = (),
+    max_epochs: int = 27,
+) -> SearchAlgorithm:
+    objective = Objective("loss", mode)
+    return search.build(
+        searcher, options, space, objective, max_epochs=max_epochs, seed=seed, start_points=list(start_points)
+    )
+
+
+def tell(algorithm: Search, trial_id: str, value: float | None, epoch: int = 1) -> None:
+    """The end of a trial, as its value says: None if it failed, not finite if it diverged."""
+    outcome = Outcome.FAILED if value is None else Outcome.COMPLETED if math.isfinite(value) else Outcome.DIVERGED
+    algorithm.observe(trial_id, outcome, value, epoch)
 
 
 def play(
@@ -60,7 +83,7 @@ def play(
         configs.append(algorithm.suggest(f"t{number}"))
         if configs[-1] is None and not algorithm.exhausted:
             for waited in reversed(algorithm.pending()):
-                algorithm.observe(waited.trial_id, value(waited.config))
+                tell(algorithm, waited.trial_id, value(waited.config))
             configs[-1] = algorithm.suggest(f"t{number}")
         if configs[-1] is None:  # a grid may end
             break
@@ -68,7 +91,7 @@ def play(
         if late >= 0 and late % 3 == 2:  # told out of order, so that the order of observation matters
             for told in (late, late - 2, late - 1):
                 suggestion = algorithm.history[told]
-                algorithm.observe(f"t{told}", value(suggestion.config))
+                tell(algorithm, f"t{told}", value(suggestion.config))
     return configs
 
 
@@ -86,7 +109,7 @@ def check_inside_the_space(case: Case) -> None:
         assert (momentum is None) == (config["optimizer"]["name"] == "adam")
         assert ("nesterov" in config["optimizer"]) == (momentum is not None and momentum > 0.8)
         assert ("warmup" in config["optimizer"]) == (config["optimizer"].get("nesterov") is True)
-        algorithm.observe(f"t{number}", nasty_value(config))
+        tell(algorithm, f"t{number}", nasty_value(config))
 
 
 def check_seeds(case: Case) -> None:
@@ -100,6 +123,9 @@ def check_restore(case: Case, how: str) -> None:
     space = nasty_space()
     whole = case.build(space, **case.quick)
     play(whole, nasty_value, 0, 43, lag=4)
+    elsewhere = case.build(space, seed=9).suggest("elsewhere")
+    assert elsewhere is not None
+    whole.evidence(elsewhere, {1: 2.0, 3: math.nan}, "another run")
     pending = [s.trial_id for s in whole.pending()]
     assert len(pending) >= 4
     resumed = case.build(space, **case.quick)
@@ -109,8 +135,9 @@ def check_restore(case: Case, how: str) -> None:
         for s in whole.history:
             resumed.replay(s.trial_id, json.loads(json.dumps(s.config)))
         for s in whole.observed():
-            assert s.value is not None
-            resumed.observe(s.trial_id, s.value)
+            assert s.outcome is not None
+            resumed.observe(s.trial_id, s.outcome, s.value, s.epoch)
+        resumed.evidence(elsewhere, {1: 2.0, 3: math.nan}, "another run")
     assert [s.trial_id for s in resumed.pending()] == pending
     assert [s.trial_id for s in resumed.observed()] == [s.trial_id for s in whole.observed()]
     assert resumed.state_dict() == whole.state_dict()
@@ -145,14 +172,14 @@ def check_failures_and_outliers(case: Case) -> None:
             share.append(statistics.mean(c is not None and value(c) in (*bad, 1e300) for c in configs[45:]))
         best = max((c for c in configs if c and c["kind"] == "a"), key=lambda c: -small_value(c))
         told = algorithm.history[[s.config for s in algorithm.history].index(best)]
-        algorithm.observe(told.trial_id, -1e300)
+        tell(algorithm, told.trial_id, -1e300)
         for number in range(90, 96):
             config = algorithm.suggest(f"t{number}")
             if config is None:
                 assert len(algorithm.history) == algorithm.total()
                 break
             algorithm.space.check(config)
-            algorithm.observe(f"t{number}", value(config))
+            tell(algorithm, f"t{number}", value(config))
     if case.beats_random:  # half of the space is bad
         assert statistics.mean(share) < 0.3, share
 
@@ -171,7 +198,7 @@ def check_thousand_trials(case: Case) -> None:
         if config is None:  # a grid may end; a search that does not know its end may not
             assert number == algorithm.total()
             break
-        algorithm.observe(f"t{number}", small_value(config))
+        tell(algorithm, f"t{number}", small_value(config))
     assert time.perf_counter() - start < case.budget_s
 
 
@@ -196,7 +223,7 @@ def check_exhaustion(case: Case) -> None:
         assert config is not None
         space.check(config)
         keys.append(config_key(config))
-        algorithm.observe(f"t{number}", float(number))
+        tell(algorithm, f"t{number}", float(number))
     assert len(set(keys)) == 6
     resumed = case.build(space, **case.tiny)
     resumed.load_state_dict(algorithm.state_dict())
@@ -239,7 +266,7 @@ def log_regret(case: Case, function: str, seed: int, evaluations: int = 60) -> f
         config = algorithm.suggest(f"t{number}")
         assert config is not None
         value = regret(config)
-        algorithm.observe(f"t{number}", value)
+        tell(algorithm, f"t{number}", value)
         best = min(best, value)
     return math.log10(best)
 

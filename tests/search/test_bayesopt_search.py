@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.algorithm import Suggestion
 from raytune_hpo.search.bayesopt_search import normal_scores, refit_at
@@ -80,17 +80,17 @@ def test_refits_are_at_fixed_counts():
 
 def test_pending_trials_push_suggestions_away():
     space = SearchSpace({"x": Float(0, 1)})
-    algorithm = search.build("bayesopt", {"n_initial": 5}, space, mode="min", seed=0)
+    algorithm = make("bayesopt", {"n_initial": 5}, space, mode="min", seed=0)
     for i in range(8):
         config = algorithm.suggest(f"t{i}")
-        algorithm.observe(f"t{i}", math.sin(9 * config["x"]) + config["x"])
+        tell(algorithm, f"t{i}", math.sin(9 * config["x"]) + config["x"])
     xs = sorted(algorithm.suggest(f"p{i}")["x"] for i in range(6))
     assert min(b - a for a, b in itertools.pairwise(xs)) >= 1e-3
 
 
 def test_the_model_is_bounded():
     space = SearchSpace({"x": Float(0, 1)})
-    algorithm = search.build("bayesopt", {"max_observations": 20}, space, mode="min", seed=0)
+    algorithm = make("bayesopt", {"max_observations": 20}, space, mode="min", seed=0)
     finished = suggestions([float((7 * i) % 100) for i in range(100)])
     chosen = algorithm._selected(finished, 20)
     assert len(chosen) == 20
@@ -100,8 +100,8 @@ def test_the_model_is_bounded():
 
 
 def test_nothing_is_printed(capfd):
-    algorithm = search.build("bayesopt", {"n_initial": 3}, SPACE, mode="min", seed=0)
+    algorithm = make("bayesopt", {"n_initial": 3}, SPACE, mode="min", seed=0)
     for i in range(15):
         algorithm.suggest(f"t{i}")
-        algorithm.observe(f"t{i}", 1.0)
+        tell(algorithm, f"t{i}", 1.0)
     assert capfd.readouterr() == ("", "")

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 from contracts.scheduler_contract import Faults, Simulation, check_same_table, check_sound, make_experiment
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.bohb_search import PRIOR, Density, cells
 from raytune_hpo.space import SearchSpace
@@ -27,7 +27,7 @@ MIXED = SearchSpace(
 
 
 def built(space=LINE, seed=0, mode="min", **options):
-    return search.build("bohb", options, space, mode=mode, seed=seed)
+    return make("bohb", options, space, mode=mode, seed=seed)
 
 
 def told(curves, space=LINE, finals=None, **options):
@@ -40,7 +40,7 @@ def told(curves, space=LINE, finals=None, **options):
             algorithm.report(f"t{i}", epoch, loss)
         final = finals[i] if finals else min(curve, default=1.0)
         if final is not None:
-            algorithm.observe(f"t{i}", final)
+            tell(algorithm, f"t{i}", final)
     return algorithm
 
 
@@ -177,7 +177,7 @@ def test_a_share_of_the_suggestions_is_random():
         algorithm = told([[(i / 40 - 0.5) ** 2] for i in range(40)], **options)
         return algorithm, [algorithm.suggest(f"p{i}")["x"] for i in range(150)]
 
-    plain = search.build("random", {}, LINE, mode="min", seed=0)
+    plain = make("random", {}, LINE, mode="min", seed=0)
     _, everything = spread(random_fraction=1.0)
     assert np.std(everything) == pytest.approx(1 / math.sqrt(12), abs=0.03)
     algorithm = told([[abs(x - 0.3)] for x in np.random.default_rng(5).random((40, 1))[:, 0]], random_fraction=0.25)
@@ -193,7 +193,7 @@ def test_a_model_of_long_trials_overrules_that_of_short_ones():
         algorithm.replay(f"t{i}", {"x": float(x)})
         for epoch in range(1, 10 if i % 4 == 0 else 2):
             algorithm.report(f"t{i}", epoch, float(x) if epoch == 1 else 1.0 - float(x))
-        algorithm.observe(f"t{i}", 0.0)
+        tell(algorithm, f"t{i}", 0.0)
     assert algorithm.budget() == 9
     assert np.mean([algorithm.suggest(f"p{i}")["x"] for i in range(20)]) > 0.7
 
@@ -205,7 +205,7 @@ def test_reports_come_back_with_the_state():
             for epoch in range(1, 1 + i % 5):
                 algorithm.report(f"t{i}", epoch, math.nan if i % 7 == 0 else config["x"] / epoch)
             if i % 3:
-                algorithm.observe(f"t{i}", config["x"])
+                tell(algorithm, f"t{i}", config["x"])
         return [s.config for s in algorithm.history]
 
     whole, restored, replayed = built(MIXED), built(MIXED), built(MIXED)
@@ -216,7 +216,7 @@ def test_reports_come_back_with_the_state():
         for epoch, loss in s.curve.items():
             replayed.report(s.trial_id, epoch, loss)
     for s in whole.observed():
-        replayed.observe(s.trial_id, s.value)
+        tell(replayed, s.trial_id, s.value)
     assert whole.budget() == 3
     expected = play(whole, 30, 50)
     assert play(restored, 30, 50) == expected

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.cmaes_search import POINT, cell, covariance
 from raytune_hpo.space import SearchSpace
@@ -16,12 +17,12 @@ PLANE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
 
 
 def built(space=PLANE, seed=0, **options):
-    return search.build("cmaes", options, space, mode="min", seed=seed)
+    return make("cmaes", options, space, mode="min", seed=seed)
 
 
 def play(algorithm, value, first, last):
     for number in range(first, last):
-        algorithm.observe(f"t{number}", value(algorithm.suggest(f"t{number}")))
+        tell(algorithm, f"t{number}", value(algorithm.suggest(f"t{number}")))
     return algorithm
 
 
@@ -43,7 +44,7 @@ def test_every_population_of_finished_trials_is_one_update_and_asking_is_none():
     order = np.random.default_rng(0).permutation(60)[:45]  # 15 never finish
     for k, position in enumerate(order):
         for one in (asked, silent):
-            one.observe(f"t{position}", bowl(asked.history[position].config))
+            tell(one, f"t{position}", bowl(asked.history[position].config))
         if k >= 9:
             assert asked._optimizer().generation == (k + 1 - 10) // 6
             for _ in range(k % 3):
@@ -54,7 +55,7 @@ def test_every_population_of_finished_trials_is_one_update_and_asking_is_none():
     corrected = pickle.loads(pickle.dumps(silent))
     assert corrected._reached == (0, None)
     for one in (silent, corrected):  # a result that was told already, and is in the distribution
-        one.observe(f"t{order[12]}", -1.0)
+        tell(one, f"t{order[12]}", -1.0)
     assert (silent._optimizer().mean == corrected._optimizer().mean).all()
     assert (silent._optimizer().mean != asked._optimizer().mean).all()
 
@@ -78,10 +79,10 @@ def test_choices_are_copied_together_from_the_best():
     for i in range(64):
         config = {"a": "pq"[i % 2], "b": "pq"[i % 2], "x": i / 64}
         algorithm.replay(f"t{i}", config)
-        algorithm.observe(f"t{i}", float(i))
+        tell(algorithm, f"t{i}", float(i))
     found = [algorithm.propose(64, 0, np.random.default_rng(i)) for i in range(100)]
     assert {c["a"] + c["b"] for c in found} == {"pp", "qq"}
-    algorithm.mutation = 1.0
+    algorithm.options = dataclasses.replace(algorithm.options, mutation=1.0)
     found = [algorithm.propose(64, 0, np.random.default_rng(i)) for i in range(100)]
     assert {c["a"] + c["b"] for c in found} == {"pp", "qq", "pq", "qp"}
 
@@ -121,10 +122,10 @@ def test_a_good_straggler_from_far_away_does_not_blow_up_the_distribution():
     algorithm.replay("late", {"x": 0.999, "y": 0.001})
     before = deviations(algorithm)
     assert before.max() < 0.05
-    algorithm.observe("late", -5.0)
+    tell(algorithm, "late", -5.0)
     for i in range(70, 75):
         algorithm.replay(f"t{i}", {"x": 0.31 + i / 10_000, "y": 0.7})
-        algorithm.observe(f"t{i}", 1.0)
+        tell(algorithm, f"t{i}", 1.0)
     assert algorithm._optimizer().generation == 11
     assert deviations(algorithm).max() < 5 * before.max()
 
@@ -141,7 +142,7 @@ def test_a_distribution_that_is_a_point_starts_again_elsewhere_with_twice_the_po
     assert mean == pytest.approx([0.3, 0.7], abs=20 * POINT)
     assert optimizer.population_size == 12
     assert np.linalg.norm(optimizer.mean - mean) > 0.05
-    assert deviations(algorithm) == pytest.approx([algorithm.sigma] * 2)
+    assert deviations(algorithm) == pytest.approx([algorithm.options.sigma] * 2)
     play(algorithm, bowl, number, number + 12)
     assert algorithm._optimizer().generation == 1
 
@@ -154,5 +155,5 @@ def test_failed_trials_come_last_and_a_failed_generation_says_nothing():
     assert algorithm._optimizer().generation == 0
     for i, (x, value) in enumerate([(0.1, None), (0.2, float("inf")), (0.8, 1e300), (0.9, 1e300)]):
         algorithm.replay(f"u{i}", {"x": x, "y": float(mean[1])})
-        algorithm.observe(f"u{i}", value)
+        tell(algorithm, f"u{i}", value)
     assert algorithm._optimizer().mean[0] > mean[0] + 0.2

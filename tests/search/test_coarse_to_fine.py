@@ -16,10 +16,10 @@ import pytest
 import scheduler_contract as runs
 import searcher_contract as contract
 from scheduler_contract import SOME, Faults, Simulation, check_same_table, check_sound, make_experiment
+from searcher_contract import make, tell
 from written_run import suggest, written_run
 
 from raytune_hpo import Choice, Experiment, Float, Int
-from raytune_hpo import search as searchers
 from raytune_hpo.cli.main import main
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
@@ -33,7 +33,7 @@ LR = SearchSpace({"lr": Float(1e-6, 1.0, scale="log")})
 
 
 def build(space: SearchSpace, seed: int = 0, start_points: Any = (), **options: Any) -> CoarseToFine:
-    found = searchers.build("coarse_to_fine", options, space, mode="min", seed=seed, start_points=list(start_points))
+    found = make("coarse_to_fine", options, space, mode="min", seed=seed, start_points=list(start_points))
     assert isinstance(found, CoarseToFine)
     return found
 
@@ -43,14 +43,14 @@ def complete(algorithm: CoarseToFine, value: Any) -> list[dict[str, Any]]:
     notes = []
     while True:
         number = len(algorithm.history)
-        note = algorithm.plan(number).note
+        note = algorithm.plan().note
         config = algorithm.suggest(f"t{number}")
         if config is None:
             assert algorithm.exhausted
             return notes
         if note is not None:
             notes.append(note)
-        algorithm.observe(f"t{number}", value(config))
+        tell(algorithm, f"t{number}", value(config))
 
 
 def shrunk(space: SearchSpace, units: Any, m: int, box: Box | None = None, shrink: float = 0.5) -> Box:
@@ -215,7 +215,7 @@ def test_the_best_are_carried_over_and_trained_longer() -> None:
     assert algorithm.total() == len(algorithm.history) == 24
     for number, suggestion in enumerate(algorithm.history):
         current, index = divmod(number, 8)
-        plan = algorithm.plan(number)
+        plan = algorithm.plan_of(number)
         assert plan.share == pytest.approx((1 / 9, 1 / 3, 1.0)[current])
         if current == 0 or index >= 2:
             assert plan.parent is None
@@ -224,7 +224,7 @@ def test_the_best_are_carried_over_and_trained_longer() -> None:
         best = sorted(before, key=lambda s: s.value or 0.0)[index]
         assert (plan.parent, suggestion.config) == (best.trial_id, best.config)
     # A config that stays the best goes on from its trial in the round before, not from its first one.
-    chain = [algorithm.plan(n).parent for n in (8, 9, 16, 17)]
+    chain = [algorithm.plan_of(n).parent for n in (8, 9, 16, 17)]
     assert chain[2] in ("t8", "t9") or chain[3] in ("t8", "t9")
 
 
@@ -265,12 +265,12 @@ def test_it_waits_for_the_rounds_last_trial() -> None:
     for number in range(6):
         assert algorithm.suggest(f"t{number}") is not None
     for number in (5, 0, 3, 1, 4):
-        algorithm.observe(f"t{number}", number / 10)
-        assert algorithm.plan(6).parent is None
+        tell(algorithm, f"t{number}", number / 10)
+        assert algorithm.plan_of(6).parent is None
         assert algorithm.suggest("t6") is None
         assert not algorithm.exhausted
-    algorithm.observe("t2", 0.2)
-    assert algorithm.plan(6).parent == "t0"
+    tell(algorithm, "t2", 0.2)
+    assert algorithm.plan_of(6).parent == "t0"
     assert algorithm.suggest("t6") == algorithm.history[0].config
 
 
@@ -285,7 +285,7 @@ def test_the_order_of_outcomes_does_not_matter() -> None:
             waiting = [s.trial_id for s in algorithm.pending()]
             if seed is None or random.Random(seed + number).random() < 0.4 or len(algorithm.history) == number:
                 told = random.Random((seed or 0) + number).choice(waiting)
-                algorithm.observe(told, algorithm.history[int(told[1:])].config["x"])
+                tell(algorithm, told, algorithm.history[int(told[1:])].config["x"])
 
     assert played(None) == played(1) == played(2)
 
@@ -307,14 +307,14 @@ def test_a_second_outcome_of_a_trial_is_believed() -> None:
     for number in range(8):
         config = ours.suggest(f"t{number}")
         assert config is not None
-        ours.observe(f"t{number}", config["x"])
+        tell(ours, f"t{number}", config["x"])
     worst = max(ours.history[:6], key=lambda s: s.value or 0.0).trial_id
-    ours.observe(worst, -1.0)
+    tell(ours, worst, -1.0)
     for suggestion in ours.history:
         fresh.replay(suggestion.trial_id, suggestion.config)
-        fresh.observe(suggestion.trial_id, suggestion.value)
-    assert ours.plan(6) == fresh.plan(6)
-    assert ours.plan(6).parent == worst
+        tell(fresh, suggestion.trial_id, suggestion.value)
+    assert ours.plan_of(6) == fresh.plan_of(6)
+    assert ours.plan_of(6).parent == worst
     assert ours.suggest("t8") == fresh.suggest("t8")
 
 
@@ -324,7 +324,7 @@ def test_a_space_that_is_used_up_still_gets_its_long_rounds() -> None:
     notes = complete(algorithm, lambda c: c["n"] + (c["k"] == "a"))
     assert algorithm.total() == len(algorithm.history) == 6 + 3 + 3
     assert len({config_key(s.config) for s in algorithm.history[:6]}) == 6
-    assert algorithm.plan(11).share == 1.0
+    assert algorithm.plan_of(11).share == 1.0
     assert {"n": 1, "k": "b"} in [s.config for s in algorithm.history[9:]]
     assert [len(note["carried"]) for note in notes] == [0, 3, 3]
 
@@ -336,11 +336,11 @@ def test_start_points_are_of_the_first_round() -> None:
     assert [s.config for s in algorithm.history[:5]] == start
     assert algorithm.total() == len(algorithm.history) == 16
     assert notes[0]["round"] == 0
-    assert algorithm.plan(8).parent == "t2"
+    assert algorithm.plan_of(8).parent == "t2"
     many = build(LINE, start_points=start, samples=2, rounds=2)
     complete(many, lambda c: c["x"])
     assert many.total() == len(many.history) == 7
-    assert [many.plan(n).share for n in (4, 5)] == [0.5, 1.0]
+    assert [many.plan_of(n).share for n in (4, 5)] == [0.5, 1.0]
 
 
 def test_sobol_points_fill_each_rounds_box_evenly() -> None:
@@ -412,7 +412,7 @@ def test_rounds_must_train_longer_and_longer() -> None:
         experiment(max_epochs=5, searcher={"name": "coarse_to_fine", **options})
     whole = build(LINE, growth=1.0, rounds=2)
     complete(whole, lambda c: c["x"])
-    assert {(whole.plan(n).share, whole.plan(n).parent) for n in range(40)} == {(1.0, None)}
+    assert {(whole.plan_of(n).share, whole.plan_of(n).parent) for n in range(40)} == {(1.0, None)}
 
 
 ROUNDS = {"name": "coarse_to_fine", "rounds": 3, "samples": 6, "growth": 2.0, "carry": 0.3}
@@ -498,7 +498,7 @@ def test_a_ray_tuner_is_told_to_wait_and_told_of_the_end() -> None:
     from raytune_hpo.search.ray_searcher import RaySearcher
 
     algorithm = build(LINE, samples=2, rounds=2)
-    ray_searcher = RaySearcher(algorithm, "loss")
+    ray_searcher = RaySearcher(algorithm)
     assert [type(ray_searcher.suggest(t)) for t in "ab"] == [dict, dict]
     assert ray_searcher.suggest("c") is None
     ray_searcher.on_trial_complete("a", {"loss": 1.0})

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.evolutionary_search import STEPS, mutated, reflected
 from raytune_hpo.space import SearchSpace
@@ -17,11 +17,11 @@ PLANE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
 
 def built(space, history, **options):
     """history: (config, value or "pending"), observed in this order."""
-    algorithm = search.build("evolutionary", {"n_initial": 1, **options}, space, mode="min", seed=0)
+    algorithm = make("evolutionary", {"n_initial": 1, **options}, space, mode="min", seed=0)
     for i, (config, value) in enumerate(history):
         algorithm.replay(f"t{i}", config)
         if value != "pending":
-            algorithm.observe(f"t{i}", value)
+            tell(algorithm, f"t{i}", value)
     return algorithm
 
 
@@ -43,7 +43,7 @@ def test_nothing_waits_and_every_result_counts_at_once():
     known = [({"x": 0.2, "y": 0.2}, 5.0), *(({"x": 0.9, "y": i / 20}, "pending") for i in range(12))]
     algorithm = built(PLANE, known, crossover=0.0, mutation=0.0)  # exactly one coordinate is moved
     assert all(c["x"] == 0.2 or c["y"] == 0.2 for c in children(algorithm, 50))
-    algorithm.observe("t12", 1.0)  # the straggler suggested last is the best: with a full tournament the only parent
+    tell(algorithm, "t12", 1.0)  # the straggler suggested last is the best: with a full tournament the only parent
     assert all(c["x"] == 0.9 or c["y"] == 11 / 20 for c in children(algorithm, 50))
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from hyperopt.pyll.stochastic import sample
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search import hyperopt_search
 from raytune_hpo.search.hyperopt_search import from_label, label, to_label
@@ -53,11 +53,11 @@ def test_the_prior_is_uniform_in_the_unit_cube(parameter):
 
 
 def built(space, history):
-    algorithm = search.build("hyperopt", {"n_initial": 1}, space, mode="min", seed=0)
+    algorithm = make("hyperopt", {"n_initial": 1}, space, mode="min", seed=0)
     for i, (config, value) in enumerate(history):
         algorithm.replay(f"t{i}", config)
         if value != "pending":
-            algorithm.observe(f"t{i}", value)
+            tell(algorithm, f"t{i}", value)
     return algorithm
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from searcher_contract import make, tell
 
-from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search import optuna_search
@@ -30,7 +30,7 @@ SPACE = SearchSpace(
 
 
 def built(**options):
-    return search.build("optuna", {"n_initial": 5, **options}, SPACE, mode="min", seed=3)
+    return make("optuna", {"n_initial": 5, **options}, SPACE, mode="min", seed=3)
 
 
 def value(config):
@@ -45,7 +45,7 @@ def play(algorithm, first, last, lag=5):
         for told in ([number] if number % 3 else []) + (
             [number - lag] if number >= lag and (number - lag) % 3 == 0 else []
         ):
-            algorithm.observe(f"t{told}", value(algorithm.history[told].config))
+            tell(algorithm, f"t{told}", value(algorithm.history[told].config))
     return algorithm
 
 
@@ -98,17 +98,17 @@ def test_samplers_with_notes_go_on_after_a_restart(sampler):
 def test_a_corrected_result_reaches_the_study(sampler):
     algorithm = play(built(sampler=sampler), 0, 20)
     shown(algorithm)
-    algorithm.observe("t1", -7.0)
+    tell(algorithm, "t1", -7.0)
     assert [-7.0] in [values for _, values, _ in shown(algorithm)]
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsgaii"])
 def test_the_other_samplers_search_too(sampler):
     space = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
-    algorithm = search.build("optuna", {"sampler": sampler, "population": 6}, space, mode="max", seed=0)
+    algorithm = make("optuna", {"sampler": sampler, "population": 6}, space, mode="max", seed=0)
     for number in range(90):
         config = algorithm.suggest(f"t{number}")
-        algorithm.observe(f"t{number}", -((config["x"] - 0.3) ** 2) - (config["y"] - 0.7) ** 2)
+        tell(algorithm, f"t{number}", -((config["x"] - 0.3) ** 2) - (config["y"] - 0.7) ** 2)
     losses = [s.value for s in algorithm.history]
     assert np.median(losses[60:]) < 0.5 * np.median(losses[:10])
 

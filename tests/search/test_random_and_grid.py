@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
+from searcher_contract import make
 
-from raytune_hpo import search
 from raytune_hpo.configs import config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int
@@ -31,14 +31,14 @@ def stream(algorithm, count):
 
 
 def test_sobol_points_are_balanced():
-    points = stream(search.build("random", {"sampler": "sobol"}, SQUARE, mode="min", seed=3), 64)
+    points = stream(make("random", {"sampler": "sobol"}, SQUARE, mode="min", seed=3), 64)
     counts, _, _ = np.histogram2d([c["x"] for c in points], [c["y"] for c in points], bins=8, range=[[0, 1], [0, 1]])
     assert (counts == 1).all()
 
 
 def test_a_sobol_point_depends_on_its_number_alone():
     def fresh():
-        return search.build("random", {"sampler": "sobol"}, SQUARE, mode="min", seed=3)
+        return make("random", {"sampler": "sobol"}, SQUARE, mode="min", seed=3)
 
     whole = stream(fresh(), 20)
     late = fresh()
@@ -55,7 +55,7 @@ def test_the_size_of_a_grid_is_the_number_of_its_points(points):
 
 def test_a_grid_is_listed_in_order_and_counted_first():
     start = [{"k": "c", "free": False}, {"k": "a", "x": 0.123, "free": True}]
-    algorithm = search.build("grid", {"points": 3}, BRANCHED, mode="min", seed=0, start_points=start)
+    algorithm = make("grid", {"points": 3}, BRANCHED, mode="min", seed=0, start_points=start)
     listed = [c for c in BRANCHED.grid(3) if c != start[0]]
     assert algorithm.total() == len(listed) + 2
     assert stream(algorithm, len(listed) + 2) == start + listed
@@ -63,7 +63,7 @@ def test_a_grid_is_listed_in_order_and_counted_first():
 
 
 def test_a_grid_goes_on_where_a_history_ends():
-    algorithm = search.build("grid", {}, SQUARE, mode="min", seed=0)
+    algorithm = make("grid", {}, SQUARE, mode="min", seed=0)
     first = stream(algorithm, 7)
     copied = pickle.loads(pickle.dumps(algorithm))
     assert [config_key(copied.suggest(str(i))) for i in range(18)] == [
@@ -77,13 +77,13 @@ def test_a_grid_goes_on_where_a_history_ends():
 def test_a_grid_too_large_is_refused_without_listing_it():
     space = SearchSpace({f"x{i}": Float(0, 1) for i in range(200)} | {"k": Choice(["a", "b"])})
     with pytest.raises(ExperimentError, match="100,000 points") as error:
-        search.build("grid", {}, space, mode="min", seed=0)
+        make("grid", {}, space, mode="min", seed=0)
     assert error.value.field == "searcher.points"
     assert grid_size(SearchSpace({"n": Int(1, 1000), "m": Int(1, 100)}), 1000) == MAX_POINTS
 
 
 def test_an_exhausted_sobol_space_is_filled_up():
     space = SearchSpace({"n": Int(1, 30), "k": Choice(["a", "b"])})
-    algorithm = search.build("random", {"sampler": "sobol"}, space, mode="min", seed=0)
+    algorithm = make("random", {"sampler": "sobol"}, space, mode="min", seed=0)
     assert len({config_key(c) for c in stream(algorithm, 60)}) == 60
     assert algorithm.suggest("x") is None

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from ray import tune
 from ray.tune.search import Searcher
+from searcher_contract import tell
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.objective import Objective
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
 from raytune_hpo.space import SearchSpace
@@ -20,7 +22,8 @@ SPACE = SearchSpace({"x": Float(0, 1), "m": {"k": Choice(["a", "b"])}, "c": [1, 
 
 
 def ours(metric="loss", mode="min", name="hyperopt"):
-    return RaySearcher(search.build(name, {"n_initial": 3} if name != "grid" else {}, SPACE, mode=mode, seed=1), metric)
+    options = {"n_initial": 3} if name != "grid" else {}
+    return RaySearcher(search.build(name, options, SPACE, Objective(metric, mode), max_epochs=9, seed=1))
 
 
 def test_save_and_restore_go_on_exactly(tmp_path):
@@ -59,7 +62,47 @@ def test_the_end_and_failures():
     searcher.on_trial_complete("t0", {"other": 1.0})
     searcher.on_trial_complete("t1", None, error=True)
     searcher.on_trial_complete("t2", {"loss": np.float32(2.0)})
-    assert [s.failed for s in searcher.algorithm.history[:3]] == [True, True, False]
+    searcher.on_trial_complete("t3", {"loss": float("nan")})
+    history = searcher.algorithm.history
+    assert [s.failed for s in history[:4]] == [True, True, False, True]
+    assert [s.outcome for s in history[:4]] == ["failed", "failed", "stopped", "diverged"]
+
+
+def test_reports_reach_the_algorithm_and_the_end_says_how_it_was(tmp_path):
+    """As Ray calls: the result at which a trial is stopped comes with its end only, that of a return comes twice."""
+    objective = Objective("acc", "max")
+
+    def fresh():
+        return RaySearcher(search.build("bohb", {}, SPACE, objective, max_epochs=3, seed=1))
+
+    def result(epoch, value, **more):
+        return {"acc": value, "training_iteration": epoch, **more}
+
+    searcher = fresh()
+    for name in ("whole", "returned", "stopped", "paused", "raised", "diverged"):
+        searcher.suggest(name)
+        searcher.on_trial_result(name, result(1, 0.5))
+    searcher.on_trial_result("whole", result(2, 0.9))
+    searcher.on_trial_result("whole", result(2, 0.9))  # again, from a checkpoint
+    searcher.save(str(tmp_path / "state"))
+    searcher = fresh()
+    searcher.restore(str(tmp_path / "state"))
+    searcher.on_trial_complete("whole", result(3, 0.7, done=True))
+    searcher.on_trial_complete("returned", result(1, 0.5, done=True))
+    searcher.on_trial_complete("stopped", result(2, 0.4, done=True))
+    searcher.on_trial_complete("paused")
+    searcher.on_trial_complete("raised", error=True)
+    searcher.on_trial_complete("diverged", result(2, float("nan"), done=True))
+    assert {s.trial_id: (s.outcome, s.epoch, None if s.failed else s.value) for s in searcher.algorithm.history} == {
+        "whole": ("completed", 3, -0.9),
+        "returned": ("completed", 1, -0.5),
+        "stopped": ("stopped", 2, -0.5),
+        "paused": ("stopped", 1, -0.5),
+        "raised": ("failed", 1, None),
+        "diverged": ("diverged", 2, None),
+    }
+    assert searcher.algorithm.history[0].curve == {1: -0.5, 2: -0.9, 3: -0.7}
+    assert searcher.algorithm.history[2].curve == {1: -0.5, 2: -0.4}
 
 
 def test_search_properties():
@@ -96,7 +139,7 @@ class Foreign(Searcher):
 
 
 def test_a_foreign_searcher_is_driven_and_replayed():
-    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    first = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     configs = [first.suggest(f"t{i}") for i in range(3)]
     assert {type(v) for c in configs for v in (c["x"], c["m"]["n"], c["m"]["t"], c["m"]["t"][1])} == {
         float,
@@ -104,48 +147,90 @@ def test_a_foreign_searcher_is_driven_and_replayed():
         list,
         bool,
     }
-    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    second = ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     for i in range(2):
         second.replay(f"t{i}", json.loads(json.dumps(configs[i])))
-    second.observe("t0", 0.5)
-    second.observe("t1", float("nan"))
+    tell(second, "t0", 0.5)
+    tell(second, "t1", float("nan"))
     assert second.searcher.told == [("t0", {"acc": 0.5}, False), ("t1", None, True)]
     assert second.suggest("t2") == configs[2]
-    assert second.pending() == ["t2"]
-    second.observe("t2", 1.0)
+    tell(second, "t2", 1.0)
     assert second.suggest("t3") is None
     assert second.exhausted
-    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), OWN, metric="acc", mode="max")
+    other = ForeignSearch(Foreign(2, metric="acc", mode="max"), OWN, Objective("acc", "max"))
     with pytest.raises(ExperimentError, match="same options and seed"):
         other.replay("t0", configs[0])
 
 
 def test_what_a_foreign_searcher_must_not_do():
     with pytest.raises(ExperimentError, match=r"config\.m\.n.*unresolved"):
-        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, metric="a", mode="min").suggest("t0")
+        ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, Objective("a", "min")).suggest("t0")
     with pytest.raises(ExperimentError, match="metric='loss'"):
-        ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, metric="loss", mode="max")
+        ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("loss", "max"))
     with pytest.raises(ExperimentError, match=r"ray\.tune\.search\.Searcher"):
-        ForeignSearch(object(), OWN, metric="loss", mode="max")
+        ForeignSearch(object(), OWN, Objective("loss", "max"))
+
+
+def tuned(searcher, tmp_path, trainable, samples, **config):
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            metric="loss",
+            mode="min",
+            num_samples=samples,
+            max_concurrent_trials=2,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="run", verbose=0, **config),
+    )
+    results = tuner.fit()
+    assert len(results) == samples
+    assert results.num_errors == 0
+    assert len(searcher.algorithm.observed()) == samples
+    found = {s.trial_id: s for s in searcher.algorithm.history}
+    for result in results:
+        assert result.config == found[result.metrics["trial_id"]].config
+        SPACE.check(result.config)
+    return results, found
 
 
 def test_a_plain_tuner_runs_our_searcher(ray_session, tmp_path):
     def trainable(config):  # local, so that it travels to the workers by value
         tune.report({"loss": (config["x"] - 0.3) ** 2 + (config["m"]["k"] == "b")})
 
-    searcher = ours()
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, metric="loss", mode="min", num_samples=6, max_concurrent_trials=2, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(storage_path=str(tmp_path), name="run", verbose=0),
-    )
-    results = tuner.fit()
-    assert len(results) == 6
-    assert results.num_errors == 0
-    assert len(searcher.algorithm.observed()) == 6
-    found = {s.trial_id: s.config for s in searcher.algorithm.history}
+    _, found = tuned(ours(), tmp_path, trainable, 6)
+    assert {s.outcome for s in found.values()} == {"completed"}
+
+
+def test_in_a_plain_tuner_bohb_hears_the_reports(ray_session, tmp_path):
+    def trainable(config):
+        for epoch in range(1, 4):
+            tune.report({"loss": (config["x"] - 0.3) ** 2 + 1 / epoch})
+
+    searcher = RaySearcher(search.build("bohb", {}, SPACE, Objective("loss", "min"), max_epochs=3, seed=1))
+    _, found = tuned(searcher, tmp_path, trainable, 6)
+    for s in found.values():
+        bowl = (s.config["x"] - 0.3) ** 2
+        assert s.curve == pytest.approx({1: bowl + 1, 2: bowl + 1 / 2, 3: bowl + 1 / 3})
+        assert (s.outcome, s.epoch, s.value) == ("completed", 3, s.curve[3])
+    assert searcher.algorithm.budget() == 3
+
+
+def test_in_a_plain_tuner_rounds_end_at_their_share(ray_session, tmp_path):
+    def trainable(config):  # it would train for much longer
+        for epoch in range(1, 100):
+            tune.report({"loss": (config["x"] - 0.3) ** 2 + 1 / epoch})
+
+    options = {"rounds": 2, "samples": 4, "growth": 3.0}
+    algorithm = search.build("coarse_to_fine", options, SPACE, Objective("loss", "min"), max_epochs=6, seed=1)
+    searcher = RaySearcher(algorithm)
+    results, found = tuned(searcher, tmp_path, trainable, 8, stop=searcher.stopper())
+    assert [s.epoch for s in algorithm.history] == [2] * 4 + [6] * 4
+    assert {s.outcome for s in algorithm.history} == {"completed"}
     for result in results:
-        assert result.config == found[result.metrics["trial_id"]]
-        SPACE.check(result.config)
+        assert result.metrics["training_iteration"] == found[result.metrics["trial_id"]].epoch
+    # What is carried over has its config, and trains from scratch.
+    carried = algorithm.history[4]
+    assert algorithm.plan_of(4).parent is not None
+    assert carried.config == found[algorithm.plan_of(4).parent].config

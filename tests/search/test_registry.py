@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
+from searcher_contract import make
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.options import declared, option
 from raytune_hpo.parameters import Float
+from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import Outcome
 
 LIGHT = """
 import sys
 from raytune_hpo import search
+from raytune_hpo.objective import Objective
 from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.space import SearchSpace
 space = SearchSpace({"x": Float(0, 1), "k": Choice(["a", "b", "c"]), "n": Int(1, 9)})
-for name in search.ALGORITHMS:
-    algorithm = search.build(name, {}, space, mode="max", seed=0)
+for name in search.SEARCHERS:
+    algorithm = search.build(name, {}, space, Objective("loss", "max"), max_epochs=9, seed=0)
     for i in range(5):
         algorithm.suggest(str(i))
 heavy = {"ray", "torch", "hyperopt", "bayes_opt", "sklearn", "scipy", "pandas"} & set(sys.modules)
@@ -56,11 +64,84 @@ def test_wrong_options_name_their_field(name, options, field, words):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", search.ALGORITHMS)
-def test_defaults_are_the_constructors(name):
-    cls = search.algorithm_class(name)
+@pytest.mark.parametrize("name", search.SEARCHERS)
+def test_options_are_declared_once_and_say_what_they_mean(name):
+    cls = search.searcher_class(name)
     assert cls.name == name
     options = search.check_options(name, {})
-    assert options == {k: cls.__init__.__kwdefaults__[k] for k in options}
-    algorithm = search.build(name, {}, SearchSpace({"x": Float(0, 1)}), mode="min", seed=0)
-    assert {k: getattr(algorithm, k) for k in options} == options
+    assert options == cls.Options()
+    assert search.check_options(name, options.to_json()) == options
+    algorithm = make(name, {}, SearchSpace({"x": Float(0, 1)}), mode="min", seed=0)
+    assert algorithm.options == options
+    for field, (_, _, bounds) in declared(cls.Options).items():
+        assert bounds.doc, field
+
+
+class Halves(SearchAlgorithm):
+    """As a user writes one."""
+
+    @dataclass(frozen=True)
+    class Options(SearchOptions):
+        width: float = option(0.5, low=0.0, high=1.0, doc="of the part of the cube that is searched")
+
+    options: Options
+
+    def propose(self, number, attempt, rng):
+        return self.space.from_unit(self.options.width * rng.random(len(self.space)))
+
+
+def test_a_class_of_ones_own_stands_where_a_name_does():
+    space = SearchSpace({"x": Float(0, 1)})
+    assert Halves.name == "Halves"
+    assert search.searcher_class(Halves) is Halves
+    assert search.check_options(Halves, {"width": 0.1}) == Halves.Options(width=0.1)
+    algorithm = make(Halves, Halves.Options(width=0.1), space)
+    assert all(algorithm.suggest(f"t{i}")["x"] <= 0.1 for i in range(20))
+    with pytest.raises(ExperimentError, match=r"searcher\.wdith.*option of 'Halves'.*'width'"):
+        make(Halves, {"wdith": 0.1}, space)
+    with pytest.raises(ExperimentError, match="not the options of 'Halves'"):
+        make(Halves, search.check_options("grid", {}), space)
+    with pytest.raises(ExperimentError, match="SearchAlgorithm"):
+        make(dict, {}, space)
+
+
+def test_how_a_trial_ended_is_kept():
+    """And goes by the objective: a gain is a negative loss."""
+    algorithm = make("bohb", {}, SearchSpace({"x": Float(0, 1)}), mode="max")
+    ends = [
+        (Outcome.STOPPED, 3.0, 4, -3.0),
+        (Outcome.DIVERGED, None, 2, math.nan),
+        (Outcome.FAILED, 5.0, 0, math.nan),  # whatever it reached, it is no result
+        (Outcome.COMPLETED, math.inf, 9, math.nan),
+    ]
+    for i, (outcome, value, epoch, _) in enumerate(ends):
+        algorithm.suggest(f"t{i}")
+        algorithm.report(f"t{i}", 1, 2.0)
+        algorithm.observe(f"t{i}", outcome, value, epoch)
+    assert [(s.outcome, s.epoch) for s in algorithm.history] == [(e[0], e[2]) for e in ends]
+    assert [s.value for s in algorithm.history] == pytest.approx([e[3] for e in ends], nan_ok=True)
+    assert [s.curve for s in algorithm.history] == [{1: -2.0}] * 4
+    assert [s.loss for s in algorithm.history] == [-3.0, math.inf, math.inf, math.inf]
+
+
+def test_a_plan_counts_the_searchs_own_suggestions():
+    """A trial that did not come from it moves nothing."""
+    start = [{"x": 0.1}, {"x": 0.2}]
+    algorithm = make("repeat", {"repeats": 2}, SearchSpace({"x": Float(0, 1)}), start_points=start)
+    plans = []
+    for name in ("t7", "t3", "clone", "t1"):
+        plans.append(algorithm.plan())
+        algorithm.suggest(name)
+    assert [p.repeat for p in plans] == [0, 0, 1, 1]
+    assert [algorithm.plan_for(t) for t in ("t7", "t3", "clone", "t1")] == plans
+
+
+def test_what_is_known_from_elsewhere_is_kept_with_the_state():
+    space = SearchSpace({"x": Float(0, 1)})
+    algorithm, resumed = make("random", {}, space, mode="max"), make("random", {}, space, mode="max")
+    algorithm.evidence({"x": 0.5}, {1: 2.0, 2: math.nan}, "runs/other t00001")
+    resumed.load_state_dict(json.loads(json.dumps(algorithm.state_dict(), allow_nan=False)))
+    (known,) = resumed.elsewhere
+    assert (known.config, known.source) == ({"x": 0.5}, "runs/other t00001")
+    assert known.curve == pytest.approx({1: -2.0, 2: math.nan}, nan_ok=True)
+    assert resumed.suggest("t0") == make("random", {}, space).suggest("t0")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from searcher_contract import make, tell
 
-from raytune_hpo import Experiment, ExperimentError, Float, search
+from raytune_hpo import Experiment, ExperimentError, Float
 from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.space import SearchSpace
 
@@ -15,7 +16,7 @@ POINTS = [{"x": 0.2}, {"x": 0.8}, {"x": 0.2}]
 
 def build(**options: int) -> SearchAlgorithm:
     space = SearchSpace({"x": Float(0, 1)})
-    return search.build("repeat", options, space, mode="min", seed=0, start_points=POINTS)
+    return make("repeat", options, space, mode="min", seed=0, start_points=POINTS)
 
 
 def test_all_configs_come_before_the_first_comes_again() -> None:
@@ -23,7 +24,7 @@ def test_all_configs_come_before_the_first_comes_again() -> None:
     assert algorithm.total() == 9
     plans, configs = [], []
     for number in range(9):
-        plans.append(algorithm.plan(number))
+        plans.append(algorithm.plan())
         configs.append(algorithm.suggest(f"t{number}"))
     assert [plan.repeat for plan in plans] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert {(plan.share, plan.parent) for plan in plans} == {(1.0, None)}
@@ -37,13 +38,13 @@ def test_it_goes_on_where_it_was(how: str) -> None:
     whole, resumed = build(repeats=2), build(repeats=2)
     for number in range(4):
         whole.suggest(f"t{number}")
-    whole.observe("t1", None)
+    tell(whole, "t1", None)
     if how == "state":
         resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())))
     else:
         for s in whole.history:
             resumed.replay(s.trial_id, s.config)
-        resumed.observe("t1", None)
+        tell(resumed, "t1", None)
     assert resumed.state_dict() == whole.state_dict()
     rest = [resumed.suggest(f"t{n}") for n in range(4, 7)]
     assert rest == [whole.suggest(f"t{n}") for n in range(4, 7)] == [POINTS[1], POINTS[2], None]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import norm, truncnorm
+from searcher_contract import make, tell
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
@@ -142,16 +143,16 @@ def test_the_same_generator_gives_the_same_model(kind):
 
 def test_the_acquisition_is_the_mean_over_the_kernels():
     space = SearchSpace({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
-    algorithm = search.build("bayesopt", {"surrogate": "sampled_gp", "n_initial": 5}, space, mode="min", seed=0)
+    algorithm = make("bayesopt", {"surrogate": "sampled_gp", "n_initial": 5}, space, mode="min", seed=0)
     for i in range(12):
         config = algorithm.suggest(f"t{i}")
-        algorithm.observe(f"t{i}", math.sin(5 * config["x"]) + config["y"])
+        tell(algorithm, f"t{i}", math.sin(5 * config["x"]) + config["y"])
     finished, points = algorithm.observed(), POINTS[:, :2]
     codes, targets = algorithm._codes(finished), normal_scores(finished)
     expected = []
     for theta in algorithm._learned():
         mean, deviation = SURROGATES["gp"].condition(theta, codes, targets, RNG)(points)
-        gain = mean - targets.max() - algorithm.xi
+        gain = mean - targets.max() - algorithm.options.xi
         expected.append(gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation))
     found = algorithm._acquisition(finished, RNG)(points)
     assert len(expected) == surrogates.DRAWS
@@ -162,10 +163,10 @@ def test_kernels_are_learned_at_fixed_numbers_of_trials_whenever_that_is_asked()
     space = SearchSpace({"x": Float(0.0, 1.0)})
 
     def algorithm(observed):
-        made = search.build("bayesopt", {"surrogate": "sampled_gp", "n_initial": 5}, space, mode="min", seed=0)
+        made = make("bayesopt", {"surrogate": "sampled_gp", "n_initial": 5}, space, mode="min", seed=0)
         for i in range(observed):
             made.replay(f"t{i}", {"x": (i * 0.37) % 1})
-            made.observe(f"t{i}", math.sin(i))
+            tell(made, f"t{i}", math.sin(i))
         return made
 
     at_20, at_24, at_25 = (algorithm(n)._learned() for n in (20, 24, 25))
