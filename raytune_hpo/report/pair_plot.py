@@ -58,7 +58,7 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     best = results.best
     if best is None or best.checkpoint is None:
         raise ExperimentError("run directory", str(run_dir), "has no winner with a checkpoint yet")
-    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source")
+    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source").resolved
     task = experiment.task
     if not isinstance(task, Task) or task.kind != "regression":
         raise ExperimentError("run directory", str(run_dir), "a pair plot is of a regression task")

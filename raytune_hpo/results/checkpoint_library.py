@@ -21,7 +21,6 @@ from raytune_hpo.results.ensemble_selection import figures, is_finite, metrics_o
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import resolved
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Array, Kind, Split, Task
@@ -146,8 +145,8 @@ class Library:
         return whole
 
     def _best_first(self, trial: TrialState) -> list[CheckpointRecord]:
-        mode = self.experiment.objective[1]
-        return sorted(self._whole(trial), key=lambda r: worst_last(trial.scores.get(r.path, math.nan), mode))
+        objective = self.experiment.objective
+        return sorted(self._whole(trial), key=lambda r: worst_last(trial.scores.get(r.path, math.nan), objective))
 
     def _predictions(self, record: CheckpointRecord, config: Config, splits: list[Split]) -> Array:
         from raytune_hpo.training.ensemble_model import model_of, predictions
@@ -170,9 +169,9 @@ def targets(split: Split, kind: Kind) -> Array:
     return split.y.astype(np.int64) if kind == "classification" else split.y.reshape(len(split), -1).astype(np.float64)
 
 
-def worst_last(score: float, mode: Mode) -> float:
-    """A key that sorts the best score first and NaN last."""
-    return math.inf if not math.isfinite(score) else -score if mode == "max" else score
+def worst_last(score: float, objective: Objective) -> float:
+    """A key that sorts the best score first, NaN last."""
+    return objective.loss(score) if math.isfinite(score) else math.inf
 
 
 def device() -> str:

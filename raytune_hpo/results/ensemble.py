@@ -124,8 +124,7 @@ class Builder:
             raise ExperimentError("run directory", str(self.directory.path), "; ".join([expected, *library.notices]))
         predictions = np.stack([c.predictions for c in found])
         counts = greedy(predictions, y, metrics, self.metric, size) if method == "greedy" else [1] * len(found)
-        mode = library.experiment.objective[1]
-        single = min(found, key=lambda c: c.rank(mode))
+        single = min(found, key=lambda c: c.rank(library.experiment.objective))
         winner = self.results.ledger.winner()
         if winner is not None and single.trial is not winner:
             library.notices.append(f"the winner, {winner.id}, has no sound checkpoint: compared with {single.trial.id}")

@@ -19,10 +19,10 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal.events import Reported
+from raytune_hpo.objective import Mode
 from raytune_hpo.results.comparison import Array, Design
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.search.algorithm import Mode
 from raytune_hpo.training.resampling import DEVIATION
 from raytune_hpo.training.task import Task, TrialData
 

@@ -142,6 +142,9 @@ class PopulationOptions(SchedulerOptions):
     resample_probability: float = option(
         0.25, low=0, high=1, doc="of a parameter, to be drawn afresh in place of moved"
     )
+    mutate: tuple[str, ...] | None = option(
+        None, doc="the parameters that explore changes (default: those that do not change the model's shape)"
+    )
 
     def resolved(self, *, space: SearchSpace, max_epochs: int, structural: set[str] | None) -> Self:
         interval = self.interval or max(1, max_epochs // 8)
