@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from raytune_hpo.schedulers.build import build
+from raytune_hpo.schedulers.ray_host import SchedulerHost
 from search_problems import Curve, Problem
 
 from raytune_hpo import Experiment
@@ -25,8 +27,6 @@ from raytune_hpo.execution.pool import Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.journal.events import CheckpointRecord
-from raytune_hpo.schedulers.build import build
-from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.storage.checkpoints import checkpoint_path
 
 

@@ -10,8 +10,7 @@ RAYTUNE_HPO_DATA, or else scikit-learn's own folder holds scikit-learn's copy of
 a copy they are downloaded once (400 kB).
 """
 
-from raytune_hpo import Choice, Experiment, Float
-from raytune_hpo.tasks import CaliforniaHousing
+from raytune_hpo import CaliforniaHousing, Choice, Experiment, Float, run_file
 
 experiment = Experiment(
     name="california_housing",
@@ -35,3 +34,6 @@ experiment = Experiment(
     num_samples=16,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -12,8 +12,7 @@ DIR, or else the environment variable RAYTUNE_HPO_DATA, names a folder that hold
 cifar-10-python.tar.gz; nothing is downloaded.
 """
 
-from raytune_hpo import Experiment, Float
-from raytune_hpo.tasks import Cifar10
+from raytune_hpo import Cifar10, Experiment, Float, run_file
 
 experiment = Experiment(
     name="cifar10_resnet_pbt",
@@ -33,3 +32,6 @@ experiment = Experiment(
     num_samples=4,
     max_epochs=3,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

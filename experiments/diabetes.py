@@ -8,7 +8,7 @@ The last command draws what the winner predicts of each validation sample agains
 experiments/california_housing.py, 8-6-5-4-3-1 with LeakyReLU, is tried first.
 """
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="diabetes",
@@ -31,3 +31,6 @@ experiment = Experiment(
     num_samples=32,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -4,7 +4,7 @@ raytune-hpo run experiments/digits.py
 raytune-hpo run experiments/digits.py --set num_samples=128 --set seed=3
 """
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="digits",
@@ -27,3 +27,6 @@ experiment = Experiment(
     num_samples=64,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

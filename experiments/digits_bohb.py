@@ -5,7 +5,7 @@ raytune-hpo run experiments/digits_bohb.py --set num_samples=200 --set max_epoch
 raytune-hpo run experiments/digits_bohb.py --set scheduler=asha
 """
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="digits_bohb",
@@ -23,3 +23,6 @@ experiment = Experiment(
     num_samples=40,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -4,7 +4,7 @@ raytune-hpo run experiments/digits_cmaes.py
 raytune-hpo run experiments/digits_cmaes.py --set num_samples=200
 """
 
-from raytune_hpo import Experiment, Float
+from raytune_hpo import Experiment, Float, run_file
 
 experiment = Experiment(
     name="digits_cmaes",
@@ -23,3 +23,6 @@ experiment = Experiment(
     num_samples=40,
     max_epochs=9,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

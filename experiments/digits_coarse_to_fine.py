@@ -7,7 +7,7 @@ As it stands a round has 12 samples; the handbook's has about 100. A round train
 2, 4, 7, 14 and 27 epochs.
 """
 
-from raytune_hpo import Experiment, Float, Int
+from raytune_hpo import Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="digits_coarse_to_fine",
@@ -23,3 +23,6 @@ experiment = Experiment(
     scheduler="fifo",
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -5,7 +5,7 @@ raytune-hpo run experiments/digits_evolutionary.py --set num_samples=200 --set s
 raytune-hpo run experiments/digits_evolutionary.py --set searcher=cmaes
 """
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="digits_evolutionary",
@@ -25,3 +25,6 @@ experiment = Experiment(
     num_samples=40,
     max_epochs=9,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -6,7 +6,7 @@ raytune-hpo run experiments/digits_hypergradient.py --set num_samples=32 --set h
 The search is random: it chooses where each trial starts.
 """
 
-from raytune_hpo import Experiment, Float, Int
+from raytune_hpo import Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="digits_hypergradient",
@@ -23,3 +23,6 @@ experiment = Experiment(
     num_samples=8,
     max_epochs=15,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

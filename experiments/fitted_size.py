@@ -6,8 +6,7 @@ raytune-hpo run experiments/fitted_size.py --set num_samples=64
 The other way is experiments/stretch_pants.py: a model larger than needed, and regularisation.
 """
 
-from raytune_hpo import Experiment, Float, Int
-from raytune_hpo.tasks import Digits
+from raytune_hpo import Digits, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="fitted_size",
@@ -26,3 +25,6 @@ experiment = Experiment(
     num_samples=16,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

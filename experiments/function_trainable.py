@@ -9,7 +9,7 @@ tune.get_checkpoint. What it must do to be paused, resumed and perturbed without
 import tempfile
 from pathlib import Path
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 EPOCHS = 20
 
@@ -72,3 +72,6 @@ experiment = Experiment(
     num_samples=16,
     max_epochs=EPOCHS,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -7,7 +7,7 @@ raytune-hpo run experiments/linear_extrapolation.py --set num_samples=64
 rewards going beyond the known points. x, y and so the RMSE are standardised by the training points (deviation 23.09).
 """
 
-from raytune_hpo import Choice, Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int, run_file
 
 experiment = Experiment(
     name="linear_extrapolation",
@@ -25,3 +25,6 @@ experiment = Experiment(
     num_samples=32,
     max_epochs=100,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -8,8 +8,7 @@ As it stands it trains on 2,000 images; the second command takes all. DIR, or el
 RAYTUNE_HPO_DATA, names a folder that holds MNIST/raw; without a copy the data are downloaded once (11 MB).
 """
 
-from raytune_hpo import Experiment, Float, Int
-from raytune_hpo.tasks import Mnist
+from raytune_hpo import Experiment, Float, Int, Mnist, run_file
 
 experiment = Experiment(
     name="mnist_hyperopt",
@@ -25,3 +24,6 @@ experiment = Experiment(
     max_epochs=9,
     seed=42,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -8,8 +8,7 @@ As it stands the folds share 3,000 images; the second command takes all 60,000. 
 variable RAYTUNE_HPO_DATA, names a folder that holds MNIST/raw; without a copy the data are downloaded once (11 MB).
 """
 
-from raytune_hpo import Experiment, Float, Int
-from raytune_hpo.tasks import Mnist
+from raytune_hpo import Experiment, Float, Int, Mnist, run_file
 
 experiment = Experiment(
     name="mnist_random",
@@ -26,3 +25,6 @@ experiment = Experiment(
     max_epochs=5,
     seed=42,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

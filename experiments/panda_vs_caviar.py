@@ -8,9 +8,9 @@ raytune-hpo panda experiments/panda_vs_caviar.py             (the panda way alon
 
 import argparse
 
-from raytune_hpo import Choice, Experiment, Float, Int, run
-from raytune_hpo.cli.arguments import changes_of
-from raytune_hpo.results.text_table import text_table
+import pandas as pd
+
+from raytune_hpo import Choice, Experiment, Float, Int, parse_changes, run
 
 experiment = Experiment(
     name="panda_vs_caviar",
@@ -40,20 +40,13 @@ def compare(caviar: Experiment) -> str:
     for way, results in (("caviar: many models, the best kept", many), ("panda: one model, cared for", one)):
         assert results.best is not None
         assert results.best.test is not None
-        rows.append(
-            [
-                way,
-                str(len(results.ledger.trials)),
-                str(len(results.curves)),
-                f"{results.best.metric:.4f}",
-                f"{results.best.test['test_accuracy']:.4f}",
-                f"{results.seconds:.0f}",
-            ]
-        )
-    return text_table(["way", "models", "epochs", "best validation", "test", "seconds"], rows)
+        row = {"way": way, "models": len(results.trials), "epochs": len(results.curves)}
+        row |= {"best validation": round(results.best.metric, 4), "test": round(results.best.test["test_accuracy"], 4)}
+        rows.append({**row, "seconds": round(results.seconds)})
+    return pd.DataFrame(rows).to_string(index=False)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes")
-    print(compare(experiment.override(changes_of(parser.parse_args()))))
+    print(compare(experiment.override(parse_changes(parser.parse_args().changes))))

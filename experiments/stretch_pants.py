@@ -7,8 +7,7 @@ The other way, to search the size that fits, is experiments/fitted_size.py: same
 benchmarks/stretch_pants.py runs both from several seeds and prints the table.
 """
 
-from raytune_hpo import EarlyStopping, Experiment, Float
-from raytune_hpo.tasks import Digits
+from raytune_hpo import Digits, EarlyStopping, Experiment, Float, run_file
 
 experiment = Experiment(
     name="stretch_pants",
@@ -29,3 +28,6 @@ experiment = Experiment(
     num_samples=16,
     max_epochs=27,
 )
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -28,18 +28,25 @@ from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
 from raytune_hpo.training.task import Split, Splits, Task, TrialData
 
 if TYPE_CHECKING:
+    from raytune_hpo.cli.arguments import parse_changes
+    from raytune_hpo.cli.main import run_file
     from raytune_hpo.execution.confirm import confirm
     from raytune_hpo.execution.retest import retest
     from raytune_hpo.execution.run import resume, run
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
+    from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
     from raytune_hpo.training.trainer import Trainer
 
 __all__ = [
     "Accuracy",
+    "CaliforniaHousing",
     "Checkpointing",
     "Choice",
+    "Cifar10",
+    "Diabetes",
+    "Digits",
     "EarlyStopping",
     "Experiment",
     "ExperimentError",
@@ -47,8 +54,11 @@ __all__ = [
     "Hypergradient",
     "Hyperparameter",
     "Int",
+    "LinearExtrapolation",
     "Listener",
     "Metric",
+    "Mnist",
+    "MnistCnn",
     "Objective",
     "RaytuneHpoError",
     "Resources",
@@ -73,9 +83,11 @@ __all__ = [
     "load_experiment",
     "load_results",
     "option",
+    "parse_changes",
     "resume",
     "retest",
     "run",
+    "run_file",
 ]
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
@@ -83,12 +95,16 @@ _LAZY = {
     "confirm": "execution.confirm",
     "follow": "listeners.following",
     "load_results": "results.results",
+    "parse_changes": "cli.arguments",
     "resume": "execution.run",
     "Results": "results.results",
     "retest": "execution.retest",
     "run": "execution.run",
+    "run_file": "cli.main",
     "Trainer": "training.trainer",
 }
+
+_TASKS = ("CaliforniaHousing", "Cifar10", "Diabetes", "Digits", "LinearExtrapolation", "Mnist", "MnistCnn")
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +114,8 @@ def __getattr__(name: str) -> Any:
         return metadata.version("raytune-hpo")
     if name == "events":
         return importlib.import_module("raytune_hpo.journal.events")
+    if name in _TASKS:
+        return getattr(importlib.import_module("raytune_hpo.tasks"), name)
     if name in _LAZY:
         return getattr(importlib.import_module(f"raytune_hpo.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
 
 
-def changes_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The --set overrides. Raises ExperimentError."""
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """FIELD=VALUE texts as what `Experiment.override` takes. Raises ExperimentError."""
     changes: dict[str, Any] = {}
-    for text in options.changes:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ExperimentError("--set", text, "must be FIELD=VALUE")
@@ -54,6 +55,11 @@ def changes_of(options: argparse.Namespace) -> dict[str, Any]:
             raise ExperimentError("--set", text, f"{key} is set twice")
         changes[key] = parse_value(value)
     return changes
+
+
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The --set overrides. Raises ExperimentError."""
+    return parse_changes(options.changes)
 
 
 def experiment_of(options: argparse.Namespace) -> Experiment:

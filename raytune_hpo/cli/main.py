@@ -102,5 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def run_file(file: str) -> NoReturn:
+    """`raytune-hpo run FILE` with this process's arguments: what an experiment file does that is run as a script."""
+    sys.exit(main(["run", file, *sys.argv[1:]]))
+
+
 if __name__ == "__main__":
     sys.exit(main())

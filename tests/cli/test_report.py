@@ -20,8 +20,8 @@ from raytune_hpo.report.progress import Progress
 from raytune_hpo.report.summary import duration, header, shown_path, summarize
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import load_results
-from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.storage.run_directory import RunDirectory
 
 EXPERIMENT = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}, num_samples=4)
 
