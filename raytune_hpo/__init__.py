@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
+    from raytune_hpo.training.evaluation import evaluate
     from raytune_hpo.training.trainer import Trainer
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "TrialData",
     "TrialError",
     "confirm",
+    "evaluate",
     "events",
     "follow",
     "load_experiment",
@@ -93,6 +95,7 @@ __all__ = [
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
     "confirm": "execution.confirm",
+    "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "load_results": "results.results",
     "parse_changes": "cli.arguments",

@@ -13,6 +13,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.chosen import OBJECT
 from raytune_hpo.experiment.file import load_experiment
+from raytune_hpo.experiment.references import import_first
 from raytune_hpo.journal import format1
 from raytune_hpo.journal.file import Journal, Reading, read
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -30,6 +31,8 @@ def written_again(directory: RunDirectory, given: Mapping[str, Any]) -> Experime
     objects += ["listeners"] if recorded.get("listeners") else []
     missing = [name for name in objects if name not in given]
     file = directory.entry
+    if file is not None:
+        import_first(str(file.parent))  # what is named by its module may stand beside it
     if missing and file is not None:
         made = load_experiment(file)
         given.update((name, getattr(made, name)) for name in missing)

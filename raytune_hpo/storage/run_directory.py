@@ -95,7 +95,7 @@ class RunDirectory:
             "format": FORMAT,
             "run_id": os.urandom(8).hex(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "entry": source.name if source is not None else None,
+            "entry": str(source.resolve()) if source is not None else None,
             "experiment": experiment,
             "versions": versions(),
             "git_commit": git_commit(source.parent if source else Path.cwd()),
@@ -140,10 +140,12 @@ class RunDirectory:
 
     @property
     def entry(self) -> Path | None:
-        """The run's copy of its experiment file."""
-        name = self.description().get("entry")
-        files = sorted(self.source.glob("*.py")) if self.source.is_dir() else []
-        return next((f for f in files if name in (None, f.name)), None)
+        """The run's experiment file; where that is gone, the run's copy of it."""
+        recorded = self.description().get("entry")
+        if recorded is not None and Path(recorded).is_file():
+            return Path(recorded)
+        copies = sorted(self.source.glob("*.py")) if self.source.is_dir() else []
+        return next((copy for copy in copies if recorded is None or copy.name == Path(recorded).name), None)
 
     def now_of_format_2(self) -> None:
         """Say in the description that the journal is of format 2 now. A crash before that does no harm: the journal
