@@ -45,7 +45,6 @@ from simulated_pool import Run, simulate
 from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.search import check_options
-from raytune_hpo.search.grid_search import grid_size
 from raytune_hpo.seeding import generator
 
 BASELINE = "random"
@@ -102,7 +101,8 @@ def fitted(p: Problem, searcher: Any, budget: int) -> tuple[Any, int | None]:
     of samples (None: as planned); others as they are."""
     if searcher == "grid":
         most = 1.05 * budget  # 81 points are a grid for a budget of 80
-        return {"name": "grid", "points": max(n for n in range(1, budget + 1) if grid_size(p.space, n) <= most)}, None
+        points = max(n for n in range(1, budget + 1) if p.space.grid_size(n, 2 * budget) <= most)
+        return {"name": "grid", "points": points}, None
     if searcher == "coarse_to_fine":
         options = check_options("coarse_to_fine", {}).to_json()
         samples = max(n for n in range(2, 10 * budget) if trainings({**options, "samples": n}) <= budget)

@@ -4,6 +4,7 @@ Notations
     value   what the trainer gets: a Python float, int, or one of a Choice's options
     unit    its coordinate u in [0, 1), in the parameter's own scale
     n       the number of distinct values of an Int or a Choice; None for a Float
+    cell    the interval of units that one value of an Int or a Choice comes from
 
 `from_unit` maps [0, 1) onto the values so that a uniform u is a draw in the parameter's scale;
 `to_unit` is its inverse: `from_unit(to_unit(v)) == v` exactly for Int and Choice and to within
@@ -19,11 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from raytune_hpo.checks import is_number
 from raytune_hpo.conditions import Condition, same
 from raytune_hpo.errors import ExperimentError
 
 BELOW_ONE = math.nextafter(1.0, 0.0)
+Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def json_value(where: str, value: Any) -> Any:
@@ -64,11 +68,32 @@ class Parameter:
     def n(self) -> int | None:
         raise NotImplementedError
 
+    @property
+    def categories(self) -> int:
+        """The number of options where they have no order, as in a Choice that is not `ordered`; else 0."""
+        return 0
+
     def from_unit(self, u: float) -> Any:
         raise NotImplementedError
 
     def to_unit(self, value: Any) -> float:
         raise NotImplementedError
+
+    def cell(self, value: Any) -> tuple[float, float]:
+        """The ends of the value's cell; of a Float, its one unit twice."""
+        unit, half = self.to_unit(value), 0.5 / self.n if self.n else 0.0
+        return unit - half, unit + half
+
+    def cell_length(self, value: Any) -> float:
+        """0 for a Float."""
+        return 1 / self.n if self.n else 0.0
+
+    def snap(self, units: Vector) -> Vector:
+        """units [m], each in the middle of the cell that it lies in: `to_unit(from_unit(u))` of many at once."""
+        if self.n is None:
+            return units
+        snapped: Vector = (np.floor(units * self.n).clip(0, self.n - 1) + 0.5) / self.n
+        return snapped
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` is one of the parameter's values, type included."""
@@ -196,22 +221,43 @@ class Int(Parameter):
             return value.bit_length() - self.low.bit_length()
         return (value - self.low) // self.step
 
-    def _log_bounds(self) -> tuple[float, float]:
+    def log_bounds(self) -> tuple[float, float]:
+        """The logarithms that the units of a log scale reach from and to: half a place of room at both ends."""
         return math.log(self.low - 0.5), math.log(self.high + 0.5)
 
     def from_unit(self, u: float) -> int:
         if self.scale == "log":
-            a, b = self._log_bounds()
+            a, b = self.log_bounds()
             return min(max(round(math.exp(a + u * (b - a))), self.low), self.high)
         return self.value_at(min(int(u * self.n), self.n - 1))
 
     def to_unit(self, value: Any) -> float:
         if self.scale == "log":
             # The middle of the value's cell, so that rounding leads back to the value.
-            a, b = self._log_bounds()
+            a, b = self.log_bounds()
             middle = (math.log(value - 0.5) + math.log(value + 0.5)) / 2
             return min(max((middle - a) / (b - a), 0.0), BELOW_ONE)
         return (self.index_of(value) + 0.5) / self.n
+
+    def cell(self, value: Any) -> tuple[float, float]:
+        if self.scale != "log":
+            return super().cell(value)
+        a, b = self.log_bounds()
+        return (math.log(value - 0.5) - a) / (b - a), (math.log(value + 0.5) - a) / (b - a)
+
+    def cell_length(self, value: Any) -> float:
+        if self.scale != "log":
+            return super().cell_length(value)
+        a, b = self.log_bounds()
+        return (math.log(value + 0.5) - math.log(value - 0.5)) / (b - a)
+
+    def snap(self, units: Vector) -> Vector:
+        if self.scale != "log":
+            return super().snap(units)
+        a, b = self.log_bounds()
+        values = np.round(np.exp(a + units * (b - a))).clip(self.low, self.high)
+        middle: Vector = (np.log(values - 0.5) + np.log(values + 0.5)) / 2
+        return (middle - a) / (b - a)
 
     def accepts(self, value: Any) -> bool:
         if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
@@ -245,6 +291,10 @@ class Choice(Parameter):
     @property
     def n(self) -> int:
         return len(self.options)
+
+    @property
+    def categories(self) -> int:
+        return 0 if self.ordered else self.n
 
     def value_at(self, index: int) -> Any:
         option = self.options[index]

@@ -22,9 +22,9 @@ from raytune_hpo import checks
 from raytune_hpo.conditions import Condition
 from raytune_hpo.configs import Config, flatten, nest
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float, Int, Parameter, json_value, parameter_from_json
+from raytune_hpo.parameters import Choice, Float, Int, Parameter, Vector, json_value, parameter_from_json
 
-Vector = np.ndarray[Any, np.dtype[np.float64]]
+__all__ = ["SearchSpace", "Vector", "describe"]
 
 
 class SearchSpace:
@@ -102,13 +102,22 @@ class SearchSpace:
 
     # Configs ------------------------------------------------------------------------------------
 
+    def unmet(self, path: str, values: Mapping[str, Any]) -> list[Condition]:
+        """The conditions of a parameter that do not hold. values: path -> value, of active parameters only."""
+        conditions = self.parameters[path].conditions
+        return [c for c in conditions if c.parent not in values or not c.holds(values[c.parent])]
+
+    def is_active(self, path: str, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter is active. values: path -> value, of the active ones that come before it in `order`."""
+        return not self.unmet(path, values)
+
     def active(self, values: Mapping[str, Any]) -> set[str]:
         """The paths of the parameters that are active under `values` (path -> value)."""
-        active: set[str] = set()
+        active: dict[str, Any] = {}
         for path in self.order:
-            if all(c.parent in active and c.holds(values[c.parent]) for c in self.parameters[path].conditions):
-                active.add(path)
-        return active
+            if self.is_active(path, active):
+                active[path] = values[path]
+        return set(active)
 
     def build(self, values: Mapping[str, Any]) -> Config:
         """The nested config for `values` (path -> value), without the inactive parameters."""
@@ -127,10 +136,10 @@ class SearchSpace:
         pairs = zip(self.paths, vector, strict=True)
         return self.build({path: self.parameters[path].from_unit(float(u)) for path, u in pairs})
 
-    def to_unit(self, config: Mapping[str, Any]) -> Vector:
-        """The vector [D] of a config; 0.5 for inactive parameters."""
+    def to_unit(self, config: Mapping[str, Any], inactive: float = 0.5) -> Vector:
+        """The vector [D] of a config. inactive: the coordinate of inactive parameters."""
         values = self.values(config)
-        return np.array([self.parameters[p].to_unit(values[p]) if p in values else 0.5 for p in self.paths])
+        return np.array([self.parameters[p].to_unit(values[p]) if p in values else inactive for p in self.paths])
 
     def sample(self, rng: np.random.Generator) -> Config:
         """A random config: every parameter uniform in its own scale."""
@@ -150,16 +159,15 @@ class SearchSpace:
         for path, value in values.items():
             if not self.parameters[path].accepts(value):
                 raise ExperimentError(f"{where}.{path}", value, f"must lie in {describe(self.parameters[path])}")
-        active: set[str] = set()
+        active: dict[str, Any] = {}
         for path in self.order:
-            conditions = self.parameters[path].conditions
-            is_active = all(c.parent in active and c.holds(values[c.parent]) for c in conditions)
+            is_active = self.is_active(path, active)
             if is_active and path not in values:
                 raise ExperimentError(f"{where}.{path}", None, "is missing")
             if not is_active and path in values:
                 raise ExperimentError(f"{where}.{path}", values[path], "is inactive under its conditions")
             if is_active:
-                active.add(path)
+                active[path] = values[path]
 
     def complete(self, config: Mapping[str, Any], where: str = "config") -> Config:
         """`config` with the constants filled in, checked: a start point as a user writes it."""
@@ -202,15 +210,14 @@ class SearchSpace:
         A Float, and an Int with more than `points` values, contributes `points` values evenly spaced
         in its own scale, both ends included; a Choice contributes all its options.
         """
-        axes = {path: grid_values(self.parameters[path], points) for path in self.order}
+        axes = {path: _grid_values(self.parameters[path], points) for path in self.order}
 
         def extend(position: int, chosen: dict[str, Any]) -> Iterator[Config]:
             if position == len(self.order):
                 yield self.build({p: chosen.get(p) for p in self.paths})
                 return
             path = self.order[position]
-            conditions = self.parameters[path].conditions
-            if not all(c.parent in chosen and c.holds(chosen[c.parent]) for c in conditions):
+            if not self.is_active(path, chosen):
                 yield from extend(position + 1, chosen)
                 return
             for value in axes[path]:
@@ -218,16 +225,39 @@ class SearchSpace:
 
         yield from extend(0, {})
 
+    def grid_size(self, points: int, limit: int) -> int:
+        """The number of configs of `grid(points)`, counted without listing them; limit + 1 stands for more.
+
+        Only the combinations of parameters that conditions look at are walked through; the others multiply.
+        """
+        axes = {path: _grid_values(self.parameters[path], points) for path in self.order}
+        parents = {c.parent for p in self.parameters.values() for c in p.conditions}
+
+        def count(position: int, chosen: dict[str, Any], budget: int) -> int:
+            if position == len(self.order):
+                return 1
+            path = self.order[position]
+            if not self.is_active(path, chosen):
+                return count(position + 1, chosen, budget)
+            if path not in parents:
+                # `budget` shrinks by the factor, so that a huge product is given up on at once.
+                factor = len(axes[path])
+                return factor * count(position + 1, chosen, budget // factor)
+            total = 0
+            for value in axes[path]:
+                total += count(position + 1, {**chosen, path: value}, budget - total)
+                if total > budget:
+                    break
+            return total
+
+        return min(count(0, {}, limit), limit + 1)
+
     def size(self, limit: int = 100_000) -> int | None:
         """The number of distinct configs; None if a Float makes it infinite or it exceeds `limit`."""
         if any(p.n is None or p.n > limit for p in self.parameters.values()):
             return None
-        count = 0
-        for _ in self.grid(points=limit):
-            count += 1
-            if count > limit:
-                return None
-        return count
+        size = self.grid_size(limit, limit)
+        return size if size <= limit else None
 
     # JSON ---------------------------------------------------------------------------------------
 
@@ -244,7 +274,7 @@ class SearchSpace:
         return cls(nest(flat))
 
 
-def grid_values(parameter: Parameter, points: int) -> list[Any]:
+def _grid_values(parameter: Parameter, points: int) -> list[Any]:
     """The values of one parameter in a grid, ascending, without repeats."""
     if isinstance(parameter, Choice) or (parameter.n is not None and parameter.n <= points):
         assert isinstance(parameter, Choice | Int)

@@ -59,6 +59,31 @@ def test_every_value_comes_back_exactly(parameter):
     assert units == sorted(set(units))
 
 
+@pytest.mark.parametrize("parameter", INTS + CHOICES, ids=str)
+def test_cells_lie_side_by_side_and_give_their_value(parameter):
+    values = every_value(parameter)[:3000]
+    ends = np.array([parameter.cell(v) for v in values])
+    assert ends[0, 0] == pytest.approx(0.0, abs=1e-12)
+    if len(values) == parameter.n:
+        assert ends[-1, 1] == pytest.approx(1.0)
+    assert ends[1:, 0] == pytest.approx(ends[:-1, 1], abs=1e-12)
+    lengths = [parameter.cell_length(v) for v in values]
+    assert lengths == pytest.approx(list(ends[:, 1] - ends[:, 0]), abs=1e-12)
+    for share in (0.01, 0.5, 0.99):
+        inside = ends[:, 0] + share * (ends[:, 1] - ends[:, 0])
+        assert [parameter.from_unit(float(u)) for u in inside] == values
+        assert parameter.snap(inside) == pytest.approx([parameter.to_unit(v) for v in values], abs=1e-12)
+
+
+@pytest.mark.parametrize("parameter", FLOATS, ids=str)
+def test_a_float_has_no_cells(parameter):
+    units = np.linspace(0, 0.99, 7)
+    assert list(parameter.snap(units)) == list(units)
+    value = parameter.from_unit(0.25)
+    assert parameter.cell(value) == (parameter.to_unit(value),) * 2
+    assert parameter.cell_length(value) == 0
+
+
 @pytest.mark.parametrize("parameter", FLOATS, ids=str)
 def test_floats_come_back_to_within_rounding(parameter):
     rng = np.random.default_rng(0)

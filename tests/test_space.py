@@ -77,6 +77,21 @@ def test_conditions_chain():
     ]
 
 
+def test_a_parameter_is_active_as_its_active_parents_say():
+    space = SearchSpace(
+        {
+            "a": Choice([0, 1]),
+            "b": Choice([0, 1]).when("a", "==", 1),
+            "c": Int(1, 2).when("b", "==", 1).when("a", ">", 0),
+        }
+    )
+    assert space.is_active("a", {})
+    assert [space.is_active("b", {"a": a}) for a in (0, 1)] == [False, True]
+    assert [c.parent for c in space.unmet("c", {"a": 0})] == ["b", "a"]
+    assert [c.parent for c in space.unmet("c", {"a": 1, "b": 0})] == ["b"]
+    assert space.active({"a": 0, "b": 1, "c": 1}) == {"a"}  # b is not there, whatever its value
+
+
 def test_grid_includes_both_ends_in_the_scale():
     space = SearchSpace({"lr": Float(1e-4, 1.0, scale="log"), "n": Int(1, 100), "k": Choice(["a", "b"]), "x": 7})
     configs = list(space.grid(points=3))

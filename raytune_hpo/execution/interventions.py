@@ -62,8 +62,7 @@ def _active_values(space: SearchSpace, config: Config, changes: Mapping[str, Any
     """
     values = {**flatten(config, {*space.parameters, *space.constants, *changes}), **changes}
     for path in space.order:  # parents first, so that an inactive one is gone when its children are looked at
-        conditions = space.parameters[path].conditions
-        failing = [c for c in conditions if c.parent not in values or not c.holds(values[c.parent])]
+        failing = space.unmet(path, values)
         if not failing and path not in values:
             raise ExperimentError("nudge", path, "becomes active by this change: give it a value as well")
         if failing and path in changes:

@@ -118,13 +118,13 @@ class Pb2(Pbt):
         space, values = self._space, self._space.values(donor.config)
         for path in space.paths:
             resampled = (
-                path in self._mutate and unordered(space.parameters[path]) and rng.random() < self._resample_probability
+                path in self._mutate and space.parameters[path].categories and rng.random() < self._resample_probability
             )
             # Every path gets a value, so that one that becomes active has one; `build` drops the rest.
             if resampled or path not in values:
                 values[path] = space.parameters[path].from_unit(rng.random())
         active = space.active(values)
-        free = [p for p in space.paths if p in self._mutate and p in active and not unordered(space.parameters[p])]
+        free = [p for p in space.paths if p in self._mutate and p in active and not space.parameters[p].categories]
         if free:
             units = self._most_promising(trial, donor, values, free, rng)
             values.update({p: space.parameters[p].from_unit(float(u)) for p, u in zip(free, units, strict=True)})
@@ -151,12 +151,13 @@ class Pb2(Pbt):
             rows[:, columns] = units
             return bound(rows)
 
-        cells = [cells_of(self._space.parameters[path]) for path in free]
-        units = snap(np.concatenate([rng.random((UNIFORM, len(free))), around(here[columns], LOCAL, 0.1, rng)]), cells)
+        parameters = [self._space.parameters[path] for path in free]
+        drawn = [rng.random((UNIFORM, len(free))), around(here[columns], LOCAL, 0.1, rng)]
+        units = snap(np.concatenate(drawn), parameters)
         values_at = of(units)
         for step in range(ROUNDS):
             best = units[np.argsort(-values_at, kind="stable")[:CENTRES]]
-            more = snap(around(best, LOCAL // 4, 0.05 / 4**step, rng), cells)
+            more = snap(around(best, LOCAL // 4, 0.05 / 4**step, rng), parameters)
             units, values_at = np.concatenate([units, more]), np.concatenate([values_at, of(more)])
         chosen: Vector = units[int(np.argmax(values_at))]
         return chosen
@@ -169,26 +170,18 @@ class Pb2(Pbt):
         return np.column_stack([times, levels, codes])
 
 
-def unordered(parameter: Parameter) -> bool:
-    return isinstance(parameter, Choice) and not parameter.ordered
-
-
 def code(parameter: Parameter, values: Mapping[str, Any], path: str) -> Vector:
     """The part of a code, [1] or [k], of the parameter at `path`; it is inactive where `values` has none.
 
     Two different options of an unordered Choice are at distance 1; an inactive number is in the middle.
     """
-    if not isinstance(parameter, Choice) or parameter.ordered:
+    if not parameter.categories:
         return np.array([parameter.to_unit(values[path]) if path in values else 0.5])
-    one_hot = np.zeros(parameter.n)
+    one_hot = np.zeros(parameter.categories)
     if path in values:
+        assert isinstance(parameter, Choice)
         one_hot[parameter.index_of(values[path])] = math.sqrt(0.5)
     return one_hot
-
-
-def cells_of(parameter: Parameter) -> int | None:
-    """How many values of equal room a number has; None where it has no such cells."""
-    return None if isinstance(parameter, Int) and parameter.scale == "log" else parameter.n
 
 
 class UpperBound:
@@ -267,10 +260,13 @@ def around(centres: Vector, each: int, step: float, rng: np.random.Generator) ->
     return result
 
 
-def snap(units: Vector, cells: list[int | None]) -> Vector:
-    """units [m, d] with whole numbers and ordered choices, of `cells` values, in the middle of their cells."""
+def snap(units: Vector, parameters: list[Parameter]) -> Vector:
+    """units [m, d] with whole numbers and ordered choices in the middle of their cells.
+
+    Those of a log Int stay where they are: its cells have no common width.
+    """
     snapped = units.copy()
-    for column, n in enumerate(cells):
-        if n is not None:
-            snapped[:, column] = (np.floor(units[:, column] * n) + 0.5) / n
+    for column, parameter in enumerate(parameters):
+        if not (isinstance(parameter, Int) and parameter.scale == "log"):
+            snapped[:, column] = parameter.snap(units[:, column])
     return snapped

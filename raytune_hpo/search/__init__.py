@@ -11,7 +11,8 @@ from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import options_of
-from raytune_hpo.search.algorithm import Plan, Search, SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import Plan, Search, SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.space import SearchSpace
 
 __all__ = [

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Final
 
@@ -31,8 +31,9 @@ from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Options
+from raytune_hpo.search.history import Evidence, Suggestion
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Outcome
 
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
@@ -118,45 +119,6 @@ class Search(ABC):
 
     def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:  # noqa: B027  (optional)
         """Tell what is known from elsewhere: the objective of a config by epoch, and where that comes from."""
-
-
-@dataclass
-class Suggestion:
-    """One suggestion and its fate.
-
-    value           None while pending, NaN if it failed, else to be minimized
-    outcome, epoch  how it ended and after which epoch; None and 0 while pending
-    """
-
-    trial_id: str
-    config: Config
-    unit: Vector = field(repr=False)
-    value: float | None = None
-    curve: dict[int, float] = field(default_factory=dict, repr=False)
-    outcome: Outcome | None = None
-    epoch: int = 0
-
-    @property
-    def pending(self) -> bool:
-        return self.value is None
-
-    @property
-    def failed(self) -> bool:
-        return self.value is not None and math.isnan(self.value)
-
-    @property
-    def loss(self) -> float:
-        """The value, infinite where there is none: while pending, and of a failed trial."""
-        return math.inf if self.value is None or math.isnan(self.value) else self.value
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of a config from elsewhere. source: where from, in words."""
-
-    config: Config
-    curve: dict[int, float] = field(repr=False)
-    source: str
 
 
 @dataclass(frozen=True)
@@ -312,19 +274,9 @@ class SearchAlgorithm(Search):
     def state_dict(self) -> dict[str, Any]:
         """The exact state as plain JSON data."""
         return {
-            "history": [
-                {
-                    "trial": s.trial_id,
-                    "config": s.config,
-                    "outcome": None if s.outcome is None else s.outcome.value,
-                    "value": None if s.failed else s.value,
-                    "epoch": s.epoch,
-                    "curve": _curve_to_json(s.curve),
-                }
-                for s in self.history
-            ],
+            "history": [s.to_json() for s in self.history],
             "order": list(self.order),
-            "elsewhere": [[e.config, _curve_to_json(e.curve), e.source] for e in self.elsewhere],
+            "elsewhere": [e.to_json() for e in self.elsewhere],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -332,18 +284,6 @@ class SearchAlgorithm(Search):
         self.history, self._position, self._seen = [], {}, set()
         for row in state["history"]:
             self._record(row["trial"], row["config"])
-            suggestion = self.history[-1]
-            suggestion.curve = _curve_from_json(row["curve"])
-            if row["outcome"] is not None:
-                suggestion.value = math.nan if row["value"] is None else float(row["value"])
-                suggestion.outcome, suggestion.epoch = Outcome(row["outcome"]), row["epoch"]
+            self.history[-1].load_fate(row)
         self.order = list(state["order"])
-        self.elsewhere = [Evidence(config, _curve_from_json(c), source) for config, c, source in state["elsewhere"]]
-
-
-def _curve_to_json(curve: Mapping[int, float]) -> list[list[Any]]:
-    return [[epoch, None if math.isnan(value) else value] for epoch, value in curve.items()]
-
-
-def _curve_from_json(rows: Sequence[Sequence[Any]]) -> dict[int, float]:
-    return {int(epoch): math.nan if value is None else float(value) for epoch, value in rows}
+        self.elsewhere = [Evidence.from_json(row) for row in state["elsewhere"]]

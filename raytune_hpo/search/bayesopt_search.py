@@ -28,7 +28,8 @@ import numpy as np
 
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator

@@ -33,15 +33,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Choice
-from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
-from raytune_hpo.search.unit_cube import CubeEncoding, Mask
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.unit_cube import CubeEncoding, Mask, indices
 from raytune_hpo.space import Vector
 
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
@@ -75,9 +74,8 @@ class BohbSearch(SearchAlgorithm):
 
     def prepare(self) -> None:
         self._encoding = CubeEncoding(self.space)
-        parameters = [self.space.parameters[path] for path in self.space.paths]
         #: [D] the number of options of an unordered Choice, else 0
-        self._options = [p.n if isinstance(p, Choice) and not p.ordered else 0 for p in parameters]
+        self._options = [self.space.parameters[path].categories for path in self.space.paths]
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
         if attempt >= MODEL_ATTEMPTS or rng.random() < self.options.random_fraction:
@@ -166,7 +164,7 @@ class Density:
         widths = np.empty(dimensions)
         for column, k in enumerate(options):
             if k:
-                counts = np.bincount(cells(units[:, column], k), minlength=k) + PRIOR / k
+                counts = np.bincount(indices(units[:, column], k), minlength=k) + PRIOR / k
                 shares = counts / counts.sum()
                 deviation, low, high = math.sqrt((1 - shares @ shares) / 2), 0.0, (k - 1) / k
             else:
@@ -199,7 +197,7 @@ class Density:
         for column, k in enumerate(self.options):
             x, centre, width = units[:, column, None], self.units[:, column], self.widths[column]
             if k:
-                same = cells(x, k) == cells(centre, k)
+                same = indices(x, k) == indices(centre, k)
                 kernel = np.where(same, math.log1p(-width), math.log(width / (k - 1)))
             else:
                 inside = np.log(ndtr((1 - centre) / width) - ndtr(-centre / width))
@@ -207,11 +205,6 @@ class Density:
             total += np.where(active[:, column, None], kernel, 0.0)
         result: Vector = logsumexp(total, axis=1) - math.log(len(self.units))
         return result
-
-
-def cells(units: Vector, k: int) -> Any:
-    """The index of the option of a Choice of k options at its unit coordinates."""
-    return np.floor(units * k).astype(int).clip(0, k - 1)
 
 
 def reports(suggestion: Suggestion) -> Mapping[int, float]:

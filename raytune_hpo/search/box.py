@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.configs import Config
-from raytune_hpo.parameters import Choice, Int, Parameter
+from raytune_hpo.parameters import Choice, Parameter
 from raytune_hpo.space import SearchSpace, Vector
 
 GATE = 1.0
@@ -52,8 +52,7 @@ class Box:
 
     @classmethod
     def whole(cls, space: SearchSpace) -> Box:
-        parameters = space.parameters.items()
-        options = {path: tuple(range(p.n)) for path, p in parameters if isinstance(p, Choice) and not p.ordered}
+        options = {path: tuple(range(p.categories)) for path, p in space.parameters.items() if p.categories}
         return cls(space, np.zeros(len(space)), np.ones(len(space)), options)
 
     def config(self, point: Vector) -> Config:
@@ -104,7 +103,7 @@ def _interval(
     best, side = coordinates[:m], old[1] - old[0]
     middle = float(best.mean())
     # A value of an Int or ordered Choice stands for all of its cell.
-    cell_squared = float(np.mean([cell(parameter, float(u)) ** 2 for u in best]))
+    cell_squared = float(np.mean([parameter.cell_length(parameter.from_unit(float(u))) ** 2 for u in best]))
     ratio = math.sqrt(12 * best.var(ddof=1) + cell_squared) / side
     if ratio >= 1 or rank_correlation(np.abs(coordinates - middle)) * math.sqrt(len(coordinates) - 1) < GATE:
         return old
@@ -123,17 +122,6 @@ def rank_correlation(values: Vector) -> float:
         return 0.0
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[where]
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
-
-
-def cell(parameter: Parameter, unit: float) -> float:
-    """The length of the coordinates that give the value at `unit`; 0 for a Float."""
-    if parameter.n is None:
-        return 0.0
-    if isinstance(parameter, Int) and parameter.scale == "log":
-        value = parameter.from_unit(unit)
-        whole = math.log(parameter.high + 0.5) - math.log(parameter.low - 0.5)
-        return (math.log(value + 0.5) - math.log(value - 0.5)) / whole
-    return 1 / parameter.n
 
 
 def _options_left(parameter: Parameter, left: tuple[int, ...], coordinates: Vector, m: int) -> tuple[int, ...]:

@@ -34,8 +34,9 @@ import numpy as np
 
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.parameters import Float
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import derive_seed, generator
 from raytune_hpo.space import Vector
 from raytune_hpo.states import Outcome
@@ -74,7 +75,7 @@ class CmaEsSearch(SearchAlgorithm):
 
     def prepare(self) -> None:
         parameters = [self.space.parameters[path] for path in self.space.paths]
-        self._unordered = [i for i, p in enumerate(parameters) if isinstance(p, Choice) and not p.ordered]
+        self._unordered = [i for i, p in enumerate(parameters) if p.categories]
         self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
         self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
         self._reached: tuple[int, Any] = (0, None)  # (finished trials told, the library's optimizer): a cache
@@ -144,7 +145,7 @@ class CmaEsSearch(SearchAlgorithm):
         for d, i in enumerate(self._numbers):
             path = self.space.paths[i]
             if path in values:
-                low, high = cell(self.space.parameters[path], values[path])
+                low, high = self.space.parameters[path].cell(values[path])
                 point[d] = low + rng.random() * (high - low)
         return point
 
@@ -184,13 +185,3 @@ def covariance(optimizer: Any) -> Vector:
     """The covariance matrix [D, D]: of what the library keeps to itself, this is all that is read."""
     result: Vector = optimizer._sigma**2 * optimizer._C
     return result
-
-
-def cell(parameter: Parameter, value: Any) -> tuple[float, float]:
-    """The interval of unit coordinates that `parameter` maps to `value`; of a Float, its one coordinate twice."""
-    if isinstance(parameter, Int) and parameter.scale == "log":
-        low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
-        return (math.log(value - 0.5) - low) / (high - low), (math.log(value + 0.5) - low) / (high - low)
-    unit = parameter.to_unit(value)
-    half = 0.5 / parameter.n if parameter.n else 0.0
-    return unit - half, unit + half

@@ -28,8 +28,9 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
-from raytune_hpo.search.algorithm import WAIT, Plan, SearchAlgorithm, SearchOptions, Signal, Suggestion
+from raytune_hpo.search.algorithm import WAIT, Plan, SearchAlgorithm, SearchOptions, Signal
 from raytune_hpo.search.box import Box
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space import Vector
 from raytune_hpo.states import Outcome
@@ -187,18 +188,13 @@ class CoarseToFine(SearchAlgorithm):
         trials = self.history[last.first : last.end]
         ranked = sorted(trials, key=lambda s: s.loss)
         successes = sum(not s.failed for s in trials)
-        units = np.array([self._genes(s) for s in ranked])
+        units = np.array([self.space.to_unit(s.config, inactive=math.nan) for s in ranked])
         box = last.box.shrunk(
             units, min(math.ceil(self.options.quantile * len(trials)), successes), self.options.shrink
         )
         carried = ranked[: min(self.carried, successes)]
         new = self._new(len(carried), last.unseen)
         return Round(last.number + 1, last.end, last.end + len(carried) + new, carried, box, last.unseen - new)
-
-    def _genes(self, suggestion: Suggestion) -> Vector:
-        """[D] unit coordinates, NaN where inactive."""
-        active = self.space.values(suggestion.config)
-        return np.where([path in active for path in self.space.paths], suggestion.unit, math.nan)
 
     def _sobol_point(self, number: int, index: int) -> Vector:
         """Point `index` of round `number`: each has an Owen-scrambled sequence of its own."""

@@ -33,7 +33,8 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
-from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.space import Vector
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
@@ -58,10 +59,10 @@ class EvolutionarySearch(SearchAlgorithm):
         if len(self.order) < self.options.n_initial:
             return self.space.sample(rng)
         members = self.members()
-        genes = self._genes(self._winner(members, rng))
+        genes = self._parent(members, rng)
         crossed = len(members) > 1 and rng.random() < self.options.crossover
         if crossed:
-            genes = self._cross(genes, self._genes(self._winner(members, rng)), rng)
+            genes = self._cross(genes, self._parent(members, rng), rng)
         genes = self._mutated(genes, rng, at_least_one=not crossed)
         return self.space.from_unit(np.where(np.isnan(genes), rng.random(len(genes)), genes))
 
@@ -74,19 +75,19 @@ class EvolutionarySearch(SearchAlgorithm):
         chosen = set(best).union(recent)
         return [finished[i] for i in ranked if i in chosen]
 
+    def _parent(self, members: list[Suggestion], rng: np.random.Generator) -> Vector:
+        """The genes of a tournament's winner."""
+        return self.space.to_unit(self._winner(members, rng).config, inactive=math.nan)
+
     def _winner(self, members: list[Suggestion], rng: np.random.Generator) -> Suggestion:
         drawn = rng.choice(len(members), size=min(self.options.tournament, len(members)), replace=False)
         return members[int(drawn.min())]
-
-    def _genes(self, suggestion: Suggestion) -> Vector:
-        active = self.space.values(suggestion.config)
-        return np.where([path in active for path in self.space.paths], suggestion.unit, math.nan)
 
     def _cross(self, one: Vector, other: Vector, rng: np.random.Generator) -> Vector:
         """Genes of both parents; where only one of them has any, that one's."""
         picked = np.where(rng.random(len(one)) < 0.5, one, other)
         blended = one + rng.uniform(-BEYOND, 1 + BEYOND, size=len(one)) * (other - one)
-        ordered = np.array([not unordered(self.space.parameters[p]) for p in self.space.paths])
+        ordered = np.array([not self.space.parameters[p].categories for p in self.space.paths])
         blends = ordered & (rng.random(len(one)) < 0.5)
         child = np.where(blends, reflected(blended), picked)
         return np.where(np.isnan(one), other, np.where(np.isnan(other), one, child))
@@ -104,15 +105,11 @@ class EvolutionarySearch(SearchAlgorithm):
         return genes
 
 
-def unordered(parameter: Parameter) -> bool:
-    return isinstance(parameter, Choice) and not parameter.ordered
-
-
 def mutated(parameter: Parameter, unit: float, step: float, rng: np.random.Generator) -> float:
     """`unit` moved by `step`, to another value wherever the parameter has a finite number of them."""
     if parameter.n is None:
         return float(reflected(np.array(unit + step)))
-    if unordered(parameter):
+    if parameter.categories:
         index, shift = int(unit * parameter.n), int(rng.integers(1, parameter.n))
         return ((index + shift) % parameter.n + 0.5) / parameter.n
     assert isinstance(parameter, Int | Choice)

@@ -13,7 +13,6 @@ from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
-from raytune_hpo.space import SearchSpace, grid_values
 
 MAX_POINTS = 100_000
 
@@ -35,7 +34,7 @@ class GridSearch(SearchAlgorithm):
 
     def prepare(self) -> None:
         self._given = {config_key(c) for c in self.start_points}
-        if grid_size(self.space, self.options.points) > MAX_POINTS:
+        if self._size() > MAX_POINTS:
             expected = (
                 f"the grid would have over {MAX_POINTS:,} points; use fewer values per parameter or another search"
             )
@@ -47,9 +46,12 @@ class GridSearch(SearchAlgorithm):
     def total(self) -> int:
         """The number of suggestions from the first to the last, start points included."""
         if self._total is None:
-            left = sum(1 for _ in self._grid()) if self._given else grid_size(self.space, self.options.points)
+            left = sum(1 for _ in self._grid()) if self._given else self._size()
             self._total = len(self.start_points) + left
         return self._total
+
+    def _size(self) -> int:
+        return self.space.grid_size(self.options.points, MAX_POINTS)
 
     def _grid(self) -> Iterator[Config]:
         return (c for c in self.space.grid(self.options.points) if not self._given or config_key(c) not in self._given)
@@ -65,32 +67,3 @@ class GridSearch(SearchAlgorithm):
     def __getstate__(self) -> dict[str, Any]:
         # An iterator cannot be pickled; it is rebuilt from the length of the history.
         return {**self.__dict__, "_rest": iter(()), "_next": -1}
-
-
-def grid_size(space: SearchSpace, points: int, limit: int = MAX_POINTS) -> int:
-    """The number of points of `space.grid(points)`, counted without listing them; limit + 1 stands for more.
-
-    Only the combinations of parameters that conditions look at are walked through; the others multiply.
-    """
-    axes = {path: grid_values(space.parameters[path], points) for path in space.order}
-    parents = {c.parent for p in space.parameters.values() for c in p.conditions}
-
-    def count(position: int, chosen: dict[str, Any], budget: int) -> int:
-        if position == len(space.order):
-            return 1
-        path = space.order[position]
-        conditions = space.parameters[path].conditions
-        if not all(c.parent in chosen and c.holds(chosen[c.parent]) for c in conditions):
-            return count(position + 1, chosen, budget)
-        if path not in parents:
-            # `budget` shrinks by the factor, so that a huge product is given up on at once.
-            factor = len(axes[path])
-            return factor * count(position + 1, chosen, budget // factor)
-        total = 0
-        for value in axes[path]:
-            total += count(position + 1, {**chosen, path: value}, budget - total)
-            if total > budget:
-                break
-        return total
-
-    return min(count(0, {}, limit), limit + 1)

@@ -28,7 +28,8 @@ import numpy as np
 from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions, Suggestion
+from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.history import Suggestion
 
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)
@@ -156,9 +157,9 @@ def label(path: str, parameter: Parameter) -> Any:
             return hp.loguniform(path, math.log1p(-high), math.log1p(-low))
         return hp.uniform(path, low, high)
     if isinstance(parameter, Int) and parameter.scale == "log":
-        return hp.qloguniform(path, math.log(parameter.low - 0.5), math.log(parameter.high + 0.5), 1)
-    if isinstance(parameter, Choice) and not parameter.ordered:
-        return hp.choice(path, list(range(parameter.n)))
+        return hp.qloguniform(path, *parameter.log_bounds(), 1)
+    if parameter.categories:
+        return hp.choice(path, list(range(parameter.categories)))
     assert isinstance(parameter, Int | Choice)
     return hp.quniform(path, -0.5, parameter.n - 0.5, 1)
 

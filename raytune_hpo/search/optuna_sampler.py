@@ -59,9 +59,9 @@ class SamplerSearch(Search):
         with quiet():
             trial = self.study.ask()
             for path in self.space.order:
-                parameter = self.space.parameters[path]
-                if all(c.parent in values and c.holds(values[c.parent]) for c in parameter.conditions):
-                    values[path] = from_label(parameter, asked(trial, path, self._distributions[path]))
+                if self.space.is_active(path, values):
+                    drawn = asked(trial, path, self._distributions[path])
+                    values[path] = from_label(self.space.parameters[path], drawn)
         self._running[trial_id] = trial
         return self.space.build(values)
 

@@ -115,7 +115,7 @@ class OptunaSearch(SearchAlgorithm):
         values: dict[str, Any] = {}
         for path in self.space.order:
             parameter = self.space.parameters[path]
-            if all(c.parent in values and c.holds(values[c.parent]) for c in parameter.conditions):
+            if self.space.is_active(path, values):
                 if path not in relative:
                     drawn = sampler.sample_independent(study, trial, path, self._distributions[path])
                 else:
@@ -214,8 +214,8 @@ def distribution(parameter: Parameter) -> Any:
         return FloatDistribution(min(ends), max(ends), log=parameter.scale != "linear")
     if isinstance(parameter, Int) and parameter.scale == "log":
         return IntDistribution(parameter.low, parameter.high, log=True)
-    if isinstance(parameter, Choice) and not parameter.ordered:
-        return CategoricalDistribution(range(parameter.n))
+    if parameter.categories:
+        return CategoricalDistribution(range(parameter.categories))
     assert isinstance(parameter, Int | Choice)
     return IntDistribution(0, parameter.n - 1)
 

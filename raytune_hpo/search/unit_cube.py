@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.conditions import Condition
-from raytune_hpo.parameters import Choice, Int
 from raytune_hpo.space import SearchSpace, Vector
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -38,24 +37,14 @@ class CubeEncoding:
         #: [D] the width of a cell of an Int or a Choice (of a log Int: the mean); 0 for a Float
         self.cells: Vector = np.array([1 / p.n if p.n else 0.0 for p in parameters])
         #: [D] the number of options of an unordered Choice with more than two, else 0
-        self.categories: list[int] = [
-            p.n if isinstance(p, Choice) and not p.ordered and p.n > 2 else 0 for p in parameters
-        ]
+        self.categories: list[int] = [p.categories if p.categories > 2 else 0 for p in parameters]
         self.width: int = sum(k or 1 for k in self.categories)
 
     def snap(self, units: Vector) -> Vector:
         """units [n, D] -> snapped [n, D]."""
         snapped = np.array(units, dtype=np.float64)
         for path, column in self._column.items():
-            parameter = self.space.parameters[path]
-            if isinstance(parameter, Int) and parameter.scale == "log":
-                low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
-                values = np.round(np.exp(low + snapped[:, column] * (high - low))).clip(parameter.low, parameter.high)
-                middle = (np.log(values - 0.5) + np.log(values + 0.5)) / 2
-                snapped[:, column] = (middle - low) / (high - low)
-            elif parameter.n is not None:
-                index = np.floor(snapped[:, column] * parameter.n).clip(0, parameter.n - 1)
-                snapped[:, column] = (index + 0.5) / parameter.n
+            snapped[:, column] = self.space.parameters[path].snap(snapped[:, column])
         active = self.active(snapped)
         for path, column in self._column.items():
             if path in active:
@@ -63,7 +52,7 @@ class CubeEncoding:
         return snapped
 
     def active(self, units: Vector) -> dict[str, Mask]:
-        """path -> [n], for the parameters that have conditions."""
+        """path -> [n], for the parameters that have conditions: `space.is_active` of many points at once."""
         active: dict[str, Mask] = {}
         for path in self.space.order:
             conditions = self.space.parameters[path].conditions
@@ -89,10 +78,14 @@ class CubeEncoding:
             if not k:
                 columns.append(snapped[:, column : column + 1])
                 continue
-            index = np.floor(snapped[:, column] * k).astype(int).clip(0, k - 1)
-            one_hot = np.eye(k)[index]
+            one_hot = np.eye(k)[indices(snapped[:, column], k)]
             path = self.space.paths[column]
             if self.space.parameters[path].conditions:
                 one_hot[~self.active(snapped)[path]] = 1 / k
             columns.append(one_hot / math.sqrt(2))
         return np.concatenate(columns, axis=1)
+
+
+def indices(units: Vector, k: int) -> Any:
+    """The index of the option of a Choice of k options at each of its unit coordinates."""
+    return np.floor(units * k).astype(int).clip(0, k - 1)

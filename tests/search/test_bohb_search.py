@@ -11,7 +11,8 @@ from contracts.scheduler_contract import Faults, Simulation, check_same_table, c
 from searcher_contract import make, tell
 
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.search.bohb_search import PRIOR, Density, cells
+from raytune_hpo.search.bohb_search import PRIOR, Density
+from raytune_hpo.search.unit_cube import indices
 from raytune_hpo.space import SearchSpace
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
@@ -109,7 +110,7 @@ def test_a_density_integrates_to_one():
         active[:, column] = True
         values = np.exp(density.log_density(points, active))
         if k:
-            values = [values[cells(grid, k) == option][0] / 400 * 400 for option in range(k)]
+            values = [values[indices(grid, k) == option][0] / 400 * 400 for option in range(k)]
             assert np.sum(values) == pytest.approx(1.0)
         else:
             assert values.mean() == pytest.approx(1.0, abs=2e-3)

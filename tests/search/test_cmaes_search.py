@@ -10,7 +10,7 @@ import pytest
 from searcher_contract import make, tell
 
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.search.cmaes_search import POINT, cell, covariance
+from raytune_hpo.search.cmaes_search import POINT, covariance
 from raytune_hpo.space import SearchSpace
 
 PLANE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
@@ -112,7 +112,7 @@ def test_an_int_is_never_stuck_in_its_cell(parameter):
 def test_a_cell_holds_what_maps_to_its_value(parameter):
     for index in range(parameter.n):
         value = parameter.value_at(index)
-        low, high = cell(parameter, value)
+        low, high = parameter.cell(value)
         assert {parameter.from_unit(low + s * (high - low)) for s in (1e-6, 0.5, 1 - 1e-6)} == {value}
     assert low < high == pytest.approx(1)
 

@@ -11,7 +11,7 @@ from searcher_contract import make
 from raytune_hpo.configs import config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.parameters import Choice, Float, Int
-from raytune_hpo.search.grid_search import MAX_POINTS, grid_size
+from raytune_hpo.search.grid_search import MAX_POINTS
 from raytune_hpo.space import SearchSpace
 
 SQUARE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
@@ -50,7 +50,7 @@ def test_a_sobol_point_depends_on_its_number_alone():
 @pytest.mark.parametrize("points", [1, 2, 3, 5, 11])
 def test_the_size_of_a_grid_is_the_number_of_its_points(points):
     for space in (SQUARE, BRANCHED):
-        assert grid_size(space, points) == sum(1 for _ in space.grid(points))
+        assert space.grid_size(points, MAX_POINTS) == sum(1 for _ in space.grid(points))
 
 
 def test_a_grid_is_listed_in_order_and_counted_first():
@@ -79,7 +79,7 @@ def test_a_grid_too_large_is_refused_without_listing_it():
     with pytest.raises(ExperimentError, match="100,000 points") as error:
         make("grid", {}, space, mode="min", seed=0)
     assert error.value.field == "searcher.points"
-    assert grid_size(SearchSpace({"n": Int(1, 1000), "m": Int(1, 100)}), 1000) == MAX_POINTS
+    assert SearchSpace({"n": Int(1, 1000), "m": Int(1, 100)}).grid_size(1000, MAX_POINTS) == MAX_POINTS
 
 
 def test_an_exhausted_sobol_space_is_filled_up():
