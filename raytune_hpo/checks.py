@@ -6,7 +6,6 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
@@ -67,40 +66,6 @@ def no_such(what: str, word: object, names: Iterable[str]) -> str:
     return f"no such {what}{listed}{near}"
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option of a searcher or scheduler. kind: int, float, str or list (of parameter names).
-
-    low and high bound a number; an int needs a low. choices: what a str may be, any name if there are none.
-    """
-
-    kind: type
-    default: Any
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-    choices: tuple[str, ...] = ()
-
-    def check(self, field: str, value: Any) -> Any:
-        """`value` in the option's own type. Raises ExperimentError naming `field`."""
-        if value is None and self.default is None:
-            return None
-        if self.kind is int:
-            return integer(field, value, self.low, self.high)
-        if self.kind is float:
-            return number(field, value, self.low, self.high, open_low=self.open_low, open_high=self.open_high)
-        if self.kind is str and self.choices:
-            return one_of(field, value, self.choices)
-        if self.kind is str:
-            if not isinstance(value, str) or not value:
-                raise ExperimentError(field, value, "must be a name")
-            return value
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise ExperimentError(field, value, "must be a list of names")
-        return list(value)
-
-
 def named(field: str, value: Any, names: Iterable[str]) -> tuple[str, dict[str, Any]]:
     """A name, or {"name": ..., option: value, ...}, as (name, the options as given)."""
     if not isinstance(value, Mapping):
@@ -109,13 +74,3 @@ def named(field: str, value: Any, names: Iterable[str]) -> tuple[str, dict[str, 
     if "name" not in given:
         raise ExperimentError(field, given, f"needs a 'name': one of {', '.join(names)}")
     return one_of(f"{field}.name", given.pop("name"), names), given
-
-
-def options(field: str, name: str, given: Any, specs: Mapping[str, Option]) -> dict[str, Any]:
-    """The options of `name`, checked, with the defaults of those that are not given."""
-    if not isinstance(given, Mapping):
-        raise ExperimentError(field, given, f"the options of {name!r} must be a dictionary")
-    for key, value in given.items():
-        if key not in specs:
-            raise ExperimentError(f"{field}.{key}", value, no_such(f"option of {name!r}", key, specs))
-    return {key: spec.check(f"{field}.{key}", given.get(key, spec.default)) for key, spec in specs.items()}

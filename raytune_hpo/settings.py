@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.options import Options, option
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one trial gets. gpus may be a fraction (0.25: four trials share a GPU)."""
+class Resources(Options):
+    """What one trial gets."""
 
-    cpus: float = 1
-    gpus: float = 0
+    FIELD: ClassVar[str] = "resources"
+
+    cpus: float = option(1, low=0, doc="CPU cores")
+    gpus: float = option(0, low=0, doc="GPUs; a fraction shares one: with 0.25 four trials do")
 
     def __post_init__(self) -> None:
-        checks.number("resources.cpus", self.cpus, 0)
-        checks.number("resources.gpus", self.gpus, 0)
+        super().__post_init__()
         for name in ("cpus", "gpus"):
             value = getattr(self, name)
             if value > 1 and value != int(value):
@@ -32,41 +34,29 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Checkpointing:
-    """When trials are checkpointed and what is kept.
+class Checkpointing(Options):
+    """When trials are checkpointed and what is kept. (The last epoch and every pause are saved in any case.)
 
-    every: epochs between checkpoints (the last epoch and every pause are saved in any case).
-    keep: the newest checkpoints kept of an unfinished trial; its best one is kept besides.
-    keep_trials: how many of the best finished trials keep their checkpoint, None for all. Bounds the
-    disk: a run of a thousand trials holds about keep_trials + running trials checkpoints.
+    Bounds the disk: a run of a thousand trials holds about keep_trials + running trials checkpoints.
     """
 
-    every: int = 1
-    keep: int = 2
-    keep_trials: int | None = 20
+    FIELD: ClassVar[str] = "checkpoint"
 
-    def __post_init__(self) -> None:
-        checks.integer("checkpoint.every", self.every, 1)
-        checks.integer("checkpoint.keep", self.keep, 1)
-        if self.keep_trials is not None:
-            checks.integer("checkpoint.keep_trials", self.keep_trials, 1)
+    every: int = option(1, low=1, doc="epochs between checkpoints")
+    keep: int = option(2, low=1, doc="the newest ones kept of an unfinished trial; its best is kept besides")
+    keep_trials: int | None = option(
+        20, low=1, doc="how many of the best finished trials keep their checkpoint, None for all"
+    )
 
 
 @dataclass(frozen=True)
-class StopRun:
-    """When the whole run has seen enough.
+class StopRun(Options):
+    """When the whole run has seen enough."""
 
-    target: the metric value to reach. no_improvement_trials: finished trials in a row without a new best.
-    """
+    FIELD: ClassVar[str] = "stop"
 
-    target: float | None = None
-    no_improvement_trials: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.target is not None:
-            checks.number("stop.target", self.target, -float("inf"))
-        if self.no_improvement_trials is not None:
-            checks.integer("stop.no_improvement_trials", self.no_improvement_trials, 1)
+    target: float | None = option(None, doc="the metric value to reach")
+    no_improvement_trials: int | None = option(None, low=1, doc="finished trials in a row without a new best")
 
 
 def record(field: str, cls: type[T], value: Any) -> T:
@@ -87,31 +77,28 @@ def record(field: str, cls: type[T], value: Any) -> T:
 
 
 @dataclass(frozen=True)
-class Hypergradient:
-    """Continuous training hyperparameters follow the gradient of the validation loss while a trial trains.
+class Hypergradient(Options):
+    """Continuous training hyperparameters follow the gradient of the validation loss while a trial trains."""
 
-    parameters: names among lr, momentum, weight_decay, beta1, beta2, label_smoothing, each a Float of the
-    space; None is all of them that the space has. every: optimizer steps between two updates. unroll:
-    optimizer steps that the gradient looks ahead. step: the largest change of an update, in unit coordinates
-    (0.04 is 4 % of the parameter's range in its own scale); it falls to 0 over the epochs. rehearsal: before
-    the first step lower learning rates are tried for so many steps each, which are taken back; 0 is none.
-    validation_samples: drawn anew for each update.
-    """
+    FIELD: ClassVar[str] = "hypergradient"
 
-    parameters: tuple[str, ...] | None = None
-    every: int = 10
-    unroll: int = 5
-    step: float = 0.04
-    rehearsal: int = 40
-    validation_samples: int = 256
+    parameters: tuple[str, ...] | None = option(
+        None, doc="names among lr, momentum, weight_decay, beta1, beta2, label_smoothing, each a Float of the space; "
+        "None is all of them that the space has"
+    )  # fmt: skip
+    every: int = option(10, low=1, doc="optimizer steps between two updates")
+    unroll: int = option(5, low=1, doc="optimizer steps that the gradient looks ahead")
+    step: float = option(
+        0.04, low=0, high=1, open_low=True, doc="the largest change of an update, in unit coordinates (0.04 is 4 % of "
+        "the parameter's range in its own scale); it falls to 0 over the epochs"
+    )  # fmt: skip
+    rehearsal: int = option(
+        40, low=0, doc="before the first step lower learning rates are tried for so many steps each, which are taken "
+        "back; 0 is none"
+    )  # fmt: skip
+    validation_samples: int = option(256, low=1, doc="drawn anew for each update")
 
     def __post_init__(self) -> None:
-        if self.parameters is not None:
-            if isinstance(self.parameters, str) or not isinstance(self.parameters, list | tuple) or not self.parameters:
-                raise ExperimentError("hypergradient.parameters", self.parameters, "must be a list of names")
-            object.__setattr__(self, "parameters", tuple(self.parameters))
-        checks.integer("hypergradient.every", self.every, 1)
-        checks.integer("hypergradient.unroll", self.unroll, 1)
-        checks.number("hypergradient.step", self.step, 0, 1, open_low=True)
-        checks.integer("hypergradient.rehearsal", self.rehearsal, 0)
-        checks.integer("hypergradient.validation_samples", self.validation_samples, 1)
+        super().__post_init__()
+        if self.parameters == ():
+            raise ExperimentError("hypergradient.parameters", [], "must be a list of names")

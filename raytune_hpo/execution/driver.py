@@ -76,6 +76,8 @@ class Driver:
             for slot, answer in answers:
                 self._take(slot, answer)
             self._discard(self.pool.take_surplus())
+            for phase in self.pool.take_phases():
+                population.do(phase)
             self.commit()
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)

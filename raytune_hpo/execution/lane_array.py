@@ -25,6 +25,7 @@ from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.lane_capacity import LaneCapacity
 from raytune_hpo.execution.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.execution.machine import cpus
+from raytune_hpo.execution.phases import Phases
 from raytune_hpo.execution.worker import (
     Assignment,
     EpochReport,
@@ -98,16 +99,21 @@ class LaneArray:
         gpu: bool,
         most: int,
     ) -> None:
+        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
+        phases.since_process_start()
         posting.prepare_process()
-        import torch
+        with phases("imports"):
+            import torch
 
-        import raytune_hpo.training.lanes.fused_trainer  # noqa: F401  (now, while the data are loaded elsewhere)
-        from raytune_hpo.training.memory import keep_freed_memory
+            import raytune_hpo.training.lanes.fused_trainer  # noqa: F401  (now, while the data are loaded elsewhere)
+            from raytune_hpo.training.memory import keep_freed_memory
 
-        keep_freed_memory()
-        torch.set_num_threads(posting.threads)
-        self._recipe: Recipe = pickle.loads(recipe)
-        self._loaded = data()
+            keep_freed_memory()
+            torch.set_num_threads(posting.threads)
+            self._recipe: Recipe = pickle.loads(recipe)
+        with phases("task and data"):
+            self._loaded = data()
+        self._phases = tuple(phases.take())
         self._run_path = Path(posting.run_path)
         self._store = CheckpointStore(self._run_path, posting.session)
         self._sees_run = posting.sees_run
@@ -122,7 +128,7 @@ class LaneArray:
         self._writer = LaneWriter(self._run_path, array_name(posting.session, number), sees_run=self._sees_run)
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._phases)
 
     def refusal(self, config: dict[str, Any]) -> str | None:
         """Why the task is better trained in processes; None where lanes are faster."""

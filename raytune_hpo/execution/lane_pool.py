@@ -22,6 +22,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from raytune_hpo.execution.lane_calls import Order, Turn
 from raytune_hpo.execution.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause, raise_full_disk
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.journal.events import Phased
 from raytune_hpo.settings import Resources
 
 #: An array that has not answered so long after the first one has is not counted on.
@@ -74,6 +75,7 @@ class LanePool:
         self._made = 0
         self._staffing = Staffing(resources, trials)
         self._surplus: list[EpochReport] = []
+        self._phases: list[Phased] = []
         self.ending = False  # the run is about to end: every lane is to be saved
 
     def ensure(self) -> None:
@@ -148,6 +150,11 @@ class LanePool:
         surplus, self._surplus = self._surplus, []
         return surplus
 
+    def take_phases(self) -> list[Phased]:
+        """How the arrays that have come since the last call have spent their start."""
+        phases, self._phases = self._phases, []
+        return phases
+
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         """Why the task is better trained in processes, as the first array finds by training a little."""
         self.ensure()
@@ -194,6 +201,7 @@ class LanePool:
             return self._lost(array, f"the lane array was lost: {type(error).__name__}")
         if isinstance(answer, WorkerInfo):
             array.info = answer
+            self._phases += answer.phases
             self._first_answer = min(self._first_answer, time.monotonic())
             self._staffing.answered()
             self._resize(array, answer.lanes)

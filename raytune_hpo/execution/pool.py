@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.journal.events import Phased
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import full_disk
 
@@ -78,6 +79,9 @@ class Workers(Protocol):
     def take_surplus(self) -> list[EpochReport]:
         """Reports that came for trials which had left their worker."""
 
+    def take_phases(self) -> list[Phased]:
+        """How the workers that have come since the last call have spent their start."""
+
     def shutdown(self) -> None: ...
 
 
@@ -122,6 +126,7 @@ class Pool:
         self._slots: list[Slot] = []
         self._calls: dict[Any, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
+        self._phases: list[Phased] = []
         self.ending = False
         self._staffing = Staffing(resources, limit)
 
@@ -176,6 +181,7 @@ class Pool:
             answer = self._answer(slot, ref)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
+                self._phases += answer.phases
                 self._staffing.answered()
             elif slot.trial is not None:
                 out.append((slot, answer))
@@ -202,6 +208,10 @@ class Pool:
 
     def take_surplus(self) -> list[EpochReport]:
         return []
+
+    def take_phases(self) -> list[Phased]:
+        phases, self._phases = self._phases, []
+        return phases
 
     def actors(self) -> list[Any]:
         return [slot.actor for slot in self._slots if slot.info is not None]

@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.execution.executors import has_room, import_paths, open_pool
 from raytune_hpo.execution.interrupt import Interrupt
+from raytune_hpo.execution.phases import Phases
 from raytune_hpo.execution.ray_runtime import check_address, check_local_resources, ray_session
 from raytune_hpo.execution.reopening import open_journal, written_again
 from raytune_hpo.execution.worker import called
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
-from raytune_hpo.experiment.references import FILE_MODULE_PREFIX, FunctionTrainable, defined_in, to_reference
+from raytune_hpo.experiment.references import (
+    FILE_MODULE_PREFIX,
+    FunctionTrainable,
+    code_version,
+    defined_in,
+    to_reference,
+)
 from raytune_hpo.experiment.resolve import check_is_local
 from raytune_hpo.journal.events import SessionOpened
 from raytune_hpo.listeners.following import Listening, made_listener
@@ -132,15 +139,23 @@ def _session(
         told: list[Listener] = [made_listener(given) for given in (*listeners, *experiment.listeners)]
         listening = Listening(told, view)
         stack.callback(listening.close)
-        stack.enter_context(ray_session(address, verbose=verbose))
+        phases = Phases()
+        phases.since_process_start()
+        with phases("ray"):
+            stack.enter_context(ray_session(address, verbose=verbose))
         interrupt.arm()
         stack.enter_context(_importable_by_value(experiment.task))
-        _drive(directory, experiment, interrupt, listening, verbose)
+        _drive(directory, experiment, interrupt, listening, phases, verbose)
     return load_results(directory.path)
 
 
 def _drive(
-    directory: RunDirectory, experiment: ResolvedExperiment, interrupt: Interrupt, listening: Listening, verbose: bool
+    directory: RunDirectory,
+    experiment: ResolvedExperiment,
+    interrupt: Interrupt,
+    listening: Listening,
+    phases: Phases,
+    verbose: bool,
 ) -> None:
     try:
         with contextlib.ExitStack() as stack:
@@ -153,19 +168,24 @@ def _drive(
             if reading.damage is not None:
                 notices.append(f"{reading.damage}: set aside; no checkpoint is deleted in this session")
             # The workers start while this process still imports Ray Tune and replays the journal.
-            executor, pool = open_pool(
-                directory, experiment, session, _data(experiment), recorded, verbose=verbose, notice=notices.append
-            )
+            with phases("pool"):
+                data = _data(experiment)
+                executor, pool = open_pool(
+                    directory, experiment, session, data, recorded, verbose=verbose, notice=notices.append
+                )
             stack.callback(pool.shutdown)
-            from raytune_hpo.execution.driver import Driver
-            from raytune_hpo.execution.population import Population
-            from raytune_hpo.schedulers.host import SchedulerHost
+            with phases("imports"):
+                from raytune_hpo.execution.driver import Driver
+                from raytune_hpo.execution.population import Population
+                from raytune_hpo.schedulers.host import SchedulerHost
 
             store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
-            host = SchedulerHost(experiment.new_scheduler())
-            population = Population(experiment, experiment.new_search(), host, store.adopt)
-            for step in reading.steps:
-                population.replay(step)
+            with phases("searcher and scheduler"):
+                host = SchedulerHost(experiment.new_scheduler())
+                population = Population(experiment, experiment.new_search(), host, store.adopt)
+            with phases("replay"):
+                for step in reading.steps:
+                    population.replay(step)
             if population.mismatches:
                 text = "recorded decisions would be made otherwise today; the recorded ones stand"
                 notices.append(f"{population.mismatches} {text}")
@@ -177,8 +197,11 @@ def _drive(
                 started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 executor=executor,
                 room=has_room(experiment, executor),
+                code=code_version(experiment.task),
             )
             population.open_session(opened)
+            for phase in phases.take():
+                population.do(phase)
             for notice in notices:
                 population.notice(notice)
             driver = Driver(directory, population, journal, store, pool, listening.troubles)
@@ -186,7 +209,10 @@ def _drive(
             listening.open(journal)
             status = driver.drive(interrupt)
             if status == RunStatus.FINISHED:
-                _test_winner(directory, experiment, population, pool)
+                with phases("test"):
+                    _test_winner(directory, experiment, population, pool)
+                for phase in phases.take():
+                    population.do(phase)
             population.close_session(status)
             driver.commit()
     except OSError as error:

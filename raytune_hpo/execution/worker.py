@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.execution.phases import Phases
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.events import CheckpointRecord, Phased
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
 
@@ -92,12 +93,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time."""
+    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start."""
 
     host: str
     pid: int
     sees_run: bool
     lanes: int = 1
+    phases: tuple[Phased, ...] = ()
 
     @property
     def name(self) -> str:
@@ -149,13 +151,18 @@ class Worker:
     """
 
     def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting) -> None:
+        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
+        phases.since_process_start()
         posting.prepare_process()
         self._threads = posting.threads
-        # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
-        import raytune_hpo.execution.function_session  # noqa: F401
+        with phases("imports"):
+            # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
+            import raytune_hpo.execution.function_session  # noqa: F401
 
-        unpickled: MakeTrainable = pickle.loads(make)
-        self._function = unpickled(data)
+            unpickled: MakeTrainable = pickle.loads(make)
+        with phases("task and data"):
+            self._function = unpickled(data)
+        self._phases = tuple(phases.take())
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
         self._session: FunctionSession | None = None
@@ -164,7 +171,7 @@ class Worker:
         self._temporary: Path | None = None
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
 
     def call(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -204,6 +205,15 @@ def defined_in(task: Any) -> ModuleType | None:
     elif not inspect.isclass(task):
         task = type(task)
     return sys.modules.get(task.__module__)
+
+
+def code_version(task: Any) -> str | None:
+    """A digest of the file that a task's or trainable's code stands in; None where there is no such file."""
+    file = getattr(defined_in(task), "__file__", None)
+    try:
+        return None if file is None else hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+    except OSError:
+        return None
 
 
 def check_function(function: Any) -> None:
