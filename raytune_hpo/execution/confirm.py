@@ -37,7 +37,7 @@ from raytune_hpo.results.repetitions import design_of, repeated_configs
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.test_seal import open_test, openings
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.results.winner import load_test_split, resolved
+from raytune_hpo.results.winner import load_test_split
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 from raytune_hpo.training.task import Task
@@ -185,7 +185,7 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
 
     task = derived.resolved.task
     assert isinstance(task, Task)
-    config = resolved(task, first.repeated.config)
+    config = task.resolved(first.repeated.config)
     split = load_test_split(task, derived.seed)
     found = []
     for path in paths:

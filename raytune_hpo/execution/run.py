@@ -260,6 +260,8 @@ def _test_winner(
     import ray
     from ray import cloudpickle
 
+    from raytune_hpo.execution.pool import cause
+
     winner = population.ledger.winner()
     if winner is None or not isinstance(experiment.task, Task):
         return
@@ -272,7 +274,10 @@ def _test_winner(
             return ray.get(_begin_in_worker(function, *arguments))
         return ray.get(actors[0].call.remote(cloudpickle.dumps((function, arguments))))
 
-    record_test(directory, experiment, winner, answered)
+    try:
+        record_test(directory, experiment, winner, answered)
+    except ray.exceptions.RayTaskError as error:  # the task's own code failed: that takes no result away
+        population.notice(f"the winner {winner.id} was not tested: {cause(error)}")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import load_results
-from raytune_hpo.results.winner import resolved
 from raytune_hpo.training.task import Array, Task
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     from raytune_hpo.training.ensemble_model import model_of, predictions
 
     state = load_state(best.checkpoint)
-    config = resolved(task, best.config)
+    config = task.resolved(best.config)
     parts = experiment.recipe().data(task.load(experiment.seed).for_trials())
     y, predicted = [], []
     for part, of_part in zip(parts, state.get("folds", [state]), strict=True):

@@ -20,7 +20,6 @@ from raytune_hpo.objective import Objective
 from raytune_hpo.results.ensemble_selection import figures, is_finite, metrics_of, per_sample
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.results.winner import resolved
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Array, Kind, Split, Task
@@ -123,7 +122,7 @@ class Library:
         """The checkpoint as one model, on the CPU in eval mode. Raises TrialError."""
         from raytune_hpo.training.ensemble_model import model_of
 
-        return model_of(self.task, resolved(self.task, config), self._state(record))
+        return model_of(self.task, self.task.resolved(config), self._state(record))
 
     def _trials(self) -> list[TrialState]:
         trials = []
@@ -155,7 +154,7 @@ class Library:
         folds = state.get("folds", [state])
         if len(folds) != len(splits):
             raise TrialError(f"it holds {len(folds)} models where the experiment has {len(splits)} folds")
-        models = [model_of(self.task, resolved(self.task, config), fold).to(device()) for fold in folds]
+        models = [model_of(self.task, self.task.resolved(config), fold).to(device()) for fold in folds]
         return np.concatenate([predictions(m, s, self.task.kind) for m, s in zip(models, splits, strict=True)])
 
     def _state(self, record: CheckpointRecord) -> dict[str, Any]:

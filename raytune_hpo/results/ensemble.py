@@ -22,7 +22,7 @@ from raytune_hpo.results.ensemble_selection import average, figures, gains, gree
 from raytune_hpo.results.export import check_target, write_json, write_model
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.test_seal import Opening, open_test, recorded
-from raytune_hpo.results.winner import load_test_split, resolved
+from raytune_hpo.results.winner import load_test_split
 from raytune_hpo.seeding import generator
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -177,7 +177,7 @@ class Builder:
         write_model(self.model(ensemble), self.task, self.seed, target)
         document = ensemble.to_json(opening)
         for member in document["members"]:
-            member["resolved_config"] = resolved(self.task, member["config"])
+            member["resolved_config"] = self.task.resolved(member["config"])
         document["task"] = self.results.experiment["task"]
         document["versions"] = self.directory.description()["versions"]
         write_json(target / "ensemble.json", document)

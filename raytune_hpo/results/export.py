@@ -21,7 +21,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.journal.events import CheckpointRecord, Reported
 from raytune_hpo.results.results import Results, finite
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.results.winner import read_test, resolved
+from raytune_hpo.results.winner import read_test
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -49,7 +49,7 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
         from raytune_hpo.training.checkpoint import load_state
         from raytune_hpo.training.ensemble_model import model_of
 
-        document["resolved_config"] = resolved(task, config)
+        document["resolved_config"] = task.resolved(config)
         state = load_state(results.run_dir / record.path)
         write_model(model_of(task, document["resolved_config"], state), task, seed, target)
     else:

@@ -18,7 +18,7 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Split, Task
 
-__all__ = ["TEST_FILE", "WINNER", "evaluate_on_test", "load_test_split", "read_test", "record_test", "resolved"]
+__all__ = ["TEST_FILE", "WINNER", "evaluate_on_test", "load_test_split", "read_test", "record_test"]
 
 WINNER = "winner"
 """The purpose under which a run opens the test split."""
@@ -37,15 +37,8 @@ def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: byte
 
     with tempfile.TemporaryDirectory() as folder:
         unpack(packed, Path(folder))
-        model = model_of(task, resolved(task, config), load_state(folder))
+        model = model_of(task, task.resolved(config), load_state(folder))
     return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task).items()}
-
-
-def resolved(task: Task, config: dict[str, Any]) -> dict[str, Any]:
-    """`config` with the task's and the trainer's defaults filled in."""
-    from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, resolve
-
-    return resolve(config, {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()})
 
 
 def record_test(

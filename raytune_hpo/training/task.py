@@ -87,6 +87,16 @@ class Task(ABC):
     def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
         """An untrained model for `config`, with torch's global generator as its only randomness."""
 
+    @final
+    def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`config` with the trainer's and the model's defaults filled in, checked: what `build_model` takes.
+
+        Raises ExperimentError for an illegal value.
+        """
+        from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, resolve
+
+        return resolve(config, {**TRAINER_HYPERPARAMETERS, **self.model_hyperparameters()})
+
     def trainer(self, data: TrialData, *, max_epochs: int, device: str | None) -> Trainer:
         """The trainer of one trial, not set up yet; here: the supervised one. device: None is the GPU if there is one.
 
