@@ -17,10 +17,13 @@ from ray.tune.schedulers import (
     HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
+    ResourceChangingScheduler,
     TrialScheduler,
 )
 from ray.tune.schedulers.hyperband import _Bracket
+from ray.tune.schedulers.pb2 import PB2
 from scheduler_contract import (
+    METRIC,
     NONE,
     POPULATION_BASED,
     SOME,
@@ -34,8 +37,9 @@ from scheduler_contract import (
     quality,
 )
 
+from raytune_hpo import ExperimentError
 from raytune_hpo.journal import events
-from raytune_hpo.schedulers import corrected, host, of_ray, pb2
+from raytune_hpo.schedulers import Scheduler, corrected, host, of_ray, pb2
 from raytune_hpo.schedulers.scheduler import Answer, Standing
 from raytune_hpo.states import Decision, Status
 
@@ -330,6 +334,180 @@ def test_retention_bounds_the_disk():
         best = sorted((t for t in sim.trials if t.best is not None), key=lambda t: -t.best)[:keep_trials]
         assert {t.id for t in holders} == {t.id for t in best}
         assert len(sim.disk) <= 2 * keep_trials
+
+
+# Schedulers of a user's -------------------------------------------------------------------------------
+
+
+class Bully(Scheduler):
+    """Who reports its third epoch ends the first other trial that runs."""
+
+    name = "bully"
+
+    def on_trial_result(self, host, trial, result):
+        if result["epoch"] == 3:
+            others = [t for t in host.get_live_trials() if t is not trial and t.status == Standing.RUNNING]
+            for other in others[:1]:
+                host.stop_trial(other)
+        return Answer.CONTINUE
+
+
+def check_over_is_over(sim: Simulation) -> int:
+    """Of a trial that is over no event follows, and its slot is given back with its next answer. Answers how many a
+    bully ended."""
+    over: set[str] = set()
+    for event in sim.events:
+        if isinstance(event, events.TrialEvent):
+            assert event.trial not in over, event
+        if isinstance(event, events.Ended):
+            over.add(event.trial)
+    waited_for = [slot for *_, slot, _ in sim.pool._calls]  # the run need not wait for who is over
+    assert all(slot in waited_for for slot in sim.pool.busy)
+    return sum(t.reason == "bully" for t in sim.trials)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_trial_that_another_ones_report_ends_while_it_trains_is_over(batch):
+    for seed in range(8):
+        experiment = make_experiment(Bully, samples=14, epochs=7, seed=seed)
+        calm = check(Simulation(experiment, workers=4, batch=batch).run())
+        assert check_over_is_over(calm) > 3
+        assert {t.status for t in calm.trials} == {Status.COMPLETED, Status.STOPPED}
+        steps = set(random.Random(seed).sample(range(1, calm.appends), 5))
+        crashed = check(Simulation(experiment, workers=4, batch=batch, crash_steps=steps).run())
+        assert crashed.sessions > 3
+        assert check_over_is_over(crashed) > 3
+        faulty = Simulation(experiment, workers=4, batch=batch, faults=dataclasses.replace(SOME, lost=0.1))
+        faulty.crash_steps, faulty.interrupts = steps, [5, 20]
+        assert check_over_is_over(check(faulty.run())) > 1
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_a_scheduler_may_end_the_very_trial_that_reports(answer):
+    class Both(Scheduler):
+        name = "bully"
+
+        def on_trial_result(self, host, trial, result):
+            if result["epoch"] < 3:
+                return Answer.CONTINUE
+            host.stop_trial(trial)
+            return answer
+
+        def next_decision(self, trial, epoch):
+            return epoch + 1
+
+    for steps in (set(), {9}, {12}, {20, 33}):
+        experiment = make_experiment(Both, samples=5, epochs=7)
+        sim = check(Simulation(experiment, workers=2, batch=3, crash_steps=steps).run())
+        assert check_over_is_over(sim) == 5
+        assert {t.epoch for t in sim.trials} == {3}
+
+
+class SubclassOfAsha(AsyncHyperBandScheduler):
+    """Looks at what the trainable reports besides the objective, as a user's may."""
+
+    def on_trial_result(self, tune_controller, trial, result):
+        assert result["training_iteration"] == result["epoch"]
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+GIVEN = {
+    "fifo": FIFOScheduler,
+    "asha": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1),
+    "asha-mode": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, mode="max"),
+    "asha-metric": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, metric=METRIC),
+    "asha-both": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, metric=METRIC, mode="max"),
+    "subclass": lambda: SubclassOfAsha(max_t=9, grace_period=1),
+    "hyperband": lambda: HyperBandScheduler(max_t=9, reduction_factor=3),
+    "median": lambda: MedianStoppingRule(grace_period=1),
+    "median-mode": lambda: MedianStoppingRule(grace_period=1, mode="max"),
+    "median-pauses": lambda: MedianStoppingRule(grace_period=2, hard_stop=False),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_scheduler_object_of_rays_runs_and_is_the_same_after_crashes(case, mode):
+    if mode == "min" and case in ("asha-mode", "asha-both", "median-mode"):
+        pytest.skip("its mode is max")
+    sign = 1.0 if mode == "max" else -1.0
+    given = GIVEN[case]()
+    experiment = make_experiment(given, samples=17, epochs=9, seed=3, mode=mode)
+
+    def run(workers=1, **more):
+        sim = Simulation(experiment, workers=workers, value=lambda c, e: sign * curve(c, e), **more).run()
+        check_sound(sim)
+        return sim
+
+    calm = run()
+    stopped = [t for t in calm.trials if t.status == Status.STOPPED]
+    if case == "fifo":
+        assert not stopped
+    elif case not in ("median-pauses", "hyperband"):  # Ray's HyperBand stops nothing with one worker
+        assert len(stopped) > 3
+        kept = [quality(t.config) for t in calm.trials if t.status == Status.COMPLETED]
+        assert np.mean(kept) > np.mean([quality(t.config) for t in stopped])
+        assert {t.reason for t in stopped} == {type(given).__name__}
+    for step in range(2, calm.appends, calm.appends // 12):
+        crashed = run(crash_steps={step})
+        assert crashed.sessions == 2
+        check_same_table(crashed, calm)
+    for seed in range(4):
+        steps = set(random.Random(seed).sample(range(1, calm.appends), 4))
+        faults = Faults(raises=0.03, lost=0.03, nan=0.01)
+        many = run(workers=17, crash_steps=steps, faults=faults, interrupts=[15])
+        assert case != "hyperband" or Status.STOPPED in {t.status for t in many.trials}
+        run(workers=4, crash_steps=steps, faults=faults, interrupts=[15])
+
+
+class PopulationOfAUsers(PopulationBasedTraining):
+    """A subclass is refused as its base is."""
+
+
+REFUSED = {
+    "PopulationBasedTraining": lambda: PopulationBasedTraining(hyperparam_mutations={"x": [0.1, 0.2]}),
+    "PopulationOfAUsers": lambda: PopulationOfAUsers(hyperparam_mutations={"x": [0.1, 0.2]}),
+    "PB2": lambda: PB2(hyperparam_bounds={"x": [0.0, 1.0]}),
+    "ResourceChangingScheduler": ResourceChangingScheduler,
+}
+OURS = {"PB2": 'scheduler="pb2"', "ResourceChangingScheduler": "a trial's resources stay what they are"}
+
+
+def refusal(scheduler, **fields):
+    with pytest.raises(ExperimentError) as raised:
+        make_experiment(scheduler, **{"samples": 4, "epochs": 9, **fields})
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_works_through_rays_controller_is_refused_and_ours_named(name):
+    error = refusal(REFUSED[name]())
+    assert (error.field, error.value) == ("scheduler", name)
+    assert OURS.get(name, 'scheduler="pbt"') in str(error)
+
+
+@pytest.mark.parametrize("kind", [AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule])
+def test_a_scheduler_object_that_compares_by_something_else_is_refused(kind):
+    grace = {"grace_period": 1} if kind is MedianStoppingRule else {}
+    error = refusal(kind(metric="loss", mode="max", **grace))
+    assert (error.field, error.value) == ("scheduler.metric", "loss")
+    assert f"the experiment's is {METRIC!r}" in str(error)
+    error = refusal(kind(metric=METRIC, mode="min", **grace))
+    assert (error.field, error.value) == ("scheduler.mode", "min")
+    assert "the experiment's is 'max'" in str(error)
+
+
+def test_a_scheduler_object_that_would_never_stop_a_trial_is_refused():
+    error = refusal(MedianStoppingRule())
+    assert (error.field, error.value) == ("scheduler.grace_period", 60)
+    assert "max_epochs = 9" in str(error)
+    make_experiment(MedianStoppingRule(), samples=4, epochs=60)
+
+
+@pytest.mark.parametrize("wrong", [object(), AsyncHyperBandScheduler, 3])
+def test_what_is_no_scheduler_is_refused(wrong):
+    assert refusal(wrong).field == "scheduler"
 
 
 # What we lean on in Ray --------------------------------------------------------------------------------
