@@ -43,10 +43,10 @@ from search_problems import PROBLEMS, Problem, problem
 from simulated_pool import Run, simulate
 
 from raytune_hpo import Experiment, ExperimentError
+from raytune_hpo.results.text_table import text_table
 from raytune_hpo.search import check_options
 from raytune_hpo.search.grid_search import grid_size
 from raytune_hpo.seeding import generator
-from raytune_hpo.results.text_table import text_table
 
 BASELINE = "random"
 #: name -> (searcher, scheduler), as an Experiment takes them.
