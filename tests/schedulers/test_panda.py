@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from raytune_hpo.schedulers.build import build
+from raytune_hpo.schedulers.ray_host import SchedulerHost
 from scheduler_contract import Faults, Simulation, check_same_table, check_sound
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
@@ -16,8 +18,6 @@ from raytune_hpo.execution.interventions import checked_changes, checkpoint_of, 
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.report.panda_display import intervention
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.schedulers.build import build
-from raytune_hpo.schedulers.ray_host import SchedulerHost
 from raytune_hpo.storage import commands
 from raytune_hpo.storage.checkpoints import checkpoint_path
 
