@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import logging
 import random
 
@@ -37,7 +38,7 @@ from scheduler_contract import (
     quality,
 )
 
-from raytune_hpo import ExperimentError
+from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.journal import events
 from raytune_hpo.schedulers import Scheduler, corrected, host, of_ray, pb2
 from raytune_hpo.schedulers.scheduler import Answer, Standing
@@ -458,6 +459,26 @@ def test_a_scheduler_object_of_rays_runs_and_is_the_same_after_crashes(case, mod
         many = run(workers=17, crash_steps=steps, faults=faults, interrupts=[15])
         assert case != "hyperband" or Status.STOPPED in {t.status for t in many.trials}
         run(workers=4, crash_steps=steps, faults=faults, interrupts=[15])
+
+
+def test_a_scheduler_object_is_named_in_the_run_and_must_be_passed_again():
+    experiment = make_experiment(AsyncHyperBandScheduler(max_t=9), samples=4, epochs=9)
+    document = json.loads(json.dumps(experiment.to_json()))
+    name = "ray.tune.schedulers.async_hyperband:AsyncHyperBandScheduler"
+    assert document["scheduler"] == {"name": "foreign", "class": name}
+    again = Experiment.from_json(document).resolved
+    assert again.scheduler.name == "AsyncHyperBandScheduler"
+    with pytest.raises(ExperimentError, match=r"resume\(run_dir, scheduler="):
+        again.new_scheduler()
+    fresh = {"scheduler": AsyncHyperBandScheduler(max_t=9)}
+    assert Experiment.from_json(document, given=fresh).resolved.new_scheduler().ray._metric == METRIC
+
+
+def test_a_scheduler_class_of_a_users_is_found_again_with_its_options():
+    document = json.loads(json.dumps(make_experiment(Bully, samples=4, epochs=9).to_json()))
+    assert document["scheduler"]["name"] == "bully"
+    again = Experiment.from_json(document).resolved.scheduler
+    assert (again.name, again.kind.__qualname__) == ("bully", "Bully")
 
 
 class PopulationOfAUsers(PopulationBasedTraining):
