@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,9 @@ from raytune_hpo.execution.driver import Driver
 from raytune_hpo.execution.pool import Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.events import CheckpointRecord, Ended, Event, Retried, SessionOpened
+from raytune_hpo.schedulers.host import SchedulerHost
+from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.storage.checkpoints import checkpoint_path
 
 
@@ -116,27 +118,21 @@ class SimulatedPool:
 
 
 class Storage:
-    """Stands in for the run directory, the journal and the checkpoint store, and keeps nothing."""
+    """Stands in for the run directory, the journal and the checkpoint store, and keeps nothing.
+
+    Nothing can fail here: a trial that does is a fault of the simulation."""
 
     path = None
 
-    def append(self, t: float, events: list[dict[str, Any]]) -> None: ...
+    def append(self, t: float, events: Sequence[Event]) -> None:
+        for event in events:
+            failed = isinstance(event, Retried) or (isinstance(event, Ended) and event.outcome == Ending.FAILED)
+            assert not failed, event
 
     def intact(self, record: CheckpointRecord) -> bool:
         return True
 
     def delete(self, *records: CheckpointRecord) -> None: ...
-
-
-class Nobody:
-    """Watches the run."""
-
-    def update(self, population: Population, workers: int) -> None: ...
-
-    def failure(self, trial_id: str, error: str, file: str | None) -> None:
-        raise AssertionError(f"{trial_id}: {error}")
-
-    def notice(self, text: str) -> None: ...
 
 
 @dataclass
@@ -157,11 +153,13 @@ def adopt(donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRec
 
 def simulate(experiment: Experiment, problem: Problem, *, workers: int, budget_s: float) -> Run:
     """Run until `budget_s` virtual seconds have passed, or the search has no more to suggest."""
-    population = Population(experiment, experiment.search(), SchedulerHost(build(experiment)), adopt)
+    resolved = experiment.resolved
+    host = SchedulerHost(resolved.new_scheduler())
+    population = Population(resolved, resolved.new_search(), host, adopt)
     pool, storage = SimulatedPool(problem.curve, problem.metric, workers), Storage()
-    stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool, Nobody(), lambda: pool.now)
-    driver = Driver(*stand_ins)
-    population.open_session(pid=1)
+    stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool)
+    driver = Driver(*stand_ins, clock=lambda: pool.now)
+    population.open_session(SessionOpened(1))
     driver.drive(Deadline(pool, budget_s))  # type: ignore[arg-type]  # in place of a signal
     reports = [r for r in pool.reports if r.now <= budget_s]
     return Run(reports, {name: trial.config for name, trial in population.trials.items()})

@@ -167,7 +167,7 @@ class Population:
         decision, end = self.judge.judge(trial, self.ledger.stop_reason)
         note = self.host.noted if decision == Decision.CONTINUE else None
         self.do(events.Decided(trial.id, epoch, decision, note))
-        if end is not None:
+        if end is not None and not trial.finished:  # the scheduler may have ended it itself, by `stop_trial`
             self.do(end)
         reached = self.judge.run_is_over(self.ledger)
         if reached is not None:

@@ -234,6 +234,6 @@ def made_ours(scheduler: Any, objective: Objective) -> Any:
     if not isinstance(scheduler, TrialScheduler):
         raise ExperimentError("scheduler", scheduler, "must be a scheduler of Ray Tune's, or one's name")
     scheduler._time_attr = TIME
-    if getattr(scheduler, "_metric", None) is None and getattr(scheduler, "_mode", None) is None:
-        scheduler.set_search_properties(objective.metric, objective.mode)
+    scheduler._metric = scheduler._mode = None  # where either is set already, Ray's method sets neither
+    scheduler.set_search_properties(objective.metric, objective.mode)
     return scheduler

@@ -274,10 +274,9 @@ class GivenScheduler(RayScheduler):
 
 def check_given(scheduler: Any, objective: Objective, max_epochs: int) -> None:
     """Raise ExperimentError unless `scheduler` is an object that GivenScheduler can take."""
-    names = {cls.__name__ for cls in type(scheduler).__mro__}
-    for name, instead in REFUSED.items():
-        if name in names:
-            expected = f"works through Ray's own controller, which is not used here: {instead}"
+    for cls in type(scheduler).__mro__:  # the nearest first: Ray's PB2 is a PopulationBasedTraining
+        if cls.__name__ in REFUSED:
+            expected = f"works through Ray's own controller, which is not used here: {REFUSED[cls.__name__]}"
             raise ExperimentError("scheduler", type(scheduler).__name__, expected)
     for field, wanted in (("_metric", objective.metric), ("_mode", objective.mode)):
         found = getattr(scheduler, field, None)

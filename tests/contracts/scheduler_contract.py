@@ -1,7 +1,7 @@
 """The contract of the schedulers: whole runs of the real Driver and Population, without Ray and without files.
 
 A Simulation stands in for what lies round them: a pool of workers that train a made-up learning curve in
-virtual time, a disk of checkpoints, a journal that is a list of JSON texts. It fails trials, loses workers,
+virtual time, a disk of checkpoints, a journal that is a list of lines. It fails trials, loses workers,
 damages checkpoints and reports NaN, each as a function of the seed and of what the trial does, so that a run
 that was crashed and resumed meets the same fate as the one that was not.
 
@@ -14,31 +14,36 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import json
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from raytune_hpo import Choice, Experiment, Float, Int, TrialError
 from raytune_hpo.execution.driver import Driver
 from raytune_hpo.execution.pool import Lost, Slot
 from raytune_hpo.execution.population import Population
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.journal.events import CheckpointRecord
-from raytune_hpo.results import trial as states
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal import chain, events
+from raytune_hpo.journal.chain import Link
+from raytune_hpo.journal.events import CheckpointRecord, Event, Step
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.schedulers import POPULATION_BASED
-from raytune_hpo.schedulers.build import build
-from raytune_hpo.schedulers.ray_host import SchedulerHost
+from raytune_hpo.schedulers import SCHEDULERS, Scheduler, scheduler_class
+from raytune_hpo.schedulers.host import SchedulerHost
+from raytune_hpo.schedulers.of_ray import PbtOptions, PopulationOptions
 from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import checkpoint_path
 
 METRIC = "value"
+E = TypeVar("E", bound=Event)
+RUN_ID = "simulated"
+POPULATION_BASED = tuple(name for name in SCHEDULERS if scheduler_class(name).is_population)
 
 
 def trainable(config: dict[str, Any]) -> None:
@@ -66,8 +71,8 @@ def curve(config: dict[str, Any], epoch: int) -> float:
 
 
 def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0, **fields: Any) -> Experiment:
-    if (scheduler if isinstance(scheduler, str) else scheduler["name"]) in POPULATION_BASED:
-        options = {"name": scheduler} if isinstance(scheduler, str) else scheduler
+    options = {"name": scheduler} if isinstance(scheduler, str) else scheduler
+    if isinstance(options, Mapping) and options["name"] in POPULATION_BASED:
         scheduler = {"mutate": ["x", "model.kind", "extra"], **options}
     values = {"metric": METRIC, "mode": "max", "searcher": "random", "max_failures": 2, **fields}
     return Experiment(
@@ -105,14 +110,24 @@ class Crash(BaseException):
 
 class WatchedPopulation(Population):
     """Sees that the scheduler knows the configs that are in force; counts the trials that run only because of
-    the rule that no scheduler may leave trials waiting for ever."""
+    the rule that no scheduler may leave trials waiting for ever.
+
+    answers: to each trial's newest report."""
 
     rescued = 0
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.answers: dict[str, str] = {}
+
+    def report(self, trial: TrialState, *given: Any) -> str:
+        self.answers[trial.id] = super().report(trial, *given)
+        return self.answers[trial.id]
 
     def next_trial(self) -> TrialState | None:
         trial = super().next_trial()
         assert all(hosted.config == self.trials[name].config for name, hosted in self.host.trials.items())
-        if trial is not None and trial.status == states.PAUSED and self.host.choose() is None:
+        if trial is not None and trial.status == Status.PAUSED and self.host.choose() is None:
             self.rescued += 1
         return trial
 
@@ -129,16 +144,6 @@ class NoInterrupt:
         return self._left < 0
 
 
-class Listener:
-    def update(self, population: Any, workers: int) -> None: ...
-
-    def failure(self, trial_id: str, error: str, file: str | None) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def happened(self, event: dict[str, Any]) -> None: ...
-
-
 @dataclass
 class Simulation:
     """One run. crash_steps: the journal appends (counted over all sessions) at which the driver dies,
@@ -151,11 +156,12 @@ class Simulation:
     faults: Faults = NONE
     crash_steps: set[int] = field(default_factory=set)
     interrupts: list[int] = field(default_factory=list)
-    build: Callable[[Experiment], Any] = build
+    build: Callable[[ResolvedExperiment], Scheduler] = ResolvedExperiment.new_scheduler
     value: Callable[[dict[str, Any], int], float] = curve
 
     def __post_init__(self) -> None:
-        self.lines: list[str] = []
+        self.resolved = self.experiment.resolved
+        self.lines: list[bytes] = []
         self.disk: dict[str, CheckpointRecord] = {}
         self.now = 0.0
         self.due: dict[tuple[Any, ...], float] = {}
@@ -175,7 +181,7 @@ class Simulation:
     def run(self) -> Simulation:
         while True:
             try:
-                if self._session() == "finished":
+                if self._session() == RunStatus.FINISHED:
                     return self
             except Crash:
                 continue
@@ -183,20 +189,21 @@ class Simulation:
                 self.rescued += self.population.rescued
                 self.mismatches += self.population.mismatches
 
-    def _session(self) -> str:
+    def _session(self) -> RunStatus:
         self.sessions += 1
-        host = SchedulerHost(self.build(self.experiment))
-        population = WatchedPopulation(self.experiment, self.experiment.search(), host, self._adopt)
+        host = SchedulerHost(self.build(self.resolved))
+        population = WatchedPopulation(self.resolved, self.resolved.new_search(), host, self._adopt)
         self.population = population
-        for line in self.lines:
-            population.replay(json.loads(line))
+        steps, self._link = self._read()
+        for step in steps:
+            population.replay(step)
         known = {c.path for t in population.trials.values() for c in t.checkpoints}
         assert known <= set(self.disk), "a journaled checkpoint is not on disk"
         self.disk = {path: record for path, record in self.disk.items() if path in known}
         self.pool = FakePool(self)
-        fakes: tuple[Any, ...] = (self, population, self, self, self.pool, Listener())
+        fakes: tuple[Any, ...] = (self, population, self, self, self.pool)
         driver = Driver(*fakes, clock=lambda: self.now)
-        population.open_session(pid=1)
+        population.open_session(events.SessionOpened(self.sessions, pid=1))
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
         status = driver.drive(NoInterrupt(after))  # type: ignore[arg-type]
@@ -211,13 +218,23 @@ class Simulation:
     def write_error(self, trial_id: str, text: str) -> str:
         return f"errors/{trial_id}.txt"
 
-    def append(self, t: float, events: list[dict[str, Any]]) -> None:
+    def append(self, t: float, happened: Sequence[Event]) -> Step:
+        step = Step(self._link.number + 1, t, self.now, tuple(happened), self._link.events)
         for after in (0, 1):
             number, self.appends = self.appends, self.appends + 1
             if after:
-                self.lines.append(json.dumps({"t": t, "events": events}))
+                line, self._link = chain.written(step, self._link, RUN_ID)
+                self.lines.append(line)
             if number in self.crash_steps:
                 raise Crash
+        return step
+
+    def _read(self) -> tuple[list[Step], Link]:
+        steps, link = [], Link()
+        for line in self.lines:
+            step, link = chain.read(line, link, RUN_ID)
+            steps.append(step)
+        return steps, link
 
     def write(self, trial: str, generation: int, epoch: int) -> CheckpointRecord:
         path = checkpoint_path(trial, generation, epoch, self.sessions)
@@ -227,7 +244,7 @@ class Simulation:
 
     def _adopt(self, donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRecord:
         assert self.disk.get(donor.path) == donor, f"{trial} copies {donor.path}, which was deleted"
-        seed = self.experiment.seed
+        seed = self.resolved.seed
         if generator(seed, "adopt", donor.trial, donor.generation, donor.epoch).random() < self.faults.damaged:
             self.refused += 1
             raise TrialError(f"{donor.path} is damaged")
@@ -243,8 +260,12 @@ class Simulation:
     # What is left of it -----------------------------------------------------------------------------
 
     @property
-    def events(self) -> list[dict[str, Any]]:
-        return [event for line in self.lines for event in json.loads(line)["events"]]
+    def events(self) -> list[Event]:
+        return [event for step in self._read()[0] for event in step.events]
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The journal's events of a kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
 
     @property
     def trials(self) -> list[TrialState]:
@@ -257,8 +278,7 @@ class Simulation:
         ]
 
     def curves(self) -> list[tuple[Any, ...]]:
-        found = [e for e in self.events if e["event"] == "result"]
-        return sorted((e["trial"], e["generation"], e["epoch"], repr(e["metrics"])) for e in found)
+        return sorted((e.trial, e.generation, e.epoch, repr(e.metrics)) for e in self.of(events.Reported))
 
 
 class FakePool:
@@ -322,15 +342,15 @@ class FakePool:
         key = (kind, trial.id, trial.generation, epoch, trial.failures, trial.losses)
         if kind == "start":
             key = (*key, len(trial.checkpoints))
-        return float(generator(self.simulation.experiment.seed, "fate", *key).random())
+        return float(generator(self.simulation.resolved.seed, "fate", *key).random())
 
     def step(self, slot: Slot, until: int) -> None:
         """As a worker does: run on to `until` at most, and answer before that if it takes long."""
         sim, faults = self.simulation, self.simulation.faults
         assignment, epoch = self._at[id(slot)]
-        assert epoch < until <= sim.experiment.max_epochs, "a trial trains past max_epochs"
+        assert epoch < until <= sim.resolved.max_epochs, "a trial trains past max_epochs"
         key = ("batch", assignment.trial, assignment.generation, epoch)
-        batch = 1 + int(generator(sim.experiment.seed, *key).integers(sim.batch))
+        batch = 1 + int(generator(sim.resolved.seed, *key).integers(sim.batch))
         bounds = list(itertools.accumulate((faults.raises, faults.lost, faults.returns, faults.nan, faults.no_metric)))
         reports: list[EpochReport] = []
         answer: Outcome | Lost | None = None
@@ -348,8 +368,8 @@ class FakePool:
             metrics: dict[str, Any] = {METRIC: sim.value(assignment.config, epoch)}
             if fate is not None:
                 metrics = {METRIC: math.nan} if fate == 3 else {"other": 1.0}
-            every = sim.experiment.checkpointing.every
-            saves = epoch % every == 0 or epoch == sim.experiment.max_epochs
+            every = sim.resolved.checkpoint_every
+            saves = epoch % every == 0 or epoch == sim.resolved.max_epochs
             reports.append(EpochReport(epoch, metrics, 0.5, Saved(epoch) if saves else None))
         self._at[id(slot)] = (assignment, epoch)
         self._answer(slot, answer or Outcome("waiting", tuple(reports)), ("step", epoch))
@@ -360,7 +380,7 @@ class FakePool:
         trial = sim.population.trials[slot.trial]
         full = (*key, trial.id, trial.generation, trial.failures)
         if full not in sim.due:
-            wait = float(generator(sim.experiment.seed, "duration", *full).exponential())
+            wait = float(generator(sim.resolved.seed, "duration", *full).exponential())
             sim.due[full] = sim.now + wait
         heapq.heappush(self._calls, (sim.due[full], trial.id, next(self._tie), slot, answer))
 
@@ -396,7 +416,8 @@ class FakePool:
         assert slot.trial is not None
         sim, (assignment, epoch) = self.simulation, self._at[id(slot)]
         trial = sim.population.trials[slot.trial]
-        by_scheduler = trial.status == states.PAUSED or trial.reason == sim.experiment.option("scheduler")[0]
+        asked = sim.population.answers.get(trial.id) in ("pause", "end")
+        by_scheduler = asked and (trial.status == Status.PAUSED or trial.reason == sim.resolved.scheduler.name)
         sim.overruns += by_scheduler and trial.generation == assignment.generation and trial.epoch < epoch
         slot.trial = None
 
@@ -409,72 +430,75 @@ def check_sound(sim: Simulation) -> None:
     assert sim.mismatches == 0, "replay decides otherwise than the run did"
     assert sim.overruns == 0, "a trial has run past a decision of its scheduler"
     assert sim.population.done
-    events = sim.events
-    ends = [e["trial"] for e in events if e["event"] == "end"]
+    ends = [e.trial for e in sim.of(events.Ended)]
     assert sorted(ends) == sorted(sim.population.trials), "a trial has not ended, or ended twice"
     assert all(t.finished for t in sim.trials)
-    assert sim.population.ledger.counts == {
-        status: sum(t.status == status for t in sim.trials) for status in states.STATUSES
-    }
+    assert sim.population.ledger.counts == {status: sum(t.status == status for t in sim.trials) for status in Status}
     search = sim.population.search
     if isinstance(search, SearchAlgorithm):
         assert [s.trial_id for s in search.pending()] == []
-    check_epochs(events)
-    check_starts(events)
+    check_epochs(sim.events)
+    check_starts(sim.events)
     check_derivation(sim)
     kept = {c.path for t in sim.trials for c in t.checkpoints}
     assert kept == set(sim.disk), "checkpoints leak, or the ledger names some that are gone"
     for trial in sim.trials:
-        sim.experiment.search_space.check(trial.config)
+        sim.resolved.space.check(trial.config)
 
 
-def check_epochs(events: list[dict[str, Any]]) -> None:
-    """The epochs of a generation follow one another: no gap, no double."""
+def check_epochs(journaled: list[Event]) -> None:
+    """The epochs of a generation follow one another: no gap, no double; and every report is decided about, once."""
     at: dict[str, tuple[int, int]] = {}
-    for event in events:
-        trial = event.get("trial")
-        if event["event"] == "suggest":
-            assert trial not in at
-            at[trial] = (0, (event.get("checkpoint") or {"epoch": 0})["epoch"])
-        elif event["event"] == "result":
-            generation, epoch = at[trial]
-            assert (event["generation"], event["epoch"]) == (generation, epoch + 1), event
-            at[trial] = (generation, epoch + 1)
-        elif event["event"] == "perturb":
-            assert event["generation"] == at[trial][0] + 1
-            at[trial] = (event["generation"], event["donor_epoch"])
+    undecided: dict[str, int] = {}
+    for event in journaled:
+        match event:
+            case events.Suggested(trial=trial):
+                assert trial not in at
+                at[trial] = (0, event.checkpoint.epoch if event.checkpoint is not None else 0)
+            case events.Reported(trial=trial):
+                generation, epoch = at[trial]
+                assert (event.generation, event.epoch) == (generation, epoch + 1), event
+                at[trial] = (generation, epoch + 1)
+                assert trial not in undecided, event
+                undecided[trial] = event.epoch
+            case events.Decided(trial=trial):
+                assert undecided.pop(trial) == event.epoch, event
+            case events.Perturbed(trial=trial):
+                assert event.generation == at[trial][0] + 1
+                at[trial] = (event.generation, event.donor_epoch)
+    assert not undecided
 
 
-def check_starts(events: list[dict[str, Any]]) -> None:
+def check_starts(journaled: list[Event]) -> None:
     """Every start is from the newest checkpoint of the trial's generation; after a damaged one, from one that
     was saved before it (or from zero, where retention has left none)."""
-    saved: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    saved: dict[str, list[CheckpointRecord]] = defaultdict(list)
     fell_back: set[str] = set()
     generation: dict[str, int] = defaultdict(int)
-    for event in events:
-        trial = event.get("trial", "")
-        if event["event"] == "suggest" and event.get("checkpoint"):
-            saved[trial].append((event["checkpoint"]["path"], 0, event["checkpoint"]["epoch"]))
-        if event["event"] == "checkpoint":
-            saved[trial].append((event["path"], event["generation"], event["epoch"]))
-            fell_back.discard(trial)
-        elif event["event"] == "perturb":
-            record = event["checkpoint"]
-            generation[trial] = event["generation"]
-            saved[trial].append((record["path"], record["generation"], record["epoch"]))
-            fell_back.discard(trial)
-        elif event["event"] == "lost_checkpoint":
-            saved[trial] = [s for s in saved[trial] if s[0] != event["path"]]
-            fell_back.add(trial)
-        elif event["event"] == "start":
-            own = [epoch for _, g, epoch in saved[trial] if g == generation[trial]]
-            right = {0, *own} if trial in fell_back else {own[-1] if own else 0}
-            assert event["epoch"] in right, event
+    for event in journaled:
+        match event:
+            case events.Suggested(trial=trial, checkpoint=CheckpointRecord() as record):
+                assert record.generation == 0
+                saved[trial].append(record)
+            case events.CheckpointSaved(trial=trial):
+                saved[trial].append(event.checkpoint)
+                fell_back.discard(trial)
+            case events.Perturbed(trial=trial):
+                generation[trial] = event.generation
+                saved[trial].append(event.checkpoint)
+                fell_back.discard(trial)
+            case events.CheckpointLost(trial=trial):
+                saved[trial] = [record for record in saved[trial] if record.path != event.path]
+                fell_back.add(trial)
+            case events.Started(trial=trial):
+                own = [record.epoch for record in saved[trial] if record.generation == generation[trial]]
+                right = {0, *own} if trial in fell_back else {own[-1] if own else 0}
+                assert event.epoch in right, event
 
 
 def check_derivation(sim: Simulation) -> None:
     """The tables that readers derive from the journal are the driver's."""
-    ledger = Ledger(*sim.experiment.objective)
+    ledger = Ledger(sim.resolved.objective)
     for event in sim.events:
         ledger.apply(event)
     ours = sim.population.ledger
@@ -500,37 +524,38 @@ def check_same_table(one: Simulation, other: Simulation) -> None:
 
 def check_lineage(sim: Simulation) -> int:
     """PBT's perturb events are consistent. Answers how many there are."""
-    experiment, known, count = sim.experiment, set(), 0
+    space, known, count = sim.resolved.space, set(), 0
     config: dict[str, dict[str, Any]] = {}
     reported: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
     generation: dict[str, int] = defaultdict(int)
     in_force: dict[tuple[str, int, int], dict[str, Any]] = {}
-    options = experiment.option("scheduler")[1]
-    mutate = set(options["mutate"])
+    options = sim.resolved.scheduler.options
+    assert isinstance(options, PopulationOptions)
+    mutate = set(options.mutate or ())
     for event in sim.events:
-        trial = event.get("trial", "")
-        if event["event"] == "suggest":
-            known.add(trial)
-            config[trial] = event["config"]
-        elif event["event"] == "result":
-            reported[trial][event["generation"], event["epoch"]] = event["metrics"][METRIC]
-            in_force[trial, event["generation"], event["epoch"]] = config[trial]
-        elif event["event"] == "perturb":
-            count += 1
-            donor, epoch, record = event["donor"], event["donor_epoch"], event["checkpoint"]
-            assert donor in known
-            assert donor != trial
-            assert event["old_config"] == config[trial]
-            experiment.search_space.check(event["new_config"])
-            old, new = (experiment.search_space.values(c) for c in (config[donor], event["new_config"]))
-            assert {path for path in experiment.search_space.paths if new.get(path) != old.get(path)} <= mutate
-            if options["resample_probability"] == 0 and "perturbation" in options:
-                step = options["perturbation"]
-                moved = (min(old["x"] + step, 1.0), max(old["x"] - step, 0.0))
-                assert any(abs(new["x"] - x) < 1e-9 for x in moved), "the new config was not made from the donor's"
-            assert (record["epoch"], record["trial"], record["generation"]) == (epoch, trial, event["generation"])
-            assert (generation[donor], epoch) in reported[donor], "the donor never was at that epoch"
-            config[trial], generation[trial] = event["new_config"], event["generation"]
+        match event:
+            case events.Suggested(trial=trial):
+                known.add(trial)
+                config[trial] = event.config
+            case events.Reported(trial=trial):
+                reported[trial][event.generation, event.epoch] = event.metrics[METRIC]
+                in_force[trial, event.generation, event.epoch] = config[trial]
+            case events.Perturbed(trial=trial):
+                count += 1
+                donor, epoch, record = event.donor, event.donor_epoch, event.checkpoint
+                assert donor in known
+                assert donor != trial
+                assert event.old_config == config[trial]
+                space.check(event.new_config)
+                old, new = (space.values(c) for c in (config[donor], event.new_config))
+                assert {path for path in space.paths if new.get(path) != old.get(path)} <= mutate
+                if options.resample_probability == 0 and isinstance(options, PbtOptions):
+                    step = options.perturbation
+                    moved = (min(old["x"] + step, 1.0), max(old["x"] - step, 0.0))
+                    assert any(abs(new["x"] - x) < 1e-9 for x in moved), "the new config was not made from the donor's"
+                assert (record.epoch, record.trial, record.generation) == (epoch, trial, event.generation)
+                assert (generation[donor], epoch) in reported[donor], "the donor never was at that epoch"
+                config[trial], generation[trial] = event.new_config, event.generation
     for t in sim.trials:
         if t.best is not None:
             when = [k for k, v in reported[t.id].items() if v == t.best and k[1] == t.best_epoch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import logging
 import random
 
@@ -17,12 +18,15 @@ from ray.tune.schedulers import (
     HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
+    ResourceChangingScheduler,
     TrialScheduler,
 )
 from ray.tune.schedulers.hyperband import _Bracket
+from ray.tune.schedulers.pb2 import PB2
 from scheduler_contract import (
     METRIC,
     NONE,
+    POPULATION_BASED,
     SOME,
     Faults,
     Simulation,
@@ -34,9 +38,11 @@ from scheduler_contract import (
     quality,
 )
 
-from raytune_hpo.results import trial as states
-from raytune_hpo.schedulers import POPULATION_BASED, corrected, pb2, ray_host
-from raytune_hpo.schedulers.build import build
+from raytune_hpo import Experiment, ExperimentError
+from raytune_hpo.journal import events
+from raytune_hpo.schedulers import Scheduler, corrected, host, of_ray, pb2
+from raytune_hpo.schedulers.scheduler import Answer, Standing
+from raytune_hpo.states import Decision, Status
 
 CASES = {
     "fifo": "fifo",
@@ -59,7 +65,7 @@ def quiet():
 def check(sim: Simulation) -> Simulation:
     check_sound(sim)
     assert sim.rescued == 0, "the scheduler left trials waiting for ever"
-    if sim.experiment.option("scheduler")[0] in POPULATION_BASED:
+    if sim.resolved.scheduler.kind.is_population:
         check_lineage(sim)
     return sim
 
@@ -130,7 +136,7 @@ def test_a_crash_at_any_step_changes_nothing(case, fields, stride):
 @pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])
 def test_who_does_not_wait_for_others_is_never_paused(case):
     sim = check(Simulation(make_experiment(CASES[case], samples=20, epochs=9), workers=3, faults=SOME).run())
-    assert "pause" not in {e["decision"] for e in sim.events if e["event"] == "result"}
+    assert Decision.PAUSE not in {e.decision for e in sim.of(events.Decided)}
 
 
 @pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])
@@ -174,14 +180,14 @@ def test_bad_trials_are_stopped_and_the_best_one_survives(case, mode):
         assert winner is not None
         # The curve is flat at the end: the value at the winner's last epoch is its quality to 1e-4.
         assert quality(winner.best_config) > best - 1e-3
-        epochs = len([e for e in sim.events if e["event"] == "result"])
+        epochs = len(sim.of(events.Reported))
         if case in ("fifo", *POPULATION_BASED):
-            assert {t.status for t in sim.trials} == {states.COMPLETED}
+            assert {t.status for t in sim.trials} == {Status.COMPLETED}
         else:
-            stopped = [t for t in sim.trials if t.status == states.STOPPED]
+            stopped = [t for t in sim.trials if t.status == Status.STOPPED]
             assert len(stopped) >= 8
             assert epochs < 0.8 * 40 * 27
-            kept = [quality(t.config) for t in sim.trials if t.status == states.COMPLETED]
+            kept = [quality(t.config) for t in sim.trials if t.status == Status.COMPLETED]
             if kept:
                 assert np.mean(kept) > np.mean([quality(t.config) for t in stopped])
 
@@ -208,7 +214,9 @@ def test_hyperband_fills_its_brackets_as_the_paper_says(workers):
 
 
 def rays_own_hyperband(experiment):
-    return HyperBandScheduler(time_attr="epoch", metric=METRIC, mode="max", max_t=experiment.max_epochs)
+    given = HyperBandScheduler(max_t=experiment.max_epochs)
+    about = {"max_epochs": experiment.max_epochs, "seed": experiment.seed}
+    return of_ray.GivenScheduler(given, space=experiment.space, objective=experiment.objective, **about)
 
 
 class NeverCleared(corrected.HyperBand):
@@ -220,8 +228,15 @@ class NeverCleared(corrected.HyperBand):
         return answer
 
 
+class WithNeverCleared(of_ray.HyperBand):
+    def make(self):
+        return NeverCleared(max_t=self.max_epochs, **self._compared, **self.options.to_json())
+
+
 def never_cleared(experiment):
-    return NeverCleared(metric=METRIC, mode="max", max_t=experiment.max_epochs, reduction_factor=3)
+    return dataclasses.replace(experiment.scheduler, kind=WithNeverCleared).build(
+        experiment.space, experiment.objective, max_epochs=experiment.max_epochs, seed=experiment.seed
+    )
 
 
 @pytest.mark.parametrize("broken", [rays_own_hyperband, never_cleared])
@@ -271,7 +286,7 @@ def test_pbt_goes_on_when_the_donors_checkpoint_is_damaged(case):
         experiment = make_experiment(scheduler, samples=8, epochs=12, seed=seed)
         sim = check(Simulation(experiment, workers=3, faults=Faults(damaged=0.2), crash_steps={60, 81}).run())
         perturbed += check_lineage(sim)
-        lost += sum(e["event"] == "lost_checkpoint" for e in sim.events)
+        lost += len(sim.of(events.CheckpointLost))
         refused += sim.refused
         # It costs nobody his life; but a trial all of whose copied weights are gone cannot go on.
         assert {t.error for t in sim.trials} <= {None, "no checkpoint is left to go on from"}
@@ -288,8 +303,8 @@ def test_a_stopped_run_ends_also_when_it_crashes_between_the_stop_and_the_last_r
     fields = {"samples": 30, "epochs": 20, "seed": 3, "stop": {"target": 0.9}}
     experiment = make_experiment(CASES[case], **fields)
     calm = check(Simulation(experiment, workers=4).run())
-    at = next(i for i, line in enumerate(calm.lines) if '"event": "stop"' in line)
-    assert [e for e in calm.events if e["event"] == "stop"] == [{"event": "stop", "reason": "target 0.9 reached"}]
+    at = next(i for i, line in enumerate(calm.lines) if b'"event":"stop"' in line)
+    assert calm.of(events.RunStopped) == [events.RunStopped("target 0.9 reached")]
     for step in (2 * at, 2 * at + 1, 2 * at + 2, 2 * at + 3):
         sim = check(Simulation(experiment, workers=4, crash_steps={step}).run())
         assert sim.sessions == 2
@@ -302,10 +317,10 @@ def test_a_stopped_run_ends_also_when_it_crashes_between_the_stop_and_the_last_r
 def test_a_trial_that_kills_every_worker_fails_and_a_long_one_that_loses_some_does_not():
     experiment = make_experiment("fifo", samples=1, epochs=30)
     sim = check(Simulation(experiment, faults=Faults(lost=1.0)).run())
-    assert [t.status for t in sim.trials] == [states.FAILED]
+    assert [t.status for t in sim.trials] == [Status.FAILED]
     sim = check(Simulation(experiment, faults=Faults(lost=0.3)).run())
-    assert [t.status for t in sim.trials] == [states.COMPLETED]
-    assert sum(e["event"] == "retry" for e in sim.events) > 5
+    assert [t.status for t in sim.trials] == [Status.COMPLETED]
+    assert len(sim.of(events.Retried)) > 5
 
 
 def test_retention_bounds_the_disk():
@@ -322,9 +337,203 @@ def test_retention_bounds_the_disk():
         assert len(sim.disk) <= 2 * keep_trials
 
 
+# Schedulers of a user's -------------------------------------------------------------------------------
+
+
+class Bully(Scheduler):
+    """Who reports its third epoch ends the first other trial that runs."""
+
+    name = "bully"
+
+    def on_trial_result(self, host, trial, result):
+        if result["epoch"] == 3:
+            others = [t for t in host.get_live_trials() if t is not trial and t.status == Standing.RUNNING]
+            for other in others[:1]:
+                host.stop_trial(other)
+        return Answer.CONTINUE
+
+
+def check_over_is_over(sim: Simulation) -> int:
+    """Of a trial that is over no event follows, and its slot is given back with its next answer. Answers how many a
+    bully ended."""
+    over: set[str] = set()
+    for event in sim.events:
+        if isinstance(event, events.TrialEvent):
+            assert event.trial not in over, event
+        if isinstance(event, events.Ended):
+            over.add(event.trial)
+    waited_for = [slot for *_, slot, _ in sim.pool._calls]  # the run need not wait for who is over
+    assert all(slot in waited_for for slot in sim.pool.busy)
+    return sum(t.reason == "bully" for t in sim.trials)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_trial_that_another_ones_report_ends_while_it_trains_is_over(batch):
+    for seed in range(8):
+        experiment = make_experiment(Bully, samples=14, epochs=7, seed=seed)
+        calm = check(Simulation(experiment, workers=4, batch=batch).run())
+        assert check_over_is_over(calm) > 3
+        assert {t.status for t in calm.trials} == {Status.COMPLETED, Status.STOPPED}
+        steps = set(random.Random(seed).sample(range(1, calm.appends), 5))
+        crashed = check(Simulation(experiment, workers=4, batch=batch, crash_steps=steps).run())
+        assert crashed.sessions > 3
+        assert check_over_is_over(crashed) > 3
+        faulty = Simulation(experiment, workers=4, batch=batch, faults=dataclasses.replace(SOME, lost=0.1))
+        faulty.crash_steps, faulty.interrupts = steps, [5, 20]
+        assert check_over_is_over(check(faulty.run())) > 1
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_a_scheduler_may_end_the_very_trial_that_reports(answer):
+    class Both(Scheduler):
+        name = "bully"
+
+        def on_trial_result(self, host, trial, result):
+            if result["epoch"] < 3:
+                return Answer.CONTINUE
+            host.stop_trial(trial)
+            return answer
+
+        def next_decision(self, trial, epoch):
+            return epoch + 1
+
+    for steps in (set(), {9}, {12}, {20, 33}):
+        experiment = make_experiment(Both, samples=5, epochs=7)
+        sim = check(Simulation(experiment, workers=2, batch=3, crash_steps=steps).run())
+        assert check_over_is_over(sim) == 5
+        assert {t.epoch for t in sim.trials} == {3}
+
+
+class SubclassOfAsha(AsyncHyperBandScheduler):
+    """Looks at what the trainable reports besides the objective, as a user's may."""
+
+    def on_trial_result(self, tune_controller, trial, result):
+        assert result["training_iteration"] == result["epoch"]
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+GIVEN = {
+    "fifo": FIFOScheduler,
+    "asha": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1),
+    "asha-mode": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, mode="max"),
+    "asha-metric": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, metric=METRIC),
+    "asha-both": lambda: AsyncHyperBandScheduler(max_t=9, grace_period=1, metric=METRIC, mode="max"),
+    "subclass": lambda: SubclassOfAsha(max_t=9, grace_period=1),
+    "hyperband": lambda: HyperBandScheduler(max_t=9, reduction_factor=3),
+    "median": lambda: MedianStoppingRule(grace_period=1),
+    "median-mode": lambda: MedianStoppingRule(grace_period=1, mode="max"),
+    "median-pauses": lambda: MedianStoppingRule(grace_period=2, hard_stop=False),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_scheduler_object_of_rays_runs_and_is_the_same_after_crashes(case, mode):
+    if mode == "min" and case in ("asha-mode", "asha-both", "median-mode"):
+        pytest.skip("its mode is max")
+    sign = 1.0 if mode == "max" else -1.0
+    given = GIVEN[case]()
+    experiment = make_experiment(given, samples=17, epochs=9, seed=3, mode=mode)
+
+    def run(workers=1, **more):
+        sim = Simulation(experiment, workers=workers, value=lambda c, e: sign * curve(c, e), **more).run()
+        check_sound(sim)
+        return sim
+
+    calm = run()
+    stopped = [t for t in calm.trials if t.status == Status.STOPPED]
+    if case == "fifo":
+        assert not stopped
+    elif case not in ("median-pauses", "hyperband"):  # Ray's HyperBand stops nothing with one worker
+        assert len(stopped) > 3
+        kept = [quality(t.config) for t in calm.trials if t.status == Status.COMPLETED]
+        assert np.mean(kept) > np.mean([quality(t.config) for t in stopped])
+        assert {t.reason for t in stopped} == {type(given).__name__}
+    for step in range(2, calm.appends, calm.appends // 12):
+        crashed = run(crash_steps={step})
+        assert crashed.sessions == 2
+        check_same_table(crashed, calm)
+    for seed in range(4):
+        steps = set(random.Random(seed).sample(range(1, calm.appends), 4))
+        faults = Faults(raises=0.03, lost=0.03, nan=0.01)
+        many = run(workers=17, crash_steps=steps, faults=faults, interrupts=[15])
+        assert case != "hyperband" or Status.STOPPED in {t.status for t in many.trials}
+        run(workers=4, crash_steps=steps, faults=faults, interrupts=[15])
+
+
+def test_a_scheduler_object_is_named_in_the_run_and_must_be_passed_again():
+    experiment = make_experiment(AsyncHyperBandScheduler(max_t=9), samples=4, epochs=9)
+    document = json.loads(json.dumps(experiment.to_json()))
+    name = "ray.tune.schedulers.async_hyperband:AsyncHyperBandScheduler"
+    assert document["scheduler"] == {"name": "foreign", "class": name}
+    again = Experiment.from_json(document).resolved
+    assert again.scheduler.name == "AsyncHyperBandScheduler"
+    with pytest.raises(ExperimentError, match=r"resume\(run_dir, scheduler="):
+        again.new_scheduler()
+    fresh = {"scheduler": AsyncHyperBandScheduler(max_t=9)}
+    assert Experiment.from_json(document, given=fresh).resolved.new_scheduler().ray._metric == METRIC
+
+
+def test_a_scheduler_class_of_a_users_is_found_again_with_its_options():
+    document = json.loads(json.dumps(make_experiment(Bully, samples=4, epochs=9).to_json()))
+    assert document["scheduler"]["name"] == "bully"
+    again = Experiment.from_json(document).resolved.scheduler
+    assert (again.name, again.kind.__qualname__) == ("bully", "Bully")
+
+
+class PopulationOfAUsers(PopulationBasedTraining):
+    """A subclass is refused as its base is."""
+
+
+REFUSED = {
+    "PopulationBasedTraining": lambda: PopulationBasedTraining(hyperparam_mutations={"x": [0.1, 0.2]}),
+    "PopulationOfAUsers": lambda: PopulationOfAUsers(hyperparam_mutations={"x": [0.1, 0.2]}),
+    "PB2": lambda: PB2(hyperparam_bounds={"x": [0.0, 1.0]}),
+    "ResourceChangingScheduler": ResourceChangingScheduler,
+}
+OURS = {"PB2": 'scheduler="pb2"', "ResourceChangingScheduler": "a trial's resources stay what they are"}
+
+
+def refusal(scheduler, **fields):
+    with pytest.raises(ExperimentError) as raised:
+        make_experiment(scheduler, **{"samples": 4, "epochs": 9, **fields})
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_works_through_rays_controller_is_refused_and_ours_named(name):
+    error = refusal(REFUSED[name]())
+    assert (error.field, error.value) == ("scheduler", name)
+    assert OURS.get(name, 'scheduler="pbt"') in str(error)
+
+
+@pytest.mark.parametrize("kind", [AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule])
+def test_a_scheduler_object_that_compares_by_something_else_is_refused(kind):
+    grace = {"grace_period": 1} if kind is MedianStoppingRule else {}
+    error = refusal(kind(metric="loss", mode="max", **grace))
+    assert (error.field, error.value) == ("scheduler.metric", "loss")
+    assert f"the experiment's is {METRIC!r}" in str(error)
+    error = refusal(kind(metric=METRIC, mode="min", **grace))
+    assert (error.field, error.value) == ("scheduler.mode", "min")
+    assert "the experiment's is 'max'" in str(error)
+
+
+def test_a_scheduler_object_that_would_never_stop_a_trial_is_refused():
+    error = refusal(MedianStoppingRule())
+    assert (error.field, error.value) == ("scheduler.grace_period", 60)
+    assert "max_epochs = 9" in str(error)
+    make_experiment(MedianStoppingRule(), samples=4, epochs=60)
+
+
+@pytest.mark.parametrize("wrong", [object(), AsyncHyperBandScheduler, 3])
+def test_what_is_no_scheduler_is_refused(wrong):
+    assert refusal(wrong).field == "scheduler"
+
+
 # What we lean on in Ray --------------------------------------------------------------------------------
 
-MOVED = f"ray {ray.__version__} has moved or changed {{}}; see schedulers/ray_host.py and corrected.py"
+MOVED = f"ray {ray.__version__} has moved or changed {{}}; see schedulers/scheduler.py, host.py and corrected.py"
 
 
 def test_ray_still_has_the_methods_that_are_called_and_overridden():
@@ -355,37 +564,36 @@ def test_ray_still_has_the_attributes_that_are_read():
             assert hasattr(owner, name), MOVED.format(f"{type(owner).__name__}.{name}")
 
     def scheduler(case):
-        return build(make_experiment(CASES[case], samples=4, epochs=9))
+        return make_experiment(CASES[case], samples=4, epochs=9).resolved.new_scheduler()
 
-    asha, hyperband, median, pbt = (scheduler(c) for c in ("asha", "hyperband", "median", "pbt"))
+    ours = {case: scheduler(case) for case in ("asha", "hyperband", "median", "pbt")}
+    asha, hyperband, median, pbt = (made.ray for made in ours.values())
     has(asha, "_brackets _trial_info")
     has(asha._brackets[0], "_rungs")
     has(hyperband, "_state _hyperbands _trial_info")
     assert "bracket" in hyperband._state, MOVED.format("HyperBandScheduler._state")
     has(median, "_results")
     has(pbt, "_trial_state _num_perturbations _metric_op _metric")
-    host = ray_host.SchedulerHost(hyperband)
-    host.add("t0", {})
-    bracket = hyperband._trial_info[host.trials["t0"]][0]
+    seen = host.SchedulerHost(ours["hyperband"])
+    seen.add("t0", {})
+    bracket = hyperband._trial_info[seen.trials["t0"]][0]
     has(bracket, "is_being_processed _n0 _all_trials _halves")
-    host = ray_host.SchedulerHost(pbt)
-    host.add("t0", {})
-    has(pbt._trial_state[host.trials["t0"]], "last_checkpoint last_score last_train_time last_perturbation_time")
+    seen = host.SchedulerHost(ours["pbt"])
+    seen.add("t0", {})
+    has(pbt._trial_state[seen.trials["t0"]], "last_checkpoint last_score last_train_time last_perturbation_time")
+    for given in (asha, hyperband, median):  # what is set, and compared, in a user's own
+        has(given, "_metric _mode _time_attr")
+    has(median, "_grace_period")
 
 
 def test_rays_words_are_ours():
-    names = {f.name for f in dataclasses.fields(ray_host.HostTrial)}
+    names = {f.name for f in dataclasses.fields(host.HostTrial)}
     trial = Trial("x", stub=True)
     for name in (*(names - {"is_saving"}), "is_saving", "is_finished"):
         assert hasattr(trial, name), MOVED.format(f"Trial.{name}")
-    assert (Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED) == (
-        ray_host.PENDING,
-        ray_host.RUNNING,
-        ray_host.PAUSED,
-        ray_host.TERMINATED,
-    )
-    answers = [TrialScheduler.CONTINUE, TrialScheduler.PAUSE, TrialScheduler.STOP, TrialScheduler.NOOP]
-    assert len(set(answers)) == 4
+    for words, owner in ((Answer, TrialScheduler), (Standing, Trial)):
+        theirs = {word.name: getattr(owner, word.name, None) for word in words}
+        assert theirs == {word.name: word.value for word in words}, MOVED.format(f"the words of {owner.__name__}")
 
 
 def test_no_scheduler_touches_the_controller_in_a_way_that_the_host_does_not_know():
@@ -395,5 +603,5 @@ def test_no_scheduler_touches_the_controller_in_a_way_that_the_host_does_not_kno
     replaced = {"_schedule_trial_save", "pause_trial"}  # in PBT's exploit and synchronous mode, which are ours
     for owner in (AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule, PopulationBasedTraining, _Bracket):
         used = set(re.findall(r"tune_controller\.(\w+)", inspect.getsource(owner)))
-        unknown = {name for name in used if not hasattr(ray_host.SchedulerHost, name)} - replaced
+        unknown = {name for name in used if not hasattr(host.SchedulerHost, name)} - replaced
         assert not unknown, MOVED.format(f"what {owner.__name__} asks of the controller: {unknown}")

@@ -15,30 +15,42 @@ from lane_tasks import Sequences
 
 from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume, run
 from raytune_hpo.execution import pool, population
-from raytune_hpo.execution.executors import GENERATIONS, checkpoint_every, concurrent_lanes, has_room
-from raytune_hpo.execution.run import Silent
-from raytune_hpo.experiment import Experiment as Built
+from raytune_hpo.execution.executors import GENERATIONS, concurrent_lanes, has_room
+from raytune_hpo.journal.events import (
+    Decided,
+    Event,
+    Executor,
+    Noticed,
+    Perturbed,
+    Retried,
+    SessionOpened,
+    Started,
+    Step,
+)
+from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.results.results import Results
+from raytune_hpo.states import Decision
 from raytune_hpo.tasks.digits import Digits
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}
 
 
-class Notices(Silent):
+class Notices(Listener):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def notice(self, text: str) -> None:
-        self.said.append(text)
+    def event(self, number: int, event: Event, step: Step) -> None:
+        if isinstance(event, Noticed):
+            self.said.append(event.text)
 
 
-def digits(**fields: Any) -> Built:
+def digits(**fields: Any) -> Experiment:
     values = {"task": "digits", "space": SPACE, "num_samples": 6, "max_epochs": 3, "scheduler": "fifo", **fields}
     return Experiment(name="executors", **values)
 
 
-def executors(results: Results) -> list[str]:
-    return [event["executor"] for event in results.events if event["event"] == "session"]
+def executors(results: Results) -> list[Executor]:
+    return [event.executor for event in results.of(SessionOpened)]
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -52,7 +64,7 @@ def test_auto_takes_lanes_for_a_small_model(tmp_path: Path) -> None:
     assert best.test is not None
     assert best.checkpoint is not None
     assert "#" in str(best.checkpoint)
-    assert [event["host"] for event in results.events if event["event"] == "start"] != []
+    assert [event.host for event in results.of(Started)] != []
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -60,7 +72,7 @@ def test_auto_says_why_it_takes_processes(tmp_path: Path) -> None:
     listener = Notices()
     space = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256}
     experiment = digits(task=Sequences(), space=space, num_samples=1, max_epochs=1)
-    results = run(experiment, tmp_path / "run", listener=listener)
+    results = run(experiment, tmp_path / "run", listeners=[listener])
     assert results.status == "finished"
     assert executors(results) == ["processes"]
     assert listener.said == ["LSTM is not vmappable: processes"]
@@ -71,13 +83,13 @@ def test_pbt_in_lanes_records_its_lineage(tmp_path: Path) -> None:
     scheduler = {"name": "pbt", "interval": 2, "quantile": 0.34}
     results = run(digits(scheduler=scheduler, num_samples=6, max_epochs=8, executor="lanes"), tmp_path / "run")
     assert results.status == "finished"
-    perturbed = [event for event in results.events if event["event"] == "perturb"]
+    perturbed = list(results.of(Perturbed))
     assert perturbed
     for event in perturbed:
-        assert event["donor_epoch"] % 2 == 0
+        assert event.donor_epoch % 2 == 0
         # The donor's own row of a file: nothing is copied on the disk.
-        assert event["checkpoint"]["path"].rpartition("#")[2].startswith(f"{event['donor']}-")
-    assert not any(event["event"] == "result" and event["decision"] == "pause" for event in results.events)
+        assert event.checkpoint.path.rpartition("#")[2].startswith(f"{event.donor}-")
+    assert Decision.PAUSE not in {event.decision for event in results.of(Decided)}
     assert {trial.epoch for trial in results.ledger.trials.values()} == {8}
 
 
@@ -86,7 +98,7 @@ def test_hyperband_in_lanes_pauses_and_goes_on(tmp_path: Path) -> None:
     experiment = digits(scheduler="hyperband", num_samples=9, max_epochs=9, executor="lanes")
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
-    assert any(event["event"] == "result" and event["decision"] == "pause" for event in results.events)
+    assert Decision.PAUSE in {event.decision for event in results.of(Decided)}
     for _, curve in results.curves.groupby("trial_id"):
         assert list(curve.epoch) == list(range(1, len(curve) + 1))
 
@@ -113,7 +125,7 @@ def test_a_finished_run_keeps_the_lanes_that_retention_names(tmp_path: Path) -> 
 def test_what_no_lane_can_do_is_one_error_or_processes(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ExperimentError, match=f"executor = 'lanes': {reason}"):
         digits(executor="lanes", **fields)
-    assert digits(**fields).lanes_refusal is not None
+    assert digits(**fields).resolved.lanes_refusal is not None
 
 
 def test_an_unknown_executor_is_one_error() -> None:
@@ -122,27 +134,27 @@ def test_an_unknown_executor_is_one_error() -> None:
 
 
 def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
-    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80)) == 80 // GENERATIONS
-    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=3)) == 2
-    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80, scheduler="pbt")) == 80
-    assert concurrent_lanes(digits(searcher="random", num_samples=80)) == 80
-    assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5)) == 5
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80).resolved) == 80 // GENERATIONS
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=3).resolved) == 2
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80, scheduler="pbt").resolved) == 80
+    assert concurrent_lanes(digits(searcher="random", num_samples=80).resolved) == 80
+    assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5).resolved) == 5
 
 
-@pytest.mark.parametrize("executor", ["lanes", "processes"])
-def test_all_trials_have_room_unless_fewer_may_run_or_fit(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("executor", Executor)
+def test_all_trials_have_room_unless_fewer_may_run_or_fit(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "capacity", lambda _: 6)
-    assert has_room(digits(num_samples=6), executor)
-    assert not has_room(digits(num_samples=6, max_concurrent=5), executor)
-    assert has_room(digits(num_samples=7), executor) == (executor == "lanes")
+    assert has_room(digits(num_samples=6).resolved, executor)
+    assert not has_room(digits(num_samples=6, max_concurrent=5).resolved, executor)
+    assert has_room(digits(num_samples=7).resolved, executor) == (executor == Executor.LANES)
     monkeypatch.setattr(pool, "capacity", lambda _: 0)
-    assert not has_room(digits(num_samples=6), executor)
+    assert not has_room(digits(num_samples=6).resolved, executor)
 
 
 @pytest.mark.parametrize(("every", "interval", "expected"), [(1, 4, 1), (2, 4, 2), (3, 4, 1)])
 def test_pbt_finds_a_checkpoint_at_every_interval(every: int, interval: int, expected: int) -> None:
     experiment = digits(scheduler={"name": "pbt", "interval": interval}, checkpoint={"every": every}, max_epochs=8)
-    assert checkpoint_every(experiment) == expected
+    assert experiment.resolved.checkpoint_every == expected
 
 
 @dataclass(frozen=True)
@@ -208,5 +220,5 @@ def test_a_trial_that_kills_arrays_fails_and_no_other(tmp_path: Path, monkeypatc
     results = run(experiment, tmp_path / "run")
     statuses = list(results.trials["status"])
     assert statuses == ["failed" if number == 2 else "completed" for number in range(4)]
-    losses = [e.get("blame", 1) for e in results.events if e["event"] == "retry" and e["trial"] == "t00002"]
+    losses = [event.blame for event in results.of(Retried) if event.trial == "t00002"]
     assert losses[0] < 1  # at first it shared the blame

@@ -48,9 +48,9 @@ def test_it_is_named_in_the_run_and_must_be_passed_again(tmp_path: Path) -> None
     assert document["searcher"] == {"name": "foreign", "class": "ray.tune.search.optuna.optuna_search:OptunaSearch"}
     again = Experiment.from_json(document)
     with pytest.raises(ExperimentError, match=r"resume\(run_dir, searcher="):
-        again.search()
-    with_it = Experiment.from_json(document, searcher=SEARCHERS["optuna"]())
-    assert with_it.search().suggest("t00000") == exp.search().suggest("t00000")
+        again.resolved.new_search()
+    with_it = Experiment.from_json(document, given={"searcher": SEARCHERS["optuna"]()}).resolved
+    assert with_it.new_search().suggest("t00000") == exp.resolved.new_search().suggest("t00000")
     directory = RunDirectory.create(tmp_path / "run", document, None)
     directory.unlock()
     with pytest.raises(ExperimentError, match=r"OptunaSearch.*was an object"):
@@ -64,7 +64,7 @@ def test_a_searcher_with_a_space_of_its_own_must_stay_in_the_experiments() -> No
     with pytest.raises(ExperimentError, match=r"config\.x"):
         make_experiment(
             "fifo", samples=3, epochs=1, searcher=OptunaSearch(own, metric=METRIC, mode="max")
-        ).search().suggest("t00000")
+        ).resolved.new_search().suggest("t00000")
 
 
 def test_what_is_no_searcher_is_refused_without_ray() -> None:

@@ -13,6 +13,7 @@ from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.execution.lr_narrowing import placed
 from raytune_hpo.execution.pool import Slot
 from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome
+from raytune_hpo.journal.events import Suggested
 
 RANGES = {"sgd": (1e-2, 1e-1), "adam": (1e-4, 1e-3)}
 tests_done: list[str] = []
@@ -71,7 +72,7 @@ def test_one_test_a_structure_and_every_rate_in_its_range() -> None:
     for trial in sim.trials:
         low, high = RANGES[trial.config["optimizer"]]
         assert low <= trial.config["lr"] <= high
-    raw = [e["config"]["lr"] for e in sim.events if e["event"] == "suggest"]
+    raw = [e.config["lr"] for e in sim.of(Suggested)]
     same = [t for t in range(12) if sim.trials[t].config["optimizer"] == "sgd"]
     # The order within a structure is the searcher's own.
     assert sorted(same, key=lambda i: raw[i]) == sorted(same, key=lambda i: sim.trials[i].config["lr"])

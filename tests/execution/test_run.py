@@ -175,7 +175,7 @@ def test_no_improvement_ends_the_run(make, tmp_path):
     points = [{"quality": q} for q in (0.9, 0.1, 0.2, 0.3, 0.4)]
     results = run(make(points, stop={"no_improvement_trials": 3}, max_epochs=2), tmp_path / "run")
     assert results.stop_reason == "no improvement over 3 trials"
-    assert len(results.rows()) == 3
+    assert len(results.rows()) == 4  # the best one and the three after it
 
 
 def test_pbt_on_ray(make, tmp_path):

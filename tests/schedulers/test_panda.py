@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,20 @@ from scheduler_contract import Faults, Simulation, check_same_table, check_sound
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.execution.interventions import checked_changes, checkpoint_of, take
-from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.events import (
+    By,
+    CheckpointRecord,
+    Closed,
+    Commanded,
+    Decided,
+    Perturbed,
+    Reported,
+    Suggested,
+)
+from raytune_hpo.journal.file import Journal
 from raytune_hpo.report.panda_display import intervention
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.schedulers.build import build
-from raytune_hpo.schedulers.ray_host import SchedulerHost
+from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.storage import commands
 from raytune_hpo.storage.checkpoints import checkpoint_path
 
@@ -49,8 +57,8 @@ def simulate(exp: Experiment, value: Any, folder: Path, **more: Any) -> Simulati
     return sim
 
 
-def changes(sim: Simulation) -> list[dict[str, Any]]:
-    return [e for e in sim.events if e["event"] == "perturb"]
+def changes(sim: Simulation) -> list[Perturbed]:
+    return sim.of(Perturbed)
 
 
 def flat(config: dict[str, Any], epoch: int) -> float:
@@ -60,10 +68,10 @@ def flat(config: dict[str, Any], epoch: int) -> float:
 def test_a_plateau_lowers_the_rate_and_goes_on_from_there(tmp_path: Path) -> None:
     sim = simulate(experiment(patience=4, decay=0.1), flat, tmp_path)
     first = changes(sim)[0]
-    assert (first["epoch"], first["donor_epoch"], first["donor"]) == (9, 9, first["trial"])
-    assert first["new_config"]["lr"] == pytest.approx(0.01)
-    assert "plateau" in first["reason"]
-    assert [c["new_config"]["lr"] for c in changes(sim)] == pytest.approx([0.01, 0.001])  # the space ends there
+    assert (first.epoch, first.donor_epoch, first.donor) == (9, 9, first.trial)
+    assert first.new_config["lr"] == pytest.approx(0.01)
+    assert "plateau" in first.reason
+    assert [c.new_config["lr"] for c in changes(sim)] == pytest.approx([0.01, 0.001])  # the space ends there
     assert sim.trials[0].epoch == 30
 
 
@@ -77,11 +85,11 @@ def diverging(config: dict[str, Any], epoch: int) -> float:
 
 def test_divergence_goes_back_to_the_last_good_epoch_and_lowers_the_rate(tmp_path: Path) -> None:
     sim = simulate(experiment(), diverging, tmp_path)
-    assert [(c["epoch"], c["donor_epoch"], c["new_config"]["lr"]) for c in changes(sim)] == [
+    assert [(c.epoch, c.donor_epoch, c.new_config["lr"]) for c in changes(sim)] == [
         (7, 6, pytest.approx(0.05)),
         (7, 6, pytest.approx(0.025)),
     ]
-    assert all("divergence" in c["reason"] for c in changes(sim))
+    assert all("divergence" in c.reason for c in changes(sim))
     assert sim.trials[0].status == "completed"
 
 
@@ -99,43 +107,43 @@ def nudged(config: dict[str, Any], epoch: int) -> float:
 def test_a_nudge_is_kept_if_the_same_epochs_without_it_are_worse(tmp_path: Path) -> None:
     sim = simulate(experiment(nudge_every=5, nudge_factor=1.5, window=2), nudged, tmp_path)
     first, back, kept = changes(sim)[:3]
-    assert (first["epoch"], first["donor_epoch"], first["new_config"]["lr"]) == (5, 5, pytest.approx(0.15))
-    assert (back["epoch"], back["donor_epoch"], back["new_config"]["lr"]) == (7, 5, 0.1)
-    assert (kept["epoch"], kept["donor_epoch"], kept["donor_generation"]) == (7, 7, 1)
-    assert kept["new_config"] == first["new_config"]
-    assert max(c["new_config"]["lr"] for c in changes(sim) if "kept" in c["reason"]) == pytest.approx(0.225)
+    assert (first.epoch, first.donor_epoch, first.new_config["lr"]) == (5, 5, pytest.approx(0.15))
+    assert (back.epoch, back.donor_epoch, back.new_config["lr"]) == (7, 5, 0.1)
+    assert (kept.epoch, kept.donor_epoch, kept.donor_generation) == (7, 7, 1)
+    assert kept.new_config == first.new_config
+    assert max(c.new_config["lr"] for c in changes(sim) if "kept" in c.reason) == pytest.approx(0.225)
     # Beyond 0.2 a nudge up does not help any more: the next one goes down, and is undone too.
-    assert any("nudge down" in c["reason"] for c in changes(sim))
+    assert any("nudge down" in c.reason for c in changes(sim))
 
 
 def test_a_nudge_that_diverges_is_undone(tmp_path: Path) -> None:
     sim = simulate(experiment(nudge_every=5), lambda c, e: math.nan if c["lr"] > 0.1 else e / 100, tmp_path)
     undone = changes(sim)[1]
-    assert "undone" in undone["reason"]
-    assert (undone["donor_epoch"], undone["new_config"]["lr"]) == (5, 0.1)
+    assert "undone" in undone.reason
+    assert (undone.donor_epoch, undone.new_config["lr"]) == (5, 0.1)
 
 
 def test_a_rejected_nudge_is_said(tmp_path: Path) -> None:
     sim = simulate(experiment(nudge_every=5, window=2), lambda c, e: e / 100 - abs(c["lr"] - 0.1), tmp_path)
-    notes = [e for e in sim.events if "note" in e]
-    assert notes[0]["epoch"] == 7
-    assert "rejected: mean value" in notes[0]["note"]
-    assert intervention(notes[0]) == f"epoch 7: {notes[0]['note']}"
-    assert sum("without it" in e["reason"] for e in changes(sim)) == len(notes)
+    notes = [e for e in sim.of(Decided) if e.note is not None]
+    assert notes[0].epoch == 7
+    assert "rejected: mean value" in str(notes[0].note)
+    assert intervention(notes[0]) == f"epoch 7: {notes[0].note}"
+    assert sum("without it" in e.reason for e in changes(sim)) == len(notes)
 
 
 def test_nudges_that_come_to_nothing_become_rare(tmp_path: Path) -> None:
     # At its floor the rate can only go up, which never helps.
     sim = simulate(experiment(200, start=1e-3, nudge_every=5), lambda c, e: e / 1000 - c["lr"], tmp_path)
-    tried = [e for e in changes(sim) if "tried" in e["reason"]]
-    assert all("nudge up" in e["reason"] for e in tried)
-    waits = [b["epoch"] - a["epoch"] for a, b in itertools.pairwise(tried)]
+    tried = [e for e in changes(sim) if "tried" in e.reason]
+    assert all("nudge up" in e.reason for e in tried)
+    waits = [b.epoch - a.epoch for a, b in itertools.pairwise(tried)]
     assert waits[:5] == [7, 12, 22, 42, 42]
 
 
 def test_a_nudge_that_a_bound_all_but_stops_is_not_tried(tmp_path: Path) -> None:
     sim = simulate(experiment(9, start=1.02e-3, nudge_every=2), lambda c, e: -abs(c["lr"] - 1.02e-3), tmp_path)
-    assert [e["reason"] for e in changes(sim) if "down" in e["reason"]] == []
+    assert [e.reason for e in changes(sim) if "down" in e.reason] == []
 
 
 # Divergence of the training loss ----------------------------------------------------------------------
@@ -145,7 +153,7 @@ class Watch:
     """A panda that is shown training losses, epoch by epoch."""
 
     def __init__(self) -> None:
-        self.panda = build(experiment(1000))
+        self.panda = experiment(1000).resolved.new_scheduler()
         self.host = SchedulerHost(self.panda)
         self.host.add("t0", {"lr": 0.1})
         self.epoch = 0
@@ -239,19 +247,19 @@ def test_nudge_and_rollback_by_hand(tmp_path: Path) -> None:
     script = {4: ("nudge", {"changes": {"lr": 0.5}}), 12: ("rollback", {"epoch": 10})}
     sim = simulate(experiment(15), Hand(tmp_path, script), tmp_path)
     nudge, back = changes(sim)
-    assert (nudge["epoch"], nudge["donor_epoch"], nudge["new_config"], nudge["by"]) == (4, 4, {"lr": 0.5}, "hand")
-    assert (back["epoch"], back["donor_epoch"], back["new_config"]) == (12, 10, {"lr": 0.5})
-    assert all(e["applied"] for e in sim.events if e["event"] == "command")
+    assert (nudge.epoch, nudge.donor_epoch, nudge.new_config, nudge.by) == (4, 4, {"lr": 0.5}, By.HAND)
+    assert (back.epoch, back.donor_epoch, back.new_config) == (12, 10, {"lr": 0.5})
+    assert all(e.applied for e in sim.of(Commanded))
     assert commands.pending(tmp_path) == []
 
 
 def test_what_cannot_be_done_is_refused_and_said(tmp_path: Path) -> None:
     script = {3: ("nudge", {"changes": {"momentum": 0.5}}), 5: ("rollback", {"epoch": 77})}
     sim = simulate(experiment(8), Hand(tmp_path, script), tmp_path)
-    taken = [e for e in sim.events if e["event"] == "command"]
-    assert [e["applied"] for e in taken] == [False, False]
-    assert "momentum" in taken[0]["outcome"]
-    assert "the epochs that have one: 4, 5" in taken[1]["outcome"]
+    taken = sim.of(Commanded)
+    assert [e.applied for e in taken] == [False, False]
+    assert "momentum" in taken[0].outcome
+    assert "the epochs that have one: 4, 5" in taken[1].outcome
     assert changes(sim) == []
 
 
@@ -279,7 +287,7 @@ ADAM: dict[str, Any] = {"optimizer": "adam", "lr": 0.1, "batch_size": 64}
 def test_a_nudge_that_would_do_nothing_is_refused(changes: dict[str, Any], said: str) -> None:
     exp = Experiment(name="panda", task="digits", space=SPACE)
     with pytest.raises(ExperimentError) as refused:
-        checked_changes(exp, ADAM, changes)
+        checked_changes(exp.resolved, ADAM, changes)
     assert said in str(refused.value)
 
 
@@ -290,15 +298,15 @@ def test_a_nudge_that_would_do_nothing_is_refused(changes: dict[str, Any], said:
 def test_a_nudge_of_what_the_optimizer_does_not_use_is_refused(optimizer: str, name: str, value: float) -> None:
     exp = Experiment(name="panda", task="digits", space={"lr": Float(1e-4, 1.0, "log"), "optimizer": optimizer})
     with pytest.raises(ExperimentError, match=f"is not used by {optimizer}"):
-        checked_changes(exp, {"lr": 0.1, "optimizer": optimizer}, {name: value})
+        checked_changes(exp.resolved, {"lr": 0.1, "optimizer": optimizer}, {name: value})
 
 
 def test_what_is_not_in_the_space_can_be_nudged_where_it_is_used() -> None:
     exp = Experiment(name="panda", task="digits", space=SPACE)
     given = {"weight_decay": 1e-4, "beta1": 0.8, "clip_norm": 1.0, "lr": 3.0}
-    assert checked_changes(exp, ADAM, given) == given
+    assert checked_changes(exp.resolved, ADAM, given) == given
     sgd = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "batch_size": 64}
-    assert checked_changes(exp, sgd, {"momentum": 0.95}) == {"momentum": 0.95}
+    assert checked_changes(exp.resolved, sgd, {"momentum": 0.95}) == {"momentum": 0.95}
 
 
 def test_a_nudge_keeps_the_conditions_of_the_space(tmp_path: Path) -> None:
@@ -317,10 +325,10 @@ def test_a_nudge_keeps_the_conditions_of_the_space(tmp_path: Path) -> None:
         max_epochs=9,
     )
     with pytest.raises(ExperimentError, match=r"steps.*becomes active by this change"):
-        checked_changes(exp, {"lr": 0.1, "warm": False}, {"warm": True})
+        checked_changes(exp.resolved, {"lr": 0.1, "warm": False}, {"warm": True})
     sim = simulate(exp, Hand(tmp_path, {4: ("nudge", {"changes": {"warm": False}})}), tmp_path)
     (nudge,) = changes(sim)
-    assert nudge["new_config"] == {"lr": 0.1, "warm": False}
+    assert nudge.new_config == {"lr": 0.1, "warm": False}
     assert intervention(nudge) == "epoch 4: nudge by hand; warm True -> False, steps 3 -> inactive"
 
 
@@ -331,7 +339,7 @@ def test_what_is_changed_by_hand_is_said_once(tmp_path: Path) -> None:
         "epoch 4: nudge by hand; lr 0.1 -> 0.5",
         "epoch 12 -> 10: rollback by hand, with the present config (lr 0.5)",
     ]
-    assert [e["outcome"] for e in sim.events if e["event"] == "command"] == [
+    assert [e.outcome for e in sim.of(Commanded)] == [
         "nudge by hand: lr 0.1 -> 0.5, from the end of epoch 4 on",
         "rollback by hand, with the present config (lr 0.5), from epoch 12 to 10",
     ]
@@ -348,7 +356,7 @@ def test_a_rollback_that_cannot_be_names_the_nearest_epochs() -> None:
 
 def test_every_tenth_epoch_stays_to_go_back_to(tmp_path: Path) -> None:
     sim = simulate(experiment(40, patience=100), Hand(tmp_path, {38: ("rollback", {"epoch": 10})}), tmp_path)
-    assert [c["donor_epoch"] for c in changes(sim)] == [10]
+    assert [c.donor_epoch for c in changes(sim)] == [10]
 
 
 def test_a_pause_holds_until_it_is_resumed(tmp_path: Path) -> None:
@@ -357,20 +365,19 @@ def test_a_pause_holds_until_it_is_resumed(tmp_path: Path) -> None:
     sim.path = tmp_path
     sim.interrupts = [30]  # rounds pass, nothing trains
     sim.run()
-    events = [e["event"] for e in sim.events]
-    closed = events.index("close")
-    assert events[:closed].count("result") == 3
-    assert [e["command"] for e in sim.events if e["event"] == "command"] == ["pause"]
+    kinds = [type(e) for e in sim.events]
+    assert kinds[: kinds.index(Closed)].count(Reported) == 3
+    assert [e.command for e in sim.of(Commanded)] == ["pause"]
     assert sim.trials[0].epoch == 8  # a resumed run goes on by itself
 
 
 def test_a_command_is_taken_once_although_its_file_outlives_a_crash(tmp_path: Path) -> None:
     exp = experiment(8)
     calm = simulate(exp, Hand(tmp_path, {3: ("nudge", {"changes": {"lr": 0.5}})}), tmp_path)
-    command = next(e for e in calm.events if e["event"] == "command")
+    (command,) = calm.of(Commanded)
     population = calm.population
     population.take_step()
-    take(population, calm.trials[0], {"id": command["id"], "command": "nudge", "changes": {"lr": 0.7}})
+    take(population, calm.trials[0], {"id": command.id, "command": "nudge", "changes": {"lr": 0.7}})
     assert population.take_step() == []
 
 
@@ -379,7 +386,7 @@ def test_a_crash_round_a_command_loses_and_doubles_nothing(offset: int, tmp_path
     exp = experiment(8)
     script = {3: ("nudge", {"changes": {"lr": 0.5}})}
     calm = simulate(exp, Hand(tmp_path / "calm", script), _made(tmp_path / "calm"))
-    at = next(i for i, line in enumerate(calm.lines) if '"command"' in line)
+    at = next(i for i, line in enumerate(calm.lines) if b'"command"' in line)
     crashed = simulate(
         exp, Hand(tmp_path / "crashed", script), _made(tmp_path / "crashed"), crash_steps={2 * at - 1 + offset}
     )
@@ -402,10 +409,13 @@ def test_commands_keep_their_order_and_ignore_other_files(tmp_path: Path) -> Non
 
 
 def test_waiting_for_a_command_reads_the_journal(tmp_path: Path) -> None:
-    event = {"event": "command", "id": "7", "applied": True, "outcome": "done"}
-    (tmp_path / "journal.jsonl").write_text(json.dumps({"t": 0, "events": [event]}) + "\n")
-    assert commands.wait_for(tmp_path, "7", 0.0) == event
-    assert commands.wait_for(tmp_path, "8", 0.0) is None
+    event = Commanded("t00000", "7", "nudge", applied=True, outcome="done")
+    journal = Journal(tmp_path / "journal.jsonl", "run")
+    journal.append(0.0, [Suggested("t00000", {"lr": 0.1})])
+    journal.append(1.0, [event])
+    journal.close()
+    assert commands.wait_for(tmp_path, "run", "7", 0.0) == event
+    assert commands.wait_for(tmp_path, "run", "8", 0.0) is None
 
 
 def test_a_panda_is_one_model_with_a_rate() -> None:

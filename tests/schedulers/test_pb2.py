@@ -13,9 +13,11 @@ from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Experiment, Float, Int, SearchSpace
 from raytune_hpo.journal.events import CheckpointRecord
-from raytune_hpo.schedulers import pb2, ray_host
-from raytune_hpo.schedulers.build import build
+from raytune_hpo.objective import Objective
+from raytune_hpo.schedulers.host import SchedulerHost
+from raytune_hpo.schedulers.of_ray import Pb2
 from raytune_hpo.schedulers.pb2 import UpperBound, correlation, distances, fit, normal_scores
+from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.seeding import generator
 
 PLANE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
@@ -38,12 +40,12 @@ def hosted(space=None, name="pb2", seed=0, mode="max", **options):
         max_epochs=40,
         seed=seed,
     )
-    return ray_host.SchedulerHost(build(experiment))
+    return SchedulerHost(experiment.resolved.new_scheduler())
 
 
 def tell(host, trial, epoch, value):
     """A report; the trial's checkpoint is of that epoch. Answers what the scheduler did to trials."""
-    host.trials[trial].status = ray_host.RUNNING
+    host.trials[trial].status = Standing.RUNNING
     host.trials[trial].checkpoint = CheckpointRecord(trial, 0, epoch, f"{trial}-{epoch}", 1, 1)
     host.result(trial, {"v": value, "epoch": epoch})
     return host.take_effects()
@@ -63,7 +65,7 @@ def test_gains_are_per_epoch_and_begin_at_the_first_report(mode):
     host.add("a", {"x": 0.25, "y": 0.5})
     for epoch, value in enumerate([1.0, 5.0, 5.0, 7.0, 8.0, 8.0, 8.0, 9.0], start=1):
         tell(host, "a", epoch, sign * value)
-    first, second = host.scheduler._intervals
+    first, second = host.scheduler.ray._intervals
     assert (first[0].epoch, first[0].score, first[1]) == (1, 1.0, 2.0)
     assert (second[0].epoch, second[0].score, second[1]) == (4, 7.0, 0.5)
     assert first[0].code == pytest.approx([0.25, 0.5])
@@ -79,7 +81,7 @@ def exploited(host):
         assert tell(host, "a", epoch, 10.0 * epoch) == []
     (effect,) = tell(host, "b", 4, 5.0)
     assert (effect.trial_id, effect.donor, effect.checkpoint.epoch) == ("b", "a", 2)
-    assert len(host.scheduler._intervals) == 3
+    assert len(host.scheduler.ray._intervals) == 3
     return effect
 
 
@@ -89,9 +91,9 @@ def test_after_a_copy_an_interval_begins_at_the_donors_epoch_and_score():
     assert host.trials["b"].config == effect.config
     tell(host, "b", 3, 21.0)
     tell(host, "b", 4, 26.0)
-    start, gain = host.scheduler._intervals[-1]
+    start, gain = host.scheduler.ray._intervals[-1]
     assert (start.epoch, start.score, gain, start.config) == (2, 20.0, 3.0, effect.config)
-    assert len(host.scheduler._intervals) == 4
+    assert len(host.scheduler.ray._intervals) == 4
 
 
 def test_a_copy_that_failed_teaches_nothing():
@@ -100,13 +102,13 @@ def test_a_copy_that_failed_teaches_nothing():
     host.trials["b"].config = {"x": 0.9, "y": 0.1}  # as the population does when the donor's checkpoint is damaged
     tell(host, "a", 3, 30.0)
     tell(host, "a", 4, 1.0)
-    assert len(host.scheduler._intervals) == 4
+    assert len(host.scheduler.ray._intervals) == 4
     tell(host, "b", 5, 5.0)
     tell(host, "b", 6, 6.0)
-    assert len(host.scheduler._intervals) == 4
+    assert len(host.scheduler.ray._intervals) == 4
     tell(host, "b", 7, 6.0)
     tell(host, "b", 8, 9.0)
-    start, gain = host.scheduler._intervals[4]
+    start, gain = host.scheduler.ray._intervals[4]
     assert (start.epoch, start.score, gain) == (5, 5.0, 0.5)
 
 
@@ -162,7 +164,7 @@ def test_scores_of_ranks():
 def learned(space, gain=lambda config: 0.0, **options):
     """A scheduler that knows 60 intervals of random configs, and the donor of an exploit."""
     host, built = hosted(space, **options), SearchSpace(space)
-    scheduler = host.scheduler
+    scheduler = host.scheduler.ray
     host.add("donor", built.sample(generator(7)))
     tell(host, "donor", 4, 2.0)
     for i in range(60):
@@ -199,11 +201,8 @@ def test_only_what_may_change_changes_and_stays_in_the_space(resample):
 
 def test_every_kind_of_space_can_be_explored():
     space = nasty_space()
-    scheduler = pb2.Pb2(
-        space, 0, metric="v", mode="max", mutate=list(space.paths), perturbation_interval=1, quantile_fraction=0.25,
-        resample_probability=0.3, kappa=1.0,
-    )  # fmt: skip
-    host = ray_host.SchedulerHost(scheduler)
+    options = Pb2.Options(interval=1, mutate=tuple(space.paths), resample_probability=0.3)
+    host = SchedulerHost(Pb2(options, space=space, objective=Objective("v", "max"), max_epochs=40, seed=0))
     for i in range(8):
         host.add(f"t{i}", space.sample(generator(i)))
     explored = 0
@@ -234,7 +233,7 @@ def test_it_does_not_go_where_another_member_is_now():
         tell(host, str(i), 1, 1.0)
     # Nothing is known to be better: it looks where nobody is.
     for i in range(4):
-        config = host.scheduler._explored(host.trials["8"], host.trials["7"], generator(i))
+        config = host.scheduler.ray._explored(host.trials["8"], host.trials["7"], generator(i))
         assert config["x"] == pytest.approx(0.375, abs=0.08)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+from scheduler_contract import POPULATION_BASED
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int
-from raytune_hpo.schedulers import POPULATION_BASED, SCHEDULERS
-from raytune_hpo.schedulers.build import build
+from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 
 
 def trainable(config):
@@ -71,37 +73,44 @@ def test_a_wrong_scheduler_is_one_error(scheduler, field, message):
 
 @pytest.mark.parametrize("name", [n for n in SCHEDULERS if n not in POPULATION_BASED])
 def test_names_alone_and_with_options_are_the_same(name):
-    plain, full = make(name), make({"name": name})
-    assert plain.scheduler == full.scheduler
-    assert set(plain.option("scheduler")[1]) == set(SCHEDULERS[name])
-    assert Experiment.from_json(plain.to_json(), task=trainable).scheduler == plain.scheduler
+    plain, full = make(name).resolved.scheduler, make({"name": name}).resolved.scheduler
+    assert plain == full
+    assert (plain.name, plain.kind) == (name, scheduler_class(name))
+    assert set(plain.to_json()) == {"name", *(f.name for f in dataclasses.fields(scheduler_class(name).Options))}
+    again = Experiment.from_json(make(name).to_json(), given={"task": trainable})
+    assert again.resolved.scheduler == plain
 
 
 @pytest.mark.parametrize("name", POPULATION_BASED)
 def test_the_interval_of_pbt_follows_max_epochs(name):
     for epochs, interval in ((1, 1), (8, 1), (27, 3), (100, 12)):
-        assert make({"name": name, "mutate": ["lr"]}, max_epochs=epochs).option("scheduler")[1]["interval"] == interval
+        made = make({"name": name, "mutate": ["lr"]}, max_epochs=epochs)
+        assert made.resolved.scheduler.options.interval == interval
 
 
 def test_of_a_task_all_that_leaves_the_models_shape_alone_is_mutated():
     space = {"lr": Float(1e-4, 0.1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5)}
     experiment = Experiment(name="x", task="digits", space=space, scheduler="pbt")
-    mutate = experiment.option("scheduler")[1]["mutate"]
+    mutate = experiment.resolved.scheduler.options.mutate
     assert "lr" in mutate
     assert "hidden_units" not in mutate
-    assert Experiment(name="x", task="digits", space=space, scheduler="pb2").option("scheduler")[1]["mutate"] == mutate
+    pb2 = Experiment(name="x", task="digits", space=space, scheduler="pb2")
+    assert pb2.resolved.scheduler.options.mutate == mutate
     with pytest.raises(ExperimentError, match=r"pb2.*every parameter changes the model's shape"):
         Experiment(name="x", task="digits", space={"hidden_units": Int(8, 64, "power_of_two")}, scheduler="pb2")
 
 
 def test_the_options_reach_rays_objects():
-    asha = build(make({"name": "asha", "grace_period": 2, "reduction_factor": 4, "brackets": 2}))
+    def made(scheduler, **fields):
+        return make(scheduler, **fields).resolved.new_scheduler().ray
+
+    asha = made({"name": "asha", "grace_period": 2, "reduction_factor": 4, "brackets": 2})
     assert (asha._reduction_factor, asha._max_t, len(asha._brackets), asha._time_attr) == (4, 27, 2, "epoch")
-    hyperband = build(make({"name": "hyperband", "reduction_factor": 2}, mode="min"))
+    hyperband = made({"name": "hyperband", "reduction_factor": 2}, mode="min")
     assert (hyperband._eta, hyperband._max_t_attr, hyperband._metric_op) == (2, 27, -1.0)
-    median = build(make({"name": "median", "grace_period": 4, "min_samples": 5}))
+    median = made({"name": "median", "grace_period": 4, "min_samples": 5})
     assert (median._grace_period, median._min_samples_required) == (4, 5)
-    pbt = build(make({"name": "pbt", "mutate": ["lr"], "interval": 5, "quantile": 0.5}))
+    pbt = made({"name": "pbt", "mutate": ["lr"], "interval": 5, "quantile": 0.5})
     assert (pbt._perturbation_interval, pbt._quantile_fraction, pbt._synch) == (5, 0.5, False)
-    pb2 = build(make({"name": "pb2", "mutate": ["lr"], "interval": 5, "kappa": 0.3}))
+    pb2 = made({"name": "pb2", "mutate": ["lr"], "interval": 5, "kappa": 0.3})
     assert (type(pb2).__name__, pb2._perturbation_interval, pb2._kappa, pb2._mutate) == ("Pb2", 5, 0.3, {"lr"})

@@ -23,6 +23,7 @@ from raytune_hpo import Choice, Experiment, Float, Int
 from raytune_hpo.cli.main import main
 from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.results import load_results
 from raytune_hpo.search.box import CHANCE, Box, rank_correlation
 from raytune_hpo.search.coarse_to_fine import CoarseToFine
@@ -387,9 +388,9 @@ def experiment(**fields: Any) -> Experiment:
 
 
 def test_as_many_trials_as_it_has() -> None:
-    assert experiment().samples == 100
-    assert experiment(searcher={"name": "coarse_to_fine", "samples": 7, "rounds": 2}).samples == 14
-    assert experiment(num_samples=30).samples == 30
+    assert experiment().resolved.num_samples == 100
+    assert experiment(searcher={"name": "coarse_to_fine", "samples": 7, "rounds": 2}).resolved.num_samples == 14
+    assert experiment(num_samples=30).resolved.num_samples == 30
     with pytest.raises(ExperimentError, match="ends after 100 trials") as error:
         experiment(num_samples=101)
     assert error.value.field == "num_samples"
@@ -400,14 +401,14 @@ def test_who_sets_budgets_by_pausing_is_refused(scheduler: Any) -> None:
     with pytest.raises(ExperimentError, match="fifo, asha or median") as error:
         experiment(scheduler=scheduler)
     assert error.value.field == "scheduler"
-    assert [experiment(scheduler=s).samples for s in ("fifo", "asha", "median")] == [100] * 3
+    assert [experiment(scheduler=s).resolved.num_samples for s in ("fifo", "asha", "median")] == [100] * 3
 
 
 def test_rounds_must_train_longer_and_longer() -> None:
     with pytest.raises(ExperimentError, match="1, 1, 2, 3, 5 epochs") as error:
         experiment(max_epochs=5)
     assert error.value.field == "searcher.rounds"
-    assert experiment(max_epochs=9).samples == 100
+    assert experiment(max_epochs=9).resolved.num_samples == 100
     for options in ({"rounds": 4}, {"carry": 0}, {"growth": 1.0}, {"rounds": 3, "growth": 3.0}):
         experiment(max_epochs=5, searcher={"name": "coarse_to_fine", **options})
     whole = build(LINE, growth=1.0, rounds=2)
@@ -473,9 +474,9 @@ def test_whatever_befalls_a_run_it_ends(scheduler: str) -> None:
         check_sound(sim)
         assert sim.rescued == 0
         assert len(sim.trials) == 18
-        suggested = [e for e in sim.events if e["event"] == "suggest" and "parent" in e]
-        adopted += sum("checkpoint" in e for e in suggested)
-        scratch += sum("checkpoint" not in e for e in suggested)
+        carried = [e for e in sim.of(Suggested) if e.parent is not None]
+        adopted += sum(e.checkpoint is not None for e in carried)
+        scratch += sum(e.checkpoint is None for e in carried)
     assert adopted > 20
     assert scratch > 2  # the parent's checkpoint was damaged, or not kept
 
@@ -483,9 +484,9 @@ def test_whatever_befalls_a_run_it_ends(scheduler: str) -> None:
 def test_asha_compares_a_carried_trial_at_the_rungs_that_it_reaches() -> None:
     sim = Simulation(simulated("asha", epochs=27, options={"growth": 3.0}), workers=3, batch=9).run()
     check_sound(sim)
-    rungs = {int(milestone): recorded for milestone, recorded in sim.population.host.scheduler._brackets[0]._rungs}
+    rungs = {int(milestone): recorded for milestone, recorded in sim.population.host.scheduler.ray._brackets[0]._rungs}
     assert sorted(rungs) == [1, 3, 9, 27]
-    first = {e["trial"]: e["checkpoint"]["epoch"] for e in sim.events if e["event"] == "suggest" and "checkpoint" in e}
+    first = {e.trial: e.checkpoint.epoch for e in sim.of(Suggested) if e.checkpoint is not None}
     assert {3, 9} <= set(first.values())
     for trial, epoch in first.items():
         assert [rung for rung in rungs if trial in rungs[rung] and rung <= epoch] == []
