@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
-    from raytune_hpo.training.trainer import Trainer
+    from raytune_hpo.training.trainer import Trainer as Trainer  # not of `import *`: it needs torch
 
 __all__ = [
     "Accuracy",
@@ -64,7 +64,6 @@ __all__ = [
     "Splits",
     "StopRun",
     "Task",
-    "Trainer",
     "TrialData",
     "TrialError",
     "confirm",
