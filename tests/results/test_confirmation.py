@@ -12,6 +12,8 @@ from repeated_run import trained_repetitions
 from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment, Float
+from raytune_hpo.journal.events import Closed, Suggested
+from raytune_hpo.states import RunStatus
 from raytune_hpo.execution.confirm import confirm
 from raytune_hpo.execution.repeating import best_distinct, repeated_experiment
 from raytune_hpo.report.confirm_text import confirm_text
@@ -40,14 +42,14 @@ def repeated_run(path: Path, curves: list[list[Curve]], ends: dict[int, str] | N
         start_points=[{"x": float(i)} for i in range(len(curves))],
     )  # fmt: skip
     run = RunByHand(path, experiment)
-    for number in range(experiment.samples):
+    for number in range(experiment.resolved.num_samples):
         repeat, i = divmod(number, len(curves))
         trial = f"t{number:05d}"
-        run.add("suggest", trial=trial, config={"x": float(i)}, repeat=repeat)
+        run.add(Suggested(trial=trial, config={"x": float(i)}, repeat=repeat))
         for epoch, value in enumerate(curves[i][repeat], start=1):
             run.result(trial, epoch, value)
         run.end(trial, (ends or {}).get(number, "completed"))
-    run.add("close", status="finished")
+    run.add(Closed(RunStatus.FINISHED))
     return run
 
 
