@@ -174,15 +174,15 @@ def test_how_repetitions_share_their_data() -> None:
     space = {"lr": Float(0.01, 0.1)}
     plain = Experiment(name="x", task="digits", space=space)
     n, m = len(data.train), len(data.validation)
-    assert design_of(plain, data) == (Design(m / n, m), None)
-    assert design_of(plain.override({"folds": 4}), data) == (Design(1 / 3, (n + m) // 4, 4), None)
-    assert design_of(plain.override({"metric": "validation_loss"}), data)[0].samples is None
+    assert design_of(plain.resolved, data) == (Design(m / n, m), None)
+    assert design_of(plain.override({"folds": 4}).resolved, data) == (Design(1 / 3, (n + m) // 4, 4), None)
+    assert design_of(plain.override({"metric": "validation_loss"}).resolved, data)[0].samples is None
     chosen = LinearExtrapolation().load(0).for_trials()
-    design, notice = design_of(Experiment(name="x", task="linear", space=space), chosen)
+    design, notice = design_of(Experiment(name="x", task="linear", space=space).resolved, chosen)
     assert design.overlap == 0
     assert "not drawn" in (notice or "")
     function = Experiment(name="x", task=train, space=space, metric="v", mode="max")
-    assert design_of(function, None)[0] == Design()
+    assert design_of(function.resolved, None)[0] == Design()
 
 
 def test_folds_are_confirmed_by_folds(tmp_path: Path) -> None:

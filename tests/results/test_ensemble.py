@@ -440,9 +440,9 @@ def test_an_ensemble_of_regressions(tmp_path):
         assert ensemble.single.validation["rmse"] == pytest.approx(builder.results.best.metric, rel=1e-5)
         assert ensemble.validation["rmse"] <= ensemble.single.validation["rmse"] + 1e-9
         model = builder.model(ensemble)
-        assert evaluate(model, splits.validation, diabetes.task) == pytest.approx(ensemble.validation, rel=1e-5)
+        assert evaluate(model, splits.validation, diabetes.resolved.task) == pytest.approx(ensemble.validation, rel=1e-5)
         found = builder.test(ensemble).metrics
-        tested = evaluate(model, splits.test, diabetes.task)
+        tested = evaluate(model, splits.test, diabetes.resolved.task)
         assert found["test_rmse"] == pytest.approx(tested["rmse"], rel=1e-5)
         assert found["gain_rmse"] == pytest.approx(found["single_test_rmse"] - tested["rmse"], abs=1e-6)
         assert found["gain_rmse_low"] <= found["gain_rmse"] <= found["gain_rmse_high"]
