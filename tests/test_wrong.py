@@ -366,8 +366,8 @@ def test_a_damaged_description(content: str, words: str, tmp_path: Path, refused
     [
         ((SUGGEST, "{torn\n", RESULT), "journal.jsonl:2': was changed: it has no checksum; restore the journal"),
         ((RESULT,), "does not follow from the events before it"),
-        (({"event": "suggest", "trial": "t00000"}, SUGGEST), "events[0] (suggest).config = None: is missing"),
-        (({"event": "levitate"}, SUGGEST), "'levitate': is no event that this version knows; a newer one wrote it"),
+        (({"event": "suggest", "trial": "t00000"},), "events[0] (suggest).config = None: is missing"),
+        (({"event": "levitate"},), "'levitate': is no event that this version knows; a newer one wrote it"),
     ],
 )
 def test_a_damaged_journal(lines: tuple[Any, ...], words: str, tmp_path: Path, refused: Callable[..., str]) -> None:

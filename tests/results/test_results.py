@@ -152,10 +152,8 @@ def test_an_event_that_does_not_follow_is_one_error(run):
 
 
 @pytest.mark.parametrize("event", [{"event": "wish"}, {"event": "suggest"}, {"event": "start", "trial": 3}])
-def test_events_that_do_not_fit_are_one_error_when_a_line_follows(run, event):
-    """(Of the last line it is damage, and named: see tests/storage/test_journal.py.)"""
+def test_events_that_do_not_fit_are_one_error(run, event):
     append_raw(run.journal, event)
-    run.end("t00004", "stopped")
     with pytest.raises(ExperimentError, match=r"journal.*is damaged: events\[0\]"):
         run.load()
 

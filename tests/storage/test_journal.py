@@ -273,13 +273,17 @@ def test_a_whole_last_line_of_noughts_or_noise_is_damage_and_named(tail: bytes, 
     assert (reading.damage or "").startswith("line 4 of journal was changed")
 
 
-def test_an_event_of_a_newer_version_at_the_end_is_named(tmp_path: Path) -> None:
+def test_an_event_of_a_newer_version_at_the_end_is_an_error_and_is_not_set_aside(tmp_path: Path) -> None:
+    """Its checksum fits: no accident. To go on without it would be to lose what the newer version did."""
     run = written_run(tmp_path / "run", suggest("t00000"), result("t00000", 1, 0.5), {"event": "levitate"})
-    results = load_results(run)
-    assert results.damage is not None
-    assert results.damage.startswith("line 3 of journal.jsonl is damaged")
-    assert "'levitate': is no event that this version knows; a newer one wrote it" in results.damage
-    assert len(results.curves) == 1
+    before = (run / "journal.jsonl").read_bytes()
+    for opened in (lambda: load_results(run), lambda: open_journal(RunDirectory.open(run))):
+        with pytest.raises(ExperimentError) as caught:
+            opened()
+        assert "journal.jsonl:3'" in str(caught.value)
+        assert str(caught.value).endswith("'levitate': is no event that this version knows; a newer one wrote it")
+    assert (run / "journal.jsonl").read_bytes() == before
+    assert not list(run.glob("journal-damaged-*"))
 
 
 @pytest.fixture
