@@ -361,7 +361,7 @@ def test_a_mistyped_command_is_told_what_was_meant(typed: str, meant: str, capsy
 
 
 def test_an_intervention_says_what_the_run_is_under(tmp_path: Path, capsys: Capture) -> None:
-    """It said "is a run of", and the name of no panda."""
+    """It said "is a asha run"."""
     path = str(written_run(tmp_path / "run", suggest("t00000")))
     for arguments in (["nudge", path, "lr=0.1"], ["rollback", path, "--epoch", "1"], ["pause", path]):
         assert main(arguments) == 2
@@ -516,7 +516,8 @@ VERSION_1 = """\
 
 def test_the_limits_of_control_groups_of_version_1(groups: Callable[[str, dict[str, str]], None]) -> None:
     files = {"cpu/docker/abc/cpu.cfs_quota_us": "250000", "cpu/docker/abc/cpu.cfs_period_us": "100000"}
-    files |= {"memory/docker/abc/memory.limit_in_bytes": str(2 * GB), "memory/docker/abc/memory.usage_in_bytes": str(GB)}
+    files |= {"memory/docker/abc/memory.limit_in_bytes": str(2 * GB)}
+    files |= {"memory/docker/abc/memory.usage_in_bytes": str(GB)}
     files |= {"memory/docker/abc/memory.stat": f"inactive_file {GB // 2}\ntotal_inactive_file {GB // 2}"}
     groups(VERSION_1, files)
     assert (machine.cpus(), machine.cpu_quota()) == (2, 2.5)

@@ -12,10 +12,9 @@ from repeated_run import trained_repetitions
 from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment, Float
-from raytune_hpo.journal.events import Closed, Suggested
-from raytune_hpo.states import RunStatus
 from raytune_hpo.execution.confirm import confirm
 from raytune_hpo.execution.repeating import best_distinct, repeated_experiment
+from raytune_hpo.journal.events import Closed, Suggested
 from raytune_hpo.report.confirm_text import confirm_text
 from raytune_hpo.results.comparison import Design
 from raytune_hpo.results.confirmation import Confirmation, judge
@@ -23,6 +22,7 @@ from raytune_hpo.results.naive import naive_value
 from raytune_hpo.results.repetitions import design_of, judging_epochs, repeated_configs
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import RunStatus
 from raytune_hpo.tasks import Digits
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.linear import LinearExtrapolation

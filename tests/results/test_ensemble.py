@@ -19,9 +19,9 @@ from torch.nn import functional
 from trained_run import trained_run
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
-from raytune_hpo.journal.events import Perturbed, Suggested
 from raytune_hpo.cli.main import main
 from raytune_hpo.errors import TrialError
+from raytune_hpo.journal.events import Perturbed, Suggested
 from raytune_hpo.results.ensemble import Builder
 from raytune_hpo.results.ensemble_selection import average, cost, figures, gains, greedy, metrics_of, per_sample
 from raytune_hpo.results.export import export
@@ -331,7 +331,14 @@ def test_a_checkpoint_has_the_config_of_its_generation(tmp_path):
     made.add(Suggested(trial="t00002", config=CONFIGS[2]))
     copy = made.store.adopt(donor, "t00002", 1)
     new = {"lr": 0.02, "hidden_units": 16}
-    fields = {"epoch": 1, "donor": "t00001", "donor_epoch": 1, "donor_generation": 0, "generation": 1, "checkpoint": copy}
+    fields = {
+        "epoch": 1,
+        "donor": "t00001",
+        "donor_epoch": 1,
+        "donor_generation": 0,
+        "generation": 1,
+        "checkpoint": copy,
+    }
     made.add(Perturbed(trial="t00002", old_config=CONFIGS[2], new_config=new, **fields))
     metrics = {"validation_accuracy": 0.99, "validation_loss": 0.1}
     made.report("t00002", 2, metrics, generation=1, decision="complete")
@@ -440,7 +447,9 @@ def test_an_ensemble_of_regressions(tmp_path):
         assert ensemble.single.validation["rmse"] == pytest.approx(builder.results.best.metric, rel=1e-5)
         assert ensemble.validation["rmse"] <= ensemble.single.validation["rmse"] + 1e-9
         model = builder.model(ensemble)
-        assert evaluate(model, splits.validation, diabetes.resolved.task) == pytest.approx(ensemble.validation, rel=1e-5)
+        assert evaluate(model, splits.validation, diabetes.resolved.task) == pytest.approx(
+            ensemble.validation, rel=1e-5
+        )
         found = builder.test(ensemble).metrics
         tested = evaluate(model, splits.test, diabetes.resolved.task)
         assert found["test_rmse"] == pytest.approx(tested["rmse"], rel=1e-5)

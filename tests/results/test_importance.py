@@ -13,8 +13,8 @@ from trained_run import trained_run
 from written_run import finished_run
 
 from raytune_hpo import Choice, Experiment, Float, Int
-from raytune_hpo.journal.events import Suggested
 from raytune_hpo.cli.main import main
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.forest_anova import forest_anova
 from raytune_hpo.results.importance import cost, handbook_place, importance
 from raytune_hpo.seeding import generator
