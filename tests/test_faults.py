@@ -15,15 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from results.run_by_hand import RunByHand
 from written_run import checkpoint, end, finished_run, result, suggest, written_run
 
 import raytune_hpo
-from raytune_hpo import EarlyStopping, Experiment, ExperimentError, Float, StopRun, load_experiment, load_results, run
+from raytune_hpo import (
+    EarlyStopping,
+    Experiment,
+    ExperimentError,
+    Float,
+    StopRun,
+    load_experiment,
+    load_results,
+    resume,
+    run,
+)
 from raytune_hpo.cli.main import main
 from raytune_hpo.execution import machine
 from raytune_hpo.execution.judge import Judge
 from raytune_hpo.execution.population import Population
-from raytune_hpo.journal.events import Event, Started
+from raytune_hpo.journal.events import CheckpointSaved, Decided, Event, Noticed, Reported, Started, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.schedulers.host import SchedulerHost
@@ -445,6 +456,60 @@ def test_the_best_changes_nothing_in_the_ledger(tmp_path: Path) -> None:
         assert best.checkpoint_epoch == 1
         assert [record.epoch for record in trial.checkpoints] == [1, 2]
     assert repr(vars(results.ledger)) == before
+
+
+# A last line that is whole and does not fit was dropped in silence, and with it the checkpoints that it told of --
+
+
+def with_checkpoints(config: dict[str, Any]) -> None:
+    import tempfile
+
+    from ray import tune
+
+    begun = tune.get_checkpoint()
+    epoch = 0
+    if begun is not None:
+        with begun.as_directory() as folder:
+            epoch = int((Path(folder) / "epoch").read_text())
+    while epoch < 6:
+        epoch += 1
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "epoch").write_text(str(epoch))
+            tune.report({"score": epoch}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_session_after_damage_says_so_and_deletes_no_checkpoint(tmp_path: Path) -> None:
+    made = Experiment(
+        name="x", task=with_checkpoints, space={"x": Float(0.0, 1.0)}, metric="score", mode="max", max_epochs=6,
+        num_samples=1, searcher="random", scheduler="fifo",
+    )  # fmt: skip
+    path = tmp_path / "run"
+    killed = RunByHand(path, made)
+    config = made.resolved.new_search().suggest("t00000")
+    assert config is not None
+    killed.add(Suggested("t00000", config), Started("t00000", 0))
+    for epoch in range(1, 6):
+        scratch = killed.store.scratch("t00000")
+        (scratch / "epoch").write_text(str(epoch))
+        record = killed.store.commit(scratch, "t00000", 0, epoch)
+        decided = Decided("t00000", epoch, Decision.CONTINUE)
+        reported = Reported("t00000", 0, epoch, {"score": epoch}, 0.1)
+        killed.add(CheckpointSaved("t00000", record), reported, decided)
+    journal = path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    damaged = lines[-1].replace(b'"epoch":5', b'"epoch":7', 1)
+    journal.write_bytes(b"".join(lines[:-1]) + damaged)
+    saved = set((path / "checkpoints").glob("*/*"))
+    assert len(saved) == 5
+    results = resume(path, task=with_checkpoints)
+    assert (results.status, list(results.curves.score)) == ("finished", [1, 2, 3, 4, 5, 6])
+    assert saved <= set((path / "checkpoints").glob("*/*")), "what the damaged line told of is deleted"
+    (aside,) = path.glob("journal-damaged-*.jsonl")
+    assert aside.read_bytes() == damaged
+    (notice,) = [event.text for event in results.of(Noticed) if "set aside" in event.text]
+    assert notice.startswith(f"line {len(lines)} of journal.jsonl was changed")
+    assert notice.endswith("no checkpoint is deleted in this session")
 
 
 # The limits of control groups -----------------------------------------------------------------------------
