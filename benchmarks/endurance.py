@@ -10,6 +10,7 @@ has not ended after --timeout seconds is named, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import select
@@ -17,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo import Experiment, Float, load_results, resume, run
 from raytune_hpo.execution.ray_runtime import ray_session
-from raytune_hpo.execution.run import Silent
 
 EPOCHS = 9
 
@@ -49,16 +50,26 @@ class KilledError(Exception):
     """The driver is gone."""
 
 
-class KillAfter(Silent):
-    """Ends the driver in the middle, as a crash would: nothing is closed, nothing is saved."""
+@contextlib.contextmanager
+def killed_after(turns: int | None) -> Iterator[None]:
+    """The driver ends in the middle, as by a crash: nothing is closed, nothing is saved. turns: None lets it live."""
+    from raytune_hpo.execution.driver import Driver
 
-    def __init__(self, reports: int) -> None:
-        self.left = reports
+    commit, left = Driver.commit, turns
 
-    def update(self, population: Any, workers: int) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise KilledError
+    def commit_or_die(driver: Driver) -> None:
+        nonlocal left
+        if left is not None:
+            left -= 1
+            if left < 0:
+                raise KilledError
+        commit(driver)
+
+    Driver.commit = commit_or_die  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Driver.commit = commit  # type: ignore[method-assign]
 
 
 def one(scheduler: str, number: int, folder: str) -> dict[str, Any]:
@@ -80,7 +91,9 @@ def one(scheduler: str, number: int, folder: str) -> dict[str, Any]:
     path = Path(folder) / f"{scheduler}-{number}"
     killed = False
     try:
-        run(experiment, path, listener=KillAfter(rng.randint(3, 30)) if number % 3 == 0 else None)
+        turns = rng.randint(6, 60)  # the driver commits twice a turn of its loop
+        with killed_after(turns if number % 3 == 0 else None):
+            run(experiment, path)
     except KilledError:
         killed = True
         resume(path, task=train)

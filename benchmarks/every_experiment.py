@@ -75,7 +75,8 @@ class Row:
 def smallest(experiment: Experiment) -> Experiment:
     """The same experiment with a few trials and epochs on little data, one trial at a time."""
     fields = experiment.to_json()
-    options = experiment.task.options() if isinstance(experiment.task, Task) else {}
+    task = experiment.resolved.task
+    options = task.options() if isinstance(task, Task) else {}
     changes: dict[str, Any] = {"max_concurrent": 1}
     for path, most in SMALLEST.items():
         head, _, rest = path.partition(".")
@@ -92,18 +93,20 @@ def smallest(experiment: Experiment) -> Experiment:
 def row_of(file: Path, *, size: str, data_dir: str | None, folder: Path) -> Row:
     """Run one experiment file into folder/NAME. size: "own" or "smallest"."""
     experiment = load_experiment(file)
-    searcher, scheduler = experiment.option("searcher")[0], experiment.option("scheduler")[0]
     if size == "smallest":
         experiment = smallest(experiment)
-    folds = f", {experiment.folds} folds" if experiment.folds else ""
-    name, method = file.stem, f"{searcher} + {scheduler}{folds}"
-    if isinstance(experiment.task, Task):
-        options = experiment.task.options()
+    resolved = experiment.resolved
+    folds = f", {resolved.folds} folds" if resolved.folds else ""
+    name, method = file.stem, f"{resolved.searcher.name} + {resolved.scheduler.name}{folds}"
+    if isinstance(resolved.task, Task):
+        options = resolved.task.options()
         named = next((option for option in ("data_dir", "data_home") if option in options), None)
         try:
             if named and data_dir is not None:
                 experiment = experiment.override({f"task.{named}": data_dir})
-            experiment.runnable.prepare()
+            task = experiment.resolved.task
+            assert isinstance(task, Task)
+            task.prepare()
         except ExperimentError as error:
             return Row(name, method, note="no data", why=str(error))
     try:

@@ -30,9 +30,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measured import watched
+
+if TYPE_CHECKING:
+    from raytune_hpo import Results, events
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mlp 64-64-10": ("digits", {"hidden_units": 64}),
@@ -219,20 +222,19 @@ def runs(contestants: Sequence[str], trials: int, default_trials: int, repeats: 
 # Populations, and many trials ------------------------------------------------------------------------
 
 
-def times_of(journal: Path, *kinds: str) -> list[float]:
-    """Seconds since the run began at which events of these kinds were journaled."""
-    steps = [json.loads(line) for line in journal.read_text().splitlines()]
-    return [step["t"] for step in steps for event in step["events"] if event["event"] in kinds]
+def times_of(results: Results, kind: type[events.Event]) -> list[float]:
+    """Seconds since the run began at which events of this kind were journaled."""
+    return [step.t for step in results.steps for event in step.events if isinstance(event, kind)]
 
 
 def one_population(scheduler: str, trials: int, folder: str) -> dict[str, float]:
-    from raytune_hpo import run
+    from raytune_hpo import events, run
 
     options = {"name": "pbt", "interval": 4} if scheduler == "pbt" else scheduler
     with watched() as family:
         results = run(_experiment(trials, scheduler=options, max_epochs=40), Path(folder) / "run")
-    reports = times_of(Path(folder) / "run" / "journal.jsonl", "result")
-    exploits = sum(event["event"] == "perturb" for event in results.events)
+    reports = times_of(results, events.Reported)
+    exploits = len(results.perturbations)
     return {"train_s": reports[-1] - reports[0], "cpu_s": family.cpu_s, "exploits": exploits}
 
 
@@ -256,16 +258,15 @@ def populations(repeats: int) -> None:
 
 
 def many(trials: int) -> None:
-    from raytune_hpo import run
+    from raytune_hpo import events, run
 
     with tempfile.TemporaryDirectory() as folder, watched() as family:
         began = time.perf_counter()
         results = run(_experiment(trials), Path(folder) / "run")
         wall = time.perf_counter() - began
-        journal = Path(folder) / "run" / "journal.jsonl"
-        of_kind = {"begun": "suggest", "ended": "end", "reports": "result"}
-        times = {name: times_of(journal, kind) for name, kind in of_kind.items()}
-        size = journal.stat().st_size / 1e6
+        of_kind = {"begun": events.Suggested, "ended": events.Ended, "reports": events.Reported}
+        times = {name: times_of(results, kind) for name, kind in of_kind.items()}
+        size = (Path(folder) / "run" / "journal.jsonl").stat().st_size / 1e6
     memory = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
     print(f"{trials} trials, {len(results.curves)} epochs: {wall:.1f} s in all; journal {size:.1f} MB")
     for name, at in times.items():

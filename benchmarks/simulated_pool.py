@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raytune_hpo.schedulers.build import build
-from raytune_hpo.schedulers.ray_host import SchedulerHost
 from search_problems import Curve, Problem
 
 from raytune_hpo import Experiment

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
-    from raytune_hpo.training.evaluation import evaluate
-    from raytune_hpo.training.trainer import Trainer
+    from raytune_hpo.training.evaluation import evaluate as evaluate  # these two not of `import *`: they need torch
+    from raytune_hpo.training.trainer import Trainer as Trainer
 
 __all__ = [
     "Accuracy",
@@ -75,11 +75,9 @@ __all__ = [
     "Splits",
     "StopRun",
     "Task",
-    "Trainer",
     "TrialData",
     "TrialError",
     "confirm",
-    "evaluate",
     "events",
     "follow",
     "load_experiment",

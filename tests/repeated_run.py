@@ -7,8 +7,8 @@ from pathlib import Path
 from results.run_by_hand import RunByHand
 
 from raytune_hpo import Experiment
-from raytune_hpo.journal.events import CheckpointSaved, Closed, Decided, Ended, Event, Reported, Suggested
-from raytune_hpo.states import Decision, Outcome, RunStatus
+from raytune_hpo.journal.events import Closed, Suggested
+from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
 from raytune_hpo.training.folded import FoldedTrainer
@@ -17,10 +17,6 @@ from raytune_hpo.training.folded import FoldedTrainer
 def trained_repetitions(path: Path, experiment: Experiment, trials: int | None = None) -> RunByHand:
     """Every trial of `experiment` (or the first `trials`), with a checkpoint of its best epoch and of its last."""
     run = RunByHand(path, experiment)
-
-    def add(*happened: Event) -> None:
-        run.journal.append(1.5 * (run.journal.link.number + 1), happened)
-
     resolved = experiment.resolved
     search, recipe, objective = resolved.new_search(), resolved.recipe(), resolved.objective
     loaded = recipe.task.load(recipe.seed).for_trials()
@@ -31,19 +27,19 @@ def trained_repetitions(path: Path, experiment: Experiment, trials: int | None =
         trainers = [recipe.trainer(part, "cpu") for part in recipe.data(loaded, repeat)]
         trainer = trainers[0] if recipe.folds is None else FoldedTrainer(trainers)
         trainer.setup(config, recipe.trial_seed(trial, repeat))
-        add(Suggested(trial, config, repeat=repeat))
-        best = None
-        for epoch in range(1, resolved.max_epochs + 1):
+        run.add(Suggested(trial=trial, config=config, repeat=repeat))
+        best: float | None = None
+        for epoch in range(1, experiment.max_epochs + 1):
             metrics = trainer.train_epoch()
             value = objective.of(metrics)
             better = objective.better(value, best)
-            if better or epoch == resolved.max_epochs:
+            if better or epoch == experiment.max_epochs:
                 scratch = run.store.scratch(trial)
                 save_state(trainer.state_dict(), scratch / STATE_FILE)
-                add(CheckpointSaved(trial, run.store.commit(scratch, trial, 0, epoch)))
+                run.saved(run.store.commit(scratch, trial, 0, epoch))
             best = value if better else best
-            add(Reported(trial, 0, epoch, metrics, 0.1), Decided(trial, epoch, Decision.CONTINUE))
-        add(Ended(trial, Outcome.COMPLETED, "max_epochs"))
+            run.report(trial, epoch, metrics)
+        run.end(trial, "completed")
     if trials is None:
-        add(Closed(RunStatus.FINISHED))
+        run.add(Closed(RunStatus.FINISHED))
     return run

@@ -16,6 +16,7 @@ import pytest
 from process_tree import descendants, kill
 
 from raytune_hpo import Results, load_results
+from raytune_hpo.journal.events import CheckpointSaved, Started
 
 TRIALS = 8
 EPOCHS = 10
@@ -139,10 +140,10 @@ def check_finished(process: subprocess.Popen[str], run_dir: Path) -> Results:
     assert (results.curves["trained"] == results.curves["epoch"]).all()
     saved: dict[str, int] = {}
     for event in results.events:
-        if event["event"] == "checkpoint":
-            saved[event["trial"]] = event["epoch"]
-        if event["event"] == "start":
-            assert event["epoch"] == saved.get(event["trial"], 0), event
+        if isinstance(event, CheckpointSaved):
+            saved[event.trial] = event.checkpoint.epoch
+        if isinstance(event, Started):
+            assert event.epoch == saved.get(event.trial, 0), event
     for trial_id, curve in results.curves.groupby("trial_id"):
         assert list(curve.epoch) == list(range(1, EPOCHS + 1)), trial_id
     return results
@@ -154,10 +155,10 @@ def test_a_node_is_lost_and_no_work_with_it(file: Path, tmp_path: Path) -> None:
         wait_until_half_way(process, tmp_path / "run")
         nodes.kill_second()
         results = check_finished(process, tmp_path / "run")
-    continued = [e for e in results.events if e["event"] == "start" and e["epoch"] > 0]
+    continued = [e for e in results.of(Started) if e.epoch > 0]
     assert len(continued) == 1
-    moved = results.curves[results.curves.trial_id == continued[0]["trial"]]
-    assert list(moved.node) == [1] * continued[0]["epoch"] + [0] * (EPOCHS - continued[0]["epoch"])
+    moved = results.curves[results.curves.trial_id == continued[0].trial]
+    assert list(moved.node) == [1] * continued[0].epoch + [0] * (EPOCHS - continued[0].epoch)
 
 
 def private_mounts() -> list[str]:

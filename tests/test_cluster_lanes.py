@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from process_tree import descendants
@@ -13,6 +12,7 @@ from test_cluster import Cluster, cluster, needs_mounts, private_mounts
 
 from raytune_hpo import load_results
 from raytune_hpo.execution.replaying import replay
+from raytune_hpo.journal.events import CheckpointSaved, Event, Retried, Started, Suggested
 
 TRIALS = 8
 EPOCHS = 20
@@ -58,7 +58,8 @@ def wait_until_half_way(process: subprocess.Popen[str], run_dir: Path, nodes: Cl
     while process.poll() is None:
         time.sleep(0.3)
         events = load_results(run_dir).events if (run_dir / "journal.jsonl").exists() else []
-        saved = {e["trial"]: e["path"] for e in events if e["event"] == "checkpoint" and e["epoch"] == 2 * EVERY}
+        found = [e.checkpoint for e in events if isinstance(e, CheckpointSaved)]
+        saved = {record.trial: record.path for record in found if record.epoch == 2 * EVERY}
         # Those of an array have its process in the name; those that came as bytes are in folders of their own.
         there = descendants(nodes.raylets[1])
         second = {t for t, path in saved.items() if "#" not in path or int(Path(path).name.split("-")[2]) in there}
@@ -68,16 +69,16 @@ def wait_until_half_way(process: subprocess.Popen[str], run_dir: Path, nodes: Cl
     raise AssertionError(process.communicate()[1])
 
 
-def check(events: list[dict[str, Any]], moved: set[str]) -> None:
+def check(events: list[Event], moved: set[str]) -> None:
     """Trials that lost their node went on from a checkpoint that was at most one interval old."""
     lost: dict[str, int] = {}
     for event in events:
-        if event["event"] == "retry":
-            assert event["lost_worker"]
-            lost[event["trial"]] = event["epoch"]
-        if event["event"] == "start" and event["trial"] in lost:
-            assert lost[event["trial"]] - EVERY < event["epoch"] <= lost[event["trial"]], event
-    assert moved <= set(lost) < {event["trial"] for event in events if event["event"] == "suggest"}
+        if isinstance(event, Retried):
+            assert event.lost_worker
+            lost[event.trial] = event.epoch
+        if isinstance(event, Started) and event.trial in lost:
+            assert lost[event.trial] - EVERY < event.epoch <= lost[event.trial], event
+    assert moved <= set(lost) < {event.trial for event in events if isinstance(event, Suggested)}
 
 
 @pytest.mark.timeout(240)

@@ -357,7 +357,7 @@ def test_an_unfinished_confirmation_is_finished_first(digits: Path, copy: Callab
 
     original, repeating.run = repeating.run, begin  # type: ignore[assignment]
     try:
-        repeating.begin_or_go_on(run / "confirm", None, task=None, address=None, listener=None, verbose=False)  # type: ignore[arg-type]
+        repeating.begin_or_go_on(run / "confirm", None, task=None, address=None, listeners=(), verbose=False)  # type: ignore[arg-type]
     finally:
         repeating.run = original
     assert calls == [run / "confirm"]

@@ -20,6 +20,7 @@ import pytest
 from process_tree import descendants, kill, workers
 
 from raytune_hpo import Results, load_results
+from raytune_hpo.journal.events import CheckpointSaved, Ended, SessionOpened, Started, Suggested
 
 TRIALS = 24
 ALL = os.environ.get("CRASH_KILLS") == "all"  # 25 kills instead of 9: minutes more
@@ -166,19 +167,17 @@ def check_nothing_lost_or_doubled(results: Results, trials: int) -> None:
     assert results.status == "finished"
     assert set(rows.status) <= {"completed", "stopped"}
     assert (rows.failures == 0).all()
-    adopted = {
-        e["trial"]: e["checkpoint"]["epoch"] for e in results.events if e["event"] == "suggest" and "parent" in e
-    }
+    adopted = {e.trial: e.checkpoint.epoch for e in results.of(Suggested) if e.checkpoint is not None}
     for trial_id, curve in results.curves.groupby("trial_id"):
         first = 1 + adopted.get(str(trial_id), 0)
         assert list(curve.epoch) == list(range(first, first + len(curve))), trial_id
     saved: dict[str, int] = dict(adopted)
     for event in results.events:
-        if event["event"] == "checkpoint":
-            saved[event["trial"]] = event["epoch"]
-        if event["event"] == "start":
+        if isinstance(event, CheckpointSaved):
+            saved[event.trial] = event.checkpoint.epoch
+        if isinstance(event, Started):
             # From its newest checkpoint, never from zero once there was one.
-            assert event["epoch"] == saved.get(event["trial"], 0), event
+            assert event.epoch == saved.get(event.trial, 0), event
 
 
 def crash(source: str, folder: Path, kills: int, most_steps: int, trials: int = TRIALS) -> tuple[Results, Results]:
@@ -218,7 +217,7 @@ def test_lanes_with_kills_give_identical_metrics(tmp_path: Path, monkeypatch: py
     assert killed.best is not None
     assert calm.best is not None
     assert killed.best.test == calm.best.test
-    assert {e["executor"] for e in killed.events if e["event"] == "session"} == {"lanes"}
+    assert {e.executor for e in killed.of(SessionOpened)} == {"lanes"}
 
 
 @pytest.mark.timeout(600)
@@ -251,7 +250,7 @@ def ended_at_sessions(results: Results) -> list[int]:
     """How many trials had ended when each session after the first one opened."""
     ended, found = 0, []
     for event in results.events:
-        ended += event["event"] == "end"
-        if event["event"] == "session" and event["number"] > 1:
+        ended += isinstance(event, Ended)
+        if isinstance(event, SessionOpened) and event.number > 1:
             found.append(ended)
     return found

@@ -111,15 +111,15 @@ def test_image_tasks_take_their_folder_from_the_command_line(tmp_path: Path, cap
 
 def test_the_searches_are_the_handbooks(experiments: Path) -> None:
     grid, random, bayes, linear, housing = (
-        load_experiment(experiments / f"{name}.py")
+        load_experiment(experiments / f"{name}.py").resolved
         for name in ("mnist_grid_cv", "mnist_random", "mnist_bayesopt", "linear_extrapolation", "california_housing")
     )
-    assert (grid.samples, grid.folds) == (27, 5)
-    options = {path: choice.options for path, choice in grid.search_space.parameters.items()}  # type: ignore[union-attr]
+    assert (grid.num_samples, grid.folds) == (27, 5)
+    options = {path: choice.options for path, choice in grid.space.parameters.items()}  # type: ignore[union-attr]
     assert options == {"hidden_units": (128, 256, 512), "batch_size": (64, 128, 256), "lr": (1e-2, 1e-3, 1e-4)}
-    assert (random.samples, random.folds, random.seed) == (50, 5, 42)
-    assert (bayes.samples, bayes.option("searcher")[1]["n_initial"], bayes.max_epochs) == (12, 2, 5)
-    assert (linear.max_epochs, linear.search_space.constants["hidden_units"]) == (100, 16)
+    assert (random.num_samples, random.folds, random.seed) == (50, 5, 42)
+    assert (bayes.num_samples, bayes.searcher.to_json()["n_initial"], bayes.max_epochs) == (12, 2, 5)
+    assert (linear.max_epochs, linear.space.constants["hidden_units"]) == (100, 16)
     first = housing.start_points[0]
     units = [first.get(f"units_{k}") for k in range(1, 5)]
     assert [first["hidden_layers"], *units, first["batch_size"]] == [4, 6, 5, 4, 3, 256]
@@ -131,27 +131,26 @@ def test_the_searches_are_the_handbooks(experiments: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_smallest_size_is_small(path: Path) -> None:
-    own = load_experiment(path)
-    small = command.smallest(own)
-    assert small.samples <= 3
+    loaded = load_experiment(path)
+    own, small = loaded.resolved, command.smallest(loaded).resolved
+    assert small.num_samples <= 3
     assert small.max_epochs <= 2
     assert small.max_concurrent == 1
     assert (small.folds is None) == (own.folds is None)
-    for which in ("searcher", "scheduler"):
-        assert small.option(which)[0] == own.option(which)[0]
+    assert (small.searcher.name, small.scheduler.name) == (own.searcher.name, own.scheduler.name)
     if isinstance(own.task, Task):
-        samples = {k: v for k, v in small.runnable.options().items() if k.endswith("_samples")}
+        samples = {k: v for k, v in small.task.options().items() if k.endswith("_samples")}
         assert all(v <= 20 for v in samples.values())
-    assert small.search().suggest("t00000") is not None
+    assert small.new_search().suggest("t00000") is not None
 
 
 def test_what_is_run_here_covers_every_method() -> None:
     def methods(names: Any) -> set[Any]:
         found = set()
         for name in names:
-            experiment = load_experiment(REPOSITORY / "experiments" / f"{name}.py")
+            experiment = load_experiment(REPOSITORY / "experiments" / f"{name}.py").resolved
             kind = experiment.task.kind if isinstance(experiment.task, Task) else "function"
-            found |= {experiment.option("searcher")[0], experiment.option("scheduler")[0], kind}
+            found |= {experiment.searcher.name, experiment.scheduler.name, kind}
             found |= {option for option in ("folds", "hypergradient") if getattr(experiment, option)}
         return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from raytune_hpo import load_results
+from raytune_hpo.journal.events import SessionOpened, Started
 
 # A trial waits after its fifth epoch for a file named "go" beside the experiment: no test is a race.
 EXPERIMENT = """
@@ -93,9 +94,9 @@ def test_interrupt_saves_and_resume_goes_on(experiment: Path, tmp_path: Path, nu
     first_starts: dict[str, int] = {}
     sessions = 0
     for event in after.events:
-        sessions += event["event"] == "session"
-        if event["event"] == "start" and sessions == 2:
-            first_starts.setdefault(event["trial"], event["epoch"])
+        sessions += isinstance(event, SessionOpened)
+        if isinstance(event, Started) and sessions == 2:
+            first_starts.setdefault(event.trial, event.epoch)
     assert first_starts == {t: reached.get(t, 0) for t in first_starts}
     assert list(after.trials.epochs) == [30] * 4
 

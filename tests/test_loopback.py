@@ -67,7 +67,7 @@ def test_a_local_run_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = os.environ | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        while not (journal := tmp_path / "run" / "journal.jsonl").exists() or '"result"' not in journal.read_text():
+        while not (journal := tmp_path / "run" / "journal.jsonl").exists() or '"report"' not in journal.read_text():
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.2)
         tree = [process.pid, *descendants(process.pid)]

@@ -24,7 +24,7 @@ def test_the_experiment_of_the_readme_is_valid() -> None:
     exec(PYTHON[0], names)
     experiment = names["experiment"]
     assert isinstance(experiment, Experiment)
-    assert experiment.search_space.parameters["units_3"].conditions
+    assert experiment.resolved.space.parameters["units_3"].conditions
 
 
 def test_the_python_of_the_readme_runs(
@@ -50,7 +50,7 @@ def test_the_commands_of_the_readme_exist(line: str) -> None:
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " nudge " in line])
 def test_the_nudges_of_the_readme_fit_its_panda(line: str) -> None:
     options = parser().parse_args(shlex.split(line, comments=True)[1:])
-    panda = load_experiment(REPOSITORY / "experiments" / "digits.py").as_panda()
+    panda = load_experiment(REPOSITORY / "experiments" / "digits.py").as_panda().resolved
     changes = {name: parse_value(value) for name, value in (change.split("=") for change in options.changes)}
     assert checked_changes(panda, panda.start_points[0], changes) == changes
 

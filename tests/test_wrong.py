@@ -348,8 +348,8 @@ RESULT = result("t00000", 1, 0.9)
     [
         ("", "is damaged"),
         ("{", "is damaged"),
-        ("[]", "reads format 1"),
-        ('{"format": 99}', "reads format 1"),
+        ("[]", "reads formats up to 2"),
+        ('{"format": 99}', "reads formats up to 2"),
         ('{"format": 1}', "fields are missing"),
         ('{"format": 1, "experiment": {"metric": "loss"}}', "fields are missing"),
     ],
@@ -364,10 +364,10 @@ def test_a_damaged_description(content: str, words: str, tmp_path: Path, refused
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ((SUGGEST, "{torn\n", RESULT), "journal.jsonl:2': is damaged in the middle"),
+        ((SUGGEST, "{torn\n", RESULT), "journal.jsonl:2': was changed: it has no checksum; restore the journal"),
         ((RESULT,), "does not follow from the events before it"),
-        (({"event": "suggest", "trial": "t00000"},), "does not follow"),
-        (({"event": "levitate"},), "levitate"),
+        (({"event": "suggest", "trial": "t00000"},), "events[0] (suggest).config = None: is missing"),
+        (({"event": "levitate"},), "'levitate': is no event that this version knows; a newer one wrote it"),
     ],
 )
 def test_a_damaged_journal(lines: tuple[Any, ...], words: str, tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -399,7 +399,7 @@ def test_export_over_files(tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "--output = " in (line := refused("export", str(run_dir), "-o", str(full)))
     assert "exists already" in line
     assert "--output = " in refused("export", str(run_dir), "-o", str(full / "kept"))
-    (run_dir / record["path"] / "changed").write_text("more")
+    (run_dir / record.checkpoint.path / "changed").write_text("more")
     assert "is damaged" in refused("export", str(run_dir), "-o", "model")
 
 

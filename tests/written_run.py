@@ -2,61 +2,95 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo import Experiment, Float
+from raytune_hpo.journal.chain import Link
+from raytune_hpo.journal.events import (
+    CheckpointRecord,
+    CheckpointSaved,
+    Closed,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SessionOpened,
+    Suggested,
+)
+from raytune_hpo.journal.file import Journal
+from raytune_hpo.states import Decision, Outcome, RunStatus
+from raytune_hpo.storage.run_directory import FORMAT
 
-Event = dict[str, Any]
+RUN_ID = "0123456789abcdef"
 
 
-def suggest(trial: str, **config: Any) -> Event:
-    return {"event": "suggest", "trial": trial, "config": config or {"lr": 0.01}}
+def suggest(trial: str, **config: Any) -> Suggested:
+    return Suggested(trial, config or {"lr": 0.01})
 
 
-def result(trial: str, epoch: int, accuracy: float, decision: str = "continue") -> Event:
+def result(trial: str, epoch: int, accuracy: float, decision: str = "continue") -> tuple[Event, Event]:
+    """A report and what is decided on it: one step, as the driver writes it."""
     metrics = {"validation_accuracy": accuracy, "validation_loss": 1 - accuracy}
-    return {"event": "result", "trial": trial, "generation": 0, "epoch": epoch, "seconds": 0.5, "decision": decision,
-            "metrics": metrics}  # fmt: skip
+    return Reported(trial, 0, epoch, metrics, 0.5), Decided(trial, epoch, Decision(decision))
 
 
-def checkpoint(trial: str, epoch: int) -> Event:
+def checkpoint(trial: str, epoch: int) -> CheckpointSaved:
     path = f"checkpoints/{trial}/00-{epoch:05d}.1"
-    return {"event": "checkpoint", "trial": trial, "generation": 0, "epoch": epoch, "bytes": 0, "crc32": 0,
-            "path": path}  # fmt: skip
+    return CheckpointSaved(trial, CheckpointRecord(trial, 0, epoch, path, bytes=0, crc32=0))
 
 
-def end(trial: str, status: str, reason: str, error: str | None = None) -> Event:
-    return {"event": "end", "trial": trial, "status": status, "reason": reason, "error": error,
-            "file": error and f"errors/{trial}.txt"}  # fmt: skip
+def end(trial: str, status: str, reason: str, error: str | None = None) -> Ended:
+    return Ended(trial, Outcome(status), reason, error, error and f"errors/{trial}.txt")
 
 
-def written_run(path: Path, *lines: Event | str, **experiment: Any) -> Path:
-    """A run directory with a journal of `lines`: events, one a step and second, or text as it is.
+def written_run(path: Path, *lines: Event | Sequence[Event] | dict[str, Any] | str, **experiment: Any) -> Path:
+    """A run directory with a journal of `lines`, one a second: a step's events, an event as JSON, or text as it is.
 
     experiment: fields of its experiment.json, as they stand there. Checkpoint folders are made, empty.
     """
     made = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log"), "batch_size": 32},
                       num_samples=4)  # fmt: skip
     path.mkdir()
-    description = {"format": 1, "experiment": {**made.to_json(), **experiment}, "versions": {}, "run_id": "0"}
+    description = {"format": FORMAT, "experiment": {**made.to_json(), **experiment}, "versions": {}, "run_id": RUN_ID}
     (path / "experiment.json").write_text(json.dumps(description))
     (path / "lock").touch()
-    text = ""
+    file = path / "journal.jsonl"
+    journal = Journal(file, RUN_ID)
     for second, line in enumerate(lines, start=1):
-        text += line if isinstance(line, str) else json.dumps({"t": second, "events": [line]}) + "\n"
-        if isinstance(line, dict) and line["event"] == "checkpoint":
-            (path / line["path"]).mkdir(parents=True)
-    (path / "journal.jsonl").write_text(text)
+        if isinstance(line, dict):
+            append_raw(journal, line)
+            continue
+        if isinstance(line, str):
+            os.write(journal._file, line.encode())
+            continue
+        events = [line] if isinstance(line, Event) else list(line)
+        journal.append(second, events)
+        for event in events:
+            if isinstance(event, CheckpointSaved):
+                (path / event.checkpoint.path).mkdir(parents=True)
+    journal.close()
     return path
+
+
+def append_raw(journal: Journal, *events: dict[str, Any]) -> None:
+    """A line that fits in the chain, of events as JSON has them, which no record may be able to hold."""
+    link = journal.link
+    body = json.dumps({"n": link.number + 1, "t": 1.0, "at": 1.0, "events": events})[:-1].encode()
+    sum_ = hashlib.blake2b(link.sum.encode() + body, digest_size=8, key=journal.run_id.encode()).hexdigest()
+    os.write(journal._file, body + b',"sum":"' + sum_.encode() + b'"}\n')
+    journal.link = Link(link.number + 1, sum_, link.events + len(events))
 
 
 def finished_run(path: Path) -> Path:
     """Four trials: one of each way to end, t00001 the winner with a kept checkpoint and a test result."""
     run = written_run(
         path,
-        {"event": "session", "number": 1, "pid": 1, "host": "h", "started": "s"},
+        SessionOpened(1, pid=1, host="h", started="s"),
         suggest("t00000", lr=0.01, batch_size=32),
         suggest("t00001", lr=0.05, batch_size=32),
         suggest("t00002", lr=0.001, batch_size=32),
@@ -72,7 +106,7 @@ def finished_run(path: Path) -> Path:
         result("t00002", 1, float("nan"), "stop"),
         end("t00002", "diverged", "diverged"),
         end("t00003", "failed", "error", "ValueError: no"),
-        {"event": "close", "status": "finished"},
+        Closed(RunStatus.FINISHED),
     )
     sealed = {"trial": "t00001", "checkpoint": "checkpoints/t00001/00-00002.1", "epoch": 2}
     seal(run, sealed, {"test_accuracy": 0.93, "test_loss": 0.1})

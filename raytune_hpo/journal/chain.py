@@ -52,7 +52,7 @@ def read(line: bytes, link: Link, run_id: str) -> tuple[Step, Link]:
     """
     body, sum_ = line[:-_TAIL], line[-_TAIL + len(_SUM) : -3].decode("ascii", "replace")
     expected = link.number + 1
-    if line[-_TAIL : -_TAIL + len(_SUM)] != _SUM:
+    if line[-_TAIL : -_TAIL + len(_SUM)] != _SUM or line[-3:] != b'"}\n':
         raise BrokenError("was changed: it has no checksum")
     if sum_ != _sum(body, link.sum, run_id):
         raise BrokenError(_told(body, expected))

@@ -42,7 +42,8 @@ class Reading:
 def read(path: Path, run_id: str) -> Reading:
     """All of a journal; nothing if there is none yet.
 
-    Raises ExperimentError for a line that does not fit and is not the last: that is no crash's doing.
+    Raises ExperimentError for a line that does not fit and is not the last, and for one of a newer version: that is no
+    crash's doing.
     """
     if not path.exists():
         return Reading()
@@ -61,8 +62,10 @@ def read(path: Path, run_id: str) -> Reading:
             step, link = reader(line, link, run_id)
         except (BrokenError, MalformedError) as error:
             damage = f"line {number} of {path.name} {_sentence(error)}"
-            if number < len(lines):
-                expected = f"{_sentence(error)}; restore the journal from a backup"
+            # Where the checksum fits, the line is as it was written: by a newer version, not by accident.
+            whole = isinstance(error, MalformedError) and not of_format_1
+            if number < len(lines) or whole:
+                expected = _sentence(error) + ("" if whole else "; restore the journal from a backup")
                 raise ExperimentError("journal", f"{path}:{number}", expected) from error
             return Reading(steps, link, end, damage, line, 1 if of_format_1 else 2)
         steps.append(step)

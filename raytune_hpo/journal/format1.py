@@ -30,8 +30,11 @@ def reader() -> Callable[[bytes, Link, str], tuple[Step, Link]]:
         try:
             data = json.loads(line)
             steps_events = list(data["events"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            more = data.keys() - {"t", "events"}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BrokenError("is damaged") from None
+        if more:
+            raise BrokenError("is of another format than the first")
         if not isinstance(data.get("t"), int | float):
             raise MalformedError("t", data.get("t"), "must be a number")
         events: list[Event] = []

@@ -18,7 +18,9 @@ from raytune_hpo.cli.arguments import experiment_of
 from raytune_hpo.cli.main import VERBS, main, parser
 from raytune_hpo.cli.run import finish
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Closed
 from raytune_hpo.results.results import load_results
+from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 
 LIGHT = """
@@ -95,10 +97,10 @@ def test_validate_shows_what_a_run_would_try_first(file: str, experiments: Path,
     assert main(["validate", str(experiments / file), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     loaded = load_experiment(experiments / file)
-    search = loaded.search()
+    search = loaded.resolved.new_search()
     assert document["first_configs"] == [search.suggest(f"t{i:05d}") for i in range(5)]
     assert document["valid"] is True
-    assert Experiment.from_json(document["experiment"]) == loaded
+    assert Experiment.from_json(document["experiment"]).resolved == loaded.resolved
 
 
 def test_what_an_experiment_file_prints_goes_to_stderr(tmp_path: Path, capsys: Capture) -> None:
@@ -130,48 +132,47 @@ def test_resources_of_a_cluster_are_not_asked_of_this_machine(experiments: Path,
 def test_values_are_json_or_text(experiments: Path) -> None:
     path = experiments / "digits.py"
     made = changed(path, "num_samples=8", "scheduler=fifo", "time_budget_s=1.5", "stop.target=0.99", "name=other",
-                   "early_stopping.patience=3", "checkpoint.keep_trials=None", "storage=/tmp/a=b")  # fmt: skip
-    assert (made.samples, made.scheduler, made.time_budget_s, made.stop_run.target) == (8, {"name": "fifo"}, 1.5, 0.99)
-    assert (made.name, made.storage, made.checkpointing.keep_trials) == ("other", "/tmp/a=b", None)
-    assert made.plateau is not None
-    assert made.plateau.patience == 3
+                   "early_stopping.patience=3", "checkpoint.keep_trials=None", "storage=/tmp/a=b").resolved  # fmt: skip
+    assert (made.num_samples, made.scheduler.name, made.time_budget_s, made.stop.target) == (8, "fifo", 1.5, 0.99)
+    assert (made.name, made.storage, made.checkpoint.keep_trials) == ("other", "/tmp/a=b", None)
+    assert made.early_stopping is not None
+    assert made.early_stopping.patience == 3
 
 
 def test_an_option_keeps_its_neighbours(experiments: Path) -> None:
     made = changed(experiments / "mnist_bayesopt.py", "searcher.acquisition=ucb")
-    assert made.option("searcher")[1]["acquisition"] == "ucb"
-    assert made.option("searcher")[1]["n_initial"] == 2
-    assert changed(experiments / "digits.py", 'searcher={"name": "hyperopt", "n_initial": 3}').option("searcher")[1][
-        "n_initial"
-    ] == 3  # fmt: skip
+    assert made.resolved.searcher.to_json()["acquisition"] == "ucb"
+    assert made.resolved.searcher.to_json()["n_initial"] == 2
+    made = changed(experiments / "digits.py", 'searcher={"name": "hyperopt", "n_initial": 3}')
+    assert made.resolved.searcher.to_json()["n_initial"] == 3
 
 
 def test_options_of_the_task(experiments: Path, tmp_path: Path) -> None:
     for text in ("test_fraction=0.3", "task.test_fraction=0.3"):
-        assert changed(experiments / "digits.py", text).task.options()["test_fraction"] == 0.3  # type: ignore[union-attr]
+        assert changed(experiments / "digits.py", text).resolved.task.options()["test_fraction"] == 0.3  # type: ignore[union-attr]
     made = changed(experiments / "digits.py", "task=mnist", f"data_dir={tmp_path}")
-    assert made.task.options()["data_dir"] == str(tmp_path)  # type: ignore[union-attr]
+    assert made.resolved.task.options()["data_dir"] == str(tmp_path)  # type: ignore[union-attr]
 
 
 def test_what_was_left_to_its_default_is_worked_out_anew() -> None:
-    assert experiment().override({"metric": "validation_loss"}).mode == "min"
-    assert experiment(searcher="grid").samples == 5 * (1 + 3 + 2 * 2)
-    assert experiment(searcher="grid").override({"searcher": "random"}).samples == 64
+    assert experiment().override({"metric": "validation_loss"}).resolved.objective.mode == "min"
+    assert experiment(searcher="grid").resolved.num_samples == 5 * (1 + 3 + 2 * 2)
+    assert experiment(searcher="grid").override({"searcher": "random"}).resolved.num_samples == 64
     pbt = experiment(scheduler="pbt")
-    assert pbt.override({"max_epochs": 2}).option("scheduler")[1]["interval"] == 1
-    assert pbt.override({"space.lr": 0.1}).option("scheduler")[1]["mutate"] == ["momentum"]
+    assert pbt.override({"max_epochs": 2}).resolved.scheduler.to_json()["interval"] == 1
+    assert pbt.override({"space.lr": 0.1}).resolved.scheduler.to_json()["mutate"] == ["momentum"]
 
 
 def test_a_fixed_parameter_takes_its_conditions_along() -> None:
-    sgd = experiment().override({"space.optimizer": "sgd"}).search_space
+    sgd = experiment().override({"space.optimizer": "sgd"}).resolved.space
     assert list(sgd.parameters) == ["lr", "momentum", "nesterov"]
     assert sgd.parameters["momentum"].conditions == ()
-    adam = experiment().override({"space.optimizer": "adam"}).search_space
+    adam = experiment().override({"space.optimizer": "adam"}).resolved.space
     assert list(adam.parameters) == ["lr"]
     assert adam.constants == {"batch_size": 32, "optimizer": "adam"}
-    both = experiment().override({"space.optimizer": "sgd", "space.momentum": 0.6}).search_space
+    both = experiment().override({"space.optimizer": "sgd", "space.momentum": 0.6}).resolved.space
     assert list(both.parameters) == ["lr"]
-    assert experiment().override({"space.batch_size": 8}).search_space.constants == {"batch_size": 8}
+    assert experiment().override({"space.batch_size": 8}).resolved.space.constants == {"batch_size": 8}
 
 
 def test_the_experiment_of_the_file_stays_as_it_is(experiments: Path) -> None:
@@ -274,10 +275,9 @@ def test_exit_codes_and_the_documents_of_a_run(as_json: bool, tmp_path: Path, ca
     from rich.console import Console
 
     options = parser("run").parse_args(["run", "x.py", *(["--json"] if as_json else [])])
-    close = {"event": "close", "status": "finished"}
     done = written_run(tmp_path / "done", suggest("t00000"), result("t00000", 1, 0.5, "stop"),
-                       end("t00000", "completed", "max_epochs"), close)  # fmt: skip
-    stopped = written_run(tmp_path / "stopped", suggest("t00000"), {**close, "status": "interrupted"})
+                       end("t00000", "completed", "max_epochs"), Closed(RunStatus.FINISHED))  # fmt: skip
+    stopped = written_run(tmp_path / "stopped", suggest("t00000"), Closed(RunStatus.INTERRUPTED))
     for run_dir, code in ((done, 0), (finished_run(tmp_path / "failed"), 1), (stopped, 130)):
         results = load_results(run_dir)
         assert finish(results, options, Console(stderr=as_json)) == code
@@ -297,7 +297,7 @@ def test_the_experiment_of_a_run_can_be_had_from_its_directory(tmp_path: Path) -
     made = experiment()
     run = RunDirectory.create(tmp_path / "run", made.to_json(), None)
     run.unlock()
-    assert load_experiment(run.path) == made
-    assert load_experiment(run.description_path) == made
+    assert load_experiment(run.path).resolved == made.resolved
+    assert load_experiment(run.description_path).resolved == made.resolved
     with pytest.raises(ExperimentError, match="must be a Python file"):
         load_experiment(tmp_path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,14 +14,15 @@ from written_run import end, finished_run, result, suggest
 from raytune_hpo import Experiment, Float
 from raytune_hpo.cli.main import parser
 from raytune_hpo.cli.panda import panda_experiment
+from raytune_hpo.journal.events import Closed, Ended, Event, Noticed, Retried, SessionOpened, Started, Step
+from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.report import progress
 from raytune_hpo.report.panda_display import PandaProgress
 from raytune_hpo.report.progress import Progress
 from raytune_hpo.report.summary import duration, header, shown_path, summarize
-from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.text_table import plural, text_table
-from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.states import Outcome, RunStatus
 
 EXPERIMENT = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}, num_samples=4)
 
@@ -35,24 +36,33 @@ def text_of(console: Console) -> str:
     return console.file.getvalue()
 
 
+def view(path: Path, made: Experiment = EXPERIMENT, *, resumed: bool = False) -> RunView:
+    return RunView(path, "0", made.to_json(), resumed)
+
+
 class Watched:
-    """A Progress, its clock, and a stand-in for the population that it is shown."""
+    """A Progress, its clock, and the events of this session that it is told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, *, quiet: bool = False) -> None:
         self.now = 100.0
         monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
         self.console = plain()
-        self.ledger = Ledger("validation_accuracy", "max")
         self.progress = Progress(self.console, quiet=quiet)
-        self.progress.opened(RunDirectory(path), EXPERIMENT, resumed=False)
+        self.progress.begin(view(path))
+        self.number = 0
+        self.tell(SessionOpened(1, pid=os.getpid()))
 
-    def after(self, seconds: float, *events: dict[str, Any]) -> str:
+    def tell(self, *events: Event | tuple[Event, ...]) -> None:
+        for event in chain.from_iterable(e if isinstance(e, tuple) else (e,) for e in events):
+            self.progress.event(self.number, event, Step(self.number + 1, self.now, self.now, (event,), self.number))
+            self.number += 1
+
+    def after(self, seconds: float, *events: Event | tuple[Event, ...]) -> str:
         """The lines that are new when the events have happened and that much time has passed."""
         before = len(text_of(self.console))
         self.now += seconds
-        for event in events:
-            self.ledger.apply(event)
-        self.progress.update(SimpleNamespace(ledger=self.ledger), workers=2)  # type: ignore[arg-type]
+        self.tell(*events)
+        self.progress.idle()
         return text_of(self.console)[before:]
 
 
@@ -67,7 +77,7 @@ def test_a_panda_says_what_it_starts_with(tmp_path: Path) -> None:
     def header_of(*arguments: str) -> str:
         made, start = panda_experiment(parser("panda").parse_args(["panda", str(file), *arguments]))
         console = plain()
-        PandaProgress(console, quiet=False, start=start).opened(RunDirectory(tmp_path), made, resumed=False)
+        PandaProgress(console, quiet=False, start=start).begin(view(tmp_path, made))
         return text_of(console).splitlines()[-1]
 
     assert header_of().startswith("starts with the usual defaults (--from")
@@ -100,7 +110,7 @@ def test_paths_are_shown_as_one_would_type_them(tmp_path: Path, monkeypatch: pyt
 
 
 def test_header(tmp_path: Path) -> None:
-    text = header(RunDirectory(tmp_path), EXPERIMENT, resumed=True)
+    text = header(view(tmp_path, resumed=True))
     assert text == (
         "resuming hand: 4 trials of up to 27 epochs, random + asha, max validation_accuracy, 1 CPU a trial, seed 0\n"
         f"run directory: {tmp_path}"
@@ -127,30 +137,33 @@ def test_progress_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert text_of(watched.console).startswith("hand: 4 trials")
     assert watched.after(6) == "starting workers\n"
     trials = [f"t{i:05d}" for i in range(4)]
-    line = watched.after(6, *map(suggest, trials), result(trials[0], 1, 0.75))
-    assert line.startswith("0/4 trials  2 running  0 stopped early")
+    begun = [Started(trial, epoch=0) for trial in trials]
+    line = watched.after(6, *map(suggest, trials), *begun, result(trials[0], 1, 0.75))
+    assert line.startswith("0/4 trials  4 running  0 stopped early")
     assert line.endswith("best validation_accuracy 0.75 (t00000)\n")
     assert watched.after(1, result(trials[1], 1, 0.9)) == "", "not every report is a line"
-    line = watched.after(
+    failure, line, *rest = watched.after(
         6,
         end(trials[0], "stopped", "scheduler"),
         end(trials[2], "failed", "error", "ValueError"),
         result(trials[3], 1, float("nan")),
         end(trials[3], "diverged", "diverged"),
-    )
-    assert line.startswith("3/4 trials  2 running  1 stopped early")
+    ).splitlines()
+    assert failure == "t00002: ValueError (traceback: errors/t00002.txt)"
+    assert line.startswith("3/4 trials  1 running  1 stopped early")
     for words in ("1 diverged", "1 failed", "best validation_accuracy 0.9 (t00001)", " left"):
         assert words in line
-    assert line.count("\n") == 1, "a line is not folded"
+    assert rest == [], "a line is not folded"
 
 
 def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch, tmp_path)
     before = len(text_of(watched.console))
-    for trial in ("t00000", "t00001", "t00002"):
-        watched.progress.failure(trial, "ValueError: [red]", "errors/1a.txt")
-    watched.progress.failure("t00003", "OSError: once", None)
-    watched.progress.closed()
+    watched.tell(*(suggest(f"t{i:05d}") for i in range(4)))
+    failed = {"error": "ValueError: [red]", "file": "errors/1a.txt"}
+    watched.tell(*(Retried(trial, epoch=0, **failed) for trial in ("t00000", "t00001")))
+    watched.tell(Ended("t00002", Outcome.FAILED, "error", **failed), Retried("t00003", epoch=0, error="OSError: once"))
+    watched.progress.end()
     assert text_of(watched.console)[before:].splitlines() == [
         "t00000: ValueError: [red] (traceback: errors/1a.txt)",
         "t00003: OSError: once",
@@ -161,8 +174,6 @@ def test_a_distinct_failure_is_one_line_and_then_a_count(tmp_path: Path, monkeyp
 def test_quiet_prints_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch, tmp_path, quiet=True)
     assert watched.after(60, suggest("t00000"), result("t00000", 1, 0.5)) == ""
-    watched.progress.failure("t00000", "ValueError: x", None)
-    watched.progress.notice("a notice")
-    watched.progress.interrupted()
-    watched.progress.closed()
+    watched.tell(Retried("t00000", epoch=1, error="ValueError: x"), Noticed("a notice"), Closed(RunStatus.INTERRUPTED))
+    watched.progress.end()
     assert text_of(watched.console) == ""

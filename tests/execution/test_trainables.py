@@ -90,7 +90,7 @@ def test_a_class_trainable_trains_saves_and_goes_on(tmp_path: Path) -> None:
 
 def test_what_with_resources_asks_for_is_honoured_or_refused() -> None:
     def fresh() -> Any:  # with_resources writes its wish on the function itself
-        return functools.wraps(train)(lambda config: train(config))
+        return functools.partial(train)
 
     asked = tune.with_resources(fresh(), {"cpu": 2, "gpu": 0.5})
     assert experiment(asked).resolved.resources == Resources(cpus=2, gpus=0.5)

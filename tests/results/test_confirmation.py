@@ -14,6 +14,7 @@ from run_by_hand import RunByHand
 from raytune_hpo import Experiment, Float
 from raytune_hpo.execution.confirm import confirm
 from raytune_hpo.execution.repeating import best_distinct, repeated_experiment
+from raytune_hpo.journal.events import Closed, Suggested
 from raytune_hpo.report.confirm_text import confirm_text
 from raytune_hpo.results.comparison import Design
 from raytune_hpo.results.confirmation import Confirmation, judge
@@ -21,6 +22,7 @@ from raytune_hpo.results.naive import naive_value
 from raytune_hpo.results.repetitions import design_of, judging_epochs, repeated_configs
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import RunStatus
 from raytune_hpo.tasks import Digits
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.linear import LinearExtrapolation
@@ -40,14 +42,14 @@ def repeated_run(path: Path, curves: list[list[Curve]], ends: dict[int, str] | N
         start_points=[{"x": float(i)} for i in range(len(curves))],
     )  # fmt: skip
     run = RunByHand(path, experiment)
-    for number in range(experiment.samples):
+    for number in range(experiment.resolved.num_samples):
         repeat, i = divmod(number, len(curves))
         trial = f"t{number:05d}"
-        run.add("suggest", trial=trial, config={"x": float(i)}, repeat=repeat)
+        run.add(Suggested(trial=trial, config={"x": float(i)}, repeat=repeat))
         for epoch, value in enumerate(curves[i][repeat], start=1):
             run.result(trial, epoch, value)
         run.end(trial, (ends or {}).get(number, "completed"))
-    run.add("close", status="finished")
+    run.add(Closed(RunStatus.FINISHED))
     return run
 
 
@@ -172,15 +174,15 @@ def test_how_repetitions_share_their_data() -> None:
     space = {"lr": Float(0.01, 0.1)}
     plain = Experiment(name="x", task="digits", space=space)
     n, m = len(data.train), len(data.validation)
-    assert design_of(plain, data) == (Design(m / n, m), None)
-    assert design_of(plain.override({"folds": 4}), data) == (Design(1 / 3, (n + m) // 4, 4), None)
-    assert design_of(plain.override({"metric": "validation_loss"}), data)[0].samples is None
+    assert design_of(plain.resolved, data) == (Design(m / n, m), None)
+    assert design_of(plain.override({"folds": 4}).resolved, data) == (Design(1 / 3, (n + m) // 4, 4), None)
+    assert design_of(plain.override({"metric": "validation_loss"}).resolved, data)[0].samples is None
     chosen = LinearExtrapolation().load(0).for_trials()
-    design, notice = design_of(Experiment(name="x", task="linear", space=space), chosen)
+    design, notice = design_of(Experiment(name="x", task="linear", space=space).resolved, chosen)
     assert design.overlap == 0
     assert "not drawn" in (notice or "")
     function = Experiment(name="x", task=train, space=space, metric="v", mode="max")
-    assert design_of(function, None)[0] == Design()
+    assert design_of(function.resolved, None)[0] == Design()
 
 
 def test_folds_are_confirmed_by_folds(tmp_path: Path) -> None:

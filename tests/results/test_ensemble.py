@@ -21,11 +21,12 @@ from trained_run import trained_run
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.cli.main import main
 from raytune_hpo.errors import TrialError
+from raytune_hpo.journal.events import Perturbed, Suggested
 from raytune_hpo.results.ensemble import Builder
 from raytune_hpo.results.ensemble_selection import average, cost, figures, gains, greedy, metrics_of, per_sample
 from raytune_hpo.results.export import export
 from raytune_hpo.results.test_seal import openings
-from raytune_hpo.results.winner import evaluate_on_test, resolved
+from raytune_hpo.results.winner import evaluate_on_test
 from raytune_hpo.seeding import generator
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -310,11 +311,10 @@ def test_values_that_are_not_finite_and_states_that_do_not_fit_are_passed_over(t
             nn.init.constant_(model[0].weight, math.nan)
         scratch = run.store.scratch(f"t{number}")
         torch.save({"model": model.state_dict()}, scratch / STATE_FILE)
-        run.add("suggest", trial=f"t{number}", config={"lr": 0.01, "hidden_units": 8})
-        run.add("checkpoint", **run.store.commit(scratch, f"t{number}", 0, 1).to_json())
+        run.add(Suggested(trial=f"t{number}", config={"lr": 0.01, "hidden_units": 8}))
+        run.saved(run.store.commit(scratch, f"t{number}", 0, 1))
         metrics = {"validation_accuracy": 0.5 + number / 10, "validation_loss": 1.0}
-        fields = {"generation": 0, "epoch": 1, "metrics": metrics, "seconds": 0.1, "decision": "complete"}
-        run.add("result", trial=f"t{number}", **fields)
+        run.report(f"t{number}", 1, metrics, decision="complete")
         run.end(f"t{number}", "completed")
     with building(run.path) as builder:
         ensemble = builder.choose("greedy", 2)
@@ -328,14 +328,20 @@ def test_a_checkpoint_has_the_config_of_its_generation(tmp_path):
     """After a perturbation a trial holds its donor's weights, whose structure is the donor's."""
     made = trained_run(tmp_path / "run", digits(max_epochs=1), [{"lr": 0.01, "hidden_units": h} for h in (8, 16)])
     donor = made.load().ledger.trials["t00001"].checkpoints[0]
-    made.add("suggest", trial="t00002", config=CONFIGS[2])
+    made.add(Suggested(trial="t00002", config=CONFIGS[2]))
     copy = made.store.adopt(donor, "t00002", 1)
     new = {"lr": 0.02, "hidden_units": 16}
-    fields = {"epoch": 1, "donor": "t00001", "donor_epoch": 1, "generation": 1, "checkpoint": copy.to_json()}
-    made.add("perturb", trial="t00002", old_config=CONFIGS[2], new_config=new, **fields)
+    fields = {
+        "epoch": 1,
+        "donor": "t00001",
+        "donor_epoch": 1,
+        "donor_generation": 0,
+        "generation": 1,
+        "checkpoint": copy,
+    }
+    made.add(Perturbed(trial="t00002", old_config=CONFIGS[2], new_config=new, **fields))
     metrics = {"validation_accuracy": 0.99, "validation_loss": 0.1}
-    fields = {"generation": 1, "epoch": 2, "metrics": metrics, "seconds": 0.1, "decision": "complete"}
-    made.add("result", trial="t00002", **fields)
+    made.report("t00002", 2, metrics, generation=1, decision="complete")
     with building(made.path) as builder:
         ensemble = builder.choose("top", 3)
         assert ensemble.notices == ()
@@ -348,7 +354,7 @@ def test_of_folds_each_sample_is_predicted_by_the_model_that_has_not_seen_it(tmp
     with building(made.path) as builder:
         ensemble = builder.choose("greedy", 3)
         for trial in builder.results.top(3):
-            record = trial.best_checkpoint("max")
+            record = trial.best_checkpoint(builder.results.objective)
             member = next(m for m in builder.library.load(iter([record]), 1)[0])
             # The trial reports the mean over the folds, which are of equal size up to one sample.
             assert member.validation["accuracy"] == pytest.approx(trial.best, abs=1e-3)
@@ -422,7 +428,7 @@ def test_wrong_input_is_one_line(run, tmp_path, capsys):
     assert "is in use by process" in wrong(capsys, run)
     directory.unlock()
     made = RunByHand(tmp_path / "function", function_experiment())
-    made.add("suggest", trial="t00000", config=function_config(1))
+    made.add(Suggested(trial="t00000", config=function_config(1)))
     assert "is a function trainable" in wrong(capsys, made.path)
     empty = RunByHand(tmp_path / "empty", digits())
     assert "needs 2 sound checkpoints, the run keeps 0" in wrong(capsys, empty.path)
@@ -434,16 +440,18 @@ def test_an_ensemble_of_regressions(tmp_path):
     space = {"lr": Float(1e-4, 0.1, "log"), "hidden_units": Choice([4, 8])}
     diabetes = Experiment(name="ensemble", task="diabetes", space=space, seed=1, max_epochs=3, metric="validation_rmse")
     configs = [{"lr": lr, "hidden_units": h} for lr, h in [(0.02, 8), (0.05, 4), (0.01, 8)]]
-    splits = diabetes.runnable.load(1)
+    splits = diabetes.resolved.task.load(1)
     with building(trained_run(tmp_path / "run", diabetes, configs).path) as builder:
         ensemble = builder.choose("greedy", 5)
         assert ensemble.metric == "rmse"
         assert ensemble.single.validation["rmse"] == pytest.approx(builder.results.best.metric, rel=1e-5)
         assert ensemble.validation["rmse"] <= ensemble.single.validation["rmse"] + 1e-9
         model = builder.model(ensemble)
-        assert evaluate(model, splits.validation, diabetes.task) == pytest.approx(ensemble.validation, rel=1e-5)
+        assert evaluate(model, splits.validation, diabetes.resolved.task) == pytest.approx(
+            ensemble.validation, rel=1e-5
+        )
         found = builder.test(ensemble).metrics
-        tested = evaluate(model, splits.test, diabetes.task)
+        tested = evaluate(model, splits.test, diabetes.resolved.task)
         assert found["test_rmse"] == pytest.approx(tested["rmse"], rel=1e-5)
         assert found["gain_rmse"] == pytest.approx(found["single_test_rmse"] - tested["rmse"], abs=1e-6)
         assert found["gain_rmse_low"] <= found["gain_rmse"] <= found["gain_rmse_high"]

@@ -12,6 +12,7 @@ from test_results import config, experiment
 from written_run import seal
 
 from raytune_hpo import Experiment, ExperimentError, Float
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.export import export
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.tasks.digits import Digits
@@ -27,16 +28,15 @@ def digits(tmp_path_factory):
     space = {"lr": Float(1e-3, 0.1, "log"), "hidden_units": 16, "dropout": 0.3, "batch_norm": True}
     chosen = Experiment(name="export", task="digits", space=space, max_epochs=2, seed=3)
     run = RunByHand(tmp_path_factory.mktemp("export") / "run", chosen)
-    trainer = SupervisedTrainer(chosen.runnable, Digits().load(3).for_trials(), max_epochs=2, device="cpu")
+    trainer = SupervisedTrainer(chosen.resolved.task, Digits().load(3).for_trials(), max_epochs=2, device="cpu")
     trainer.setup(CONFIG, 7)
-    run.add("suggest", trial="t00000", config=CONFIG)
+    run.add(Suggested(trial="t00000", config=CONFIG))
     for epoch in (1, 2):
         metrics = trainer.train_epoch()
         scratch = run.store.scratch("t00000")
         save_state(trainer.state_dict(), scratch / STATE_FILE)
-        run.add("checkpoint", **run.store.commit(scratch, "t00000", 0, epoch).to_json())
-        fields = {"generation": 0, "epoch": epoch, "metrics": metrics, "seconds": 0.1, "decision": "continue"}
-        run.add("result", trial="t00000", **fields)
+        run.saved(run.store.commit(scratch, "t00000", 0, epoch))
+        run.report("t00000", epoch, metrics)
     run.end("t00000", "completed")
     assert run.load().best.checkpoint_epoch == 2
     return run, trainer
@@ -85,10 +85,10 @@ def test_the_test_metrics_of_the_exported_checkpoint_only(digits, tmp_path):
 @pytest.fixture
 def function_run(tmp_path):
     run = RunByHand(tmp_path / "run", experiment())
-    run.add("suggest", trial="t00000", config=config(1))
+    run.add(Suggested(trial="t00000", config=config(1)))
     run.checkpoint("t00000", 1)
     run.result("t00000", 1, 0.5)
-    run.add("suggest", trial="t00001", config=config(2))
+    run.add(Suggested(trial="t00001", config=config(2)))
     return run
 
 

@@ -14,6 +14,7 @@ from written_run import finished_run
 
 from raytune_hpo import Choice, Experiment, Float, Int
 from raytune_hpo.cli.main import main
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.forest_anova import forest_anova
 from raytune_hpo.results.importance import cost, handbook_place, importance
 from raytune_hpo.seeding import generator
@@ -86,8 +87,8 @@ def run_of(path, function, n, *, mode="min", space=None):
     experiment = Experiment(name="by-hand", task=trainable, space=space or SQUARE, metric="value", mode=mode)
     run = RunByHand(path, experiment)
     for i in range(n):
-        trial, config = f"t{i:05d}", experiment.search_space.sample(generator(3, "test", i))
-        run.add("suggest", trial=trial, config=config)
+        trial, config = f"t{i:05d}", experiment.resolved.space.sample(generator(3, "test", i))
+        run.add(Suggested(trial=trial, config=config))
         value = function(config, i)
         if value is None:
             run.end(trial, "failed", reason="error", error="ValueError: no")
@@ -162,7 +163,7 @@ def test_on_digits_the_learning_rate_comes_first(tmp_path, capsys):
     space = {"lr": Float(1e-5, 1.0, "log"), "beta1": Float(0.8, 0.95), "activation": Choice(["relu", "silu"])}
     space |= {"hidden_units": 16, "batch_size": 128}
     experiment = Experiment(name="digits", task="digits", space=space, max_epochs=1, seed=5)
-    configs = [experiment.search_space.sample(generator(5, "test", i)) for i in range(40)]
+    configs = [experiment.resolved.space.sample(generator(5, "test", i)) for i in range(40)]
     run = trained_run(tmp_path / "run", experiment, configs)
     assert main(["importance", str(run.path), "--pairs", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -52,7 +52,7 @@ def test_with_folds_every_sample_is_predicted_by_the_model_that_has_not_seen_it(
     np.testing.assert_allclose(np.sort(pairs.y), np.sort(pool))
     best = load_results(run).best
     assert best is not None
-    parts = experiment(folds=4).recipe().data(splits.for_trials())
+    parts = experiment(folds=4).resolved.recipe().data(splits.for_trials())
     sizes = [len(part.validation) for part in parts]
     squares = np.split((pairs.predicted - pairs.y) ** 2, np.cumsum(sizes)[:-1])
     # The trial's own figure is the mean over the folds.

@@ -8,13 +8,15 @@ import math
 import pandas as pd
 import pytest
 from run_by_hand import RunByHand
-from written_run import result, suggest
+from written_run import append_raw, result, suggest
 
 from raytune_hpo import Experiment, ExperimentError, Float, Int, load_results
+from raytune_hpo.journal.events import Closed, Ended, Perturbed, Reported, Retried, Started, Suggested
+from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.test_seal import openings
-from raytune_hpo.results.trial import better
 from raytune_hpo.results.winner import read_test, record_test
+from raytune_hpo.states import Outcome, RunStatus
 
 
 def trainable(config):
@@ -35,14 +37,14 @@ def run(tmp_path):
     """t0 completed, t1 the best but failed, t2 better still but diverged, t3 stopped and the winner, t4 nothing yet."""
     made = RunByHand(tmp_path / "run", experiment())
     for number in range(5):
-        made.add("suggest", trial=f"t0000{number}", config=config(number + 1))
+        made.add(Suggested(trial=f"t0000{number}", config=config(number + 1)))
     for number in range(4):
-        made.add("start", trial=f"t0000{number}", epoch=0)
+        made.add(Started(trial=f"t0000{number}", epoch=0))
     made.checkpoint("t00000", 1)
     made.result("t00000", 1, 0.5)
     made.result("t00001", 1, 0.9)
-    made.add("retry", trial="t00001", epoch=1, error="ValueError: a", file="errors/t00001.txt", lost_worker=False)
-    made.add("retry", trial="t00001", epoch=1, error="the worker died", file=None, lost_worker=True)
+    made.add(Retried(trial="t00001", epoch=1, error="ValueError: a", file="errors/t00001.txt", lost_worker=False))
+    made.add(Retried(trial="t00001", epoch=1, error="the worker died", file=None, lost_worker=True))
     made.end("t00001", "failed", reason="error", error="ValueError: b")
     made.result("t00002", 1, 0.95)
     made.result("t00002", 2, math.nan, decision="diverged")
@@ -100,7 +102,7 @@ def test_failed_and_diverged_trials_do_not_win(run):
 def test_of_min_the_lowest_wins(tmp_path):
     run = RunByHand(tmp_path / "run", experiment("min"))
     for number, value in enumerate((0.5, 0.2, math.nan, math.inf, -math.inf)):
-        run.add("suggest", trial=f"t{number}", config=config(1))
+        run.add(Suggested(trial=f"t{number}", config=config(1)))
         run.result(f"t{number}", 1, value)
         run.end(f"t{number}", "completed")
     assert run.load().best.trial_id == "t1"
@@ -113,7 +115,7 @@ def test_counts_status_and_seconds(run):
     expected = {"completed": 1, "failed": 1, "diverged": 1, "stopped": 1, "pending": 1, "running": 0, "paused": 0}
     assert results.counts == expected
     assert results.seconds == run.t
-    run.add("close", status="interrupted")
+    run.add(Closed(RunStatus.INTERRUPTED))
     assert run.load().status == "interrupted"
 
 
@@ -143,18 +145,24 @@ def test_a_deleted_checkpoint_is_not_named(run):
     assert best.checkpoint_epoch == 2
 
 
-@pytest.mark.parametrize("event", [{"event": "start", "trial": "t9"}, {"event": "wish"}, {"event": "suggest"}])
+def test_an_event_that_does_not_follow_is_one_error(run):
+    run.add(Started("t9", epoch=0))
+    with pytest.raises(ExperimentError, match=r"journal = Started.*does not follow from the events before it"):
+        run.load()
+
+
+@pytest.mark.parametrize("event", [{"event": "wish"}, {"event": "suggest"}, {"event": "start", "trial": 3}])
 def test_events_that_do_not_fit_are_one_error(run, event):
-    run.journal.append(99.0, [event])
-    with pytest.raises(ExperimentError, match="journal"):
+    append_raw(run.journal, event)
+    with pytest.raises(ExperimentError, match=r"journal.*is damaged: events\[0\]"):
         run.load()
 
 
 def test_perturbations_change_config_and_generation(tmp_path):
     run = RunByHand(tmp_path / "run", experiment())
     for number in range(2):
-        run.add("suggest", trial=f"t{number}", config=config(number + 1))
-        run.add("start", trial=f"t{number}", epoch=0)
+        run.add(Suggested(trial=f"t{number}", config=config(number + 1)))
+        run.add(Started(trial=f"t{number}", epoch=0))
     donor = run.checkpoint("t1", 2)
     for epoch in (1, 2):
         run.result("t1", epoch, 0.7)
@@ -163,7 +171,7 @@ def test_perturbations_change_config_and_generation(tmp_path):
     copy = run.store.adopt(donor, "t0", 1)
     fields = {"epoch": 2, "donor": "t1", "donor_epoch": 2, "generation": 1}
     configs = {"old_config": config(1), "new_config": config(7)}
-    run.add("perturb", trial="t0", checkpoint=copy.to_json(), **fields, **configs)
+    run.add(Perturbed(trial="t0", donor_generation=0, checkpoint=copy, **fields, **configs))
     results = run.load()
     assert results.perturbations == [{"trial": "t0", **fields, **configs}]
     trial = results.ledger.trials["t0"]
@@ -176,36 +184,36 @@ def test_perturbations_change_config_and_generation(tmp_path):
 
 
 def test_better():
-    assert better(1.0, None, "min")
-    assert better(1.0, math.nan, "min")
-    assert better(1.0, 2.0, "min")
-    assert not better(1.0, 1.0, "min")
-    assert better(2.0, 1.0, "max")
+    low, high = Objective("value", "min"), Objective("value", "max")
+    assert low.better(1.0, None)
+    assert low.better(1.0, math.nan)
+    assert low.better(1.0, 2.0)
+    assert not low.better(1.0, 1.0)
+    assert high.better(2.0, 1.0)
     for value in (math.nan, math.inf, -math.inf):
-        assert not better(value, None, "max")
+        assert not high.better(value, None)
 
 
 def test_the_ledger_counts_trials_that_end_without_a_new_best():
-    ledger = Ledger("value", "max")
+    ledger = Ledger(Objective("value", "max"))
     for number, value in enumerate((0.5, 0.4, 0.4, 0.6, 0.1)):
-        ledger.apply({"event": "suggest", "trial": str(number), "config": {}})
-        metrics = {"value": value}
-        fields = {"generation": 0, "epoch": 1, "metrics": metrics, "seconds": 0.0}
-        ledger.apply({"event": "result", "trial": str(number), **fields})
-        ledger.apply({"event": "end", "trial": str(number), "status": "completed", "reason": None})
-    assert ledger.ended_since_best == 2  # the best itself, and the one after it
+        trial = str(number)
+        ledger.apply(Suggested(trial, config={}))
+        ledger.apply(Reported(trial, 0, 1, {"value": value}, 0.0))
+        ledger.apply(Ended(trial, Outcome.COMPLETED, "max_epochs"))
+    assert ledger.ended_since_best == 1  # the one after the best
     assert ledger.best_trial.id == "3"
     assert ledger.live == {}
 
 
 def test_a_trial_has_lost_its_parts_of_workers_since_its_last_new_report():
-    ledger = Ledger("validation_accuracy", "max")
-    retry = {"event": "retry", "trial": "t00000", "epoch": 0, "error": "the worker died", "file": None}
+    ledger = Ledger(Objective("validation_accuracy", "max"))
     ledger.apply(suggest("t00000"))
     for lost in ({"lost_worker": True}, {"lost_worker": True, "blame": 0.25}, {"lost_worker": False}):
-        ledger.apply({**retry, **lost})
+        ledger.apply(Retried("t00000", epoch=0, error="the worker died", **lost))
     assert (ledger.trials["t00000"].losses, ledger.trials["t00000"].failures) == (1.25, 1)
-    ledger.apply(result("t00000", 1, 0.5))
+    for event in result("t00000", 1, 0.5):
+        ledger.apply(event)
     assert (ledger.trials["t00000"].losses, ledger.trials["t00000"].failures) == (0, 1)
 
 
@@ -223,7 +231,7 @@ def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run, tmp_path)
     directory = RunDirectory.open(run.path)
     for record in winner.checkpoints:
         (run.path / record.path / "weights").rename(run.path / record.path / "state.pt")
-    record_test(directory, experiment(), winner, call)  # both are damaged now
+    record_test(directory, experiment().resolved, winner, call)  # both are damaged now
     assert calls == []
     best = winner.checkpoints[0]
     (run.path / best.path / "state.pt").rename(run.path / best.path / "weights")
@@ -235,7 +243,7 @@ def test_the_test_split_is_opened_once_and_for_a_sound_checkpoint(run, tmp_path)
     size, crc = fingerprint(run.path / best.path)
     winner.checkpoints[0] = dataclasses.replace(best, bytes=size, crc32=crc)
     for _ in range(2):
-        record_test(directory, experiment(), winner, call)
+        record_test(directory, experiment().resolved, winner, call)
     assert len(calls) == 1
     assert calls[0][2] == config(4)
     unpack(calls[0][3], tmp_path)

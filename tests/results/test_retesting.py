@@ -10,6 +10,7 @@ from run_by_hand import RunByHand
 from test_confirmation import Curve, around, flat, repeated_run, train
 
 from raytune_hpo import Experiment, ExperimentError, Float
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.report.retest_text import retest_text
 from raytune_hpo.results.comparison import Design
 from raytune_hpo.results.repetitions import repeated_configs
@@ -32,7 +33,7 @@ def searched(tmp_path: Path) -> Results:
                             num_samples=3)  # fmt: skip
     run = RunByHand(tmp_path / "searched", experiment)
     for i, value in enumerate((0.5, 0.9, 0.7)):
-        run.add("suggest", trial=f"t{i:05d}", config={"x": float(i)})
+        run.add(Suggested(trial=f"t{i:05d}", config={"x": float(i)}))
         run.result(f"t{i:05d}", 1, value)
         run.end(f"t{i:05d}", "completed")
     return run.load()

@@ -9,6 +9,7 @@ from run_by_hand import RunByHand
 from test_results import config, experiment
 
 from raytune_hpo import ExperimentError
+from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.test_seal import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.winner import read_test, record_test
 from raytune_hpo.storage.checkpoints import STATE_FILE
@@ -102,11 +103,11 @@ def test_a_damaged_record_is_one_error_and_no_look(directory, text):
 def test_a_run_resumed_after_a_crash_in_its_look_ends(tmp_path):
     """record_test finishes the look of the same checkpoint, and takes none at another."""
     run = RunByHand(tmp_path / "run", experiment())
-    run.add("suggest", trial="t00000", config=config(1))
+    run.add(Suggested(trial="t00000", config=config(1)))
     for epoch in (1, 2):
         scratch = run.store.scratch("t00000")
         (scratch / STATE_FILE).write_text(f"epoch {epoch}")
-        run.add("checkpoint", **run.store.commit(scratch, "t00000", 0, epoch).to_json())
+        run.saved(run.store.commit(scratch, "t00000", 0, epoch))
         run.result("t00000", epoch, epoch / 10)
     run.end("t00000", "completed")
     directory, winner = RunDirectory.open(run.path), run.load().ledger.winner()
@@ -115,14 +116,14 @@ def test_a_run_resumed_after_a_crash_in_its_look_ends(tmp_path):
         raise Crash
 
     with pytest.raises(Crash):
-        record_test(directory, experiment(), winner, crashes)
+        record_test(directory, experiment().resolved, winner, crashes)
     best = run.path / winner.checkpoints[1].path / STATE_FILE
     whole = best.read_bytes()
     best.write_text("damaged")
-    record_test(directory, experiment(), winner, lambda *_: never())
+    record_test(directory, experiment().resolved, winner, lambda *_: never())
     assert read_test(run.path) is None
     best.write_bytes(whole)
-    record_test(directory, experiment(), winner, lambda function, *arguments: {"test_loss": len(arguments)})
+    record_test(directory, experiment().resolved, winner, lambda function, *arguments: {"test_loss": len(arguments)})
     assert read_test(run.path)["metrics"] == {"test_loss": 4}
     assert run.load().best.test == {"test_loss": 4}
     assert len(json.loads((run.path / TEST_FILE).read_text())["openings"]) == 1

@@ -8,6 +8,8 @@ from typing import Any
 from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment
+from raytune_hpo.journal.events import Closed, Suggested
+from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
 from raytune_hpo.training.folded import FoldedTrainer
@@ -16,21 +18,20 @@ from raytune_hpo.training.folded import FoldedTrainer
 def trained_run(path: Path, experiment: Experiment, configs: list[dict[str, Any]]) -> RunByHand:
     """One trial a config, of `experiment.max_epochs` epochs, each with a checkpoint."""
     run = RunByHand(path, experiment)
-    recipe = experiment.recipe()
+    recipe = experiment.resolved.recipe()
     parts = recipe.data(recipe.task.load(recipe.seed).for_trials())
     for number, config in enumerate(configs):
         trial = f"t{number:05d}"
         trainers = [recipe.trainer(part, "cpu") for part in parts]
         trainer = trainers[0] if recipe.folds is None else FoldedTrainer(trainers)
         trainer.setup(config, recipe.trial_seed(trial))
-        run.add("suggest", trial=trial, config=config)
+        run.add(Suggested(trial=trial, config=config))
         for epoch in range(1, experiment.max_epochs + 1):
             metrics = trainer.train_epoch()
             scratch = run.store.scratch(trial)
             save_state(trainer.state_dict(), scratch / STATE_FILE)
-            run.add("checkpoint", **run.store.commit(scratch, trial, 0, epoch).to_json())
-            fields = {"generation": 0, "epoch": epoch, "metrics": metrics, "seconds": 0.1, "decision": "continue"}
-            run.add("result", trial=trial, **fields)
+            run.saved(run.store.commit(scratch, trial, 0, epoch))
+            run.report(trial, epoch, metrics)
         run.end(trial, "completed")
-    run.add("close", status="finished")
+    run.add(Closed(RunStatus.FINISHED))
     return run

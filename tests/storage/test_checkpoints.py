@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from raytune_hpo import TrialError
+from raytune_hpo.journal.codec import decoded, encoded
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.storage.checkpoints import CheckpointStore, fingerprint, pack, unpack
 
@@ -44,7 +45,7 @@ def test_commit_moves_the_folder_into_its_place(store, tmp_path):
     assert content(tmp_path / record.path) == FILES
     assert [p.name for p in (tmp_path / "checkpoints/t00001").iterdir()] == ["00-00005.3"]
     assert store.intact(record)
-    assert CheckpointRecord(**record.to_json()) == record
+    assert decoded(CheckpointRecord, encoded(record), "record") == record
     assert record.bytes == 1003
 
 

@@ -14,6 +14,7 @@ from raytune_hpo import ExperimentError
 from raytune_hpo.storage.run_directory import RunDirectory, git_commit, versions
 
 EXPERIMENT = {"metric": "loss", "mode": "min", "space": {}, "task": {"builtin": "digits"}, "seed": 0}
+EXPERIMENT |= {"searcher": {"name": "random"}, "scheduler": {"name": "fifo"}}
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -125,8 +126,8 @@ def test_open_wants_a_run(tmp_path):
     [
         ("", "damaged"),
         ('{"format": 1', "damaged"),
-        ('{"format": 99}', "format 1"),
-        ("[]", "format 1"),
+        ('{"format": 99}', "reads formats up to 2"),
+        ("[]", "reads formats up to 2"),
         ('{"format": 1, "experiment": {}}', "damaged: fields are missing"),
     ],
 )
@@ -170,4 +171,4 @@ def test_git_commit(tmp_path):
 def test_the_description_is_json_a_person_can_read(run):
     text = run.description_path.read_text()
     assert text.count("\n") > 10
-    assert json.loads(text)["format"] == 1
+    assert json.loads(text)["format"] == 2
