@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import Experiment, Float, load_results, resume, run
-from raytune_hpo.execution.ray_runtime import ray_session
+from raytune_hpo.workers.ray_runtime import ray_session
 
 EPOCHS = 9
 
@@ -53,7 +53,7 @@ class KilledError(Exception):
 @contextlib.contextmanager
 def killed_after(turns: int | None) -> Iterator[None]:
     """The driver ends in the middle, as by a crash: nothing is closed, nothing is saved. turns: None lets it live."""
-    from raytune_hpo.execution.driver import Driver
+    from raytune_hpo.engine.driver import Driver
 
     commit, left = Driver.commit, turns
 

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import Experiment, ExperimentError, RaytuneHpoError, Results, Task, load_experiment, run
-from raytune_hpo.execution.ray_runtime import ray_session
 from raytune_hpo.results.text_table import text_table
+from raytune_hpo.workers.ray_runtime import ray_session
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 FILES = sorted(EXPERIMENTS.glob("*.py"))

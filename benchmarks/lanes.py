@@ -153,7 +153,7 @@ def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
     results = run(_experiment(trials, executor=executor), Path(folder) / "run")
     live = os.cpu_count() or 1
     if executor == "lanes":
-        from raytune_hpo.execution.executors import MOST_LANES
+        from raytune_hpo.workers.executors import MOST_LANES
 
         live = min(trials, MOST_LANES["cpu"] * live)
     return {"epochs": len(results.curves), "best": float(results.ledger.best_trial.best), "live": live}
@@ -177,7 +177,7 @@ def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    from raytune_hpo.execution.ray_runtime import ray_session
+    from raytune_hpo.workers.ray_runtime import ray_session
 
     # Ray's own console output would be measured as well.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"

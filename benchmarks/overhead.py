@@ -39,7 +39,7 @@ def nothing(config: dict[str, Any]) -> None:
 
 def one(contestant: str, trials: int, epochs: int, folder: str) -> dict[str, float]:
     """One run, measured from the call that starts it to the one that has its results."""
-    from raytune_hpo.execution.ray_runtime import ray_session
+    from raytune_hpo.workers.ray_runtime import ray_session
 
     if contestant in ("durable", "default"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"

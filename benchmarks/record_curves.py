@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.parameters import Float, Int, Parameter
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space.parameters import Float, Int, Parameter
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.tasks.mnist import Mnist
 from raytune_hpo.training.task import Task

@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 from record_curves import EPOCHS, FOLDER, RECORDINGS
 
-from raytune_hpo.configs import Config
 from raytune_hpo.objective import Mode
-from raytune_hpo.parameters import Float, Int
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Float, Int
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 ON_GRID = 1e-4  # in grid steps: the grid's values are rounded to 6 digits

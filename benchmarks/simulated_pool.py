@@ -19,15 +19,15 @@ from typing import Any
 from search_problems import Curve, Problem
 
 from raytune_hpo import Experiment
-from raytune_hpo.configs import Config
-from raytune_hpo.execution.driver import Driver
-from raytune_hpo.execution.pool import Slot
-from raytune_hpo.execution.population import Population
-from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.engine.driver import Driver
+from raytune_hpo.engine.population import Population
 from raytune_hpo.journal.events import CheckpointRecord, Ended, Event, Retried, SessionOpened
 from raytune_hpo.schedulers.host import SchedulerHost
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.storage.checkpoints import checkpoint_path
+from raytune_hpo.workers.pool import Slot
+from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Run:
 
 
 class SimulatedPool:
-    """Stands in for `execution.pool.Pool`. A trial's state is its epoch, and so is a checkpoint."""
+    """Stands in for `workers.pool.Pool`. A trial's state is its epoch, and so is a checkpoint."""
 
     ending = False
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import load_experiment, run
-from raytune_hpo.execution.ray_runtime import ray_session
 from raytune_hpo.results.text_table import text_table
+from raytune_hpo.workers.ray_runtime import ray_session
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 NOT_HELD = {"space.dropout": 0.0, "space.weight_decay": 0.0, "early_stopping": None}

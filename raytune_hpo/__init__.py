@@ -17,11 +17,11 @@ from raytune_hpo.experiment.file import load_experiment
 from raytune_hpo.listeners.listener import Listener, RunView
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.schedulers import Scheduler, SchedulerOptions
 from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter
 from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
@@ -30,15 +30,15 @@ from raytune_hpo.training.task import Split, Splits, Task, TrialData
 if TYPE_CHECKING:
     from raytune_hpo.cli.arguments import parse_changes
     from raytune_hpo.cli.main import run_file
-    from raytune_hpo.execution.confirm import confirm
-    from raytune_hpo.execution.retest import retest
-    from raytune_hpo.execution.run import resume, run
+    from raytune_hpo.engine.run import resume, run
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
     from raytune_hpo.training.evaluation import evaluate as evaluate  # these two not of `import *`: they need torch
     from raytune_hpo.training.trainer import Trainer as Trainer
+    from raytune_hpo.verdicts.confirm import confirm
+    from raytune_hpo.verdicts.retest import retest
 
 __all__ = [
     "Accuracy",
@@ -92,15 +92,15 @@ __all__ = [
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
-    "confirm": "execution.confirm",
+    "confirm": "verdicts.confirm",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "load_results": "results.results",
     "parse_changes": "cli.arguments",
-    "resume": "execution.run",
+    "resume": "engine.run",
     "Results": "results.results",
-    "retest": "execution.retest",
-    "run": "execution.run",
+    "retest": "verdicts.retest",
+    "run": "engine.run",
     "run_file": "cli.main",
     "Trainer": "training.trainer",
 }

@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A local Ray; `run` and `resume` join it when they find it started."""
-    from raytune_hpo.execution.ray_runtime import ray_session as start
+    from raytune_hpo.workers.ray_runtime import ray_session as start
 
     with start(None, verbose=False):
         yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Loopback, on Linux as well: see _closed_to_the_outside in raytune_hpo/execution/ray_runtime.py.
+# Loopback, on Linux as well: see _closed_to_the_outside in raytune_hpo/workers/ray_runtime.py.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["NODE_NUMBER"] = sys.argv[2]

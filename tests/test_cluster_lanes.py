@@ -11,8 +11,8 @@ from process_tree import descendants
 from test_cluster import Cluster, cluster, needs_mounts, private_mounts
 
 from raytune_hpo import load_results
-from raytune_hpo.execution.replaying import replay
 from raytune_hpo.journal.events import CheckpointSaved, Event, Retried, Started, Suggested
+from raytune_hpo.verdicts.replay import replay
 
 TRIALS = 8
 EPOCHS = 20

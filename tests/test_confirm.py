@@ -24,16 +24,16 @@ from written_run import result, suggest, written_run
 
 from raytune_hpo import Experiment, ExperimentError, Float, Int
 from raytune_hpo.cli.main import main
-from raytune_hpo.execution import confirm as confirming
-from raytune_hpo.execution import retest as retesting
-from raytune_hpo.execution.confirm import confirm
-from raytune_hpo.execution.retest import retest
 from raytune_hpo.report.confirm_text import confirm_text
 from raytune_hpo.report.retest_text import retest_text
 from raytune_hpo.results.results import Results, load_results
-from raytune_hpo.results.test_seal import openings
+from raytune_hpo.results.sealed_test import openings
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
+from raytune_hpo.verdicts import confirm as confirming
+from raytune_hpo.verdicts import retest as retesting
+from raytune_hpo.verdicts.confirm import confirm
+from raytune_hpo.verdicts.retest import retest
 
 Capture = pytest.CaptureFixture[str]
 
@@ -163,7 +163,7 @@ def without_times(document: dict[str, Any]) -> dict[str, Any]:
     """Nor what else differs between runs: where it is, and in which session a checkpoint was written."""
     subject = document["test"]["subject"]
     subject["checkpoints"] = [path.rpartition(".")[0] for path in subject["checkpoints"]]
-    for config in document["configs"]:
+    for config in document["space.configs"]:
         del config["seconds"]
     for name in ("begun", "ended"):
         del document["test"][name]
@@ -347,7 +347,7 @@ def test_an_unfinished_confirmation_is_finished_first(digits: Path, copy: Callab
     shutil.rmtree(run / "confirm")
     (run / "confirm" / "checkpoints").mkdir(parents=True)
     (run / "confirm" / "lock").touch()
-    from raytune_hpo.execution import repeating
+    from raytune_hpo.verdicts import repeating
 
     calls: list[Path] = []
 

@@ -35,7 +35,7 @@ RUN = (
     "mnist_grid_cv",
 )
 NOT_RUN = {"bayesopt", "bohb", "cmaes", "evolutionary", "function", "hyperband", "hypergradient"}
-"""Their contracts run them on real spaces and in the real driver, tests/execution on real workers; a test below runs a
+"""Their contracts run them on real spaces and in the real driver, tests/workers on real workers; a test below runs a
 function trainable under hyperband."""
 
 

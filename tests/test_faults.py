@@ -31,9 +31,8 @@ from raytune_hpo import (
     run,
 )
 from raytune_hpo.cli.main import main
-from raytune_hpo.execution import machine
-from raytune_hpo.execution.judge import Judge
-from raytune_hpo.execution.population import Population
+from raytune_hpo.engine.judge import Judge
+from raytune_hpo.engine.population import Population
 from raytune_hpo.journal.events import CheckpointSaved, Decided, Event, Noticed, Reported, Started, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
@@ -41,6 +40,7 @@ from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.states import Decision, Status
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.tasks import Digits
+from raytune_hpo.workers import machine
 
 Capture = pytest.CaptureFixture[str]
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -62,7 +62,7 @@ def test_a_run_of_format_1_is_read_resumed_and_ends_as_it_would_have(name: str, 
 
 def test_a_crash_between_the_two_files_does_no_harm(tmp_path: Path) -> None:
     """The journal is rewritten and the description is not: the journal itself shows what it is."""
-    from raytune_hpo.execution.reopening import open_journal
+    from raytune_hpo.engine.reopening import open_journal
     from raytune_hpo.storage.run_directory import RunDirectory
 
     run = shutil.copytree(DATA / "function", tmp_path / "run")

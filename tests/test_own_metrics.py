@@ -16,9 +16,7 @@ from repeated_run import trained_repetitions
 from sklearn.metrics import f1_score
 
 from raytune_hpo import Choice, Experiment, Float, run
-from raytune_hpo.execution import confirm as confirming
-from raytune_hpo.execution.confirm import confirm
-from raytune_hpo.results.ensemble import Builder
+from raytune_hpo.ensembles.ensemble import Builder
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.folded import FoldedTrainer
@@ -26,6 +24,8 @@ from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Split, Task
 from raytune_hpo.training.trainer import SupervisedTrainer
+from raytune_hpo.verdicts import confirm as confirming
+from raytune_hpo.verdicts.confirm import confirm
 
 SPACE = {"lr": Float(1e-3, 0.1, "log"), "hidden_units": Choice([8, 16])}
 CONFIGS = [{"lr": lr, "hidden_units": units} for lr in (0.005, 0.01, 0.03) for units in (8, 16)]

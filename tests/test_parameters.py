@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from raytune_hpo.conditions import Condition, same
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import BELOW_ONE, Choice, Float, Int, parameter_from_json
+from raytune_hpo.space.conditions import Condition, same
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Float, Int, parameter_from_json
 
 FLOATS = [
     Float(0.0, 1.0),

@@ -10,7 +10,7 @@ import pytest
 
 from raytune_hpo import Experiment, load_experiment
 from raytune_hpo.cli.main import main, parser
-from raytune_hpo.execution.interventions import checked_changes
+from raytune_hpo.engine.interventions import checked_changes
 from raytune_hpo.experiment.file import parse_value
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from raytune_hpo.configs import config_key, flatten, nest
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import config_key, flatten, nest
+from raytune_hpo.space.parameters import Choice, Float, Int
 
 
 @pytest.fixture

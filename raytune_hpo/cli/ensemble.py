@@ -11,8 +11,8 @@ from raytune_hpo.cli.arguments import add_json, print_json
 from raytune_hpo.errors import ExperimentError
 
 if TYPE_CHECKING:
-    from raytune_hpo.results.ensemble import Ensemble
-    from raytune_hpo.results.test_seal import Opening
+    from raytune_hpo.ensembles.ensemble import Ensemble
+    from raytune_hpo.results.sealed_test import Opening
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.results.ensemble import Builder
+    from raytune_hpo.ensembles.ensemble import Builder
     from raytune_hpo.results.export import check_target
     from raytune_hpo.results.results import load_results
     from raytune_hpo.storage.run_directory import RunDirectory

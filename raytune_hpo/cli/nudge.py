@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.execution.interventions import checked_changes
+    from raytune_hpo.engine.interventions import checked_changes
 
     changes = {}
     for text in options.changes:

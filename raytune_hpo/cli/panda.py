@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from raytune_hpo.cli.run import finish
-    from raytune_hpo.execution.run import run
+    from raytune_hpo.engine.run import run
     from raytune_hpo.report.panda_display import PandaProgress
 
     console = Console(stderr=options.json)

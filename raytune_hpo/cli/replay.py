@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.execution.replaying import replay
     from raytune_hpo.results.results import load_results
     from raytune_hpo.results.text_table import plural
+    from raytune_hpo.verdicts.replay import replay
 
     replayed = replay(load_results(options.run_dir), options.trial)
     epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")

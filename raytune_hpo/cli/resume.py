@@ -19,7 +19,7 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from raytune_hpo.cli.intervention import panda_of, send, takes_commands
-    from raytune_hpo.execution.run import resume
+    from raytune_hpo.engine.run import resume
     from raytune_hpo.report.panda_display import PandaProgress
     from raytune_hpo.report.progress import Progress
     from raytune_hpo.results.results import load_results

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.execution.interventions import checkpoint_of
+    from raytune_hpo.engine.interventions import checkpoint_of
 
     run = panda_of(options.run_dir)
     return send(options, run, "rollback", epoch=checkpoint_of(run.trial, options.epoch).epoch)

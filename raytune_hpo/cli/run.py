@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
         experiment = experiment.override({"executor": options.executor})
     from rich.console import Console
 
-    from raytune_hpo.execution.run import run
+    from raytune_hpo.engine.run import run
     from raytune_hpo.report.progress import Progress
 
     console = Console(stderr=options.json)
@@ -41,7 +41,7 @@ def finish(results: object, options: argparse.Namespace, console: object) -> int
     """The end of `run` and `resume`: print the results, choose the exit code."""
     from rich.console import Console
 
-    from raytune_hpo.execution.interrupt import EXIT_INTERRUPTED
+    from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
     from raytune_hpo.report.summary import summarize
     from raytune_hpo.results.results import Results
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json
-from raytune_hpo.execution.ray_runtime import check_local_resources
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.workers.ray_runtime import check_local_resources
 
 SHOWN = 5
 
@@ -34,9 +34,9 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs})
         return 0
-    from raytune_hpo.configs import flatten
     from raytune_hpo.results.text_table import plural
     from raytune_hpo.space import describe
+    from raytune_hpo.space.configs import flatten
 
     objective, searcher, scheduler = experiment.objective, experiment.searcher.name, experiment.scheduler.name
     total = search.total()

@@ -13,9 +13,9 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.references import FunctionTrainable, check_function
 from raytune_hpo.objective import Mode, Objective
-from raytune_hpo.parameters import Choice, Float, Int, Parameter, json_value
 from raytune_hpo.settings import Hypergradient, Resources
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, json_value
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value

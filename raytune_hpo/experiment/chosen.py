@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo import checks
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.references import class_reference
 from raytune_hpo.objective import Objective
@@ -30,6 +29,7 @@ from raytune_hpo.search import SEARCHERS, Search, SearchAlgorithm, SearchOptions
 from raytune_hpo.search import build as build_searcher
 from raytune_hpo.search import check_options as check_searcher
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 
 #: The name in a run's description of what was an object.
 OBJECT = "foreign"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo import checks
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.checking import (
     check_folds,
@@ -27,6 +26,7 @@ from raytune_hpo.experiment.resolved import ResolvedExperiment
 from raytune_hpo.objective import Objective
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.task import Task
 

@@ -6,12 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from raytune_hpo.configs import Config
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
 from raytune_hpo.objective import Objective
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.recipe import Recipe

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.chosen import OBJECT
 from raytune_hpo.experiment.overrides import changed_fields
@@ -22,6 +21,7 @@ from raytune_hpo.experiment.resolved import ExecutorChoice, ResolvedExperiment
 from raytune_hpo.objective import Mode
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.task import Task
 

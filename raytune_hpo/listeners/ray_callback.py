@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.atomic import write_atomically
-from raytune_hpo.configs import Config
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from raytune_hpo.configs import flatten
 from raytune_hpo.report.summary import duration, shown_config
-from raytune_hpo.results.comparison import CONFIDENCE, Interval
-from raytune_hpo.results.confirmation import Confirmation, Contender
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.space.configs import flatten
+from raytune_hpo.verdicts.comparison import CONFIDENCE, Interval
+from raytune_hpo.verdicts.confirmation import Confirmation, Contender
 
 SURE = f"{CONFIDENCE:.0%}".replace("%", " %")
 

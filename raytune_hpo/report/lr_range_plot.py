@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 
-from raytune_hpo.training.lr_range import LRRange
+from raytune_hpo.probes.lr_range import LRRange
 
 
 def lr_range_png(found: LRRange, title: str) -> bytes:

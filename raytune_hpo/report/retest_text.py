@@ -7,9 +7,9 @@ from typing import Any
 
 from raytune_hpo.report.confirm_text import few_repetitions
 from raytune_hpo.report.summary import shown_config
-from raytune_hpo.results.comparison import Interval
-from raytune_hpo.results.retesting import Retest, Row
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.verdicts.comparison import Interval
+from raytune_hpo.verdicts.retesting import Retest, Row
 
 MEANING = {
     "still best": "nothing beats the old winner beyond noise, and its level is within noise of what was recorded",

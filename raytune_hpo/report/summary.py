@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from raytune_hpo.configs import flatten
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.space.configs import flatten
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raytune_hpo.configs import flatten
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
 from raytune_hpo.journal.file import read
@@ -18,6 +17,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.results.winner import read_test
+from raytune_hpo.space.configs import flatten
 from raytune_hpo.storage.checkpoints import exists
 from raytune_hpo.storage.run_directory import RunDirectory
 

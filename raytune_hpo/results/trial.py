@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytune_hpo.configs import Config
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Status
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.results.test_seal import TEST_FILE, open_test, openings, recorded
+from raytune_hpo.results.sealed_test import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import RunDirectory

@@ -18,7 +18,6 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
@@ -27,6 +26,7 @@ from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 
 TIME = "epoch"
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
-from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
 
 
 def explore(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from raytune_hpo.configs import Config
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.schedulers.scheduler import Scheduler, Standing
+from raytune_hpo.space.configs import Config
 
 
 @dataclass(eq=False)

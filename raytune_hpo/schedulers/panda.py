@@ -13,7 +13,7 @@ nudge       every `nudge_every` epochs, the learning rate times or over `nudge_f
 
 Every one of these is a restart of the trial from a checkpoint with another config, as PBT's exploits are,
 and journaled like one: the lineage of the last weights is a list of (config, first epoch, last epoch).
-A person's own interventions (execution.interventions) come in as the same event. State is derived from
+A person's own interventions (engine.interventions) come in as the same event. State is derived from
 results and events alone, so a replayed journal gives it back.
 
 Neither the shape nor the units of a metric matter: only its order, and the mean over a window.
@@ -27,15 +27,15 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from raytune_hpo import checks
-from raytune_hpo.configs import Config, flatten, with_values
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Float
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer, Scheduler, SchedulerOptions
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, flatten, with_values
+from raytune_hpo.space.parameters import Float
 
 LOWEST = 1e-4  # automatic care takes the learning rate down to this share of the first one
 RECENT = 3  # epochs whose training losses an exploded one is above

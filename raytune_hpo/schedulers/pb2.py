@@ -35,11 +35,11 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
-from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.schedulers.corrected import TIME, Pbt
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
 
 MAX_INTERVALS, FIT_INTERVALS = 128, 64  # the newest ones, in the process and in the choice of its kernel
 MAX_PENDING = 64

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytune_hpo import checks
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import options_of
 from raytune_hpo.search.algorithm import Plan, Search, SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 
 __all__ = [
     "SEARCHERS",

@@ -27,13 +27,13 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Options
 from raytune_hpo.search.history import Evidence, Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, config_key
 from raytune_hpo.states import Outcome
 
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
@@ -34,6 +33,7 @@ from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config, config_key
 
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 MAX_PENDING = 200

@@ -36,12 +36,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raytune_hpo.configs import Config, config_key
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.unit_cube import CubeEncoding, Mask, indices
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config, config_key
 
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs

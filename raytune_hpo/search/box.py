@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
-from raytune_hpo.parameters import Choice, Parameter
 from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Choice, Parameter
 
 GATE = 1.0
 CHANCE = 0.1

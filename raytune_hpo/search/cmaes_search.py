@@ -32,13 +32,13 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Float
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import derive_seed, generator
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point

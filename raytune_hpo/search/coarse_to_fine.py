@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import WAIT, Plan, SearchAlgorithm, SearchOptions, Signal
@@ -33,6 +32,7 @@ from raytune_hpo.search.box import Box
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up

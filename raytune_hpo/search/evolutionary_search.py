@@ -30,12 +30,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.options import option
-from raytune_hpo.parameters import BELOW_ONE, Choice, Int, Parameter
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
 BEYOND = 0.25  # how far a blend reaches beyond its parents, as a share of their distance

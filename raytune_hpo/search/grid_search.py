@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.space.configs import Config, config_key
 
 MAX_POINTS = 100_000
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytune_hpo.configs import Config
 from raytune_hpo.space import Vector
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome
 
 

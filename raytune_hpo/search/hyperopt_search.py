@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)

@@ -13,13 +13,13 @@ import importlib.util
 import math
 from typing import Any
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.search.algorithm import Search
 from raytune_hpo.search.hyperopt_search import from_label
 from raytune_hpo.search.optuna_search import distribution, quiet
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome
 
 

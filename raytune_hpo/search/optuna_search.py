@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
-from raytune_hpo.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 from raytune_hpo.states import Outcome
 
 WINDOW = 200  # every so many finished trials, TPE's study is made anew ...

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space.configs import Config
 
 
 class RandomSearch(SearchAlgorithm):

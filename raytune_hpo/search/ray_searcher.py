@@ -23,12 +23,12 @@ from ray.tune.search.sample import Domain
 from ray.tune.stopper import Stopper
 
 from raytune_hpo.atomic import write_atomically
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
-from raytune_hpo.parameters import BELOW_ONE, Choice
 from raytune_hpo.search.algorithm import Search, SearchAlgorithm
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import BELOW_ONE, Choice
 from raytune_hpo.states import Outcome
 
 

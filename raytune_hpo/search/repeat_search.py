@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raytune_hpo.configs import Config
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import Plan, SearchAlgorithm, SearchOptions
+from raytune_hpo.space.configs import Config
 
 
 class RepeatSearch(SearchAlgorithm):

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.conditions import Condition
 from raytune_hpo.space import SearchSpace, Vector
+from raytune_hpo.space.conditions import Condition
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -28,9 +28,9 @@ from typing import Any
 
 import torch
 
-from raytune_hpo.parameters import Parameter
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raytune_hpo.parameters import Parameter
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.training.resampling import fold_data, resplit
 from raytune_hpo.training.task import Task, TrialData
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Recipe:
     """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split.
-    hypergradient: how hyperparameters move in training, within `parameters`, the space's."""
+    hypergradient: how hyperparameters move in training, within `space.parameters`, the space's."""
 
     task: Task
     max_epochs: int

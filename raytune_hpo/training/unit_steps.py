@@ -1,6 +1,6 @@
 """Which hyperparameters a hypergradient moves, and how far: pure Python, no torch.
 
-Each is moved in its parameter's own scale, the unit coordinate u of `raytune_hpo.parameters`: a step of
+Each is moved in its parameter's own scale, the unit coordinate u of `raytune_hpo.space.parameters`: a step of
 0.04 in u is the same factor everywhere in a log scale, and the same factor of 1 - value in a reverse log.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Float, Parameter
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.space.parameters import Float, Parameter
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.rules import RULES
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from raytune_hpo.configs import Config
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
+from raytune_hpo.space.parameters import Choice, Float, Int
 
 
 def branin(config: Config) -> float:

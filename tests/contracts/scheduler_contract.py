@@ -21,10 +21,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from raytune_hpo import Choice, Experiment, Float, Int, TrialError
-from raytune_hpo.execution.driver import Driver
-from raytune_hpo.execution.pool import Lost, Slot
-from raytune_hpo.execution.population import Population
-from raytune_hpo.execution.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.engine.driver import Driver
+from raytune_hpo.engine.population import Population
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import chain, events
 from raytune_hpo.journal.chain import Link
@@ -39,6 +37,8 @@ from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import checkpoint_path
+from raytune_hpo.workers.pool import Lost, Slot
+from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 METRIC = "value"
 E = TypeVar("E", bound=Event)

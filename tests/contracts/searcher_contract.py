@@ -17,11 +17,11 @@ from known_functions import FUNCTIONS
 from searcher_spaces import nasty_space, nasty_value, six_configs, small_space, small_value
 
 from raytune_hpo import search
-from raytune_hpo.configs import Config, config_key, flatten
 from raytune_hpo.objective import Objective
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search import Search, SearchAlgorithm
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, config_key, flatten
+from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.states import Outcome
 
 PLAIN = (bool, int, float, str, list, dict, type(None))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from raytune_hpo.configs import Config, flatten
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, flatten
+from raytune_hpo.space.parameters import Choice, Float, Int
 
 
 def nasty_space() -> SearchSpace:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from trainer_contract import TrainerContract
 
-from raytune_hpo.parameters import Float
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.space.parameters import Float
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.hypergradient import HypergradientTrainer

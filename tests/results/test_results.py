@@ -14,7 +14,7 @@ from raytune_hpo import Experiment, ExperimentError, Float, Int, load_results
 from raytune_hpo.journal.events import Closed, Ended, Perturbed, Reported, Retried, Started, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.test_seal import openings
+from raytune_hpo.results.sealed_test import openings
 from raytune_hpo.results.winner import read_test, record_test
 from raytune_hpo.states import Outcome, RunStatus
 

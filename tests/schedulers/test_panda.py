@@ -11,7 +11,7 @@ import pytest
 from scheduler_contract import Faults, Simulation, check_same_table, check_sound
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
-from raytune_hpo.execution.interventions import checked_changes, checkpoint_of, take
+from raytune_hpo.engine.interventions import checked_changes, checkpoint_of, take
 from raytune_hpo.journal.events import (
     By,
     CheckpointRecord,

@@ -21,13 +21,13 @@ from written_run import suggest, written_run
 
 from raytune_hpo import Choice, Experiment, Float, Int
 from raytune_hpo.cli.main import main
-from raytune_hpo.configs import Config, config_key
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Suggested
 from raytune_hpo.results.results import load_results
 from raytune_hpo.search.box import CHANCE, Box, rank_correlation
 from raytune_hpo.search.coarse_to_fine import CoarseToFine
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, config_key
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
 LR = SearchSpace({"lr": Float(1e-6, 1.0, scale="log")})

@@ -12,10 +12,10 @@ from searcher_contract import tell
 from searcher_spaces import nasty_space, nasty_value, six_configs
 
 from raytune_hpo import ExperimentError, Float
-from raytune_hpo.configs import config_key
 from raytune_hpo.objective import Objective
 from raytune_hpo.search.optuna_sampler import SamplerSearch
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import config_key
 from raytune_hpo.states import Outcome
 
 optuna = pytest.importorskip("optuna")

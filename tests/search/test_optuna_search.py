@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from searcher_contract import make, tell
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search import optuna_search
 from raytune_hpo.search.hyperopt_search import from_label
 from raytune_hpo.search.optuna_search import coordinate, distribution
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Choice, Float, Int
 
 SPACE = SearchSpace(
     {

@@ -14,9 +14,9 @@ from searcher_contract import tell
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
-from raytune_hpo.parameters import Choice, Float, Int
 from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Choice, Float, Int
 
 SPACE = SearchSpace({"x": Float(0, 1), "m": {"k": Choice(["a", "b"])}, "c": [1, 2]})
 

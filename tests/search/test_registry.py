@@ -14,16 +14,16 @@ from searcher_contract import make
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import declared, option
-from raytune_hpo.parameters import Float
 from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
 
 LIGHT = """
 import sys
 from raytune_hpo import search
 from raytune_hpo.objective import Objective
-from raytune_hpo.parameters import Choice, Float, Int
+from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.space import SearchSpace
 space = SearchSpace({"x": Float(0, 1), "k": Choice(["a", "b", "c"]), "n": Int(1, 9)})
 for name in search.SEARCHERS:

@@ -13,11 +13,11 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.parameters import Float
 from raytune_hpo.search import surrogates
 from raytune_hpo.search.bayesopt_search import normal_scores
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameters import Float
 
 RNG = np.random.default_rng(0)
 CODES = RNG.random((25, 3))

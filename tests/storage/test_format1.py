@@ -12,7 +12,7 @@ import pytest
 from written_run import RUN_ID, finished_run, seal, written_run
 
 from raytune_hpo import ExperimentError, load_results
-from raytune_hpo.execution.reopening import open_journal
+from raytune_hpo.engine.reopening import open_journal
 from raytune_hpo.journal import events
 from raytune_hpo.journal.file import read
 from raytune_hpo.storage.run_directory import RunDirectory

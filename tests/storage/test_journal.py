@@ -13,7 +13,7 @@ import pytest
 from written_run import RUN_ID, append_raw, checkpoint, end, finished_run, result, suggest, written_run
 
 from raytune_hpo import Experiment, ExperimentError, Float, load_results
-from raytune_hpo.execution.reopening import open_journal
+from raytune_hpo.engine.reopening import open_journal
 from raytune_hpo.journal import chain, events
 from raytune_hpo.journal.chain import Link
 from raytune_hpo.journal.codec import MalformedError, decoded, encoded

@@ -15,8 +15,8 @@ import torch
 
 from raytune_hpo import Float
 from raytune_hpo.cli.main import main
-from raytune_hpo.parameters import Parameter
 from raytune_hpo.settings import Hypergradient
+from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.tasks import Digits
 from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve

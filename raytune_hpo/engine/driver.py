@@ -1,0 +1,289 @@
+"""The driver: gives trials to workers, takes their reports to the population, journals every step.
+
+    free worker -> population.next_trial -> pool.start
+    worker's answer -> population.report -> pool.step | release
+
+What the pool is asked for goes out with its next `wait`, and before that the step is journaled, so a crash at any
+point loses nothing that was acted upon.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+
+from raytune_hpo.engine.interrupt import Interrupt
+from raytune_hpo.engine.interventions import take
+from raytune_hpo.engine.lr_narrowing import narrow, needs_test, take_test
+from raytune_hpo.engine.population import Population
+from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.journal import events
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.file import Journal
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import RunStatus, Status
+from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
+from raytune_hpo.storage.commands import pending, remove
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.workers.pool import Lost, Slot, Workers
+from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
+
+#: How long an interrupted run waits for running epochs to end before it gives them up.
+GRACE_S = 10.0
+STALLED_S = 60.0
+
+
+class Driver:
+    """Drives one session of a run to its end, or to an interruption."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        population: Population,
+        journal: Journal,
+        store: CheckpointStore,
+        pool: Workers,
+        troubles: Callable[[], list[str]] = list,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """troubles: what others had trouble with since the last call, for people to read."""
+        self.run_directory = run
+        self.population = population
+        self.journal = journal
+        self.store = store
+        self.pool = pool
+        self._troubles = troubles
+        self._clock = clock
+        self._began = clock()
+        self._seconds_before = population.ledger.seconds
+        self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
+        self._takes_commands = population.host.scheduler.takes_commands
+
+    def drive(self, interrupt: Interrupt) -> RunStatus:
+        """Returns FINISHED or INTERRUPTED."""
+        population = self.population
+        last_sign_of_life = self._clock()
+        while not population.done:
+            if interrupt.requested:
+                self._wind_down(interrupt)
+                return RunStatus.INTERRUPTED
+            self._check_budget()
+            self.pool.ensure()
+            self._fill()
+            self.commit()
+            answers = self.pool.wait(0.2)
+            for slot, answer in answers:
+                self._take(slot, answer)
+            self._discard(self.pool.take_surplus())
+            for phase in self.pool.take_phases():
+                population.do(phase)
+            self.commit()
+            for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
+                self._take_commands(trial)
+            if answers or self.pool.busy or population.ledger.held:
+                last_sign_of_life = self._clock()
+            elif self._clock() - last_sign_of_life > STALLED_S:
+                population.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
+                last_sign_of_life = self._clock()
+            for trouble in self._troubles():
+                population.notice(trouble)
+        for trial in list(population.trials.values())[:1] if self._takes_commands else ():
+            self._take_commands(trial)  # too late, and that is said
+        return RunStatus.FINISHED
+
+    def commit(self) -> None:
+        """Journal what has happened, then delete the checkpoints that are no longer kept."""
+        step = self.population.take_step()
+        if step:
+            self.population.ledger.seconds = self._seconds_before + self._clock() - self._began
+            self.journal.append(self.population.ledger.seconds, step)
+        doomed, self.population.doomed = self.population.doomed, []
+        if doomed:
+            self.store.delete(*doomed)
+
+    def _check_budget(self) -> None:
+        budget = self.population.experiment.time_budget_s
+        seconds = self._seconds_before + self._clock() - self._began
+        if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
+            self.population.stop(f"time budget of {budget:g} s used")
+
+    # Work out ----------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        trial: TrialState | None = None
+        for slot in self.pool.idle():
+            trial = trial or self.population.next_trial()
+            if trial is None:
+                return
+            if self.pool.admits(slot, trial.losses):
+                self._start(slot, trial)
+                trial = None
+
+    def _start(self, slot: Slot, trial: TrialState) -> None:
+        assert slot.info is not None
+        record = trial.resume_from
+        payload = None
+        if record is not None and not slot.info.sees_run:
+            while record is not None and not self.store.intact(record):
+                self.population.checkpoint_unreadable(record)
+                record = trial.resume_from
+            payload = self.store.packed(record) if record is not None else None
+        if record is None and trial.generation > 0:
+            # The copied weights are gone, and training the new config from scratch is another experiment.
+            self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
+            return
+        at = record.epoch if record is not None else 0
+        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid))
+        testing = needs_test(self.population, trial)
+        if testing:
+            self._testing.add(trial.id)
+        else:
+            narrow(self.population, trial)
+        until = self.population.next_decision(trial)
+        assignment = Assignment(
+            trial.id,
+            trial.config,
+            trial.generation,
+            until,
+            record,
+            payload,
+            trial.repeat,
+            testing,
+            known=trial.epoch,
+            losses=trial.losses,
+        )
+        self.pool.start(slot, assignment)
+
+    # Work in -----------------------------------------------------------------------------------
+
+    def _take(self, slot: Slot, answer: Outcome | Lost, *, last: bool = False) -> None:
+        """Take what a worker answered. last: the run is ending, so the trial is saved and not continued."""
+        assert slot.trial is not None
+        trial = self.population.trials[slot.trial]
+        if trial.finished:  # the scheduler has ended it, while it trained
+            self._let_go(slot, trial, answer)
+        elif isinstance(answer, Lost):
+            slot.trial = None
+            self._testing.discard(trial.id)
+            self._fail(trial, answer.error, "", lost=answer.blame)
+        elif trial.id in self._testing and answer.reports:
+            self._testing.discard(trial.id)
+            take_test(self.population, trial, answer.reports[0].metrics)
+            self.pool.release(slot, reusable=answer.reusable)
+        elif self._take_reports(slot, trial, answer):
+            if answer.kind == "waiting" and not last:
+                self.pool.step(slot, self.population.next_decision(trial))
+            elif answer.kind != "running":
+                self._take_ending(slot, trial, answer)
+            elif last and answer.reports[-1].saved is not None:
+                self.pool.release(slot)
+
+    def _let_go(self, slot: Slot, trial: TrialState, answer: Outcome | Lost) -> None:
+        """Of a trial that is over already, nothing counts any more."""
+        self._testing.discard(trial.id)
+        if isinstance(answer, Lost):
+            slot.trial = None
+            return
+        self._discard(answer.reports)
+        self.pool.release(slot, reusable=answer.reusable)
+
+    def _take_reports(self, slot: Slot, trial: TrialState, answer: Outcome) -> bool:
+        """Whether the trial goes on after the reports."""
+        for number, report in enumerate(answer.reports, start=1):
+            record = self._record_of(trial, report.saved)
+            if record is not None:
+                self.population.saved(record)
+            try:
+                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds)
+            except TrialError as error:
+                self._discard(answer.reports[number:])
+                self.pool.release(slot, reusable=answer.reusable)
+                self._fail(trial, str(error), "", retry=False)
+                return False
+            if decision == "continue" and self._takes_commands and self._take_commands(trial):
+                decision = "pause"
+            if decision != "continue":
+                surplus = answer.reports[number:]
+                if not surplus and record is None and answer.kind == "waiting" and trial.eligible:
+                    self._save(slot, trial, report.epoch)
+                self._discard(surplus)  # a decision that no scheduler foresaw: the epochs after it do not count
+                self.pool.release(slot, reusable=answer.reusable)
+                return False
+        return True
+
+    def _take_commands(self, trial: TrialState) -> bool:
+        """Do what a person wants of a trial between two epochs. Whether it has left its worker by that."""
+        commands = pending(self.run_directory.path)
+        running = trial.status == Status.RUNNING
+        for command in commands:
+            take(self.population, trial, command)
+        if commands:
+            self.commit()
+            for command in commands:
+                remove(self.run_directory.path, command["id"])
+        return running and trial.status != Status.RUNNING
+
+    def _discard(self, reports: Sequence[EpochReport]) -> None:
+        for report in reports:
+            if report.saved is not None and report.saved.record is not None:
+                self.store.delete(report.saved.record)
+
+    def _take_ending(self, slot: Slot, trial: TrialState, answer: Outcome) -> None:
+        if answer.kind == "waiting":
+            self._save(slot, trial, answer.reports[-1].epoch)
+            self.pool.release(slot)
+            return
+        self.pool.release(slot, reusable=answer.reusable)
+        if answer.kind == "returned":
+            self.population.trial_returned(trial)
+        elif answer.kind == "raised":
+            self._fail(trial, answer.error, answer.traceback)
+        else:
+            damaged = trial.resume_from
+            assert damaged is not None
+            self.population.checkpoint_unreadable(damaged)
+            text = f"{trial.id}: its checkpoint of epoch {damaged.epoch} is damaged; taking an older one"
+            self.population.notice(text)
+            self._start(slot, trial)
+
+    def _save(self, slot: Slot, trial: TrialState, epoch: int) -> None:
+        """Make sure that the trial's present state is on disk, where its trainable can save it."""
+        newest = trial.resume_from
+        if trial.epoch != epoch or (newest is not None and newest.epoch == epoch):
+            return  # saved already, or it goes on from another's state
+        record = self._record_of(trial, self.pool.save(slot))
+        if record is not None:
+            self.population.saved(record)
+
+    def _record_of(self, trial: TrialState, saved: Saved | None) -> CheckpointRecord | None:
+        if saved is None or saved.payload is None:
+            return saved.record if saved is not None else None
+        scratch = self.store.scratch(trial.id)
+        try:
+            unpack(saved.payload, scratch)
+            return self.store.commit(scratch, trial.id, trial.generation, saved.epoch)
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise ExperimentError("storage", str(self.run_directory.path), f"cannot be written: {error}") from error
+
+    def _fail(
+        self, trial: TrialState, error: str, traceback: str, *, lost: float | None = None, retry: bool = True
+    ) -> None:
+        file = self.run_directory.write_error(trial.id, traceback) if traceback else None
+        self.population.failure(trial, error, file=file, lost=lost, retry=retry)
+
+    # Interruption ------------------------------------------------------------------------------
+
+    def _wind_down(self, interrupt: Interrupt) -> None:
+        """Let running epochs end, save them, start nothing new."""
+        deadline = self._clock() + GRACE_S
+        self.population.notice("stopping: running epochs are ending and are being saved; again to stop at once")
+        self.commit()
+        self.pool.ending = True
+        while self.pool.busy and self._clock() < deadline:
+            for slot, answer in self.pool.wait(0.1):
+                self._take(slot, answer, last=True)
+            self._discard(self.pool.take_surplus())
+            self.commit()
+        self.commit()

@@ -1,0 +1,338 @@
+"""The population: the state of a run as a machine that is moved by journal events, and by nothing else.
+
+Live, the driver asks it (`next_trial`, `report`, `failure`, ...); it decides, moves itself by the events
+of that decision, and hands the events over to be journaled as one step. After a restart, `replay` moves
+a fresh population by the recorded steps: the searcher is told what it suggested and observed, the
+scheduler is called as it was called, and both come back exactly. Nothing here knows processes or files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytune_hpo.engine.judge import Judge
+from raytune_hpo.engine.retention import doomed_checkpoints
+from raytune_hpo.errors import TrialError
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal import events
+from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
+from raytune_hpo.schedulers.scheduler import Standing
+from raytune_hpo.search import Plan, Search
+from raytune_hpo.space.configs import Config
+from raytune_hpo.states import Decision, Outcome, RunStatus, Status
+
+#: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
+#: machine is not the trial's fault, a trial that kills every worker it gets is.
+LOSSES_ALLOWED = 3
+
+STANDINGS = {
+    Status.PENDING: Standing.PENDING,
+    Status.RUNNING: Standing.RUNNING,
+    Status.PAUSED: Standing.PAUSED,
+}
+Adopt = Callable[[CheckpointRecord, str, int], CheckpointRecord]
+
+
+class Population:
+    """Trials, searcher and scheduler of one run.
+
+    adopt: gives a trial a copy of a donor's checkpoint, (record, trial, generation) -> record; raises
+    TrialError if that is damaged or gone.
+    """
+
+    def __init__(self, experiment: ResolvedExperiment, search: Search, host: SchedulerHost, adopt: Adopt) -> None:
+        self.experiment = experiment
+        self.search = search
+        self.host = host
+        self.adopt = adopt
+        self.ledger = Ledger(experiment.objective)
+        self.metric = experiment.objective.metric
+        self.judge = Judge(experiment, host)
+        self.trials, self.live = self.ledger.trials, self.ledger.live
+        self.mismatches = 0  # replayed decisions that came out otherwise than recorded
+        self.doomed: list[CheckpointRecord] = []  # checkpoints to delete, once the step is journaled
+        self._ranking: list[TrialState] = []
+        self._step: list[Event] = []
+
+    # Asked by the driver --------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        return self.ledger.exhausted and not self.live
+
+    def take_step(self) -> list[Event]:
+        """The events since the last call, to be journaled as one step."""
+        step, self._step = self._step, []
+        return step
+
+    def open_session(self, session: events.SessionOpened) -> None:
+        self.do(session)
+        self._end_waiting()  # a run that was stopped ends those that ran when its process died
+
+    def close_session(self, status: RunStatus) -> None:
+        self.do(events.Closed(status))
+
+    def notice(self, text: str) -> None:
+        """Let the journal, and so everybody, know something."""
+        self.do(events.Noticed(text))
+
+    def next_trial(self) -> TrialState | None:
+        """The trial that a free worker should run now; None when there is none (yet)."""
+        if self.ledger.stop_reason is not None or self.ledger.held:
+            return None
+        if self.host.scheduler.is_population:
+            # Exploitation compares the members of a whole population: all are there from the start.
+            while self._suggest() is not None:
+                pass
+        chosen = self.host.choose()
+        if chosen is not None:
+            return self.trials[chosen]
+        suggested = self._suggest()
+        if suggested is not None:
+            return suggested
+        chosen = self.host.choose()  # running out of suggestions may have set paused trials free
+        if chosen is not None:
+            return self.trials[chosen]
+        if self.live and not any(t.status == Status.RUNNING for t in self.live.values()):
+            return next(iter(self.live.values()))  # no scheduler may leave trials waiting for ever
+        return None
+
+    def _suggest(self) -> TrialState | None:
+        """A new trial; None when there is none, for good or (the search waits) until more trials end."""
+        if self.ledger.exhausted:
+            return None
+        config = None
+        if len(self.trials) < self.experiment.num_samples:
+            trial_id = f"t{len(self.trials):05d}"
+            plan = self.search.plan()
+            config = self.search.suggest(trial_id)
+            if config is None and not self.search.exhausted and self.live:
+                return None
+        if config is None:
+            self.do(events.Exhausted())
+            return None
+        self.do(self._planned(trial_id, config, plan))
+        return self.trials[trial_id]
+
+    def _planned(self, trial_id: str, suggested: Config, plan: Plan) -> events.Suggested:
+        """A suggestion with what its plan adds to it."""
+        limit = math.ceil(plan.share * self.experiment.max_epochs) if plan.share < 1 else None
+        config, checkpoint = suggested, None
+        if plan.parent is not None:
+            parent = self.trials[plan.parent]
+            config = parent.config
+            # Its newest checkpoint may be damaged or not kept: the trial then starts from scratch.
+            record = parent.resume_from
+            if record is not None and record.epoch < (limit or self.experiment.max_epochs):
+                with contextlib.suppress(TrialError):
+                    checkpoint = self.adopt(record, trial_id, 0)
+        return events.Suggested(
+            trial_id,
+            config,
+            limit=limit,
+            parent=plan.parent,
+            checkpoint=checkpoint,
+            repeat=plan.repeat,
+            note=plan.note,
+            suggested=suggested if config != suggested else None,
+        )
+
+    def next_decision(self, trial: TrialState) -> int:
+        """The next epoch at whose report the scheduler may decide anything but to continue."""
+        scheduler = self.host.next_decision(trial.id, trial.epoch)
+        return max(trial.epoch + 1, int(min(scheduler, self.judge.last_epoch(trial))))
+
+    def saved(self, record: CheckpointRecord) -> None:
+        self.do(events.CheckpointSaved(record.trial, record))
+
+    def report(self, trial: TrialState, epoch: int, metrics: Mapping[str, Any], seconds: float) -> str:
+        """Take a report and decide: "continue", "pause" or "end".
+
+        A report that is known already (the trial repeats epochs since its last checkpoint) changes
+        nothing. Raises TrialError for a report without the metric.
+        """
+        if epoch <= trial.epoch:
+            return "continue"
+        value = metrics.get(self.metric)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            reported = ", ".join(sorted(k for k in metrics)) or "nothing"
+            raise TrialError(f"the report has no number named {self.metric!r}; it has: {reported}")
+        self.do(events.Reported(trial.id, trial.generation, epoch, dict(metrics), round(seconds, 4)))
+        decision, end = self.judge.judge(trial, self.ledger.stop_reason)
+        note = self.host.noted if decision == Decision.CONTINUE else None
+        self.do(events.Decided(trial.id, epoch, decision, note))
+        if end is not None and not trial.finished:  # the scheduler may have ended it itself, by `stop_trial`
+            self.do(end)
+        reached = self.judge.run_is_over(self.ledger)
+        if reached is not None:
+            self.stop(reached)
+        if trial.finished:
+            return "end"
+        return "continue" if trial.status == Status.RUNNING else "pause"
+
+    def trial_returned(self, trial: TrialState) -> None:
+        """The trainable returned before max_epochs."""
+        if trial.epoch == 0:
+            self.failure(trial, "the trainable returned without a report", retry=False)
+        else:
+            self.do(events.Ended(trial.id, Outcome.COMPLETED, "returned"))
+
+    def failure(
+        self,
+        trial: TrialState,
+        error: str,
+        *,
+        file: str | None = None,
+        lost: float | None = None,
+        retry: bool = True,
+    ) -> None:
+        """A trial raised, or its worker died: lost is then its blame, see `pool.Lost`."""
+        again = trial.failures < self.experiment.max_failures if lost is None else trial.losses + lost <= LOSSES_ALLOWED
+        if retry and again:
+            blame = 1.0 if lost is None else lost
+            self.do(events.Retried(trial.id, trial.epoch, error, file, lost is not None, blame))
+            self._end_waiting()
+        else:
+            self.do(events.Ended(trial.id, Outcome.FAILED, "error", error, file))
+
+    def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
+        """A checkpoint turned out damaged or gone: fall back to the one before it."""
+        self.do(events.CheckpointLost(record.trial, record.path))
+        self.doomed.append(record)
+
+    def stop(self, reason: str) -> None:
+        """Accept no more work: running trials end at their next report, the others now."""
+        if self.ledger.stop_reason is None:
+            self.do(events.RunStopped(reason))
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """In a stopped run, end the trials that wait for a worker: they will get none."""
+        reason = self.ledger.stop_reason
+        for trial in list(self.live.values()) if reason is not None else ():
+            if trial.status != Status.RUNNING and not trial.finished and reason is not None:
+                self.do(events.Ended(trial.id, Outcome.STOPPED, reason))
+
+    # Moving -------------------------------------------------------------------------------------
+
+    def do(self, event: Event) -> None:
+        """Move by an event decided now, which becomes part of the step."""
+        self._step.append(event)
+        self._apply(event)
+        for effect in self.host.take_effects():
+            self._do_effect(effect)
+
+    def _do_effect(self, effect: Effect) -> None:
+        trial = self.trials[effect.trial_id]
+        if isinstance(effect, Exploited):
+            self.perturb(trial, effect.donor, effect.checkpoint, effect.config, effect.reason)
+        else:
+            self.do(events.Ended(trial.id, Outcome.STOPPED, self.experiment.scheduler.name))
+
+    def perturb(
+        self,
+        trial: TrialState,
+        donor: str,
+        record: CheckpointRecord,
+        config: Config,
+        reason: str,
+        by: By = By.SCHEDULER,
+    ) -> bool:
+        """Let a trial go on from `record` of `donor` with `config`. False: it is damaged or gone, nothing changed."""
+        try:
+            adopted = self.adopt(record, trial.id, trial.generation + 1)
+        except TrialError:
+            self.checkpoint_unreadable(record)
+            return False  # the trial goes on from its own, with its own config
+        self.do(
+            events.Perturbed(
+                trial.id,
+                donor=donor,
+                donor_epoch=record.epoch,
+                donor_generation=record.generation,
+                epoch=trial.epoch,
+                generation=trial.generation + 1,
+                old_config=trial.config,
+                new_config=config,
+                checkpoint=adopted,
+                reason=reason,
+                by=by,
+            )
+        )
+        return True
+
+    def replay(self, step: Step) -> None:
+        """Move by a recorded step."""
+        self.ledger.seconds = step.t
+        for event in step.events:
+            if isinstance(event, events.Suggested) and event.origin == events.Origin.SEARCH:
+                self.search.replay(event.trial, event.config if event.suggested is None else event.suggested)
+            elif isinstance(event, events.Decided):
+                self.mismatches += not self.judge.replay(self.trials[event.trial], event.decision)
+            self._apply(event)
+            self.host.take_effects()  # what followed from it is recorded too
+        self.doomed.clear()
+
+    def _apply(self, event: Event) -> None:
+        """Move the ledger, then the scheduler, the searcher and what is kept on disk along with it."""
+        self.ledger.apply(event)
+        if isinstance(event, events.TrialEvent):
+            trial = self.trials[event.trial]
+            self._tell(trial, event)
+            self._sync_status(trial.id)
+            if isinstance(event, events.CheckpointSaved | events.Perturbed | events.Ended):
+                pinned = {record.path for record in self.host.pinned()}
+                rule = self.experiment.checkpoint
+                self.doomed += doomed_checkpoints(trial, self._ranking, rule, self.ledger.objective, pinned)
+            return
+        if isinstance(event, events.Exhausted):
+            self.host.exhausted()
+        elif isinstance(event, events.SessionOpened):
+            self.host.has_room = event.room
+        elif isinstance(event, events.EvidenceGiven):
+            self.search.evidence(event.config, event.curve, event.source)
+        for trial_id in self.live:
+            self._sync_status(trial_id)
+
+    def _tell(self, trial: TrialState, event: events.TrialEvent) -> None:
+        """Let the scheduler and the searcher know of an event of a trial."""
+        match event:
+            case events.Reported():
+                if trial.searched:
+                    self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
+            case events.Decided():
+                self._follow(trial, event.decision)
+            case events.Suggested():
+                self.judge.add(trial)
+                self.host.add(trial.id, trial.config)
+            case events.Perturbed() | events.Narrowed():
+                self.host.trials[trial.id].config = trial.config
+                if isinstance(event, events.Perturbed) and event.by == By.HAND:
+                    self.host.intervened(trial.id)
+            case events.CheckpointLost():
+                self.host.forget(event.path)
+            case events.Ended():
+                self.judge.forget(trial)
+                self.host.end(trial.id, failed=not trial.eligible)
+                if trial.searched:
+                    value = trial.best if trial.eligible else None
+                    self.search.observe(trial.id, event.outcome, value, trial.epoch)
+
+    def _follow(self, trial: TrialState, decision: Decision) -> None:
+        hosted = self.host.trials[trial.id]
+        if decision in (Decision.PAUSE, Decision.EXPLOITED):
+            hosted.config = trial.config  # until the perturb event says otherwise
+        elif not decision.of_scheduler and decision != Decision.DIVERGED:
+            hosted.last_result = self.judge.scheduler_result(trial)
+
+    def _sync_status(self, trial_id: str) -> None:
+        hosted = self.host.trials.get(trial_id)
+        standing = STANDINGS.get(self.trials[trial_id].status)
+        if hosted is not None and standing is not None and not hosted.is_finished():
+            hosted.status = standing

@@ -1,0 +1,296 @@
+"""run and resume: from an Experiment, or a run directory, to Results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.engine.interrupt import Interrupt
+from raytune_hpo.engine.reopening import open_journal, written_again
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment.references import (
+    FILE_MODULE_PREFIX,
+    FunctionTrainable,
+    code_version,
+    defined_in,
+    to_reference,
+)
+from raytune_hpo.experiment.resolve import check_is_local
+from raytune_hpo.journal.events import SessionOpened
+from raytune_hpo.listeners.following import Listening, made_listener
+from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.results.results import Results, load_results
+from raytune_hpo.results.winner import record_test
+from raytune_hpo.states import RunStatus
+from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.task import Task
+from raytune_hpo.workers.executors import has_room, import_paths, open_pool
+from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.workers.worker import called
+
+if TYPE_CHECKING:
+    from raytune_hpo.engine.population import Population
+    from raytune_hpo.workers.pool import Workers
+
+
+def run(
+    experiment: Experiment,
+    run_dir: str | Path | None = None,
+    *,
+    address: str | None = None,
+    listeners: Sequence[Any] = (),
+    source: Path | None = None,
+    verbose: bool = False,
+) -> Results:
+    """Run an experiment to its end, or to an interruption (`Results.status`).
+
+    run_dir: a new or empty folder; default: one under `experiment.storage`. address: a Ray cluster to run
+    on ("auto", "HOST:PORT"), None for this machine. listeners: of this session, besides the experiment's own.
+    source: the experiment file, copied into the run.
+
+    Raises ExperimentError, before anything is started, if the experiment cannot run here.
+    """
+    resolved = experiment.resolved
+    if run_dir is not None:
+        check_is_local("run directory", run_dir)
+    path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
+    RunDirectory.check_new(path)
+    _check_place(resolved, address)
+    if isinstance(resolved.task, Task):
+        resolved.task.prepare()
+    source = source or _source_of(resolved)
+    with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
+        directory = RunDirectory.create(path, resolved.to_json(), source)
+        return _session(directory, resolved, address, listeners, verbose, resumed=False)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    task: Task | FunctionTrainable | None = None,
+    searcher: Any = None,
+    scheduler: Any = None,
+    address: str | None = None,
+    listeners: Sequence[Any] = (),
+    verbose: bool = False,
+) -> Results:
+    """Go on with a run after an interruption or a crash; of a finished run, just its results.
+
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher, scheduler: of a run
+    whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew, as
+    it does the experiment's listeners. listeners: of this session, besides those.
+    Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
+    """
+    directory = RunDirectory.open(run_dir)
+    directory.lock()
+    try:
+        given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+        resolved = written_again(directory, given).resolved
+        if load_results(directory.path).status == RunStatus.FINISHED:
+            return load_results(directory.path)
+        _check_place(resolved, address)
+        if isinstance(resolved.task, Task):
+            resolved.task.prepare()
+    except BaseException:
+        directory.unlock()
+        raise
+    return _session(directory, resolved, address, listeners, verbose, resumed=True)
+
+
+def _source_of(experiment: ResolvedExperiment) -> Path | None:
+    """The file that makes the experiment, where its task tells, or where an object in it has to be made again."""
+    file = to_reference(experiment.task).get("file")
+    objects = experiment.searcher.is_object or experiment.scheduler.is_object or experiment.listeners
+    if file is None and (objects or "made" in to_reference(experiment.task)):
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file) if file else None
+
+
+def _check_place(experiment: ResolvedExperiment, address: str | None) -> None:
+    if address is None:
+        check_local_resources(experiment.resources)
+    else:
+        check_address(address)
+
+
+def _session(
+    directory: RunDirectory,
+    experiment: ResolvedExperiment,
+    address: str | None,
+    listeners: Sequence[Any],
+    verbose: bool,
+    resumed: bool,
+) -> Results:
+    with contextlib.ExitStack() as stack:
+        stack.callback(directory.unlock)
+        interrupt = stack.enter_context(Interrupt())
+        description = directory.description()
+        view = RunView(directory.path, description["run_id"], description["experiment"], resumed)
+        told: list[Listener] = [made_listener(given) for given in (*listeners, *experiment.listeners)]
+        listening = Listening(told, view)
+        stack.callback(listening.close)
+        phases = Phases()
+        phases.since_process_start()
+        with phases("ray"):
+            stack.enter_context(ray_session(address, verbose=verbose))
+        interrupt.arm()
+        stack.enter_context(_importable_by_value(experiment.task))
+        _drive(directory, experiment, interrupt, listening, phases, verbose)
+    return load_results(directory.path)
+
+
+def _drive(
+    directory: RunDirectory,
+    experiment: ResolvedExperiment,
+    interrupt: Interrupt,
+    listening: Listening,
+    phases: Phases,
+    verbose: bool,
+) -> None:
+    try:
+        with contextlib.ExitStack() as stack:
+            reading, journal = open_journal(directory)
+            stack.callback(journal.close)
+            sessions = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened)]
+            session = 1 + len(sessions)
+            recorded = sessions[-1].executor if sessions else None
+            notices: list[str] = []
+            if reading.damage is not None:
+                notices.append(f"{reading.damage}: set aside; no checkpoint is deleted in this session")
+            # The workers start while this process still imports Ray Tune and replays the journal.
+            with phases("pool"):
+                data = _data(experiment)
+                executor, pool = open_pool(
+                    directory, experiment, session, data, recorded, verbose=verbose, notice=notices.append
+                )
+            stack.callback(pool.shutdown)
+            with phases("imports"):
+                from raytune_hpo.engine.driver import Driver
+                from raytune_hpo.engine.population import Population
+                from raytune_hpo.schedulers.host import SchedulerHost
+
+            store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
+            with phases("searcher and scheduler"):
+                host = SchedulerHost(experiment.new_scheduler())
+                population = Population(experiment, experiment.new_search(), host, store.adopt)
+            with phases("replay"):
+                for step in reading.steps:
+                    population.replay(step)
+            if population.mismatches:
+                text = "recorded decisions would be made otherwise today; the recorded ones stand"
+                notices.append(f"{population.mismatches} {text}")
+            store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+            opened = SessionOpened(
+                number=session,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                executor=executor,
+                room=has_room(experiment, executor),
+                code=code_version(experiment.task),
+            )
+            population.open_session(opened)
+            for phase in phases.take():
+                population.do(phase)
+            for notice in notices:
+                population.notice(notice)
+            driver = Driver(directory, population, journal, store, pool, listening.troubles)
+            driver.commit()
+            listening.open(journal)
+            status = driver.drive(interrupt)
+            if status == RunStatus.FINISHED:
+                with phases("test"):
+                    _test_winner(directory, experiment, population, pool)
+                for phase in phases.take():
+                    population.do(phase)
+            population.close_session(status)
+            driver.commit()
+    except OSError as error:
+        place = error.filename or directory.path
+        raise ExperimentError(
+            "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
+        ) from error
+
+
+def _data(experiment: ResolvedExperiment) -> Callable[[], Any]:
+    """Gives what trials see of the data: loaded once, in a worker process; every node then holds one copy, which its
+    workers share.
+
+    Not a reference as it is: Ray starts no worker before its arguments are there, and workers have torch to import.
+    """
+    import ray
+
+    if not isinstance(experiment.task, Task):
+        return lambda: None  # function trainables load their data themselves
+    return partial(ray.get, _begin_in_worker(_load_data, experiment.task, experiment.seed))
+
+
+def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A reference to what function(*arguments) will answer, called in a process of Ray's."""
+    import ray
+    from ray import cloudpickle
+
+    call = cloudpickle.dumps((function, arguments))
+    return ray.remote(num_cpus=0)(_called).remote(import_paths(), call)
+
+
+def _called(paths: list[str], call: bytes) -> Any:
+    sys.path.extend(p for p in paths if p not in sys.path)
+    return called(call)
+
+
+def _load_data(task: Task, seed: int) -> Any:
+    return task.load(seed).for_trials()
+
+
+def _test_winner(
+    directory: RunDirectory, experiment: ResolvedExperiment, population: Population, pool: Workers
+) -> None:
+    """Open the test split, once, for the winner."""
+    import ray
+    from ray import cloudpickle
+
+    from raytune_hpo.workers.pool import cause
+
+    winner = population.ledger.winner()
+    if winner is None or not isinstance(experiment.task, Task):
+        return
+    if winner.repeat is not None:
+        return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
+
+    def answered(function: Callable[..., Any], *arguments: Any) -> Any:
+        actors = pool.actors()
+        if not actors:
+            return ray.get(_begin_in_worker(function, *arguments))
+        return ray.get(actors[0].call.remote(cloudpickle.dumps((function, arguments))))
+
+    try:
+        record_test(directory, experiment, winner, answered)
+    except ray.exceptions.RayTaskError as error:  # the task's own code failed: that takes no result away
+        population.notice(f"the winner {winner.id} was not tested: {cause(error)}")
+
+
+@contextlib.contextmanager
+def _importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
+    """Let workers have code of an experiment file, which they cannot import by name."""
+    from ray import cloudpickle
+
+    module = defined_in(task)
+    if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)

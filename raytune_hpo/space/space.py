@@ -1,0 +1,306 @@
+"""SearchSpace: one description of the search for every algorithm.
+
+A space is a dictionary, nested as the trainer wants its config; a leaf is a Parameter or a constant.
+Parameters are named by their dotted path ("model.units"). A config is a plain nested dictionary that
+holds every constant and every *active* parameter; an inactive one is absent.
+
+Notations
+    D        the number of parameters
+    vector   [D] unit coordinates, in the order of `space.parameters`; the coordinates of inactive
+             parameters are ignored by `from_unit` and are 0.5 in `to_unit`'s answer
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from raytune_hpo import checks
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.space.conditions import Condition
+from raytune_hpo.space.configs import Config, flatten, nest
+from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, Vector, json_value, parameter_from_json
+
+__all__ = ["SearchSpace", "Vector", "describe"]
+
+
+class SearchSpace:
+    """The parameters, constants and conditions of an experiment.
+
+    Raises ExperimentError for an empty space, a key that is no plain name, a value that is neither a
+    Parameter nor a JSON value, or a condition on an unknown, constant or circular parent.
+    """
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self.parameters: dict[str, Parameter] = {}
+        self.constants: dict[str, Any] = {}
+        if not isinstance(tree, Mapping):
+            raise ExperimentError("space", tree, "must be a dictionary of parameters and constants")
+        self._collect("", tree)
+        if not self.parameters:
+            raise ExperimentError("space", dict(tree), "has no parameter to search (Float, Int or Choice)")
+        self.paths: tuple[str, ...] = tuple(self.parameters)
+        self.order: tuple[str, ...] = self._topological_order()
+
+    def _collect(self, prefix: str, tree: Mapping[str, Any]) -> None:
+        for key, value in tree.items():
+            if not isinstance(key, str) or not key or "." in key:
+                raise ExperimentError(f"space.{prefix}{key}", key, "a name must be text without a dot")
+            path = prefix + key
+            if isinstance(value, Parameter):
+                self.parameters[path] = value
+            elif isinstance(value, Mapping) and value:
+                self._collect(path + ".", value)
+            else:
+                self.constants[path] = json_value(f"space.{path}", value)
+
+    def _topological_order(self) -> tuple[str, ...]:
+        order: list[str] = []
+        visiting: set[str] = set()
+
+        def visit(path: str) -> None:
+            if path in order:
+                return
+            if path in visiting:
+                raise ExperimentError(f"space.{path}", path, "its conditions lead back to itself")
+            visiting.add(path)
+            for condition in self.parameters[path].conditions:
+                self._check_condition(path, condition.parent, condition.op, condition.operand)
+                visit(condition.parent)
+            order.append(path)
+
+        for path in self.parameters:
+            visit(path)
+        return tuple(order)
+
+    def _check_condition(self, path: str, parent: str, op: str, operand: Any) -> None:
+        where = f"space.{path}.when"
+        if parent not in self.parameters:
+            known = ", ".join(p for p in self.parameters if p != path) or "none"
+            what = "a constant" if parent in self.constants else "no parameter"
+            raise ExperimentError(where, parent, f"is {what} of this space; its parameters are: {known}")
+        parameter = self.parameters[parent]
+        if op in ("==", "!=", "in"):
+            for value in operand if op == "in" else [operand]:
+                if not parameter.accepts(value):
+                    raise ExperimentError(where, value, f"never a value of {parent}, which is {describe(parameter)}")
+            return
+        condition = Condition(parent, op, operand)
+        if not any(map(condition.holds, parameter.options if isinstance(parameter, Choice) else _ends(parameter))):
+            raise ExperimentError(where, f"{parent} {op} {operand}", f"never holds; {parent} is {describe(parameter)}")
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SearchSpace) and self.to_json() == other.to_json()
+
+    __hash__ = None  # type: ignore[assignment]  # a space compares by value and is not a dictionary key
+
+    # Configs ------------------------------------------------------------------------------------
+
+    def unmet(self, path: str, values: Mapping[str, Any]) -> list[Condition]:
+        """The conditions of a parameter that do not hold. values: path -> value, of active parameters only."""
+        conditions = self.parameters[path].conditions
+        return [c for c in conditions if c.parent not in values or not c.holds(values[c.parent])]
+
+    def is_active(self, path: str, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter is active. values: path -> value, of the active ones that come before it in `order`."""
+        return not self.unmet(path, values)
+
+    def active(self, values: Mapping[str, Any]) -> set[str]:
+        """The paths of the parameters that are active under `values` (path -> value)."""
+        active: dict[str, Any] = {}
+        for path in self.order:
+            if self.is_active(path, active):
+                active[path] = values[path]
+        return set(active)
+
+    def build(self, values: Mapping[str, Any]) -> Config:
+        """The nested config for `values` (path -> value), without the inactive parameters."""
+        active = self.active(values)
+        flat = dict(self.constants)
+        flat.update((path, values[path]) for path in self.paths if path in active)
+        return nest(flat)
+
+    def values(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that stand in `config`, path -> value. The inverse of `build`."""
+        flat = flatten(config, set(self.parameters) | set(self.constants))
+        return {path: flat[path] for path in self.paths if path in flat}
+
+    def from_unit(self, vector: Sequence[float] | Vector) -> Config:
+        """The config at `vector` [D]."""
+        pairs = zip(self.paths, vector, strict=True)
+        return self.build({path: self.parameters[path].from_unit(float(u)) for path, u in pairs})
+
+    def to_unit(self, config: Mapping[str, Any], inactive: float = 0.5) -> Vector:
+        """The vector [D] of a config. inactive: the coordinate of inactive parameters."""
+        values = self.values(config)
+        return np.array([self.parameters[p].to_unit(values[p]) if p in values else inactive for p in self.paths])
+
+    def sample(self, rng: np.random.Generator) -> Config:
+        """A random config: every parameter uniform in its own scale."""
+        return self.from_unit(rng.random(len(self.paths)))
+
+    def check(self, config: Mapping[str, Any], where: str = "config") -> None:
+        """Raise ExperimentError unless `config` is one that this space can produce."""
+        known = set(self.parameters) | set(self.constants)
+        flat = flatten(config, known)
+        for path in flat:
+            if path not in known:
+                raise ExperimentError(f"{where}.{path}", flat[path], "is not in the space")
+        for path, constant in self.constants.items():
+            if path not in flat or flat[path] != constant:
+                raise ExperimentError(f"{where}.{path}", flat.get(path), f"is a constant of the space: {constant!r}")
+        values = self.values(config)
+        for path, value in values.items():
+            if not self.parameters[path].accepts(value):
+                raise ExperimentError(f"{where}.{path}", value, f"must lie in {describe(self.parameters[path])}")
+        active: dict[str, Any] = {}
+        for path in self.order:
+            is_active = self.is_active(path, active)
+            if is_active and path not in values:
+                raise ExperimentError(f"{where}.{path}", None, "is missing")
+            if not is_active and path in values:
+                raise ExperimentError(f"{where}.{path}", values[path], "is inactive under its conditions")
+            if is_active:
+                active[path] = values[path]
+
+    def complete(self, config: Mapping[str, Any], where: str = "config") -> Config:
+        """`config` with the constants filled in, checked: a start point as a user writes it."""
+        if not isinstance(config, Mapping):
+            raise ExperimentError(where, config, "must be a dictionary, parameter name: value")
+        known = set(self.parameters) | set(self.constants)
+        flat = dict(self.constants)
+        for path, value in flatten(config, known).items():
+            if path not in known:
+                raise ExperimentError(f"{where}.{path}", value, checks.no_such("parameter", path, sorted(known)))
+            flat[path] = value
+        full = nest(flat)
+        self.check(full, where)
+        return full
+
+    def with_constant(self, path: str, value: Any) -> SearchSpace:
+        """This space with a parameter, or a constant, fixed at `value`.
+
+        Parameters whose conditions on it cannot hold any more are left out.
+        """
+        if path not in self.parameters and path not in self.constants:
+            known = [*self.parameters, *self.constants]
+            raise ExperimentError(f"space.{path}", value, checks.no_such("parameter", path, known))
+        flat: dict[str, Any] = {**self.constants, path: value}
+        kept: dict[str, Parameter] = {}
+        for p in self.order:
+            conditions = self.parameters[p].conditions
+            possible = all(c.holds(value) if c.parent == path else c.parent in kept for c in conditions)
+            if p != path and possible:
+                rest = tuple(c for c in conditions if c.parent != path)
+                kept[p] = dataclasses.replace(self.parameters[p], conditions=rest)
+        flat.update((p, kept[p]) for p in self.paths if p in kept)
+        return SearchSpace(nest(flat))
+
+    # Finite spaces ------------------------------------------------------------------------------
+
+    def grid(self, points: int = 5) -> Iterator[Config]:
+        """Every combination, inactive parameters not branched on.
+
+        A Float, and an Int with more than `points` values, contributes `points` values evenly spaced
+        in its own scale, both ends included; a Choice contributes all its options.
+        """
+        axes = {path: _grid_values(self.parameters[path], points) for path in self.order}
+
+        def extend(position: int, chosen: dict[str, Any]) -> Iterator[Config]:
+            if position == len(self.order):
+                yield self.build({p: chosen.get(p) for p in self.paths})
+                return
+            path = self.order[position]
+            if not self.is_active(path, chosen):
+                yield from extend(position + 1, chosen)
+                return
+            for value in axes[path]:
+                yield from extend(position + 1, {**chosen, path: value})
+
+        yield from extend(0, {})
+
+    def grid_size(self, points: int, limit: int) -> int:
+        """The number of configs of `grid(points)`, counted without listing them; limit + 1 stands for more.
+
+        Only the combinations of parameters that conditions look at are walked through; the others multiply.
+        """
+        axes = {path: _grid_values(self.parameters[path], points) for path in self.order}
+        parents = {c.parent for p in self.parameters.values() for c in p.conditions}
+
+        def count(position: int, chosen: dict[str, Any], budget: int) -> int:
+            if position == len(self.order):
+                return 1
+            path = self.order[position]
+            if not self.is_active(path, chosen):
+                return count(position + 1, chosen, budget)
+            if path not in parents:
+                # `budget` shrinks by the factor, so that a huge product is given up on at once.
+                factor = len(axes[path])
+                return factor * count(position + 1, chosen, budget // factor)
+            total = 0
+            for value in axes[path]:
+                total += count(position + 1, {**chosen, path: value}, budget - total)
+                if total > budget:
+                    break
+            return total
+
+        return min(count(0, {}, limit), limit + 1)
+
+    def size(self, limit: int = 100_000) -> int | None:
+        """The number of distinct configs; None if a Float makes it infinite or it exceeds `limit`."""
+        if any(p.n is None or p.n > limit for p in self.parameters.values()):
+            return None
+        size = self.grid_size(limit, limit)
+        return size if size <= limit else None
+
+    # JSON ---------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "space.parameters": {path: p.to_json() for path, p in self.parameters.items()},
+            "constants": self.constants,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
+        flat: dict[str, Any] = dict(data["constants"])
+        flat.update({path: parameter_from_json(p) for path, p in data["space.parameters"].items()})
+        return cls(nest(flat))
+
+
+def _grid_values(parameter: Parameter, points: int) -> list[Any]:
+    """The values of one parameter in a grid, ascending, without repeats."""
+    if isinstance(parameter, Choice) or (parameter.n is not None and parameter.n <= points):
+        assert isinstance(parameter, Choice | Int)
+        return [parameter.value_at(i) for i in range(parameter.n)]
+    units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
+    values = [parameter.from_unit(float(u)) for u in units]
+    return list(dict.fromkeys(values))
+
+
+def _ends(parameter: Parameter) -> tuple[float, float]:
+    assert isinstance(parameter, Float | Int)
+    return parameter.low, parameter.high
+
+
+def describe(parameter: Parameter) -> str:
+    """A parameter in a few words, as messages and tables show it."""
+    if isinstance(parameter, Choice):
+        text = "{" + ", ".join(map(str, parameter.options)) + "}" + (" ordered" if parameter.ordered else "")
+    elif isinstance(parameter, Int):
+        text = f"[{parameter.low}..{parameter.high}]"
+        text += f" step {parameter.step}" if parameter.step > 1 else ""
+        text += f" {parameter.scale}" if parameter.scale != "linear" else ""
+    else:
+        assert isinstance(parameter, Float)
+        text = f"[{parameter.low:g}, {parameter.high:g}]"
+        text += f" {parameter.scale}" if parameter.scale != "linear" else ""
+    for c in parameter.conditions:
+        text += f" if {c.parent} {c.op} {c.operand}"
+    return text

@@ -1,0 +1,161 @@
+"""Train a trial's weights again from the journal alone, and compare: the lineage is the whole truth of them.
+
+A trial's last weights came about in segments: from scratch or from a checkpoint, under one config, for some
+epochs; PBT's exploits, a panda's care and a person's interventions each begin a new one. `lineage` reads
+them from the journal, `replay` trains them, without Ray. On a CPU with the same number of threads and the same
+versions the weights come out the same to the bit; those of a lane where its layers are linear, else up to rounding,
+which grows from epoch to epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.journal.events import CheckpointRecord, Executor, Perturbed, SessionOpened, Suggested
+from raytune_hpo.results.results import Results
+from raytune_hpo.results.trial import TrialState
+from raytune_hpo.space.configs import Config
+from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.training.task import Task
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Epochs first + 1 to last of `trial` in one `generation`, under `config`. why: what began it."""
+
+    trial: str
+    generation: int
+    config: Config
+    first: int
+    last: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """segments: oldest first. differing: names of the state's tensors that are not the same to the bit;
+    of_lane: whether they were trained as a lane among others."""
+
+    trial: str
+    checkpoint: Path
+    segments: list[Segment]
+    epochs: int
+    differing: list[str]
+    of_lane: bool
+
+
+def lineage(results: Results, trial: str, generation: int, epoch: int) -> list[Segment]:
+    """The segments that lead to the state of `trial` at `epoch` of `generation`, oldest first."""
+    begun: dict[tuple[str, int], Suggested | Perturbed] = {}
+    for event in results.events:
+        if isinstance(event, Suggested):
+            begun[event.trial, 0] = event
+        elif isinstance(event, Perturbed):
+            begun[event.trial, event.generation] = event
+    segments: list[Segment] = []
+    while True:
+        start = begun[trial, generation]
+        if isinstance(start, Perturbed):
+            first, config, why = start.donor_epoch, start.new_config, start.reason
+        else:
+            first, config, why = start.checkpoint.epoch if start.checkpoint else 0, start.config, "start"
+        segments.insert(0, Segment(trial, generation, config, first, epoch, why))
+        if isinstance(start, Perturbed):
+            trial, generation, epoch = start.donor, start.donor_generation, first
+        elif first > 0:
+            assert start.parent is not None
+            trial, generation, epoch = start.parent, 0, first
+        else:
+            return segments
+
+
+def replay(results: Results, trial_id: str | None = None, notice: Callable[[str], None] = print) -> Replayed:
+    """Train a trial's newest checkpoint again (default: the winner's best) and compare the states.
+
+    notice: told of each segment as it begins. Raises ExperimentError for a function trainable, an unknown
+    trial, or one without an intact checkpoint.
+    """
+    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source").resolved
+    if not isinstance(experiment.task, Task):
+        raise ExperimentError("run directory", str(results.run_dir), "a function trainable cannot be replayed")
+    trial, record = _chosen(results, trial_id)
+    from raytune_hpo.training.checkpoint import load_state
+
+    segments = lineage(results, trial.id, record.generation, record.epoch)
+    of_lane = any(session.executor == Executor.LANES for session in results.of(SessionOpened))
+    state = _trained(experiment, results, segments, of_lane, notice)
+    saved = load_state(results.run_dir / record.path)
+    epochs = sum(s.last - s.first for s in segments)
+    return Replayed(trial.id, results.run_dir / record.path, segments, epochs, differing(state, saved), of_lane)
+
+
+def _chosen(results: Results, trial_id: str | None) -> tuple[TrialState, CheckpointRecord]:
+    trial = results.ledger.winner() if trial_id is None else results.ledger.trials.get(trial_id)
+    if trial is None:
+        raise ExperimentError("--trial", trial_id, "no such trial, or none with a report yet")
+    kept = results.kept(trial)
+    record = kept.best_checkpoint(results.objective) if trial_id is None else kept.checkpoints[-1:] or None
+    record = record[0] if isinstance(record, list) else record
+    if record is None or not CheckpointStore(results.run_dir, 0).intact(record):
+        raise ExperimentError("--trial", trial.id, "has no intact checkpoint to compare with")
+    return trial, record
+
+
+def _trained(
+    experiment: ResolvedExperiment,
+    results: Results,
+    segments: list[Segment],
+    of_lane: bool,
+    notice: Callable[[str], None],
+) -> dict[str, Any]:
+    import torch
+
+    from raytune_hpo.training.folded import FoldedTrainer
+    from raytune_hpo.training.lanes.one_lane import OneLane
+
+    torch.set_num_threads(max(1, int(experiment.resources.cpus)))  # as in a worker
+    recipe = experiment.recipe()
+    task = recipe.task
+    loaded = task.load(recipe.seed).for_trials()
+    device = "cuda" if experiment.resources.gpus else "cpu"
+    state: dict[str, Any] | None = None
+    for segment in segments:
+        repeat = results.ledger.trials[segment.trial].repeat
+        parts = recipe.data(loaded, repeat)
+        if of_lane:
+            trainer: Trainer = OneLane(task, parts[0], max_epochs=recipe.max_epochs, device=device)
+        else:
+            trainers = [recipe.trainer(part, device) for part in parts]
+            trainer = trainers[0] if recipe.folds is None else FoldedTrainer(trainers)
+        notice(f"{segment.trial}, epochs {segment.first + 1} to {segment.last}: {segment.why}")
+        trainer.setup(segment.config, recipe.trial_seed(segment.trial, repeat))
+        if state is not None:
+            trainer.load_state_dict(state)
+        while trainer.epoch < segment.last:
+            trainer.train_epoch()
+        state = trainer.state_dict()
+    assert state is not None
+    return state
+
+
+def differing(one: Any, other: Any, name: str = "state") -> list[str]:
+    """The paths at which two states are not equal to the bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+        return [] if same else [name]
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [path for key in one for path in differing(one[key], other[key], f"{name}.{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [path for i, (a, b) in pairs for path in differing(a, b, f"{name}.{i}")]
+    return [] if bool(one == other) else [name]

@@ -1,0 +1,302 @@
+"""The lane array: a long-lived Ray actor that trains many trials at once, as lanes of a fused trainer.
+
+    orders (start, step, release) -> advance -> epochs, group after group -> outcomes of slots
+
+A slot is a lane's place in the array. Each call trains for about TURN_S and answers with the reports there are; a
+trial never trains past `until`, the scheduler's next possible decision. A report whose state is saved is handed over
+when the file is on disk; a thread writes it while training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
+from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.storage.lane_files import split_path
+from raytune_hpo.workers.lane_calls import Order, Turn
+from raytune_hpo.workers.lane_capacity import LaneCapacity
+from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
+from raytune_hpo.workers.machine import cpus
+from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.worker import (
+    Assignment,
+    EpochReport,
+    Outcome,
+    Posting,
+    Saved,
+    WorkerInfo,
+    called,
+)
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.training.recipe import Recipe
+
+TURN_S = 0.1
+
+
+@dataclass
+class _Pending:
+    """A report, and the write that its checkpoint waits for: the write's result has it at `lane`."""
+
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+    write: Future[list[Saved]] | None
+    lane: int
+
+
+@dataclass(eq=False)
+class _Running:
+    """A slot's trial."""
+
+    ticket: int
+    trial: Assignment
+    trainer: FusedTrainer
+    until: int
+    reports: list[_Pending] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.trial.trial
+
+    @property
+    def state(self) -> LaneState:
+        return LaneState(self.name, self.trial.generation, self.trainer.epoch(self.name))
+
+    @property
+    def runnable(self) -> bool:
+        return self.trainer.epoch(self.name) < self.until
+
+
+class LaneArray:
+    """See the module. Made an actor by the pool.
+
+    recipe: a pickled Recipe. data: gives what trials see. number: of the array in its session, from 0. most: lanes at
+    most.
+    """
+
+    def __init__(
+        self,
+        recipe: bytes,
+        data: Callable[[], Any],
+        posting: Posting,
+        *,
+        number: int,
+        checkpoint_every: int,
+        gpu: bool,
+        most: int,
+    ) -> None:
+        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
+        phases.since_process_start()
+        posting.prepare_process()
+        with phases("imports"):
+            import torch
+
+            import raytune_hpo.training.lanes.fused_trainer  # noqa: F401  (now, while the data are loaded elsewhere)
+            from raytune_hpo.training.memory import keep_freed_memory
+
+            keep_freed_memory()
+            torch.set_num_threads(posting.threads)
+            self._recipe: Recipe = pickle.loads(recipe)
+        with phases("task and data"):
+            self._loaded = data()
+        self._phases = tuple(phases.take())
+        self._run_path = Path(posting.run_path)
+        self._store = CheckpointStore(self._run_path, posting.session)
+        self._sees_run = posting.sees_run
+        self._every = checkpoint_every
+        self._device = "cuda" if gpu else "cpu"
+        self._capacity = LaneCapacity(self._device, most, min(1.0, posting.cpus / cpus()))
+        self._trainers: dict[int | None, FusedTrainer] = {}
+        self._slots: dict[int, _Running] = {}
+        self._failed: list[tuple[int, int, Outcome]] = []
+        self._served: dict[Any, int] = {}  # group -> the turn it was last trained in
+        self._turns = 0
+        self._writer = LaneWriter(self._run_path, array_name(posting.session, number), sees_run=self._sees_run)
+
+    def info(self) -> WorkerInfo:
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._phases)
+
+    def refusal(self, config: dict[str, Any]) -> str | None:
+        """Why the task is better trained in processes; None where lanes are faster."""
+        from raytune_hpo.training.lanes.probe import refusal
+
+        return refusal(self._recipe, self._recipe.data(self._loaded)[0], config, self._device)
+
+    def advance(self, orders: Sequence[Order], save: bool = False) -> Turn:
+        """Do the orders, then train. save: every lane that trained is saved, the run is about to end.
+
+        Raises OSError where a disk is full.
+        """
+        for order in orders:
+            self._do(order)
+        began = time.perf_counter()
+        while group := self._next_group():
+            self._train(group, save)
+            if time.perf_counter() - began >= TURN_S:
+                break
+        busy = any(running.runnable for running in self._slots.values())
+        outcomes = self._ready(wait=not busy)
+        return Turn(outcomes, busy, self._capacity.lanes)
+
+    def call(self, call: bytes) -> Any:
+        """See `worker.called`."""
+        return called(call)
+
+    def save(self, slot: int) -> Saved:
+        """Save a lane's state at its present epoch."""
+        running = self._slots[slot]
+        return self._saved(running.trainer, [running]).result()[0]
+
+    # Orders -----------------------------------------------------------------------------------------
+
+    def _do(self, order: Order) -> None:
+        if order.kind == "release":
+            self._remove(order.slot)
+        elif order.kind == "step":
+            if order.slot in self._slots:
+                self._slots[order.slot].until = order.until
+        else:
+            assert order.trial is not None
+            try:
+                self._start(order, order.trial)
+            except Exception as error:  # whatever a config does, it is that trial's failure
+                self._failed.append((order.slot, order.ticket, _raised(error)))
+
+    def _remove(self, slot: int) -> None:
+        running = self._slots.pop(slot, None)  # it has gone by itself if it failed
+        if running is not None:
+            running.trainer.leave(running.name)
+
+    def _start(self, order: Order, trial: Assignment) -> None:
+        from raytune_hpo.training.checkpoint import load_state
+
+        trainer = self._trainer(trial.repeat)
+        seed = self._recipe.trial_seed(trial.trial, trial.repeat)
+        record = trial.checkpoint
+        donor = self._donor(record) if record is not None else None
+        if donor is not None:
+            donor.trainer.copy(donor.name, trial.trial, trial.config)
+        elif trial.payload is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                unpack(trial.payload, Path(folder))
+                trainer.enter(trial.trial, trial.config, seed, load_state(folder))
+        elif record is not None:
+            if not self._store.intact(record):
+                self._failed.append((order.slot, order.ticket, Outcome("unreadable")))
+                return
+            trainer.enter(trial.trial, trial.config, seed, load_state(self._run_path / record.path))
+        else:
+            trainer.enter(trial.trial, trial.config, seed)
+        self._slots[order.slot] = _Running(order.ticket, trial, trainer, trial.until)
+
+    def _trainer(self, repeat: int | None) -> FusedTrainer:
+        from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+
+        if repeat not in self._trainers:
+            recipe = self._recipe
+            part = recipe.data(self._loaded, repeat)[0]
+            self._trainers[repeat] = FusedTrainer(recipe.task, part, max_epochs=recipe.max_epochs, device=self._device)
+        return self._trainers[repeat]
+
+    def _donor(self, record: CheckpointRecord) -> _Running | None:
+        """The lane here whose state is the checkpoint's, so that no file need be read."""
+        member = split_path(record.path)[1]
+        for running in self._slots.values():
+            if member == running.state.member:
+                return running
+        return None
+
+    def _fail(self, slots: Sequence[int], error: Exception) -> None:
+        for slot in slots:
+            running = self._slots[slot]
+            reports = tuple(_report(pending) for pending in running.reports)
+            self._failed.append((slot, running.ticket, _raised(error, reports)))
+            self._remove(slot)
+
+    # Training ---------------------------------------------------------------------------------------
+
+    def _next_group(self) -> list[int]:
+        """The slots to train now: of the groups that may, the one whose last turn is longest ago."""
+        groups: dict[Any, list[int]] = {}
+        for slot, running in self._slots.items():
+            if running.runnable:
+                groups.setdefault((running.trial.repeat, running.trainer.group(running.name)), []).append(slot)
+        if not groups:
+            return []
+        chosen = min(groups, key=lambda group: self._served.get(group, -1))
+        self._turns += 1
+        self._served[chosen] = self._turns
+        return groups[chosen]
+
+    def _train(self, slots: list[int], save: bool) -> None:
+        lanes = [self._slots[slot] for slot in slots]
+        trainer = lanes[0].trainer
+        before = time.perf_counter()
+        try:
+            group, size = trainer.group(lanes[0].name), trainer.bytes_of(lanes[0].name)
+            with self._capacity.measured(group, len(lanes), size):
+                metrics = trainer.train_epoch([lane.name for lane in lanes])
+        except Exception as error:
+            self._fail(slots, error)
+            return
+        seconds = (time.perf_counter() - before) / len(lanes)
+        due = [lane for lane in lanes if save or self._is_due(lane)]
+        write = self._saved(trainer, due) if due else None
+        position = {id(lane): i for i, lane in enumerate(due)}
+        for lane in lanes:
+            own = write if id(lane) in position else None
+            epoch = trainer.epoch(lane.name)
+            lane.reports.append(_Pending(epoch, metrics[lane.name], seconds, own, position.get(id(lane), 0)))
+
+    def _is_due(self, lane: _Running) -> bool:
+        """Also where the scheduler may take the lane out: it must find a checkpoint to go on from."""
+        epoch = lane.trainer.epoch(lane.name)
+        return epoch % self._every == 0 or epoch >= lane.until
+
+    def _saved(self, trainer: FusedTrainer, lanes: list[_Running]) -> Future[list[Saved]]:
+        return self._writer.submit([lane.state for lane in lanes], trainer.snapshot([lane.name for lane in lanes]))
+
+    # Answers ----------------------------------------------------------------------------------------
+
+    def _ready(self, *, wait: bool) -> tuple[tuple[int, int, Outcome], ...]:
+        """Reports that may be handed over. wait: there is nothing to train, so wait for the disk."""
+        outcomes, self._failed = self._failed, []
+        for slot, running in self._slots.items():
+            ready = 0
+            for pending in running.reports:
+                if pending.write is not None and not wait and not pending.write.done():
+                    break
+                ready += 1
+            reports = tuple(_report(pending) for pending in running.reports[:ready])
+            del running.reports[:ready]
+            if reports:
+                at_end = not running.reports and not running.runnable
+                outcomes.append((slot, running.ticket, Outcome("waiting" if at_end else "running", reports)))
+        return tuple(outcomes)
+
+
+def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
+    """Raises OSError where it is no trial's failure but a full disk."""
+    if (disk := full_disk(error)) is not None:
+        raise disk from None
+    text = "".join(traceback.format_exception(error))
+    return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
+
+
+def _report(pending: _Pending) -> EpochReport:
+    saved = pending.write.result()[pending.lane] if pending.write is not None else None
+    return EpochReport(pending.epoch, pending.metrics, pending.seconds, saved)

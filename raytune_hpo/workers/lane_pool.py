@@ -1,0 +1,245 @@
+"""The pool of lanes: to the driver, a pool of as many workers as its arrays have lanes.
+
+What the driver wants of slots is collected and goes to each array as one call, which trains all its lanes; an array
+that has more to train is called again before the driver has taken its reports in.
+
+One trial may kill the array and with it hundreds of others. A lost array is therefore one loss that all trials share
+which may be to blame: those that had not made a new report in it, or else all. On their return they are admitted in
+groups, the smaller the more they have lost, so that a culprit is soon alone with the blame, and no other trial fails.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raytune_hpo.journal.events import Phased
+from raytune_hpo.settings import Resources
+from raytune_hpo.workers.lane_calls import Order, Turn
+from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause, raise_full_disk
+from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+
+#: An array that has not answered so long after the first one has is not counted on.
+LATE_S = 60.0
+
+
+@dataclass(eq=False)
+class _Array:
+    """An array and its lanes. made: when, on the monotonic clock. busy: it has epochs to train without orders;
+    in_call: an answer is to come."""
+
+    actor: Any
+    made: float = field(default_factory=time.monotonic)
+    info: WorkerInfo | None = None
+    lanes: list[LaneSlot] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    busy: bool = False
+    in_call: bool = True
+
+
+@dataclass(eq=False)
+class LaneSlot(Slot):
+    """A lane. ticket: counts its trials, so that an answer about the one before is not taken for this one's;
+    known, losses: as of its `Assignment`; inside: the array has been sent the trial; proven: it has made a new report
+    there."""
+
+    array: _Array | None = None
+    number: int = 0
+    ticket: int = 0
+    known: int = 0
+    losses: float = 0.0
+    inside: bool = False
+    proven: bool = False
+
+
+class LanePool:
+    """Lanes for trials; stands in for a `Pool`.
+
+    make_array: number -> actor handle. resources: of one array. trials: that may run at a time. at_first: arrays that
+    are started before one has answered.
+    """
+
+    def __init__(self, make_array: Callable[[int], Any], resources: Resources, trials: int, at_first: int) -> None:
+        self._make_array = make_array
+        self._trials = trials
+        self._at_first = at_first
+        self._first_answer = math.inf  # when the first array was there, on the monotonic clock
+        self._arrays: list[_Array] = []
+        self._calls: dict[Any, _Array] = {}
+        self._made = 0
+        self._staffing = Staffing(resources, trials)
+        self._surplus: list[EpochReport] = []
+        self._phases: list[Phased] = []
+        self.ending = False  # the run is about to end: every lane is to be saved
+
+    def ensure(self) -> None:
+        """Start arrays up to what the cluster holds now. Raises ExperimentError if they keep dying."""
+        wanted = self._staffing.wanted()
+        while len(self._arrays) < (min(wanted, self._at_first) if self._first_answer == math.inf else wanted):
+            array = _Array(self._make_array(self._made))
+            self._made += 1
+            self._arrays.append(array)
+            self._calls[array.actor.info.remote()] = array
+
+    @property
+    def busy(self) -> list[LaneSlot]:
+        return [slot for array in self._arrays for slot in array.lanes if slot.trial is not None]
+
+    def idle(self) -> list[LaneSlot]:
+        """Free lanes for as many trials as may run, in the order in which they fill the arrays evenly.
+
+        Arrays that have not answered yet have their share kept, or the first to answer would take all trials of a
+        small run.
+        """
+        now = time.monotonic()
+        to_come = sum(
+            array.info is None and now < max(array.made, self._first_answer) + LATE_S for array in self._arrays
+        )
+        answered = sum(array.info is not None for array in self._arrays)
+        kept = self._trials // (to_come + answered) * to_come if answered else 0
+        free: list[tuple[int, LaneSlot]] = []
+        taken = 0
+        for array in self._arrays:
+            here = sum(slot.trial is not None for slot in array.lanes)
+            taken += here
+            free += enumerate((slot for slot in array.lanes if slot.trial is None), start=here)
+        free.sort(key=lambda entry: entry[0])
+        return [slot for _, slot in free[: max(0, self._trials - taken - kept)]]
+
+    def admits(self, slot: LaneSlot, losses: float) -> bool:
+        """No more unproven trials are in an array at a time than leaves each with twice as much blame for the next
+        loss as any of them has gathered so far."""
+        assert slot.array is not None
+        unproven = [other.losses for other in slot.array.lanes if other.trial is not None and not other.proven]
+        return not unproven or 2 * max(losses, *unproven) * (len(unproven) + 1) <= 1
+
+    def start(self, slot: LaneSlot, assignment: Assignment) -> None:
+        slot.trial, slot.known, slot.losses = assignment.trial, assignment.known, assignment.losses
+        slot.inside = slot.proven = False
+        slot.ticket += 1
+        self._order(slot, Order("start", slot.number, slot.ticket, trial=assignment))
+
+    def step(self, slot: LaneSlot, until: int) -> None:
+        self._order(slot, Order("step", slot.number, slot.ticket, until))
+
+    def release(self, slot: LaneSlot, *, reusable: bool = True) -> None:
+        """The slot's trial is over or leaves. reusable: of processes; a lane keeps nothing of its last trial."""
+        slot.trial = None
+        self._order(slot, Order("release", slot.number, slot.ticket))
+
+    def _order(self, slot: LaneSlot, order: Order) -> None:
+        assert slot.array is not None
+        slot.array.orders.append(order)
+
+    def save(self, slot: LaneSlot) -> Saved | None:
+        """Save the waiting trial's state now. None if that fails."""
+        try:
+            saved: Saved | None = ray.get(slot.actor.save.remote(slot.number), timeout=SAVE_TIMEOUT_S)
+        except RayError:
+            return None
+        return saved
+
+    def take_surplus(self) -> list[EpochReport]:
+        """Reports of trials that had left their lane when they came."""
+        surplus, self._surplus = self._surplus, []
+        return surplus
+
+    def take_phases(self) -> list[Phased]:
+        """How the arrays that have come since the last call have spent their start."""
+        phases, self._phases = self._phases, []
+        return phases
+
+    def refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Why the task is better trained in processes, as the first array finds by training a little."""
+        self.ensure()
+        try:
+            found: str | None = ray.get(self._arrays[0].actor.refusal.remote(dict(config)))
+        except RayError as error:
+            return f"the lane array failed: {cause(error)}"
+        return found
+
+    def actors(self) -> list[Any]:
+        return [array.actor for array in self._arrays if array.info is not None]
+
+    # Calls ------------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        """Send what was ordered; what has come of calls so far; waits up to `timeout_s` for the first."""
+        for array in self._arrays:
+            if not array.in_call and (array.orders or array.busy):
+                self._call(array)
+        out: list[tuple[LaneSlot, Outcome | Lost]] = []
+        for ref in answered_calls(list(self._calls), timeout_s):
+            array = self._calls.pop(ref)
+            array.in_call = False
+            out += self._taken(array, ref)
+        return out
+
+    def _call(self, array: _Array) -> None:
+        orders, array.orders = array.orders, []
+        for order in orders:
+            array.lanes[order.slot].inside = True
+        array.in_call = True
+        self._calls[array.actor.advance.remote(orders, self.ending)] = array
+
+    def _taken(self, array: _Array, ref: Any) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        try:
+            answer = ray.get(ref)
+        except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
+            raise_full_disk(error, array.info)
+            return self._lost(array, f"the lane array failed: {error.cause}")
+        except RayActorError as error:
+            why = cause(error) if array.info is None else None
+            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
+        except RayError as error:
+            return self._lost(array, f"the lane array was lost: {type(error).__name__}")
+        if isinstance(answer, WorkerInfo):
+            array.info = answer
+            self._phases += answer.phases
+            self._first_answer = min(self._first_answer, time.monotonic())
+            self._staffing.answered()
+            self._resize(array, answer.lanes)
+            return []
+        assert isinstance(answer, Turn)
+        self._resize(array, answer.lanes)
+        array.busy = answer.busy
+        if array.busy:
+            self._call(array)  # it goes on while the driver takes in what has come
+        out: list[tuple[LaneSlot, Outcome | Lost]] = []
+        for number, ticket, outcome in answer.outcomes:
+            slot = array.lanes[number]
+            if slot.trial is not None and slot.ticket == ticket:
+                slot.proven |= any(report.epoch > slot.known for report in outcome.reports)
+                out.append((slot, outcome))
+            else:
+                self._surplus += outcome.reports
+        return out
+
+    def _resize(self, array: _Array, lanes: int) -> None:
+        """Lanes are never taken away: an array that finds that fewer fit takes its trials in turns."""
+        for number in range(len(array.lanes), lanes):
+            array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
+
+    def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        self._arrays.remove(array)
+        self._staffing.lost(why)
+        ray.kill(array.actor)
+        inside = [slot for slot in array.lanes if slot.trial is not None and slot.inside]
+        suspects = [slot for slot in inside if not slot.proven] or inside
+        return [
+            (slot, Lost(error, 1 / len(suspects) if slot in suspects else 0.0))
+            for slot in array.lanes
+            if slot.trial is not None
+        ]
+
+    def shutdown(self) -> None:
+        for array in self._arrays:
+            ray.kill(array.actor)
+        self._arrays.clear()
+        self._calls.clear()

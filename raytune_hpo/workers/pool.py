@@ -1,0 +1,270 @@
+"""The pool: as many workers as fit into the cluster, their calls and what comes of them.
+
+A trial is only given to a worker that has answered already, so that no trial hangs on a process that
+never starts. Workers that die are replaced; nodes that join are used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Phased
+from raytune_hpo.settings import Resources
+from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+
+CAPACITY_CHECK_S = 5.0
+DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will
+SAVE_TIMEOUT_S = 120.0
+
+
+@dataclass(eq=False)
+class Slot:
+    """One worker. info is None until it has answered; trial is what it runs, None while idle."""
+
+    actor: Any
+    info: WorkerInfo | None = None
+    trial: str | None = None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died in mid-call. blame: the trial's part in it, from 0 to 1, where the worker had others too."""
+
+    error: str
+    blame: float = 1.0
+
+
+class Workers(Protocol):
+    """What the driver gives trials to. What it asks for (start, step, release) is done by the next `wait`.
+
+    ending: the run is about to end, and what still trains is to be saved.
+    """
+
+    ending: bool
+
+    def ensure(self) -> None: ...
+
+    @property
+    def busy(self) -> Sequence[Any]: ...
+
+    def idle(self) -> Sequence[Any]: ...
+
+    def admits(self, slot: Any, losses: float) -> bool:
+        """Whether a trial that has lost so many workers may be started in the slot now."""
+
+    def start(self, slot: Any, assignment: Assignment) -> None: ...
+
+    def step(self, slot: Any, until: int) -> None: ...
+
+    def save(self, slot: Any) -> Saved | None: ...
+
+    def release(self, slot: Any, *, reusable: bool = True) -> None: ...
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]:
+        """Raises OSError where a worker finds its disk full."""
+
+    def actors(self) -> list[Any]:
+        """The actors that have answered; each has a method `call` for what is to be done once, in one of them."""
+
+    def take_surplus(self) -> list[EpochReport]:
+        """Reports that came for trials which had left their worker."""
+
+    def take_phases(self) -> list[Phased]:
+        """How the workers that have come since the last call have spent their start."""
+
+    def shutdown(self) -> None: ...
+
+
+class Staffing:
+    """How many actors there should be: as many as fit into the cluster's living nodes, or the limit if that is less."""
+
+    def __init__(self, resources: Resources, limit: int | None) -> None:
+        self._resources = resources
+        self._limit = math.inf if limit is None else limit
+        self._wanted = 0
+        self._deaths: list[str] = []
+        self._next_check = 0.0
+
+    def wanted(self) -> int:
+        """Looked up every CAPACITY_CHECK_S. Raises ExperimentError if actors keep dying before they answer."""
+        if len(self._deaths) >= DEATHS_AT_START:
+            raise ExperimentError("worker", self._deaths[-1], "is why no worker process can start")
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._wanted = int(min(self._limit, capacity(self._resources)))
+            self._next_check = now + CAPACITY_CHECK_S
+        return self._wanted
+
+    def answered(self) -> None:
+        self._deaths.clear()
+
+    def lost(self, why: str | None = None) -> None:
+        """An actor is gone; why, if it never answered."""
+        self._next_check = 0.0
+        if why is not None:
+            self._deaths.append(why)
+
+
+class Pool:
+    """Processes for trials of one size.
+
+    make_actor: () -> actor handle. limit: at most so many workers.
+    """
+
+    def __init__(self, make_actor: Callable[[], Any], resources: Resources, limit: int | None) -> None:
+        self._make_actor = make_actor
+        self._slots: list[Slot] = []
+        self._calls: dict[Any, Slot] = {}
+        self._asked: list[tuple[Slot, Assignment | int]] = []
+        self._phases: list[Phased] = []
+        self.ending = False
+        self._staffing = Staffing(resources, limit)
+
+    def ensure(self) -> None:
+        """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
+        while len(self._slots) < self._staffing.wanted():
+            slot = Slot(self._make_actor())
+            self._slots.append(slot)
+            self._calls[slot.actor.info.remote()] = slot
+
+    @property
+    def busy(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.trial is not None]
+
+    def idle(self) -> list[Slot]:
+        """Workers that have answered and run nothing."""
+        return [slot for slot in self._slots if slot.info is not None and slot.trial is None]
+
+    def admits(self, slot: Slot, losses: float) -> bool:
+        return True  # it endangers no other
+
+    def start(self, slot: Slot, assignment: Assignment) -> None:
+        slot.trial = assignment.trial
+        self._asked.append((slot, assignment))
+
+    def step(self, slot: Slot, until: int) -> None:
+        self._asked.append((slot, until))
+
+    def save(self, slot: Slot) -> Saved | None:
+        """Save the waiting trial's state now. None where its trainable cannot, or it fails."""
+        try:
+            saved: Saved | None = ray.get(slot.actor.save.remote(), timeout=SAVE_TIMEOUT_S)
+        except RayError:
+            return None
+        return saved
+
+    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+        """The slot's trial is over or leaves; its function is ended before the worker's next one."""
+        slot.trial = None
+        if not reusable:
+            self._drop(slot)
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
+        """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first."""
+        for slot, asked in self._asked:
+            call = slot.actor.step if isinstance(asked, int) else slot.actor.start
+            self._calls[call.remote(asked)] = slot
+        self._asked.clear()
+        out: list[tuple[Slot, Outcome | Lost]] = []
+        for ref in answered_calls(list(self._calls), timeout_s):
+            slot = self._calls.pop(ref)
+            answer = self._answer(slot, ref)
+            if isinstance(answer, WorkerInfo):
+                slot.info = answer
+                self._phases += answer.phases
+                self._staffing.answered()
+            elif slot.trial is not None:
+                out.append((slot, answer))
+        return out
+
+    def _answer(self, slot: Slot, ref: Any) -> WorkerInfo | Outcome | Lost:
+        try:
+            return ray.get(ref)  # type: ignore[no-any-return]
+        except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
+            raise_full_disk(error, slot.info)
+            return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
+        except RayActorError as error:
+            self._drop(slot, cause(error) if slot.info is None else None)
+            return Lost("the worker process died (killed, out of memory, or its machine was lost)")
+        except RayError as error:
+            self._drop(slot)
+            return Lost(f"the worker was lost: {type(error).__name__}")
+
+    def _drop(self, slot: Slot, why: str | None = None) -> None:
+        if slot in self._slots:
+            self._slots.remove(slot)
+        self._staffing.lost(why)
+        ray.kill(slot.actor)
+
+    def take_surplus(self) -> list[EpochReport]:
+        return []
+
+    def take_phases(self) -> list[Phased]:
+        phases, self._phases = self._phases, []
+        return phases
+
+    def actors(self) -> list[Any]:
+        return [slot.actor for slot in self._slots if slot.info is not None]
+
+    def shutdown(self) -> None:
+        for slot in list(self._slots):
+            self._slots.remove(slot)
+            ray.kill(slot.actor)
+        self._calls.clear()
+
+
+def answered_calls(calls: list[Any], timeout_s: float) -> list[Any]:
+    """Those that have an answer; waits up to `timeout_s` for the first."""
+    if not calls:
+        time.sleep(min(timeout_s, 0.05))
+        return []
+    ready, _ = ray.wait(calls, num_returns=1, timeout=timeout_s)
+    if ready and len(calls) > 1:  # others may be ready as well: one look, no waiting
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+    return list(ready)
+
+
+def raise_full_disk(error: RayTaskError, info: WorkerInfo | None) -> None:
+    """Raise what an actor said of a full disk, with the machine's name: the driver stops the run for it."""
+    disk = full_disk(error.cause)
+    if disk is not None:
+        machine = "a worker" if info is None else info.host
+        raise OSError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None
+
+
+def cause(error: Exception) -> str:
+    """The last line of an error that Ray wrapped, which is what went wrong in the worker; without colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)
+
+
+def capacity(resources: Resources) -> int:
+    """How many trials fit into the cluster's living nodes at the same time."""
+    total = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            have = node["Resources"]
+            total += fits(resources, have.get("CPU", 0.0), have.get("GPU", 0.0))
+    return total
+
+
+def fits(resources: Resources, cpus: float, gpus: float) -> int:
+    """How many trials fit into one machine. A trial never spans two GPUs' fractions."""
+    counts = []
+    if resources.cpus:
+        counts.append(int(cpus / resources.cpus + 1e-9))
+    if 0 < resources.gpus < 1:
+        counts.append(int(gpus) * int(1 / resources.gpus + 1e-9))
+    elif resources.gpus:
+        counts.append(int(gpus / resources.gpus + 1e-9))
+    return min(counts)

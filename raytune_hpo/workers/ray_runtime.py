@@ -1,0 +1,208 @@
+"""Starting and joining Ray, quietly and closed to the outside."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.settings import Resources
+from raytune_hpo.workers.machine import cpus, gpus
+
+LOOPBACK = "127.0.0.1"
+CONNECT_TIMEOUT_S = 3.0
+
+# Read by Ray when it is imported or started.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+def check_local_resources(resources: Resources) -> None:
+    """Raise ExperimentError if no trial would ever fit on this machine."""
+    for field, wanted, present, what in (
+        ("resources.cpus", resources.cpus, cpus(), "CPU cores"),
+        ("resources.gpus", resources.gpus, gpus(), "GPUs"),
+    ):
+        if wanted > present:
+            raise ExperimentError(
+                field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)"
+            )
+
+
+def check_address(address: str) -> None:
+    """Raise ExperimentError at once for an address that Ray would wait a minute for, to end the process then."""
+    if address == "auto" or "://" in address:
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ExperimentError("--address", address, "must be auto or HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ExperimentError("--address", address, f"nothing answers there ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _closed_to_the_outside() -> Iterator[None]:
+    """Let a Ray that is started in here bind to loopback.
+
+    On Linux Ray replaces a loopback address by the machine's own, and all its servers then listen on every
+    interface. It leaves the address alone where its switch for Windows and macOS says that this is no cluster: read
+    from the environment by the processes it starts, and by this one when it imported Ray, maybe long ago.
+    """
+    from ray._private import ray_constants
+
+    name: str = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    variable, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        if variable is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = variable
+
+
+@contextlib.contextmanager
+def _lean(*, verbose: bool) -> Iterator[None]:
+    """Let a Ray that is started in here leave out three processes that serve no trial.
+
+    The autoscaler's monitor, the API server (with the dashboard off it is there for usage statistics) and,
+    unless workers' output is shown, the log monitor: together half of the time that ray.init takes.
+    """
+    from ray._private.node import Node
+
+    replaced: dict[str, Any] = {"start_monitor": lambda node: None, "start_api_server": _no_api_server}
+    if not verbose:
+        replaced["start_log_monitor"] = lambda node: None
+    before = {name: getattr(Node, name) for name in replaced}
+    for name, stand_in in replaced.items():
+        setattr(Node, name, stand_in)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
+
+
+def _no_api_server(node: Any, **_: Any) -> None:
+    node._webui_url = ""
+
+
+@contextlib.contextmanager
+def _off_stdout(*, verbose: bool) -> Iterator[None]:
+    """Keep Ray off standard output, which is for our own document.
+
+    Whatever log_to_driver says, Ray prints there what the raylet has to say of a worker that died.
+    """
+    from ray._private import worker
+
+    print_to = worker.print_to_stdstream
+
+    def to_stderr(data: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        if verbose:
+            print_to({**data, "is_err": True}, *arguments, **options)
+
+    worker.print_to_stdstream = to_stderr
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = print_to
+
+
+@contextlib.contextmanager
+def _stderr_in(file: IO[bytes]) -> Iterator[None]:
+    """Send stderr to a file, what Ray's C++ writes there as well."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _start(**options: Any) -> None:
+    """Start a Ray of this machine's own. Raises ExperimentError where that fails."""
+    import ray
+
+    try:
+        with _closed_to_the_outside(), _lean(verbose=options["log_to_driver"]):
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=cpus(),
+                num_gpus=gpus(),
+                _node_ip_address=LOOPBACK,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ExperimentError("ray", "local", f"cannot be started on this machine: {reason}") from error
+
+
+def _join(address: str, **options: Any) -> None:
+    """Join a cluster. Raises ExperimentError that says why it cannot be joined."""
+    import ray
+
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(tempfile.TemporaryFile())
+        try:
+            with contextlib.nullcontext() if options["log_to_driver"] else _stderr_in(said):
+                ray.init(address=address, **options)
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+            said.seek(0)
+            reason = f"{error} {said.read().decode(errors='replace')}"
+            if "InvalidAuthToken" in reason or isinstance(error, ray.exceptions.AuthenticationError):
+                expected = (
+                    "refuses this process: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE, a copy of its token"
+                )
+            else:
+                expected = f"cannot join this cluster: {' '.join(str(error).split())[:300]}"
+            raise ExperimentError("--address", address, expected) from error
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
+    """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        import ray
+
+        joined = ray.is_initialized()
+        if not joined:
+            level = logging.INFO if verbose else logging.ERROR
+            options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
+            if address is not None:
+                _join(address, **options)
+            else:
+                _start(**options)
+        if not verbose:
+            for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        with _off_stdout(verbose=verbose):
+            try:
+                yield
+            finally:
+                if not joined:
+                    ray.shutdown()

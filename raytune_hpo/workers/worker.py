@@ -1,0 +1,290 @@
+"""The worker: a long-lived Ray actor that runs one trial at a time.
+
+Starting a process costs seconds (import torch) and hundreds of megabytes, so a worker is kept and takes
+trial after trial. Each call lets the trial run on and answers with its reports: at least one, and more
+if they come within BATCH_S and no scheduler could decide anything about them (`until`). So epochs of a
+millisecond do not wait a millisecond each for the driver, and no trial runs past a decision.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import pickle
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.journal.events import CheckpointRecord, Phased
+from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
+from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.workers.phases import Phases
+
+if TYPE_CHECKING:
+    from raytune_hpo.workers.function_session import FunctionSession
+
+MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
+
+BATCH_S = 0.02
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
+    not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`;
+    range_test: do the learning-rate range test of this config instead of training it; known: its last
+    epoch that was reported; losses: the workers it has lost since."""
+
+    trial: str
+    config: dict[str, Any]
+    generation: int
+    until: int
+    checkpoint: CheckpointRecord | None = None
+    payload: bytes | None = None
+    repeat: int | None = None
+    range_test: bool = False
+    known: int = 0
+    losses: float = 0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: its record in the run directory, or its bytes where the worker cannot write there."""
+
+    epoch: int
+    record: CheckpointRecord | None = None
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One report of the trainable. seconds: from the one before it, waiting for the driver left out."""
+
+    epoch: int
+    metrics: dict[str, Any]
+    seconds: float
+    saved: Saved | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one call: reports, in order, and then how the call ended.
+
+    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised" or
+    "unreadable" (the checkpoint to start from is damaged). reusable: whether the worker may take another trial.
+    """
+
+    kind: str
+    reports: tuple[EpochReport, ...] = ()
+    error: str = ""
+    traceback: str = ""
+    reusable: bool = True
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start."""
+
+    host: str
+    pid: int
+    sees_run: bool
+    lanes: int = 1
+    phases: tuple[Phased, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the worker, in the journal."""
+        return f"{self.host}-{self.pid}"
+
+
+@dataclass(frozen=True)
+class Posting:
+    """What an actor that trains is told of the run it serves.
+
+    run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
+    paths: the driver's import paths; code of the experiment may lie beside its file.
+    """
+
+    run_path: str
+    run_id: str
+    session: int
+    cpus: float
+    paths: list[str]
+    verbose: bool
+
+    def prepare_process(self) -> None:
+        """Before anything of the user's is unpickled."""
+        sys.path.extend(path for path in self.paths if path not in sys.path)
+        if not self.verbose:
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+
+    @property
+    def threads(self) -> int:
+        return max(1, int(self.cpus))
+
+    @property
+    def sees_run(self) -> bool:
+        """Whether this machine sees the run directory."""
+        try:
+            description = json.loads((Path(self.run_path) / DESCRIPTION).read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(description.get("run_id") == self.run_id)
+
+
+class Worker:
+    """See the module. Made an actor by the pool.
+
+    make: a pickled MakeTrainable, which makes the trainable from `data`; that gives what trials see, from the object
+    store, where all workers of a node share it.
+    """
+
+    def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting) -> None:
+        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
+        phases.since_process_start()
+        posting.prepare_process()
+        self._threads = posting.threads
+        with phases("imports"):
+            # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
+            import raytune_hpo.workers.function_session  # noqa: F401
+
+            unpickled: MakeTrainable = pickle.loads(make)
+        with phases("task and data"):
+            self._function = unpickled(data)
+        self._phases = tuple(phases.take())
+        self._store = CheckpointStore(Path(posting.run_path), posting.session)
+        self._sees_run = posting.sees_run
+        self._session: FunctionSession | None = None
+        self._trial: Assignment | None = None
+        self._epoch = 0
+        self._temporary: Path | None = None
+
+    def info(self) -> WorkerInfo:
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
+
+    def call(self, call: bytes) -> Any:
+        """See `called`. Spares a process of its own for what is done once."""
+        return called(call)
+
+    def start(self, trial: Assignment) -> Outcome:
+        """Take a trial and run it to its first reports."""
+        if not self.release():
+            return Outcome("raised", error="the last trial's function does not end", reusable=False)
+        self._trial = trial
+        self._epoch = 0
+        folder: Path | None = None
+        if trial.checkpoint is not None:
+            folder = self._fetch(trial.checkpoint, trial.payload)
+            if folder is None:
+                return Outcome("unreadable")
+            self._epoch = trial.checkpoint.epoch
+        from raytune_hpo.workers.function_session import FunctionSession
+
+        self._session = FunctionSession(
+            self._function,
+            trial.config,
+            trial_id=trial.trial,
+            repeat=trial.repeat,
+            range_test=trial.range_test,
+            checkpoint=folder,
+            scratch=self._scratch,
+            prepare_thread=self._set_threads,
+        )
+        return self.step(trial.until)
+
+    def step(self, until: int) -> Outcome:
+        """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
+        from raytune_hpo.workers.function_session import Raised, Report
+
+        assert self._session is not None
+        reports: list[EpochReport] = []
+        began = before = time.perf_counter()
+        while True:
+            outcome = self._session.next()
+            now = time.perf_counter()
+            if isinstance(outcome, Raised):
+                if outcome.disk is not None:
+                    raise outcome.disk
+                # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
+                reusable = not outcome.out_of_memory
+                return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
+            if not isinstance(outcome, Report):
+                return Outcome("returned", tuple(reports))
+            self._epoch += 1
+            saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
+            reports.append(EpochReport(self._epoch, outcome.metrics, now - before, saved))
+            before = time.perf_counter()
+            if self._epoch >= until or before - began > BATCH_S:
+                return Outcome("waiting", tuple(reports))
+
+    def save(self) -> Saved | None:
+        """Save the waiting trial's state at its present epoch; None if its trainable cannot."""
+        if self._session is None or self._session.save is None:
+            return None
+        folder = self._scratch()
+        self._session.save(folder)
+        return self._commit(folder)
+
+    def release(self) -> bool:
+        """End the present trial, if there is one. False: its function does not end, drop this worker."""
+        session, self._session = self._session, None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+        if session is None:
+            return True
+        ended = session.stop()
+        del session
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            # Back to the GPU, which other workers may share (ray#23971).
+            gc.collect()
+            torch.cuda.empty_cache()
+        return ended
+
+    # Checkpoints --------------------------------------------------------------------------------
+
+    def _scratch(self) -> Path:
+        assert self._trial is not None
+        return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
+
+    def _commit(self, folder: Path) -> Saved:
+        assert self._trial is not None
+        if self._sees_run:
+            record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
+            return Saved(self._epoch, record=record)
+        payload = pack(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return Saved(self._epoch, payload=payload)
+
+    def _fetch(self, record: CheckpointRecord, payload: bytes | None) -> Path | None:
+        if self._sees_run:
+            return self._store.run_path / record.path if self._store.intact(record) else None
+        if payload is None:
+            return None
+        self._temporary = Path(tempfile.mkdtemp())
+        unpack(payload, self._temporary)
+        return self._temporary
+
+    def _set_threads(self) -> None:
+        # OpenMP keeps the number per thread: this runs in the trial's own.
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_num_threads(self._threads)
+
+
+def called(call: bytes) -> Any:
+    """What a pickled (function, arguments) answers; unpickled here, where the code it names can be found."""
+    function, arguments = pickle.loads(call)
+    return function(*arguments)

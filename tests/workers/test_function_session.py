@@ -1,0 +1,332 @@
+"""FunctionSession: Ray's public functions inside a function trainable, one report at a time.
+
+It stands where Ray keeps its own session; if Ray moves that, these tests are the first to say so.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray import tune
+from ray.train._internal import session as ray_session_module
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.workers import function_session
+from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, Returned, plain_metrics
+
+MOVED = f"ray {ray.__version__} no longer finds its session in ray.train._internal.session._session"
+
+
+@pytest.fixture
+def start(tmp_path):
+    sessions = []
+
+    def make(function, config=None, checkpoint=None, prepare=lambda: None):
+        numbers = iter(range(100))
+
+        def scratch():
+            folder = tmp_path / f"scratch{next(numbers)}"
+            folder.mkdir()
+            return folder
+
+        session = FunctionSession(
+            function, config or {}, trial_id="t00007", checkpoint=checkpoint, scratch=scratch, prepare_thread=prepare
+        )
+        sessions.append(session)
+        return session
+
+    yield make
+    for session in sessions:
+        session.stop()
+    assert ray_session_module.get_session() is None
+
+
+def outcomes(session):
+    out = [session.next()]
+    while isinstance(out[-1], Report):
+        out.append(session.next())
+    return out
+
+
+def test_ray_still_keeps_its_session_where_ours_goes():
+    assert hasattr(ray_session_module, "_session"), MOVED
+    assert ray_session_module.get_session() is None, MOVED
+    marker = object()
+    ray_session_module._session = marker
+    try:
+        assert ray_session_module.get_session() is marker, MOVED
+    finally:
+        ray_session_module._session = None
+
+
+def test_rays_public_functions(start, tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/state").write_text("5")
+    seen = {}
+
+    def function(config):
+        seen.update(config=config, id=tune.get_context().get_trial_id(), name=tune.get_context().get_trial_name())
+        seen.update(dir=tune.get_context().get_trial_dir(), experiment=tune.get_context().get_experiment_name())
+        with tune.get_checkpoint().as_directory() as folder:
+            seen["state"] = (Path(folder) / "state").read_text()
+        tune.report({"loss": 1.0})
+        tune.report(metrics={"loss": 0.5})
+
+    found = outcomes(start(function, {"x": 3}, tmp_path / "from"))
+    assert found == [Report({"loss": 1.0}, None), Report({"loss": 0.5}, None), Returned()], MOVED
+    assert seen.pop("dir")
+    expected = {"config": {"x": 3}, "id": "t00007", "name": "t00007", "experiment": "raytune_hpo", "state": "5"}
+    assert seen == expected
+
+
+def test_without_a_checkpoint_there_is_none(start):
+    def function(config):
+        tune.report({"none": tune.get_checkpoint() is None})
+
+    assert start(function).next() == Report({"none": True}, None)
+
+
+def test_outside_a_trial_nothing_is_left(start):
+    session = start(lambda config: tune.report({"a": 1}))
+    session.next()
+    assert ray_session_module.get_session() is session
+    assert session.stop()
+    assert ray_session_module.get_session() is None
+
+
+def test_a_checkpoint_of_the_functions_own_folder_is_copied_at_once(start, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+
+    def function(config):
+        for number in range(2):
+            (own / "state").write_text(str(number))
+            tune.report({"n": number}, checkpoint=tune.Checkpoint.from_directory(str(own)))
+            (own / "state").write_text("changed")
+
+    session = start(function)
+    folders = [session.next().checkpoint, session.next().checkpoint]
+    assert [(f / "state").read_text() for f in folders] == ["0", "1"]
+    assert own not in folders
+
+
+def test_a_folder_of_ours_is_not_copied(start):
+    def function(config):
+        folder = function_session.checkpoint_folder()
+        (folder / "state").write_text("x")
+        tune.report({"n": 1}, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+
+    session = start(function)
+    report = session.next()
+    assert report.checkpoint.name == "scratch0"
+
+
+def test_a_generator_and_a_returned_dictionary_report(start):
+    def yields(config):
+        yield {"n": 1}
+        yield None
+        yield {"n": 2}
+
+    def returns(config):
+        return {"n": 1}
+
+    def both(config):
+        tune.report({"n": 1})
+        return {"n": 2}
+
+    two = [Report({"n": 1}, None), Report({"n": 2}, None), Returned()]
+    assert outcomes(start(yields)) == two
+    assert outcomes(start(returns)) == [two[0], Returned()]
+    assert outcomes(start(both)) == two
+    assert outcomes(start(lambda config: None)) == [Returned()]
+
+
+@pytest.mark.parametrize("answer", [3, "done", [1]])
+def test_anything_else_returned_is_an_error(start, answer):
+    found = start(lambda config: answer).next()
+    assert isinstance(found, Raised)
+    assert "returns or yields nothing or a dictionary" in found.summary
+
+
+def test_an_exception_is_one_line_and_a_traceback_from_the_users_code_on(start):
+    def inner():
+        raise ValueError("first line\nsecond line")
+
+    def function(config):
+        tune.report({"n": 1})
+        inner()
+
+    session = start(function)
+    session.next()
+    found = session.next()
+    assert isinstance(found, Raised)
+    assert found.summary == "ValueError: first line second line"
+    assert "in inner" in found.text
+    assert "workers/function_session.py" not in found.text.replace(__file__, "")
+    assert not found.out_of_memory
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError("x")])
+def test_no_exception_of_the_users_code_passes(start, error):
+    def function(config):
+        raise error
+
+    found = start(function).next()
+    assert isinstance(found, Raised)
+    assert found.summary.startswith(type(error).__name__)
+    assert found.out_of_memory == isinstance(error, MemoryError)
+
+
+def test_the_function_waits_inside_report(start):
+    reached = []
+
+    def function(config):
+        for number in range(3):
+            reached.append(number)
+            tune.report({"n": number})
+
+    session = start(function)
+    session.next()
+    time.sleep(0.05)
+    assert reached == [0]
+    session.next()
+    time.sleep(0.05)
+    assert reached == [0, 1]
+
+
+def test_stop_unwinds_the_function_where_it_waits(start):
+    unwound = []
+
+    def function(config):
+        try:
+            while True:
+                tune.report({"n": 1})
+        except Exception:
+            unwound.append("except Exception must not catch the end")
+        finally:
+            unwound.append("finally")
+
+    session = start(function)
+    session.next()
+    assert session.stop()
+    assert unwound == ["finally"]
+    assert session.stop()
+
+
+def test_a_function_that_goes_on_after_the_end_is_ended_again(start):
+    def function(config):
+        for _ in range(3):
+            try:
+                tune.report({"n": 1})
+            except BaseException:
+                continue
+
+    session = start(function)
+    session.next()
+    assert session.stop()
+
+
+def test_a_generator_is_unwound_as_well(start):
+    unwound = []
+
+    def function(config):
+        try:
+            while True:
+                yield {"n": 1}
+        finally:
+            unwound.append(True)
+
+    session = start(function)
+    session.next()
+    session.next()
+    assert session.stop()
+    del session
+    assert unwound == [True]
+
+
+def test_stop_says_when_the_function_does_not_end(start, monkeypatch):
+    monkeypatch.setattr(function_session, "STOP_TIMEOUT_S", 0.1)
+    release = threading.Event()
+
+    def function(config):
+        try:
+            tune.report({"n": 1})
+        finally:
+            release.wait(10)
+
+    session = start(function)
+    session.next()
+    assert not session.stop()
+    release.set()
+
+
+def test_a_session_that_never_started_stops(start):
+    assert start(lambda config: None).stop()
+
+
+def test_the_thread_is_prepared_first(start):
+    order = []
+    session = start(lambda config: order.append("function"), prepare=lambda: order.append("prepare"))
+    session.next()
+    assert order == ["prepare", "function"]
+
+
+def test_save_is_offered(start, tmp_path):
+    def function(config):
+        function_session.on_save(lambda folder: (folder / "state").write_text("saved"))
+        tune.report({"n": 1})
+
+    session = start(function)
+    session.next()
+    session.save(tmp_path)
+    assert (tmp_path / "state").read_text() == "saved"
+
+
+def test_without_a_session_the_helpers_do_nothing():
+    function_session.on_save(lambda folder: None)
+    assert function_session.checkpoint_folder() is None
+
+
+def test_numbers_of_numpy_and_torch_become_pythons():
+    given = {
+        "a": np.float32(0.5),
+        "b": np.int64(3),
+        "c": np.bool_(True),
+        "d": np.array(0.25),
+        "e": torch.tensor(2.0),
+        "f": torch.tensor(3, requires_grad=False),
+        "g": torch.tensor(1.5, requires_grad=True),
+        "h": np.str_("text"),
+        "i": None,
+        "j": "x",
+        "k": np.float64("nan"),
+    }
+    plain = plain_metrics(given)
+    types = {name: type(value) for name, value in plain.items()}
+    assert types["a"] is types["d"] is types["e"] is types["g"] is types["k"] is float
+    assert types["b"] is types["f"] is int
+    assert types["c"] is bool
+    assert types["h"] is str
+    assert math.isnan(plain["k"])
+    assert (plain["a"], plain["b"], plain["c"], plain["g"]) == (0.5, 3, True, 1.5)
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, np.zeros(2), torch.zeros(1, 2), object(), 1j, b"x"])
+def test_what_is_no_plain_value_is_a_trial_error_that_names_the_metric(start, value):
+    with pytest.raises(TrialError, match="metric 'odd' must be"):
+        plain_metrics({"loss": 1.0, "odd": value})
+    found = start(lambda config: tune.report({"odd": value})).next()
+    assert isinstance(found, Raised)
+    assert "metric 'odd'" in found.summary
+
+
+def test_elements_of_one():
+    """ "One-element tensors become numbers" holds of those without an axis; an axis is refused, not guessed at."""
+    assert plain_metrics({"a": torch.ones(()), "b": np.ones(())}) == {"a": 1.0, "b": 1.0}
