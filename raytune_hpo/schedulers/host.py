@@ -142,10 +142,14 @@ class SchedulerHost:
         return list(self.trials.values())
 
     def stop_trial(self, trial: HostTrial) -> None:
-        if not trial.is_finished():
+        if trial.is_finished():
+            return
+        if trial.status == Standing.RUNNING:
+            self.scheduler.on_trial_complete(self, trial, trial.last_result)
+        else:
             self.scheduler.on_trial_remove(self, trial)
-            trial.status = Standing.TERMINATED
-            self._effects.append(Stopped(trial.trial_id))
+        trial.status = Standing.TERMINATED
+        self._effects.append(Stopped(trial.trial_id))
 
     def note(self, text: str) -> None:
         """Called by the panda: a decision that changes nothing, for people to read."""
