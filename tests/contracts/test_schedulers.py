@@ -404,6 +404,29 @@ def test_a_scheduler_may_end_the_very_trial_that_reports(answer):
         assert {t.epoch for t in sim.trials} == {3}
 
 
+@pytest.mark.parametrize("standing", [Standing.PENDING, Standing.RUNNING, Standing.PAUSED])
+def test_a_scheduler_is_told_once_of_a_trial_that_it_ends_and_as_ray_tells_it(standing):
+    told = []
+
+    class Notes(Scheduler):
+        def on_trial_complete(self, host, trial, result):
+            told.append(("complete", trial.trial_id, result))
+
+        def on_trial_remove(self, host, trial):
+            told.append(("remove", trial.trial_id))
+
+    resolved = make_experiment(Notes, samples=4, epochs=9).resolved
+    seen = host.SchedulerHost(resolved.new_scheduler())
+    seen.add("t0", {})
+    trial = seen.trials["t0"]
+    trial.status, trial.last_result = standing, {"epoch": 1}
+    seen.stop_trial(trial)
+    seen.stop_trial(trial)
+    seen.end("t0", failed=False)
+    assert told == [("complete", "t0", {"epoch": 1}) if standing == Standing.RUNNING else ("remove", "t0")]
+    assert seen.take_effects() == [host.Stopped("t0")]
+
+
 class SubclassOfAsha(AsyncHyperBandScheduler):
     """Looks at what the trainable reports besides the objective, as a user's may."""
 
