@@ -2,7 +2,7 @@
 given learning curves. Nothing is trained, written or started; a run of 80 trainings takes about a second.
 
 What differs from a real run: a suggestion, a report and a checkpoint take no time.
-(tests/contracts/scheduler_contract.py has a stricter sibling, which breaks things and checks every step.)
+(raytune_hpo/testing/simulation.py has a stricter sibling, which breaks things and checks every step.)
 
 Notations
     now   virtual seconds since the run began
@@ -74,6 +74,9 @@ class SimulatedPool:
     def ensure(self) -> None: ...
 
     def take_surplus(self) -> list[EpochReport]:
+        return []
+
+    def take_phases(self) -> list[Any]:
         return []
 
     def admits(self, slot: Slot, losses: float) -> bool:

@@ -17,7 +17,7 @@ experiment = Experiment(
         "hidden_units": Int(32, 128, scale="power_of_two"),
         "batch_size": 32,
     },
-    hypergradient={"space.parameters": ["lr", "weight_decay"]},
+    hypergradient={"parameters": ["lr", "weight_decay"]},
     searcher="random",
     scheduler="fifo",
     num_samples=8,

@@ -163,7 +163,7 @@ def without_times(document: dict[str, Any]) -> dict[str, Any]:
     """Nor what else differs between runs: where it is, and in which session a checkpoint was written."""
     subject = document["test"]["subject"]
     subject["checkpoints"] = [path.rpartition(".")[0] for path in subject["checkpoints"]]
-    for config in document["space.configs"]:
+    for config in document["configs"]:
         del config["seconds"]
     for name in ("begun", "ended"):
         del document["test"][name]

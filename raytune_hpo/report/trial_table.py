@@ -43,7 +43,7 @@ def round_table(results: Results) -> str:
 
 
 def _shown_side(path: str, side: list[Any], results: Results) -> str:
-    parameter = results.experiment["space"]["space.parameters"][path]
+    parameter = results.experiment["space"]["parameters"][path]
     if parameter["kind"] == "choice":
         return "{" + ", ".join(map(str, side)) + "}"
     return f"{shown_value(side[0])}..{shown_value(side[1])}"

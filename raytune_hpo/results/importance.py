@@ -65,7 +65,7 @@ class Importance:
             "r2_needed": self.needed,
             "can_tell": self.can_tell,
             "verdict": self.verdict,
-            "space.parameters": [
+            "parameters": [
                 {"name": name, "share": s.share, "deviation": s.deviation, "handbook": handbook_place(name)}
                 for name, s in self.main.items()
             ],

@@ -51,7 +51,7 @@ def json_value(where: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Parameter:
-    """Base of Float, Int and Choice. `space.conditions` must all hold for the parameter to be active."""
+    """Base of Float, Int and Choice. `conditions` must all hold for the parameter to be active."""
 
     KIND: ClassVar[str]
     conditions: tuple[Condition, ...] = field(default=(), kw_only=True)
@@ -103,7 +103,7 @@ class Parameter:
         out: dict[str, Any] = {"kind": self.KIND}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            if f.name != "space.conditions":
+            if f.name != "conditions":
                 out[f.name] = list(value) if isinstance(value, tuple) else value
         if self.conditions:
             out["when"] = [[c.parent, c.op, c.operand] for c in self.conditions]

@@ -6,7 +6,7 @@ holds every constant and every *active* parameter; an inactive one is absent.
 
 Notations
     D        the number of parameters
-    vector   [D] unit coordinates, in the order of `space.parameters`; the coordinates of inactive
+    vector   [D] unit coordinates, in the order of `parameters`; the coordinates of inactive
              parameters are ignored by `from_unit` and are 0.5 in `to_unit`'s answer
 """
 
@@ -263,14 +263,14 @@ class SearchSpace:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "space.parameters": {path: p.to_json() for path, p in self.parameters.items()},
+            "parameters": {path: p.to_json() for path, p in self.parameters.items()},
             "constants": self.constants,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
         flat: dict[str, Any] = dict(data["constants"])
-        flat.update({path: parameter_from_json(p) for path, p in data["space.parameters"].items()})
+        flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
         return cls(nest(flat))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Recipe:
     """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split.
-    hypergradient: how hyperparameters move in training, within `space.parameters`, the space's."""
+    hypergradient: how hyperparameters move in training, within `parameters`, the space's."""
 
     task: Task
     max_epochs: int

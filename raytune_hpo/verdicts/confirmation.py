@@ -123,7 +123,7 @@ class Confirmation:
             "reason": self.reason,
             "winner": self.winner,
             "tied": self.tied,
-            "space.configs": [c.to_json() for c in self.contenders],
+            "configs": [c.to_json() for c in self.contenders],
             "naive": self.naive,
             "above_naive": _to_json(self.above_naive),
             "searched_best": self.searched_best,

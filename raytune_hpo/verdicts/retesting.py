@@ -106,7 +106,7 @@ class Retest:
             "metric": self.metric,
             "seeds": self.seeds,
             "level": self.level and asdict(self.level),
-            "space.configs": [
+            "configs": [
                 {
                     "name": row.name,
                     "config": row.repeated.config,
@@ -139,7 +139,7 @@ def old_configs(results: Results, trials: list[TrialState]) -> list[OldConfig]:
         return list(searched.values())
     found: dict[str, OldConfig] = {}
     try:
-        for entry in json.loads(path.read_text())["space.configs"]:
+        for entry in json.loads(path.read_text())["configs"]:
             values = None if entry["failures"] else tuple(r["best"] for r in entry["repetitions"])
             old = OldConfig(entry["trial"], entry["config"], entry["search"]["metric"], values)
             found[config_key(old.config)] = old

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from metric_contract import MetricContract
 from own_metrics import MacroF1, MeanAbsoluteError
 from torch.nn import functional
 
 from raytune_hpo import Accuracy, Experiment, ExperimentError, Float, Metric, RootMeanSquaredError
 from raytune_hpo.errors import TrialError
+from raytune_hpo.objective import Objective
 from raytune_hpo.tasks.digits import Digits
+from raytune_hpo.testing.metrics import MetricContract
 from raytune_hpo.training.metrics import CrossEntropy, MeanSquaredError
 from raytune_hpo.training.scores import Scores
 
@@ -170,7 +171,7 @@ class Answers(Digits):
         ([named(None)], "Own.name = None: must be a word"),
         ([named("f1", "up")], "Own.direction = 'up': must be 'min' or 'max'"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_wrong_metrics_of_a_task_are_one_line(answer: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answers, "answer", answer, raising=False)
@@ -185,12 +186,12 @@ def test_what_a_task_reports_and_optimizes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Answers, "answer", (MacroF1(), Accuracy()), raising=False)
     space = {"lr": Float(0.01, 0.1)}
     own = Experiment(name="x", task=Answers(), space=space)
-    assert own.objective == ("validation_macro_f1", "max")
+    assert own.resolved.objective == Objective("validation_macro_f1", "max")
     assert list(Answers().reported()) == ["validation_macro_f1", "validation_accuracy", "validation_loss"]
     with pytest.raises(ExperimentError, match="validation_macro_f1 is better when it is higher"):
         Experiment(name="x", task=Answers(), space=space, mode="min")
     monkeypatch.setattr(Answers, "answer", ())
-    assert Experiment(name="x", task=Answers(), space=space).objective == ("validation_loss", "min")
+    assert Experiment(name="x", task=Answers(), space=space).resolved.objective == Objective("validation_loss", "min")
 
 
 def test_metrics_are_named_without_torch() -> None:

@@ -1,4 +1,4 @@
-"""Every scheduler passes the same contract: runs of the real Driver, in virtual time. See scheduler_contract."""
+"""Every scheduler passes the same contract: runs of the real Driver, in virtual time."""
 
 from __future__ import annotations
 
@@ -23,26 +23,30 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 from ray.tune.schedulers.pb2 import PB2
-from scheduler_contract import (
-    METRIC,
-    NONE,
-    POPULATION_BASED,
-    SOME,
-    Faults,
-    Simulation,
-    check_lineage,
-    check_same_table,
-    check_sound,
-    curve,
-    make_experiment,
-    quality,
-)
 
 from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.journal import events
 from raytune_hpo.schedulers import Scheduler, corrected, host, of_ray, pb2
 from raytune_hpo.schedulers.scheduler import Answer, Standing
 from raytune_hpo.states import Decision, Status
+from raytune_hpo.testing.schedulers import (
+    check,
+    check_crashes,
+    check_lineage,
+    check_same_table,
+    check_sound,
+    random_simulation,
+)
+from raytune_hpo.testing.simulation import (
+    METRIC,
+    POPULATION_BASED,
+    SOME,
+    Faults,
+    Simulation,
+    curve,
+    make_experiment,
+    quality,
+)
 
 CASES = {
     "fifo": "fifo",
@@ -62,43 +66,10 @@ def quiet():
     logging.getLogger("ray.tune").setLevel(logging.WARNING)
 
 
-def check(sim: Simulation) -> Simulation:
-    check_sound(sim)
-    assert sim.rescued == 0, "the scheduler left trials waiting for ever"
-    if sim.resolved.scheduler.kind.is_population:
-        check_lineage(sim)
-    return sim
-
-
-def random_simulation(case: str, seed: int) -> Simulation:
-    rng = np.random.default_rng(seed)
-    fields: dict = {
-        "checkpoint": {
-            "every": int(rng.integers(1, 4)),
-            "keep": int(rng.integers(1, 3)),
-            "keep_trials": int(rng.choice([1, 3, 20])),
-        }
-    }
-    if rng.random() < 0.2:
-        fields["early_stopping"] = {"patience": 2, "min_delta": 0.05}
-    if rng.random() < 0.15:
-        fields["stop"] = {"target": 1.0}
-    if rng.random() < 0.15:
-        fields["stop"] = {"no_improvement_trials": 4}
-    if rng.random() < 0.15:
-        fields["time_budget_s"] = 5.0
-    batch = int(rng.integers(1, 6))
-    epochs, samples = int(rng.choice([1, 2, 7, 10, 27])), int(rng.integers(1, 41))
-    by_default = case in POPULATION_BASED and (seed % 2 or epochs == 1)
-    scheduler = case if by_default else CASES[case]
-    return Simulation(
-        make_experiment(scheduler, samples=samples, epochs=epochs, seed=seed, **fields),
-        workers=int(rng.integers(1, 6)),
-        batch=batch,
-        faults=(SOME if batch == 1 else dataclasses.replace(SOME, no_metric=0.0)) if seed % 3 else NONE,
-        crash_steps=set(map(int, rng.integers(1, 150, 6))),
-        interrupts=[int(x) for x in rng.integers(3, 40, 2)],
-    )
+def some_run(case: str, seed: int) -> Simulation:
+    if case in POPULATION_BASED and seed % 2 == 0:  # with an interval of 2
+        return random_simulation(CASES[case], seed, lengths=(2, 7, 10, 27))
+    return random_simulation(case if case in POPULATION_BASED else CASES[case], seed)
 
 
 @EVERY
@@ -106,7 +77,7 @@ def test_many_runs_in_a_row_all_end(case):
     resumed = failed = 0
     runs = IN_A_ROW if case != "pb2" else IN_A_ROW // 4  # each of its exploits fits a Gaussian process
     for seed in range(runs):
-        sim = check(random_simulation(case, seed).run())
+        sim = check(some_run(case, seed).run())
         resumed += sim.sessions > 1
         failed += sim.population.ledger.counts["failed"] > 0
     assert resumed > runs / 2
@@ -121,16 +92,10 @@ PLATEAU = {"early_stopping": {"patience": 2, "min_delta": 0.15}}
     ("fields", "stride"), [({"checkpoint": {"every": 2}}, 1), (PLATEAU, 3)], ids=["all", "plateau"]
 )
 def test_a_crash_at_any_step_changes_nothing(case, fields, stride):
-    """One worker, so that the order of outcomes is the same; a crash before and after every journal line."""
     stride = stride if case != "pb2" else 5 * stride
     experiment = make_experiment(CASES[case], samples=6, epochs=6, seed=4, **fields)
-    calm = check(Simulation(experiment, faults=Faults(raises=0.05, nan=0.02)).run())
-    assert calm.appends > 40
+    calm = check_crashes(experiment, Faults(raises=0.05, nan=0.02), stride)
     assert case != "fifo" or fields is not PLATEAU or "plateau" in {t.reason for t in calm.trials}
-    for step in range(1, calm.appends, stride):
-        crashed = Simulation(experiment, faults=calm.faults, crash_steps={step}).run()
-        assert crashed.sessions == 2
-        check_same_table(check(crashed), calm)
 
 
 @pytest.mark.parametrize("case", ["fifo", "asha", "asha-3", "median"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import searcher_contract as contract
-from searcher_contract import Case
+
+from raytune_hpo.testing import searchers as contract
+from raytune_hpo.testing.searchers import Case
 
 WHOLE = {"rounds": 4, "samples": 15, "growth": 1.0}  # the contract's functions have no epochs
 CASES = [
@@ -27,18 +28,6 @@ CASES = [
     Case("evolutionary", quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True, budget_s=15),
     Case("cmaes", quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True, budget_s=15),
     Case("optuna", quick={"n_initial": 8}, tiny={"n_initial": 3}, beats_random=True, budget_s=60),
-]
-CHECKS = [
-    contract.check_inside_the_space,
-    contract.check_seeds,
-    contract.check_mirror,
-    contract.check_failures_and_outliers,
-    contract.check_all_failed,
-    contract.check_thousand_trials,
-    contract.check_start_points,
-    contract.check_exhaustion,
-    contract.check_no_duplicates,
-    contract.check_parallel,
 ]
 # Measured over 20 seeds, log10 regret after 60 trials on branin, mixed_quadratic, conditional (random -0.20,
 # -0.20, -0.30): hyperopt -0.95, -0.84, -0.64, wins 0.70 to 0.90; bayesopt -2.1, -2.7, -1.5, wins 0.95;
@@ -76,7 +65,7 @@ SHORT = ("bayesopt-ucb", "bayesopt-forest", "bayesopt-sampled_gp")
 PAIRS = [
     (case, check)
     for case in CASES
-    for check in CHECKS
+    for check in contract.CHECKS
     if (str(case), check) not in {(name, contract.check_thousand_trials) for name in SHORT}
 ]
 

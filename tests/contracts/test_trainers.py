@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
-from trainer_contract import TrainerContract
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Float
+from raytune_hpo.testing.trainers import TrainerContract, epochs
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.hypergradient import HypergradientTrainer
@@ -118,7 +122,43 @@ def one_lane() -> OneLane:
     return OneLane(task, task.load(0).for_trials(), max_epochs=6, device="cpu")
 
 
-class TestSupervisedClassification(TrainerContract):
+class SupervisedContract(TrainerContract):
+    """What those that train a Task do besides."""
+
+    diverging: ClassVar[dict[str, Any]]  # a config whose loss stops being finite
+
+    def test_the_metrics_of_every_task(self) -> None:
+        assert {"train_loss", "validation_loss", "lr"} <= set(epochs(self.started(), 1)[0])
+
+    def test_leaves_the_process_random_state_alone(self) -> None:
+        torch.manual_seed(5)
+        random.seed(5)
+        expected = torch.rand(2).tolist(), random.random()
+        torch.manual_seed(5)
+        random.seed(5)
+        epochs(self.started(), 1)
+        assert (torch.rand(2).tolist(), random.random()) == expected
+
+    def test_restored_trial_keeps_the_hyperparameters_of_its_own_config(self) -> None:
+        source = self.started({**self.some_config, "lr": 1e-2, "weight_decay": 0.1})
+        epochs(source, 1)
+        target = self.started({**self.some_config, "lr": 1e-4, "weight_decay": 0.0})
+        target.load_state_dict(source.state_dict())
+        assert epochs(target, 1)[0]["lr"] == pytest.approx(1e-4)
+
+    def test_divergence_is_reported_as_nan(self) -> None:
+        trainer = self.started(self.diverging)
+        last = epochs(trainer, 3)[-1]
+        assert math.isnan(last["train_loss"])
+        assert math.isnan(last["validation_loss"])
+        assert trainer.epoch == 3
+
+    def test_unknown_key_is_refused_with_the_nearest_name(self) -> None:
+        with pytest.raises(ExperimentError, match="did you mean 'batch_size'"):
+            self.started({"batchsize": 8})
+
+
+class TestSupervisedClassification(SupervisedContract):
     factory = "test_trainers:supervised_classification"
     configs: ClassVar = {
         f"{optimizer}-{schedule}": {
@@ -139,13 +179,13 @@ class TestSupervisedClassification(TrainerContract):
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
 
 
-class TestFolded(TrainerContract):
+class TestFolded(SupervisedContract):
     factory = "test_trainers:folded"
     configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
 
 
-class TestOneLane(TrainerContract):
+class TestOneLane(SupervisedContract):
     factory = "test_trainers:one_lane"
     configs: ClassVar = {
         name: config
@@ -155,7 +195,7 @@ class TestOneLane(TrainerContract):
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}
 
 
-class TestHypergradient(TrainerContract):
+class TestHypergradient(SupervisedContract):
     """Four steps an epoch: the values move in epochs 1, 3 and 5, and before the restore as after it."""
 
     factory = "test_trainers:hypergradient"
@@ -179,7 +219,7 @@ class TestHypergradient(TrainerContract):
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "weight_decay": 1e30}
 
 
-class TestSupervisedRegression(TrainerContract):
+class TestSupervisedRegression(SupervisedContract):
     factory = "test_trainers:supervised_regression"
     configs: ClassVar = {"adam": MODEL, "plateau": {**MODEL, "optimizer": "sgd", "lr_schedule": "plateau"}}
     diverging: ClassVar = {**MODEL, "optimizer": "sgd", "lr": 1e30}

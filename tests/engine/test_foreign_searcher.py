@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from ray.tune.search.hyperopt import HyperOptSearch
 from ray.tune.search.optuna import OptunaSearch
-from scheduler_contract import METRIC, Simulation, check_same_table, check_sound, make_experiment
 
 from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.engine.run import resume
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.testing.schedulers import check_same_table, check_sound
+from raytune_hpo.testing.simulation import METRIC, Simulation, make_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's searchers warn of Optuna's experimental arguments
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import scheduler_contract
-from scheduler_contract import FakePool, Simulation, check_same_table, check_sound
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.engine.lr_narrowing import placed
 from raytune_hpo.journal.events import Suggested
+from raytune_hpo.testing import simulation
+from raytune_hpo.testing.schedulers import check_same_table, check_sound
+from raytune_hpo.testing.simulation import FakePool, Simulation
 from raytune_hpo.workers.pool import Slot
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome
 
@@ -38,7 +39,7 @@ class TestingPool(FakePool):
 
 @pytest.fixture(autouse=True)
 def pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_contract, "FakePool", TestingPool)
+    monkeypatch.setattr(simulation, "FakePool", TestingPool)
     tests_done.clear()
 
 
@@ -63,7 +64,7 @@ def run(exp: Experiment, **more: Any) -> Simulation:
 
 @pytest.fixture(autouse=True)
 def metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_contract, "METRIC", "validation_accuracy")
+    monkeypatch.setattr(simulation, "METRIC", "validation_accuracy")
 
 
 def test_one_test_a_structure_and_every_rate_in_its_range() -> None:

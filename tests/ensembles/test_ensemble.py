@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from run_by_hand import RunByHand
+from run_by_hand import config as function_config
+from run_by_hand import experiment as function_experiment
 from safetensors.torch import load_file
-from test_results import config as function_config
-from test_results import experiment as function_experiment
 from torch import nn
 from torch.nn import functional
 from trained_run import trained_run

@@ -6,9 +6,8 @@ import json
 
 import pytest
 import torch
-from run_by_hand import RunByHand
+from run_by_hand import RunByHand, config, experiment
 from safetensors.torch import load_file
-from test_results import config, experiment
 from written_run import seal
 
 from raytune_hpo import Experiment, ExperimentError, Float

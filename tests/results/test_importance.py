@@ -7,8 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from run_by_hand import RunByHand
-from test_results import trainable
+from run_by_hand import RunByHand, trainable
 from trained_run import trained_run
 from written_run import finished_run
 
@@ -168,12 +167,12 @@ def test_on_digits_the_learning_rate_comes_first(tmp_path, capsys):
     assert main(["importance", str(run.path), "--pairs", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["can_tell"]
-    assert document["space.parameters"][0]["name"] == "lr"
-    assert document["space.parameters"][0]["share"] > 0.5
-    assert {p["name"]: p["handbook"] for p in document["space.parameters"]} == {"lr": 1, "beta1": 4, "activation": None}
+    assert document["parameters"][0]["name"] == "lr"
+    assert document["parameters"][0]["share"] > 0.5
+    assert {p["name"]: p["handbook"] for p in document["parameters"]} == {"lr": 1, "beta1": 4, "activation": None}
     assert len(document["pairs"]) == 3
     assert document["trials"] == 40
-    shown = sum(p["share"] for p in (*document["space.parameters"], *document["pairs"])) + document["rest"]
+    shown = sum(p["share"] for p in (*document["parameters"], *document["pairs"])) + document["rest"]
     assert shown == pytest.approx(1)
     assert main(["importance", str(run.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -197,7 +196,7 @@ def test_the_command_says_that_it_cannot_tell(tmp_path, capsys):
     assert out.count("\n") == 1
     assert main(["importance", str(run), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["can_tell"], document["space.parameters"], document["rest"]) == (False, [], None)
+    assert (document["can_tell"], document["parameters"], document["rest"]) == (False, [], None)
     assert document["diverged_or_failed"] == 2
 
 

@@ -7,29 +7,16 @@ import math
 
 import pandas as pd
 import pytest
-from run_by_hand import RunByHand
+from run_by_hand import RunByHand, config, experiment
 from written_run import append_raw, result, suggest
 
-from raytune_hpo import Experiment, ExperimentError, Float, Int, load_results
+from raytune_hpo import ExperimentError, load_results
 from raytune_hpo.journal.events import Closed, Ended, Perturbed, Reported, Retried, Started, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.sealed_test import openings
 from raytune_hpo.results.winner import read_test, record_test
 from raytune_hpo.states import Outcome, RunStatus
-
-
-def trainable(config):
-    """Never called."""
-
-
-def experiment(mode="max"):
-    space = {"lr": Float(1e-4, 1.0, "log"), "model": {"units": Int(1, 9)}, "n": 3}
-    return Experiment(name="byhand", task=trainable, space=space, metric="value", mode=mode)
-
-
-def config(units):
-    return {"lr": 0.1, "model": {"units": units}, "n": 3}
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from run_by_hand import RunByHand
-from test_results import config, experiment
+from run_by_hand import RunByHand, config, experiment
 
 from raytune_hpo import ExperimentError
 from raytune_hpo.journal.events import Suggested

@@ -8,11 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Float, Int, SearchSpace
 from raytune_hpo.schedulers.explore import explore, neighbour
 from raytune_hpo.seeding import generator
+from raytune_hpo.testing.spaces import nasty_space
 
 STEPS = 3000
 

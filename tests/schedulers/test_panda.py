@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduler_contract import Faults, Simulation, check_same_table, check_sound
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.engine.interventions import checked_changes, checkpoint_of, take
@@ -28,6 +27,8 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.storage import commands
 from raytune_hpo.storage.checkpoints import checkpoint_path
+from raytune_hpo.testing.schedulers import check_same_table, check_sound
+from raytune_hpo.testing.simulation import Faults, Simulation
 
 METRIC = "value"
 

@@ -9,7 +9,6 @@ import statistics
 
 import numpy as np
 import pytest
-from contracts.searcher_spaces import nasty_space
 
 from raytune_hpo import Choice, Experiment, Float, Int, SearchSpace
 from raytune_hpo.journal.events import CheckpointRecord
@@ -19,6 +18,7 @@ from raytune_hpo.schedulers.of_ray import Pb2
 from raytune_hpo.schedulers.pb2 import UpperBound, correlation, distances, fit, normal_scores
 from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.seeding import generator
+from raytune_hpo.testing.spaces import nasty_space
 
 PLANE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from scheduler_contract import POPULATION_BASED
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
+from raytune_hpo.testing.simulation import POPULATION_BASED
 
 
 def trainable(config):

@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from searcher_contract import make, tell
 
 from raytune_hpo.search.bayesopt_search import normal_scores, refit_at
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import make, tell
 
 SPACE = SearchSpace(
     {

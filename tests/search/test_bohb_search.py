@@ -7,13 +7,14 @@ import math
 
 import numpy as np
 import pytest
-from contracts.scheduler_contract import Faults, Simulation, check_same_table, check_sound, make_experiment
-from searcher_contract import make, tell
 
 from raytune_hpo.search.bohb_search import PRIOR, Density
 from raytune_hpo.search.unit_cube import indices
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.schedulers import check_same_table, check_sound
+from raytune_hpo.testing.searchers import make, tell
+from raytune_hpo.testing.simulation import Faults, Simulation, make_experiment
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
 MIXED = SearchSpace(

@@ -7,11 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-from searcher_contract import make, tell
 
 from raytune_hpo.search.cmaes_search import POINT, covariance
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import make, tell
 
 PLANE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
 

@@ -13,10 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scheduler_contract as runs
-import searcher_contract as contract
-from scheduler_contract import SOME, Faults, Simulation, check_same_table, check_sound, make_experiment
-from searcher_contract import make, tell
 from written_run import suggest, written_run
 
 from raytune_hpo import Choice, Experiment, Float, Int
@@ -28,6 +24,11 @@ from raytune_hpo.search.box import CHANCE, Box, rank_correlation
 from raytune_hpo.search.coarse_to_fine import CoarseToFine
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config, config_key
+from raytune_hpo.testing import searchers as contract
+from raytune_hpo.testing import simulation as runs
+from raytune_hpo.testing.schedulers import check_same_table, check_sound
+from raytune_hpo.testing.searchers import make, tell
+from raytune_hpo.testing.simulation import SOME, Faults, Simulation, make_experiment
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
 LR = SearchSpace({"lr": Float(1e-6, 1.0, scale="log")})

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 from hyperopt.pyll.stochastic import sample
-from searcher_contract import make, tell
 
 from raytune_hpo.search import hyperopt_search
 from raytune_hpo.search.hyperopt_search import from_label, label, to_label
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import make, tell
 
 DISTRIBUTIONS = [
     (Float(-1, 2), "uniform"),

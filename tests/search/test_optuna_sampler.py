@@ -8,8 +8,6 @@ import math
 
 import numpy as np
 import pytest
-from searcher_contract import tell
-from searcher_spaces import nasty_space, nasty_value, six_configs
 
 from raytune_hpo import ExperimentError, Float
 from raytune_hpo.objective import Objective
@@ -17,6 +15,8 @@ from raytune_hpo.search.optuna_sampler import SamplerSearch
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import config_key
 from raytune_hpo.states import Outcome
+from raytune_hpo.testing.searchers import tell
+from raytune_hpo.testing.spaces import nasty_space, nasty_value, six_configs
 
 optuna = pytest.importorskip("optuna")
 samplers = optuna.samplers

@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from searcher_contract import make, tell
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search import optuna_search
@@ -18,6 +17,7 @@ from raytune_hpo.search.hyperopt_search import from_label
 from raytune_hpo.search.optuna_search import coordinate, distribution
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import make, tell
 
 SPACE = SearchSpace(
     {

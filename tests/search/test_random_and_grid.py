@@ -6,13 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
-from searcher_contract import make
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.grid_search import MAX_POINTS
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import config_key
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import make
 
 SQUARE = SearchSpace({"x": Float(0, 1), "y": Float(0, 1)})
 BRANCHED = SearchSpace(

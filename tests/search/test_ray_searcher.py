@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ray import tune
 from ray.tune.search import Searcher
-from searcher_contract import tell
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
@@ -17,6 +16,7 @@ from raytune_hpo.objective import Objective
 from raytune_hpo.search.ray_searcher import ForeignSearch, RaySearcher
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.testing.searchers import tell
 
 SPACE = SearchSpace({"x": Float(0, 1), "m": {"k": Choice(["a", "b"])}, "c": [1, 2]})
 

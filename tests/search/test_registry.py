@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from searcher_contract import make
 
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
@@ -18,6 +17,7 @@ from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
+from raytune_hpo.testing.searchers import make
 
 LIGHT = """
 import sys

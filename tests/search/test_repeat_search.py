@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from searcher_contract import make, tell
 
 from raytune_hpo import Experiment, ExperimentError, Float
 from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.testing.searchers import make, tell
 
 POINTS = [{"x": 0.2}, {"x": 0.8}, {"x": 0.2}]
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import norm, truncnorm
-from searcher_contract import make, tell
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
@@ -18,6 +17,7 @@ from raytune_hpo.search.bayesopt_search import normal_scores
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Float
+from raytune_hpo.testing.searchers import make, tell
 
 RNG = np.random.default_rng(0)
 CODES = RNG.random((25, 3))

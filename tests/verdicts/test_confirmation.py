@@ -106,7 +106,7 @@ def test_a_tie_names_those_that_cannot_be_told_apart(tmp_path: Path) -> None:
     line = next(line for line in confirm_text(made).splitlines() if line.startswith("a tie"))
     assert line.startswith("a tie: t00001, t00000 (difference to the first: t00000 0.003333 (-")
     assert line.endswith("the cheaper or simpler one may be taken")
-    assert made.to_json()["space.configs"][2]["beaten"] is True
+    assert made.to_json()["configs"][2]["beaten"] is True
 
 
 def test_what_is_no_better_than_chance_is_no_winner(tmp_path: Path) -> None:

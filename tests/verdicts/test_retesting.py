@@ -128,7 +128,7 @@ def test_the_old_winner_is_the_confirmed_one(searched: Results) -> None:
     entry = {"trial": "t00002", "config": {"x": 2.0}, "search": {"metric": 0.7}, "failures": [],
              "repetitions": repetitions}  # fmt: skip
     path = searched.run_dir / "confirm.json"
-    path.write_text(json.dumps({"space.configs": [entry]}))
+    path.write_text(json.dumps({"configs": [entry]}))
     found = old_configs(searched, trials)
     assert [o.trial for o in found] == ["t00002", "t00001", "t00000"]
     assert [o.confirmed for o in found] == [(0.71, 0.72), None, None]

@@ -31,7 +31,7 @@ def shared_of(lane: Lane) -> dict[str, Any]:
     shapes = lane.described.structure.shapes
     return {
         "places": [asdict(place) for place in places_of(lane.described.structure)],
-        "space.parameters": [i for i, shape in enumerate(shapes) if shape.parameter],
+        "parameters": [i for i, shape in enumerate(shapes) if shape.parameter],
     }
 
 
@@ -98,7 +98,7 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
         "epoch": facts["epoch"],
         "model": model,
         "optimizer_name": facts["optimizer"],
-        "optimizer": {"state": optimizer, "param_groups": [{"params": shared["space.parameters"]}]},
+        "optimizer": {"state": optimizer, "param_groups": [{"params": shared["parameters"]}]},
         "schedule": facts["schedule"],
         "scaler": {},
         "early_stopping": None,

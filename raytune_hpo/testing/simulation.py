@@ -1,4 +1,4 @@
-"""The contract of the schedulers: whole runs of the real Driver and Population, without Ray and without files.
+"""Whole runs of the real Driver and Population, without Ray and without files: what `schedulers` checks.
 
 A Simulation stands in for what lies round them: a pool of workers that train a made-up learning curve in
 virtual time, a disk of checkpoints, a journal that is a list of lines. It fails trials, loses workers,
@@ -15,7 +15,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -27,12 +26,9 @@ from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import chain, events
 from raytune_hpo.journal.chain import Link
 from raytune_hpo.journal.events import CheckpointRecord, Event, Step
-from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import SCHEDULERS, Scheduler, scheduler_class
 from raytune_hpo.schedulers.host import SchedulerHost
-from raytune_hpo.schedulers.of_ray import PbtOptions, PopulationOptions
-from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus, Status
@@ -63,7 +59,7 @@ def space() -> SearchSpace:
 def quality(config: dict[str, Any]) -> float:
     """In (0, 1.3); curves of two configs never cross."""
     bonus = {"a": 0.0, "b": 0.2, "c": 0.1}[config["model"]["kind"]]
-    return 1.0 - (config["x"] - 0.3) ** 2 + bonus + 1e-3 * math.log2(config["model"]["units"])
+    return float(1.0 - (config["x"] - 0.3) ** 2 + bonus + 1e-3 * math.log2(config["model"]["units"]))
 
 
 def curve(config: dict[str, Any], epoch: int) -> float:
@@ -201,8 +197,8 @@ class Simulation:
         assert known <= set(self.disk), "a journaled checkpoint is not on disk"
         self.disk = {path: record for path, record in self.disk.items() if path in known}
         self.pool = FakePool(self)
-        fakes: tuple[Any, ...] = (self, population, self, self, self.pool)
-        driver = Driver(*fakes, clock=lambda: self.now)
+        everything: Any = self
+        driver = Driver(everything, population, everything, everything, self.pool, clock=lambda: self.now)
         population.open_session(events.SessionOpened(self.sessions, pid=1))
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
@@ -307,6 +303,15 @@ class FakePool:
     def take_surplus(self) -> list[EpochReport]:
         return []
 
+    def take_phases(self) -> list[events.Phased]:
+        return []
+
+    def actors(self) -> list[Any]:
+        return []
+
+    def shutdown(self) -> None:
+        pass
+
     def ensure(self) -> None:
         while len(self.slots) < self.simulation.workers:
             self.slots.append(self._slot())
@@ -339,7 +344,7 @@ class FakePool:
 
     def _draw(self, kind: str, assignment: Assignment, epoch: int) -> float:
         trial = self.simulation.population.trials[assignment.trial]
-        key = (kind, trial.id, trial.generation, epoch, trial.failures, trial.losses)
+        key: tuple[Any, ...] = (kind, trial.id, trial.generation, epoch, trial.failures, trial.losses)
         if kind == "start":
             key = (*key, len(trial.checkpoints))
         return float(generator(self.simulation.resolved.seed, "fate", *key).random())
@@ -420,145 +425,3 @@ class FakePool:
         by_scheduler = asked and (trial.status == Status.PAUSED or trial.reason == sim.resolved.scheduler.name)
         sim.overruns += by_scheduler and trial.generation == assignment.generation and trial.epoch < epoch
         slot.trial = None
-
-
-# Checks ---------------------------------------------------------------------------------------------
-
-
-def check_sound(sim: Simulation) -> None:
-    """What holds of every run, whatever befell it."""
-    assert sim.mismatches == 0, "replay decides otherwise than the run did"
-    assert sim.overruns == 0, "a trial has run past a decision of its scheduler"
-    assert sim.population.done
-    ends = [e.trial for e in sim.of(events.Ended)]
-    assert sorted(ends) == sorted(sim.population.trials), "a trial has not ended, or ended twice"
-    assert all(t.finished for t in sim.trials)
-    assert sim.population.ledger.counts == {status: sum(t.status == status for t in sim.trials) for status in Status}
-    search = sim.population.search
-    if isinstance(search, SearchAlgorithm):
-        assert [s.trial_id for s in search.pending()] == []
-    check_epochs(sim.events)
-    check_starts(sim.events)
-    check_derivation(sim)
-    kept = {c.path for t in sim.trials for c in t.checkpoints}
-    assert kept == set(sim.disk), "checkpoints leak, or the ledger names some that are gone"
-    for trial in sim.trials:
-        sim.resolved.space.check(trial.config)
-
-
-def check_epochs(journaled: list[Event]) -> None:
-    """The epochs of a generation follow one another: no gap, no double; and every report is decided about, once."""
-    at: dict[str, tuple[int, int]] = {}
-    undecided: dict[str, int] = {}
-    for event in journaled:
-        match event:
-            case events.Suggested(trial=trial):
-                assert trial not in at
-                at[trial] = (0, event.checkpoint.epoch if event.checkpoint is not None else 0)
-            case events.Reported(trial=trial):
-                generation, epoch = at[trial]
-                assert (event.generation, event.epoch) == (generation, epoch + 1), event
-                at[trial] = (generation, epoch + 1)
-                assert trial not in undecided, event
-                undecided[trial] = event.epoch
-            case events.Decided(trial=trial):
-                assert undecided.pop(trial) == event.epoch, event
-            case events.Perturbed(trial=trial):
-                assert event.generation == at[trial][0] + 1
-                at[trial] = (event.generation, event.donor_epoch)
-    assert not undecided
-
-
-def check_starts(journaled: list[Event]) -> None:
-    """Every start is from the newest checkpoint of the trial's generation; after a damaged one, from one that
-    was saved before it (or from zero, where retention has left none)."""
-    saved: dict[str, list[CheckpointRecord]] = defaultdict(list)
-    fell_back: set[str] = set()
-    generation: dict[str, int] = defaultdict(int)
-    for event in journaled:
-        match event:
-            case events.Suggested(trial=trial, checkpoint=CheckpointRecord() as record):
-                assert record.generation == 0
-                saved[trial].append(record)
-            case events.CheckpointSaved(trial=trial):
-                saved[trial].append(event.checkpoint)
-                fell_back.discard(trial)
-            case events.Perturbed(trial=trial):
-                generation[trial] = event.generation
-                saved[trial].append(event.checkpoint)
-                fell_back.discard(trial)
-            case events.CheckpointLost(trial=trial):
-                saved[trial] = [record for record in saved[trial] if record.path != event.path]
-                fell_back.add(trial)
-            case events.Started(trial=trial):
-                own = [record.epoch for record in saved[trial] if record.generation == generation[trial]]
-                right = {0, *own} if trial in fell_back else {own[-1] if own else 0}
-                assert event.epoch in right, event
-
-
-def check_derivation(sim: Simulation) -> None:
-    """The tables that readers derive from the journal are the driver's."""
-    ledger = Ledger(sim.resolved.objective)
-    for event in sim.events:
-        ledger.apply(event)
-    ours = sim.population.ledger
-    assert ledger.counts == ours.counts
-    assert ledger.best_trial is None or ours.best_trial is not None
-    assert (ledger.best_trial and ledger.best_trial.id) == (ours.best_trial and ours.best_trial.id)
-    # Of several equally good trials, the driver's is the first to get there, and the reader's is the first.
-    winner, best = ledger.winner(), ours.best_trial
-    assert (winner and winner.best) == (best and best.best)
-    for theirs in ledger.trials.values():
-        mine = sim.population.trials[theirs.id]
-        for name in ("status", "epoch", "best", "best_epoch", "best_config", "generation", "config", "reason"):
-            assert repr(getattr(theirs, name)) == repr(getattr(mine, name)), (theirs.id, name)
-
-
-def check_same_table(one: Simulation, other: Simulation) -> None:
-    for a, b in zip(one.table(), other.table(), strict=True):
-        assert a == b
-    assert one.curves() == other.curves()
-    winners = [s.population.ledger.winner() for s in (one, other)]
-    assert (winners[0] and winners[0].id) == (winners[1] and winners[1].id)
-
-
-def check_lineage(sim: Simulation) -> int:
-    """PBT's perturb events are consistent. Answers how many there are."""
-    space, known, count = sim.resolved.space, set(), 0
-    config: dict[str, dict[str, Any]] = {}
-    reported: dict[str, dict[tuple[int, int], float]] = defaultdict(dict)
-    generation: dict[str, int] = defaultdict(int)
-    in_force: dict[tuple[str, int, int], dict[str, Any]] = {}
-    options = sim.resolved.scheduler.options
-    assert isinstance(options, PopulationOptions)
-    mutate = set(options.mutate or ())
-    for event in sim.events:
-        match event:
-            case events.Suggested(trial=trial):
-                known.add(trial)
-                config[trial] = event.config
-            case events.Reported(trial=trial):
-                reported[trial][event.generation, event.epoch] = event.metrics[METRIC]
-                in_force[trial, event.generation, event.epoch] = config[trial]
-            case events.Perturbed(trial=trial):
-                count += 1
-                donor, epoch, record = event.donor, event.donor_epoch, event.checkpoint
-                assert donor in known
-                assert donor != trial
-                assert event.old_config == config[trial]
-                space.check(event.new_config)
-                old, new = (space.values(c) for c in (config[donor], event.new_config))
-                assert {path for path in space.paths if new.get(path) != old.get(path)} <= mutate
-                if options.resample_probability == 0 and isinstance(options, PbtOptions):
-                    step = options.perturbation
-                    moved = (min(old["x"] + step, 1.0), max(old["x"] - step, 0.0))
-                    assert any(abs(new["x"] - x) < 1e-9 for x in moved), "the new config was not made from the donor's"
-                assert (record.epoch, record.trial, record.generation) == (epoch, trial, event.generation)
-                assert (generation[donor], epoch) in reported[donor], "the donor never was at that epoch"
-                config[trial], generation[trial] = event.new_config, event.generation
-    for t in sim.trials:
-        if t.best is not None:
-            when = [k for k, v in reported[t.id].items() if v == t.best and k[1] == t.best_epoch]
-            assert any(in_force[(t.id, *k)] == t.best_config for k in when)
-            assert curve(t.best_config, t.best_epoch or 0) == t.best
-    return count

@@ -2,8 +2,7 @@
 
     class TestMine(TrainerContract):
         factory = "my_module:make"      # a function without arguments that returns a Trainer
-        configs = {"plain": {}, ...}    # each goes through the save-and-restore tests
-        diverging = {"lr": 1e30, ...}   # a config whose loss stops being finite
+        configs = {"plain": {"lr": 0.1}, ...}   # each goes through the save-and-restore tests; the first through all
 
 The factory is named by a string because a new process has to find it, too. Run as a script, this
 file is that new process; it reads lines, FACTORY FOLDER.
@@ -16,7 +15,6 @@ import copy
 import functools
 import importlib
 import json
-import math
 import os
 import random
 import subprocess
@@ -29,7 +27,6 @@ import numpy as np
 import pytest
 import torch
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.checkpoint import load_state, save_state
 from raytune_hpo.training.trainer import Trainer
 
@@ -103,7 +100,6 @@ def new_process() -> Any:
 class TrainerContract:
     factory: ClassVar[str]
     configs: ClassVar[dict[str, dict[str, Any]]]
-    diverging: ClassVar[dict[str, Any]]
 
     def started(self, config: Mapping[str, Any] | None = None, seed: int = SEED) -> Trainer:
         trainer = make_trainer(self.factory)
@@ -169,15 +165,6 @@ class TrainerContract:
             disturb()
         assert_same(found, expected, "metrics")
 
-    def test_leaves_the_process_random_state_alone(self) -> None:
-        torch.manual_seed(5)
-        random.seed(5)
-        expected = torch.rand(2).tolist(), random.random()
-        torch.manual_seed(5)
-        random.seed(5)
-        epochs(self.started(), 1)
-        assert (torch.rand(2).tolist(), random.random()) == expected
-
     def test_state_is_a_snapshot(self) -> None:
         trainer = self.started()
         epochs(trainer, 1)
@@ -209,26 +196,7 @@ class TrainerContract:
     def test_metrics_are_plain_floats_under_the_same_names(self) -> None:
         first, second = epochs(self.started(), 2)
         assert list(first) == list(second)
-        assert {"train_loss", "validation_loss", "lr"} <= set(first)
         assert {type(value) for value in first.values()} == {float}
-
-    def test_restored_trial_keeps_the_hyperparameters_of_its_own_config(self) -> None:
-        source = self.started({**self.some_config, "lr": 1e-2, "weight_decay": 0.1})
-        epochs(source, 1)
-        target = self.started({**self.some_config, "lr": 1e-4, "weight_decay": 0.0})
-        target.load_state_dict(source.state_dict())
-        assert epochs(target, 1)[0]["lr"] == pytest.approx(1e-4)
-
-    def test_divergence_is_reported_as_nan(self) -> None:
-        trainer = self.started(self.diverging)
-        last = epochs(trainer, 3)[-1]
-        assert math.isnan(last["train_loss"])
-        assert math.isnan(last["validation_loss"])
-        assert trainer.epoch == 3
-
-    def test_unknown_key_is_refused_with_the_nearest_name(self) -> None:
-        with pytest.raises(ExperimentError, match="did you mean 'batch_size'"):
-            self.started({"batchsize": 8})
 
 
 if __name__ == "__main__":

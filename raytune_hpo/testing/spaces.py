@@ -56,8 +56,9 @@ def six_configs() -> SearchSpace:
 def nasty_value(config: Config) -> float:
     flat = flatten(config)
     value = (math.log10(flat["optimizer.lr"]) + 3) ** 2 + abs(flat["dropout"]) + 0.1 * abs(flat["stride"])
-    return value + {"s": 0.0, "m": 1.0, "l": 2.0}[flat["size"]] + flat.get("optimizer.warmup", 0)
+    return float(value + {"s": 0.0, "m": 1.0, "l": 2.0}[flat["size"]] + flat.get("optimizer.warmup", 0))
 
 
 def small_value(config: Config) -> float:
-    return (math.log10(config["lr"]) + 2) ** 2 + abs(math.log(config["units"] / 40)) + config.get("extra", 0.5)
+    value = (math.log10(config["lr"]) + 2) ** 2 + abs(math.log(config["units"] / 40))
+    return float(value + config.get("extra", 0.5))

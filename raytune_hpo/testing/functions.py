@@ -16,12 +16,12 @@ from raytune_hpo.space.parameters import Choice, Float, Int
 def branin(config: Config) -> float:
     x, y = 15 * config["x"] - 5, 15 * config["y"]
     bowl = (y - 5.1 / (4 * math.pi**2) * x * x + 5 / math.pi * x - 6) ** 2
-    return max(bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.397887, 1e-6)
+    return float(max(bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.397887, 1e-6))
 
 
 def mixed_quadratic(config: Config) -> float:
     bowl = (math.log10(config["lr"]) + 3) ** 2 + 2 * (math.log10(1 - config["momentum"]) + 1.2) ** 2
-    return bowl + ((config["units"] - 40) / 30) ** 2 + {"a": 1.0, "b": 0.0, "c": 0.5}[config["kind"]] + 1e-3
+    return float(bowl + ((config["units"] - 40) / 30) ** 2 + {"a": 1.0, "b": 0.0, "c": 0.5}[config["kind"]] + 1e-3)
 
 
 def conditional(config: Config) -> float:
@@ -33,7 +33,7 @@ def conditional(config: Config) -> float:
         value = 0.3 + (log_lr + 3) ** 2 if optimizer["name"] == "adam" else 2 + (log_lr + 2) ** 2
     if config["layers"] >= 2:
         value += 0.2 * abs(math.log2(config["units2"]) - 6)
-    return value + 0.3 * abs(config["layers"] - 2) + 1e-3
+    return float(value + 0.3 * abs(config["layers"] - 2) + 1e-3)
 
 
 FUNCTIONS: dict[str, tuple[SearchSpace, Callable[[Config], float]]] = {

@@ -1,4 +1,7 @@
-"""What every search algorithm must do, whatever it is. `test_searchers.py` runs it over a list of cases.
+"""What every search algorithm must do, whatever it is: checks, and a class of tests.
+
+    class TestMine(SearcherContract):
+        case = Case(Mine, quick={"n_initial": 2}, tiny={"n_initial": 2})
 
 Each check takes a Case and fails with an AssertionError. None of them knows an algorithm by name.
 """
@@ -11,30 +14,31 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from known_functions import FUNCTIONS
-from searcher_spaces import nasty_space, nasty_value, six_configs, small_space, small_value
+import pytest
 
 from raytune_hpo import search
 from raytune_hpo.objective import Objective
-from raytune_hpo.search import Search, SearchAlgorithm
+from raytune_hpo.search import Search, SearchAlgorithm, searcher_class
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config, config_key, flatten
 from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.states import Outcome
+from raytune_hpo.testing.functions import FUNCTIONS
+from raytune_hpo.testing.spaces import nasty_space, nasty_value, six_configs, small_space, small_value
 
 PLAIN = (bool, int, float, str, list, dict, type(None))
 
 
 @dataclass(frozen=True)
 class Case:
-    """One algorithm with options. beats_random: claims to; seeded: other seeds give other suggestions;
-    budget_s: for 1,000 trials. quick: options that shorten the random phase, so that the model speaks early;
-    tiny: likewise for a space of six configs.
+    """One algorithm, by name or class, with options. beats_random: claims to; seeded: other seeds give other
+    suggestions; budget_s: for 1,000 trials. quick: options that shorten the random phase, so that the model speaks
+    early; tiny: likewise for a space of six configs.
     """
 
-    name: str
+    searcher: str | type[SearchAlgorithm]
     options: dict[str, Any] = field(default_factory=dict)
     quick: dict[str, Any] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
@@ -42,10 +46,14 @@ class Case:
     seeded: bool = True
     budget_s: float = 60.0
 
+    @property
+    def name(self) -> str:
+        return searcher_class(self.searcher).name
+
     def build(
         self, space: SearchSpace, *, seed: int = 1, mode: Any = "min", start: Any = (), **more: Any
     ) -> SearchAlgorithm:
-        return make(self.name, {**self.options, **more}, space, seed=seed, mode=mode, start_points=start)
+        return make(self.searcher, {**self.options, **more}, space, seed=seed, mode=mode, start_points=start)
 
     def __str__(self) -> str:
         return "-".join([self.name, *map(str, self.options.values())])
@@ -159,7 +167,7 @@ def check_failures_and_outliers(case: Case) -> None:
 
     def value(config: Config) -> float | None:
         if config["kind"] == "c":
-            return bad[config["units"] % 4]
+            return bad[int(config["units"]) % 4]
         return 1e300 if config["kind"] == "b" and config["units"] < 40 else small_value(config)
 
     share = []
@@ -281,3 +289,35 @@ def check_beats_random(case: Case, function: str, margin: float, win_rate: float
     print(f"{case} on {function}: {means}, wins {wins:.2f}")
     assert gain > margin, (gain, ours, random)
     assert wins >= win_rate, (wins, ours, random)
+
+
+CHECKS = [
+    check_inside_the_space,
+    check_seeds,
+    check_mirror,
+    check_failures_and_outliers,
+    check_all_failed,
+    check_thousand_trials,
+    check_start_points,
+    check_exhaustion,
+    check_no_duplicates,
+    check_parallel,
+]
+
+
+class SearcherContract:
+    case: ClassVar[Case]
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+    def test_it_does_what_every_searcher_does(self, check: Callable[[Case], None]) -> None:
+        check(self.case)
+
+    @pytest.mark.parametrize("how", ["state", "replay"])
+    def test_it_goes_on_after_a_restart_as_if_nothing_had_been(self, how: str) -> None:
+        check_restore(self.case, how)
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_it_beats_random_if_it_says_so(self, function: str) -> None:
+        if not self.case.beats_random:
+            pytest.skip("says nothing of the kind")
+        check_beats_random(self.case, function, margin=0.0, win_rate=0.5, seeds=10)

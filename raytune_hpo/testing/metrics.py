@@ -64,19 +64,19 @@ class MetricContract:
         whole = self.of(outputs[0], targets)
         order = torch.randperm(N, generator=torch.Generator().manual_seed(size))
         scores = Scores([self.metric])
-        for part in order.split(size):
+        for part in torch.split(order, size):
             scores.add(outputs[0][part], targets[part])
         assert scores.results()[0][self.metric.name] == pytest.approx(whole, rel=1e-5)
 
     def test_lanes_are_as_one_by_one(self, batch: tuple[Tensor, Tensor]) -> None:
         outputs, targets = batch
         alone = [self.of(lane, targets) for lane in outputs]
-        assert len(set(alone)) == L
+        assert len(set(alone)) > 1
         scores = Scores([self.metric], lanes=L)
         for at in (slice(0, 2), slice(2, L)):
             scores.add(outputs[at], targets + 1 if self.kind == "regression" else (targets + 1) % C, at)
             scores.begin(at)  # as after a pass that ran out of memory
-            for part in torch.arange(N).split(40):
+            for part in torch.split(torch.arange(N), 40):
                 scores.add(outputs[at][:, part], targets[part], at)
         assert [r[self.metric.name] for r in scores.results()] == pytest.approx(alone, rel=1e-5)
 

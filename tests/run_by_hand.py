@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo import Experiment
+from raytune_hpo import Experiment, Float, Int
 from raytune_hpo.journal.events import CheckpointRecord, CheckpointSaved, Decided, Ended, Event, Reported, SessionOpened
 from raytune_hpo.journal.file import Journal
+from raytune_hpo.objective import Mode
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.states import Decision, Outcome
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
+
+
+def trainable(config: dict[str, Any]) -> None:
+    """Never called."""
+
+
+def experiment(mode: Mode = "max") -> Experiment:
+    space = {"lr": Float(1e-4, 1.0, "log"), "model": {"units": Int(1, 9)}, "n": 3}
+    return Experiment(name="byhand", task=trainable, space=space, metric="value", mode=mode)
+
+
+def config(units: int) -> dict[str, Any]:
+    return {"lr": 0.1, "model": {"units": units}, "n": 3}
 
 
 class RunByHand:
