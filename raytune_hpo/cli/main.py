@@ -44,7 +44,7 @@ VERBS = {
 
 
 def _module(verb: str) -> str:
-    return f"raytune_hpo.cli.{verb.replace('-', '_')}" if verb != "list" else "raytune_hpo.cli.list_runs"
+    return f"raytune_hpo.cli.{verb.replace('-', '_')}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -77,7 +77,8 @@ class RayCallback(Listener):
         if isinstance(event, events.Suggested):
             name = self._run.experiment["name"]
             folder = str(self._folder / event.trial)
-            self._trials[event.trial] = CallbackTrial(event.trial, event.config, folder, name)
+            trial = self._trials[event.trial] = CallbackTrial(event.trial, event.config, folder, name)
+            trial.init_local_path()  # as Ray's controller does; its JSON logger writes there at once
             return None
         if not isinstance(event, events.TrialEvent):
             return None

@@ -1,4 +1,7 @@
-"""The schedulers by name. Importing this package, or asking a scheduler what it is, imports no Ray."""
+"""The schedulers by name. Importing this package, or asking a scheduler what it is, imports no Ray.
+
+What this folder may not do: train, or know where trials run. Ray is imported when a scheduler of Ray's is built.
+"""
 
 from __future__ import annotations
 

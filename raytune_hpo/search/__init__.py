@@ -1,4 +1,7 @@
-"""The search algorithms by name. Importing this package or building an algorithm imports no search library."""
+"""The search algorithms by name. Importing this package or building an algorithm imports no search library.
+
+What this folder may not do: import torch, or know a trial besides its config and its values.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Ready tasks by name. A task's module is imported when it is first asked for.
 
 `from raytune_hpo.tasks import Digits` and `task_by_name("digits")` give the same task.
+
+What this folder may not do: train.
 """
 
 from __future__ import annotations
