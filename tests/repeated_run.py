@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.run_by_hand import RunByHand
+from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment
 from raytune_hpo.journal.events import Closed, Suggested

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results.run_by_hand import RunByHand
+from run_by_hand import RunByHand
 from written_run import checkpoint, end, finished_run, result, suggest, written_run
 
 import raytune_hpo

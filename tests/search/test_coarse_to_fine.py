@@ -8,6 +8,7 @@ import json
 import math
 import random
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from written_run import suggest, written_run
 from raytune_hpo import Choice, Experiment, Float, Int
 from raytune_hpo.cli.main import main
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import Suggested
+from raytune_hpo.journal.events import SessionOpened, Suggested
 from raytune_hpo.results.results import load_results
 from raytune_hpo.search.box import CHANCE, Box, rank_correlation
 from raytune_hpo.search.coarse_to_fine import CoarseToFine
@@ -513,16 +514,16 @@ def test_a_ray_tuner_is_told_to_wait_and_told_of_the_end() -> None:
 
 
 def test_the_rounds_are_in_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    session = {"event": "session", "number": 1, "pid": 1, "host": "h", "started": "s"}
+    session = SessionOpened(1, pid=1, host="h", started="s")
     notes = [
         {"round": 0, "epochs_share": 1 / 3, "carried": [], "box": {"lr": [0.0001, 0.1]}},
         {"round": 1, "epochs_share": 1.0, "carried": ["t00001"], "box": {"lr": [0.001, 0.02]}},
     ]
     lines = [
-        {**suggest("t00000"), "limit": 9, "note": notes[0]},
-        {**suggest("t00001"), "limit": 9},
-        {**suggest("t00002"), "parent": "t00001", "note": notes[1]},
-        {**suggest("t00003"), "note": {"another": "search's"}},
+        replace(suggest("t00000"), limit=9, note=notes[0]),
+        replace(suggest("t00001"), limit=9),
+        replace(suggest("t00002"), parent="t00001", note=notes[1]),
+        replace(suggest("t00003"), note={"another": "search's"}),
     ]
     run = written_run(tmp_path / "run", session, *lines)
     expected = [{**notes[0], "first_trial": "t00000"}, {**notes[1], "first_trial": "t00002"}]

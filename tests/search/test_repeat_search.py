@@ -53,8 +53,8 @@ def test_it_goes_on_where_it_was(how: str) -> None:
 def test_in_an_experiment() -> None:
     fields = {"name": "r", "task": "digits", "space": {"lr": Float(1e-3, 1e-1, "log"), "batch_size": 64}}
     made = Experiment(**fields, searcher={"name": "repeat", "repeats": 4}, start_points=[{"lr": 0.01}, {"lr": 0.02}])
-    assert made.num_samples == 8
-    assert Experiment.from_json(made.to_json()) == made
+    assert made.resolved.num_samples == 8
+    assert Experiment.from_json(made.to_json()).resolved == made.resolved
     with pytest.raises(ExperimentError, match="start_points"):
         Experiment(**fields, searcher="repeat")
     with pytest.raises(ExperimentError, match=r"searcher\.repeats"):
