@@ -20,8 +20,8 @@ from typing import Any
 from raytune_hpo import Float
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.tasks import Digits
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.hypergradient import HypergradientTrainer
-from raytune_hpo.training.task import TrialData
 from raytune_hpo.training.trainer import SupervisedTrainer, Trainer, fit
 
 SPACE = {"lr": Float(1e-4, 10.0, "log")}

@@ -43,15 +43,13 @@ def one(contestant: str, trials: int, epochs: int, folder: str) -> dict[str, flo
 
     if contestant in ("durable", "default"):
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
-    with ray_session(None, verbose=False):
-        with watched() as spent:  # workers have ended before the run has, and nobody waits for their CPU time
-            began = time.perf_counter()
-            reported = (
-                _ours(trials, epochs, folder)
-                if contestant == "raytune_hpo"
-                else _ray(contestant, trials, epochs, folder)
-            )
-            wall = time.perf_counter() - began
+    # watched: workers have ended before the run has, and nobody waits for their CPU time.
+    with ray_session(None, verbose=False), watched() as spent:
+        began = time.perf_counter()
+        reported = (
+            _ours(trials, epochs, folder) if contestant == "raytune_hpo" else _ray(contestant, trials, epochs, folder)
+        )
+        wall = time.perf_counter() - began
     assert reported == trials * epochs, (reported, trials * epochs)
     return {
         "trials_per_s": trials / wall,

@@ -22,10 +22,11 @@ from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.training.data import Split, Splits, TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter
 from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
-from raytune_hpo.training.task import Split, Splits, Task, TrialData
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from raytune_hpo.cli.arguments import parse_changes

@@ -13,9 +13,9 @@ from torch import nn
 from raytune_hpo.tasks.cifar10 import Cifar10
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
+from raytune_hpo.training.data import Split, Splits, TrialData
 from raytune_hpo.training.hyperparameters import CNN_HYPERPARAMETERS, Hyperparameter
 from raytune_hpo.training.models import cnn
-from raytune_hpo.training.task import Split, Splits, TrialData
 
 SAMPLES = 203  # not a multiple of any batch size used
 

@@ -19,10 +19,11 @@ from raytune_hpo import Choice, Experiment, Float, run
 from raytune_hpo.ensembles.ensemble import Builder
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.data import Split
 from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.training.task import Split, Task
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.verdicts import confirm as confirming
 from raytune_hpo.verdicts.confirm import confirm

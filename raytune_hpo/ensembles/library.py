@@ -22,7 +22,8 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import Config
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.task import Array, Kind, Split, Task
+from raytune_hpo.training.data import Array, Kind, Split
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from torch import nn

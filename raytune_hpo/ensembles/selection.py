@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raytune_hpo.objective import Objective
+from raytune_hpo.training.data import Array
 from raytune_hpo.training.metrics import CrossEntropy, Metric
-from raytune_hpo.training.task import Array, Task
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

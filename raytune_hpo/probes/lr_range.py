@@ -21,8 +21,9 @@ import torch
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.random_states import preserved_random_states, set_random_states
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 LOW, HIGH, STEPS = 1e-5, 10.0, 500

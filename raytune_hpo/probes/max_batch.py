@@ -23,7 +23,8 @@ from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int
-from raytune_hpo.training.task import Split, Task, TrialData
+from raytune_hpo.training.data import Split, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 MARGIN = 0.1  # of the free memory, left free

@@ -11,7 +11,8 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.results.results import load_results
-from raytune_hpo.training.task import Array, Task
+from raytune_hpo.training.data import Array
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

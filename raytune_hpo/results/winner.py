@@ -16,7 +16,8 @@ from raytune_hpo.results.sealed_test import TEST_FILE, open_test, openings, reco
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.task import Split, Task
+from raytune_hpo.training.data import Split
+from raytune_hpo.training.task import Task
 
 __all__ = ["TEST_FILE", "WINNER", "evaluate_on_test", "load_test_split", "read_test", "record_test"]
 

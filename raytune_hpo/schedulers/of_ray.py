@@ -24,16 +24,7 @@ from raytune_hpo.space import SearchSpace
 class RayScheduler(Scheduler):
     """Passes everything on to a TrialScheduler of Ray's, `self.ray`."""
 
-    def __init__(
-        self,
-        options: SchedulerOptions | None = None,
-        *,
-        space: SearchSpace,
-        objective: Objective,
-        max_epochs: int,
-        seed: int,
-    ) -> None:
-        super().__init__(options, space=space, objective=objective, max_epochs=max_epochs, seed=seed)
+    def prepare(self) -> None:
         self.ray = self.make()
 
     @abstractmethod

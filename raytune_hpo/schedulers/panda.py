@@ -29,7 +29,6 @@ from typing import Any, Self
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
-from raytune_hpo.objective import Objective
 from raytune_hpo.options import option
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer, Scheduler, SchedulerOptions
@@ -98,21 +97,12 @@ class Panda(Scheduler):
     sees_metrics = True
     plans_budgets = True
 
-    def __init__(
-        self,
-        options: SchedulerOptions | None = None,
-        *,
-        space: SearchSpace,
-        objective: Objective,
-        max_epochs: int,
-        seed: int,
-    ) -> None:
-        super().__init__(options, space=space, objective=objective, max_epochs=max_epochs, seed=seed)
+    def prepare(self) -> None:
         o = self.options
         assert isinstance(o, PandaOptions)
-        rate = space.parameters.get(o.parameter)
+        rate = self.space.parameters.get(o.parameter)
         self._bounds = (rate.low, rate.high) if isinstance(rate, Float) else (0.0, math.inf)
-        self._metric_name, self._parameter = objective.metric, o.parameter
+        self._metric_name, self._parameter = self.objective.metric, o.parameter
         self._decay, self._patience, self._explode = o.decay, o.patience, o.explode
         self._max_rollbacks = o.max_rollbacks
         self._nudge_every, self._nudge_factor, self._window = o.nudge_every, o.nudge_factor, o.window

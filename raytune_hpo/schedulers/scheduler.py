@@ -96,6 +96,10 @@ class Scheduler:
     ) -> None:
         self.options = options if options is not None else self.Options()
         self.space, self.objective, self.max_epochs, self.seed = space, objective, max_epochs, seed
+        self.prepare()
+
+    def prepare(self) -> None:
+        """The constructor's last step: whatever a subclass works out from the fields above."""
 
     # Told of trials, as Ray's TrialScheduler is ------------------------------------------------------
 

@@ -20,7 +20,7 @@ from raytune_hpo.tasks.data_folders import (
     quiet_download,
 )
 from raytune_hpo.tasks.tabular import TabularRegression
-from raytune_hpo.training.task import Array
+from raytune_hpo.training.data import Array
 
 FILE = "cal_housing_py3.pkz"
 """What scikit-learn calls its copy; it is read with joblib, so that it must come from where you trust."""

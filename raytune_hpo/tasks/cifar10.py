@@ -13,8 +13,8 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks.data_folders import DATA_VARIABLE, named_folders
 from raytune_hpo.tasks.images import ImageTask
+from raytune_hpo.training.data import Array
 from raytune_hpo.training.hyperparameters import Hyperparameter, resolve
-from raytune_hpo.training.task import Array
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from raytune_hpo.tasks.tabular import TabularRegression
-from raytune_hpo.training.task import Array
+from raytune_hpo.training.data import Array
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import numpy as np
 
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.tasks.splits import check_fractions
+from raytune_hpo.training.data import Split, Splits
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
-from raytune_hpo.training.task import Split, Splits, Task
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,8 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.seeding import generator
 from raytune_hpo.tasks.data_folders import absolute, check_folder
 from raytune_hpo.tasks.splits import stratified_order
-from raytune_hpo.training.task import Array, Split, Splits, Task
+from raytune_hpo.training.data import Array, Split, Splits
+from raytune_hpo.training.task import Task
 
 
 @dataclass(frozen=True)

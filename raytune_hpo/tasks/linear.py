@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from raytune_hpo import checks
+from raytune_hpo.training.data import Array, Split, Splits
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
-from raytune_hpo.training.task import Array, Split, Splits, Task
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks.data_folders import CACHE, DATA_VARIABLE, answers, named_folders, quiet_download
 from raytune_hpo.tasks.images import ImageTask
+from raytune_hpo.training.data import Array
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
-from raytune_hpo.training.task import Array
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.task import Array
+from raytune_hpo.training.data import Array
 
 LEAST_TRAINING = 0.1
 """Share of all samples that the fractions must leave for training."""

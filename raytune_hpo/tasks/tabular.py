@@ -11,8 +11,9 @@ import numpy as np
 
 from raytune_hpo.seeding import generator
 from raytune_hpo.tasks.splits import check_fractions
+from raytune_hpo.training.data import Array, Split, Splits
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
-from raytune_hpo.training.task import Array, Split, Splits, Task
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     import torch

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from raytune_hpo.objective import Mode, Objective
+from raytune_hpo.training.data import Kind
 from raytune_hpo.training.metrics import Metric, checked_metrics
 from raytune_hpo.training.scores import Scores
-from raytune_hpo.training.task import Kind
 
 Tensor = torch.Tensor
 

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.data import Array, Kind, Split
 from raytune_hpo.training.evaluation import EVALUATION_BATCH, tensors_of
 from raytune_hpo.training.random_states import preserved_random_states
-from raytune_hpo.training.task import Array, Kind, Split, Task
+from raytune_hpo.training.task import Task
 
 
 class AveragedPredictions(nn.Module):

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from raytune_hpo.training.data import Array, Kind, Split
 from raytune_hpo.training.metrics import Metric
 from raytune_hpo.training.scores import Scores
-from raytune_hpo.training.task import Array, Kind, Split, Task
+from raytune_hpo.training.task import Task
 
 EVALUATION_BATCH = 4096
 """Samples per forward pass of an evaluation: large enough that the pass is not all overhead."""

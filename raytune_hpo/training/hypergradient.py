@@ -31,10 +31,11 @@ import torch
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.training.unit_steps import UnitAdam, moved_parameters, shifted, slope
 from raytune_hpo.training.unrolled import Batch, optimizer_slots, validation_loss_after

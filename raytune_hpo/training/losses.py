@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from raytune_hpo.training.task import Kind
+from raytune_hpo.training.data import Kind
 
 Tensor = torch.Tensor
 

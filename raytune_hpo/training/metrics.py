@@ -36,7 +36,7 @@ from raytune_hpo.objective import Mode
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from raytune_hpo.training.task import Array
+    from raytune_hpo.training.data import Array
 
 
 class Metric(ABC):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.resampling import fold_data, resplit
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from raytune_hpo.training.task import Array, Split, Task, TrialData
+from raytune_hpo.training.data import Array, Split, TrialData
+from raytune_hpo.training.task import Task
 
 #: What follows a metric's name where it is the deviation over the folds.
 DEVIATION = "_std"

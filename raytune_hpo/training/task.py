@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from raytune_hpo.objective import Mode
+from raytune_hpo.training.data import Kind, Splits, TrialData
 from raytune_hpo.training.metrics import Accuracy, CrossEntropy, MeanSquaredError, Metric, RootMeanSquaredError
 
 if TYPE_CHECKING:
@@ -26,44 +25,6 @@ if TYPE_CHECKING:
 
     from raytune_hpo.training.hyperparameters import Hyperparameter
     from raytune_hpo.training.trainer import Trainer
-
-Array = np.ndarray[Any, Any]
-Kind = Literal["classification", "regression"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Samples of one split. x: [n, ...] features; y: [n] int64 classes or [n, d] float32 targets."""
-
-    x: Array
-    y: Array
-
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise ValueError(f"x has {len(self.x)} samples and y has {len(self.y)}")
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """What a trial may see: training and validation data."""
-
-    train: Split
-    validation: Split
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The three splits. The test split never leaves the process that loaded it (see results.winner)."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-    def for_trials(self) -> TrialData:
-        return TrialData(train=self.train, validation=self.validation)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate, evaluate_tensors, tensors_of
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
@@ -30,7 +31,7 @@ from raytune_hpo.training.random_states import (
     set_random_states,
 )
 from raytune_hpo.training.rules import RULES
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 
 __all__ = ["SupervisedTrainer", "Trainer", "evaluate", "fit"]
 

@@ -21,10 +21,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from raytune_hpo.training.data import Kind
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots, root
-from raytune_hpo.training.task import Kind
 
 Hyper = Mapping[str, torch.Tensor | float]
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.resampling import pooled
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 
 
 def naive_value(task: Task, metric: str, data: TrialData) -> float | None:

@@ -22,8 +22,9 @@ from raytune_hpo.objective import Mode
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import Config
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.resampling import DEVIATION
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.verdicts.comparison import Array, Design
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import ray
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.training.task import TrialData
 from raytune_hpo.training.trainer import Trainer
 
 

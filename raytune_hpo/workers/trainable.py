@@ -16,8 +16,8 @@ from ray import tune
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.checkpoints import STATE_FILE
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.training.task import TrialData
 from raytune_hpo.workers.function_session import checkpoint_folder, on_save, repeat_number, wants_range_test
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Float
 from raytune_hpo.testing.trainers import TrainerContract, epochs
+from raytune_hpo.training.data import Split, Splits
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.hypergradient import HypergradientTrainer
@@ -29,7 +30,7 @@ from raytune_hpo.training.hyperparameters import (
 from raytune_hpo.training.lanes.one_lane import OneLane
 from raytune_hpo.training.models import mlp
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.training.task import Split, Splits, Task
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 MODEL = {"hidden_units": 12, "hidden_layers": 2, "dropout": 0.3, "batch_size": 16}

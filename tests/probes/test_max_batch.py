@@ -20,7 +20,7 @@ from raytune_hpo.probes.max_batch import (
     peak_bytes,
 )
 from raytune_hpo.tasks import Digits
-from raytune_hpo.training.task import TrialData
+from raytune_hpo.training.data import TrialData
 
 SPACE = SearchSpace(
     {

@@ -15,7 +15,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.report.pair_plot import figure_of, pair_plot, validation_pairs
 from raytune_hpo.results.results import load_results
 from raytune_hpo.tasks import Diabetes
-from raytune_hpo.training.task import Splits
+from raytune_hpo.training.data import Splits
 
 
 def experiment(**fields: Any) -> Experiment:

@@ -7,7 +7,7 @@ import pytest
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import Digits
-from raytune_hpo.training.task import Splits
+from raytune_hpo.training.data import Splits
 from raytune_hpo.training.trainer import SupervisedTrainer, evaluate, fit
 
 

@@ -15,7 +15,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import CaliforniaHousing, Diabetes
 from raytune_hpo.tasks.california_housing import FILE
 from raytune_hpo.tasks.data_folders import DATA_VARIABLE
-from raytune_hpo.training.task import Splits
+from raytune_hpo.training.data import Splits
 from raytune_hpo.training.trainer import SupervisedTrainer, fit
 
 

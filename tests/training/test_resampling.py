@@ -11,10 +11,11 @@ import torch
 
 from raytune_hpo import Experiment, ExperimentError, Float
 from raytune_hpo.tasks import Digits
+from raytune_hpo.training.data import Split, Splits, TrialData
 from raytune_hpo.training.folded import FoldedTrainer
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.resampling import fold_data, pooled, resplit
-from raytune_hpo.training.task import Split, Splits, Task, TrialData
+from raytune_hpo.training.task import Task
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.data import Array, Split, Splits, TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
 from raytune_hpo.training.models import mlp
-from raytune_hpo.training.task import Array, Split, Splits, Task, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer, fit
 
 

@@ -20,7 +20,7 @@ from raytune_hpo.states import RunStatus
 from raytune_hpo.tasks import Digits
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.linear import LinearExtrapolation
-from raytune_hpo.training.task import Split, TrialData
+from raytune_hpo.training.data import Split, TrialData
 from raytune_hpo.verdicts.comparison import Design
 from raytune_hpo.verdicts.confirm import confirm
 from raytune_hpo.verdicts.confirmation import Confirmation, judge

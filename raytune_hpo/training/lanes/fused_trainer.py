@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.evaluation import tensors_of
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.lane import Lane, RowState, changed_lane, make_lane
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
 from raytune_hpo.training.lanes.stack import DeviceData, Stack
 from raytune_hpo.training.rules import RULES
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 
 Group = tuple[Any, ...]
 

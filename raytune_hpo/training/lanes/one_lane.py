@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
-from raytune_hpo.training.task import Task, TrialData
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import Trainer
 
 NAME = "lane"

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.data import Split, TrialData
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.training.task import Split, TrialData
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 LANES = 8
