@@ -9,7 +9,6 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -122,7 +121,7 @@ class Population:
 
     def _planned(self, trial_id: str, suggested: Config, plan: Plan) -> events.Suggested:
         """A suggestion with what its plan adds to it."""
-        limit = math.ceil(plan.share * self.experiment.max_epochs) if plan.share < 1 else None
+        limit = plan.epochs(self.experiment.max_epochs) if plan.share < 1 else None
         config, checkpoint = suggested, None
         if plan.parent is not None:
             parent = self.trials[plan.parent]
