@@ -21,8 +21,10 @@ def is_number(value: object) -> bool:
 
 def integer(field: str, value: Any, low: float, high: float = math.inf) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        bounds = f"of at least {int(low)}" if high == math.inf else f"from {int(low)} to {int(high)}"
-        raise ExperimentError(field, value, f"must be an integer {bounds}")
+        below, above = low > -math.inf, high < math.inf
+        bounds = f" from {int(low)} to {int(high)}" if below and above else f" of at least {int(low)}" if below else ""
+        bounds = bounds or (f" of at most {int(high)}" if above else "")
+        raise ExperimentError(field, value, f"must be an integer{bounds}")
     return value
 
 

@@ -81,10 +81,18 @@ def declared(cls: type[Options]) -> dict[str, tuple[type, bool, Bounds]]:
     found = {}
     for field in dataclasses.fields(cls):
         hint, optional = hints[field.name], False
-        if isinstance(hint, types.UnionType):
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
             kinds = [a for a in typing.get_args(hint) if a is not type(None)]
-            (hint,), optional = kinds, len(kinds) < len(typing.get_args(hint))
+            optional = len(kinds) < len(typing.get_args(hint))
+            hint = kinds[0] if len(kinds) == 1 else hint
         kind = typing.get_origin(hint) or hint
+        if hint not in (int, float, str, bool) and kind not in (tuple, list):
+            expected = "an option is int, float, str, bool or tuple[str, ...], or one of these or None"
+            raise ExperimentError(f"{cls.__qualname__}.{field.name}", str(hint), expected)
+        if field.name == "name":
+            raise ExperimentError(
+                f"{cls.__qualname__}.name", "name", "is what the whole is called; choose another word"
+            )
         found[field.name] = (kind, optional, field.metadata.get("bounds", Bounds()))
     _DECLARED[cls] = found
     return found

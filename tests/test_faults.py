@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from run_by_hand import RunByHand
@@ -24,16 +24,28 @@ from raytune_hpo import (
     Experiment,
     ExperimentError,
     Float,
+    SearchOptions,
     StopRun,
     load_experiment,
     load_results,
+    option,
     resume,
     run,
 )
 from raytune_hpo.cli.main import main
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.population import Population
-from raytune_hpo.journal.events import CheckpointSaved, Decided, Event, Noticed, Reported, Started, Suggested
+from raytune_hpo.engine.reopening import open_journal
+from raytune_hpo.journal.events import (
+    CheckpointSaved,
+    Decided,
+    Event,
+    Noticed,
+    Reported,
+    SessionOpened,
+    Started,
+    Suggested,
+)
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.schedulers.host import SchedulerHost
@@ -512,6 +524,67 @@ def test_a_session_after_damage_says_so_and_deletes_no_checkpoint(tmp_path: Path
     assert notice.endswith("no checkpoint is deleted in this session")
 
 
+def test_damage_is_remembered_until_the_journal_says_so(tmp_path: Path) -> None:
+    """A session that dies between setting the line aside and its first step must not make the next one forget it."""
+    run_dir = written_run(tmp_path / "run", SessionOpened(1), suggest("t00000"), suggest("t00001"))
+    journal = run_dir / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"t00001"', b'"t00002"'))
+    for _ in range(2):
+        reading, writer = open_journal(RunDirectory.open(run_dir))
+        writer.close()
+        assert reading.damage is not None
+        assert "set aside in journal-damaged-" in reading.damage
+    reading, writer = open_journal(RunDirectory.open(run_dir))
+    writer.append(1.0, [SessionOpened(2), Noticed(str(reading.damage))])
+    writer.close()
+    assert open_journal(RunDirectory.open(run_dir))[0].damage is None
+
+
+def test_a_run_whose_journal_is_gone_does_not_begin_again_over_its_checkpoints(tmp_path: Path) -> None:
+    run_dir = finished_run(tmp_path / "run")
+    (run_dir / "journal.jsonl").unlink()
+    with pytest.raises(ExperimentError, match="is missing, though the run has checkpoints"):
+        open_journal(RunDirectory.open(run_dir))
+
+
+def test_a_finished_run_may_be_resumed_twice_in_one_process(tmp_path: Path) -> None:
+    run_dir = finished_run(tmp_path / "run")
+    assert [resume(run_dir).status, resume(run_dir).status] == ["finished", "finished"]
+
+
+# Options of a user's own --------------------------------------------------------------------------------------
+
+
+def test_options_of_every_kind_of_optional_and_none_of_unknown_kinds() -> None:
+    @dataclass(frozen=True)
+    class Sound(SearchOptions):
+        one: Optional[int] = option(None, low=1)  # noqa: UP045
+        two: int | None = option(None)
+        three: tuple[str, ...] = option(("a",))
+
+    hints = {"one": Optional[int], "two": int | None, "three": tuple[str, ...]}  # noqa: UP045
+    Sound.__annotations__.update(hints)
+    assert Sound(one=3, two=None).to_json() == {"one": 3, "two": None, "three": ["a"]}
+    with pytest.raises(ExperimentError, match=r"searcher\.two = 'x': must be an integer$"):
+        Sound(two="x")  # type: ignore[arg-type]
+    for kind in (dict, int | str):
+
+        @dataclass(frozen=True)
+        class Odd(SearchOptions):
+            one: Any = None
+
+        Odd.__annotations__["one"] = kind
+        with pytest.raises(ExperimentError, match="an option is int, float, str, bool or tuple"):
+            Odd()
+
+    @dataclass(frozen=True)
+    class Named(SearchOptions):
+        name: str = option("x")
+
+    with pytest.raises(ExperimentError, match="is what the whole is called"):
+        Named()
+
+
 # The limits of control groups -----------------------------------------------------------------------------
 
 
@@ -591,6 +664,20 @@ def test_the_limits_of_control_groups_of_version_1(groups: Callable[[str, dict[s
     groups(VERSION_1, no_limit)
     assert machine.cpus() == 64
     assert machine.free_memory_bytes() == 100_000_000 * 1024
+
+
+def test_odd_control_groups_are_no_errors(groups: Callable[[str, dict[str, str]], None]) -> None:
+    groups("0::/\n", {"cpu.max": "100000 0", "memory.max": str(GB)})
+    assert machine.cpus() == 64
+    assert machine.free_memory_bytes() == GB  # how much of it is used is not known
+    groups("", {"cpu.max": "200000 100000"})
+    assert machine.cpus() == 2
+
+
+def test_both_controllers_in_one_folder_without_a_link(groups: Callable[[str, dict[str, str]], None]) -> None:
+    both = "cpu,cpuacct/docker/abc/cpu.cfs_"
+    groups(VERSION_1, {f"{both}quota_us": "300000", f"{both}period_us": "100000"})
+    assert machine.cpus() == 3
 
 
 def test_a_container_that_sees_its_own_group_as_the_root(groups: Callable[[str, dict[str, str]], None]) -> None:

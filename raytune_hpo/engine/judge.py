@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal.events import Ended
 from raytune_hpo.results.ledger import Ledger
@@ -67,9 +68,12 @@ class Judge:
 
     def replay(self, trial: TrialState, decision: Decision) -> bool:
         """Show a recorded report to whom it was shown then. Whether the scheduler decides as it did."""
+        if decision == Decision.DIVERGED and self.host.scheduler.handles_divergence:
+            return self._ask_scheduler(trial) != Decision.EXPLOITED
         if not decision.of_scheduler:
             return True
-        self._on_plateau(trial)
+        if self._finite(trial):
+            self._on_plateau(trial)
         return self._ask_scheduler(trial) == decision
 
     def run_is_over(self, ledger: Ledger) -> str | None:
@@ -99,7 +103,12 @@ class Judge:
 
     def _ask_scheduler(self, trial: TrialState) -> Decision:
         self.host.trials[trial.id].checkpoint = trial.resume_from
-        return DECISIONS[Answer(self.host.result(trial.id, self.scheduler_result(trial)))]
+        answer = self.host.result(trial.id, self.scheduler_result(trial))
+        try:
+            return DECISIONS[Answer(answer)]
+        except ValueError:
+            field = f"{self.experiment.scheduler.name}.on_trial_result"
+            raise ExperimentError(field, answer, f"must be one of {', '.join(Answer)}") from None
 
     def _finite(self, trial: TrialState) -> bool:
         losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]

@@ -42,6 +42,7 @@ def take_test(population: Population, trial: TrialState, report: dict[str, Any])
     """Note what a range test found. report: `low` and `high`, of lr."""
     key = structure(population.experiment, trial.config)
     population.do(RangeTested(trial.id, key, float(report["low"]), float(report["high"])))
+    population.end_waiting()  # the run may have been stopped during the test
 
 
 def narrow(population: Population, trial: TrialState) -> None:

@@ -9,12 +9,13 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import doomed_checkpoints
-from raytune_hpo.errors import TrialError
+from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
@@ -23,7 +24,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search import Plan, Search
-from raytune_hpo.space.configs import Config
+from raytune_hpo.space.configs import Config, copied
 from raytune_hpo.states import Decision, Outcome, RunStatus, Status
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
@@ -72,7 +73,7 @@ class Population:
 
     def open_session(self, session: events.SessionOpened) -> None:
         self.do(session)
-        self._end_waiting()  # a run that was stopped ends those that ran when its process died
+        self.end_waiting()  # a run that was stopped ends those that ran when its process died
 
     def close_session(self, status: RunStatus) -> None:
         self.do(events.Closed(status))
@@ -89,18 +90,29 @@ class Population:
             # Exploitation compares the members of a whole population: all are there from the start.
             while self._suggest() is not None:
                 pass
-        chosen = self.host.choose()
+        chosen = self._chosen()
         if chosen is not None:
-            return self.trials[chosen]
+            return chosen
         suggested = self._suggest()
         if suggested is not None:
             return suggested
-        chosen = self.host.choose()  # running out of suggestions may have set paused trials free
+        chosen = self._chosen()  # running out of suggestions may have set paused trials free
         if chosen is not None:
-            return self.trials[chosen]
+            return chosen
         if self.live and not any(t.status == Status.RUNNING for t in self.live.values()):
             return next(iter(self.live.values()))  # no scheduler may leave trials waiting for ever
         return None
+
+    def _chosen(self) -> TrialState | None:
+        """The trial that the scheduler wants to run. Raises ExperimentError for one that does not wait."""
+        chosen = self.host.choose()
+        if chosen is None:
+            return None
+        trial = self.live.get(chosen)
+        if trial is None or trial.status not in (Status.PENDING, Status.PAUSED):
+            name = self.experiment.scheduler.name
+            raise ExperimentError("scheduler", name, f"chose {chosen}, which is neither pending nor paused")
+        return trial
 
     def _suggest(self) -> TrialState | None:
         """A new trial; None when there is none, for good or (the search waits) until more trials end."""
@@ -117,7 +129,8 @@ class Population:
             self.do(events.Exhausted())
             return None
         self.do(self._planned(trial_id, config, plan))
-        return self.trials[trial_id]
+        trial = self.trials[trial_id]
+        return self._suggest() if trial.finished else trial  # the scheduler may have ended it at once
 
     def _planned(self, trial_id: str, suggested: Config, plan: Plan) -> events.Suggested:
         """A suggestion with what its plan adds to it."""
@@ -133,13 +146,13 @@ class Population:
                     checkpoint = self.adopt(record, trial_id, 0)
         return events.Suggested(
             trial_id,
-            config,
+            copied(config),
             limit=limit,
             parent=plan.parent,
             checkpoint=checkpoint,
             repeat=plan.repeat,
-            note=plan.note,
-            suggested=suggested if config != suggested else None,
+            note=copied(plan.note),
+            suggested=copied(suggested) if config != suggested else None,
         )
 
     def next_decision(self, trial: TrialState) -> int:
@@ -162,6 +175,8 @@ class Population:
         if not isinstance(value, int | float) or isinstance(value, bool):
             reported = ", ".join(sorted(k for k in metrics)) or "nothing"
             raise TrialError(f"the report has no number named {self.metric!r}; it has: {reported}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise TrialError(f"the report's {self.metric!r} is no float: an integer of {value.bit_length()} bits")
         self.do(events.Reported(trial.id, trial.generation, epoch, dict(metrics), round(seconds, 4)))
         decision, end = self.judge.judge(trial, self.ledger.stop_reason)
         note = self.host.noted if decision == Decision.CONTINUE else None
@@ -196,7 +211,7 @@ class Population:
         if retry and again:
             blame = 1.0 if lost is None else lost
             self.do(events.Retried(trial.id, trial.epoch, error, file, lost is not None, blame))
-            self._end_waiting()
+            self.end_waiting()
         else:
             self.do(events.Ended(trial.id, Outcome.FAILED, "error", error, file))
 
@@ -209,9 +224,9 @@ class Population:
         """Accept no more work: running trials end at their next report, the others now."""
         if self.ledger.stop_reason is None:
             self.do(events.RunStopped(reason))
-            self._end_waiting()
+            self.end_waiting()
 
-    def _end_waiting(self) -> None:
+    def end_waiting(self) -> None:
         """In a stopped run, end the trials that wait for a worker: they will get none."""
         reason = self.ledger.stop_reason
         for trial in list(self.live.values()) if reason is not None else ():
@@ -257,8 +272,8 @@ class Population:
                 donor_generation=record.generation,
                 epoch=trial.epoch,
                 generation=trial.generation + 1,
-                old_config=trial.config,
-                new_config=config,
+                old_config=copied(trial.config),
+                new_config=copied(config),
                 checkpoint=adopted,
                 reason=reason,
                 by=by,
@@ -295,7 +310,7 @@ class Population:
         elif isinstance(event, events.SessionOpened):
             self.host.has_room = event.room
         elif isinstance(event, events.EvidenceGiven):
-            self.search.evidence(event.config, event.curve, event.source)
+            self.search.evidence(copied(event.config), dict(event.curve), event.source)
         for trial_id in self.live:
             self._sync_status(trial_id)
 

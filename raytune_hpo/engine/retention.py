@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Collection
 
 from raytune_hpo.journal.events import CheckpointRecord
@@ -32,8 +33,7 @@ def doomed_checkpoints(
         keep.add(trial.checkpoints[-1].path)
     doomed = _take(trial, keep | set(pinned))
     if trial.finished and rule.keep_trials is not None and trial.checkpoints and trial not in ranking:
-        ranking.append(trial)
-        ranking.sort(key=lambda t: t.rank(objective))
+        bisect.insort(ranking, trial, key=lambda t: t.rank(objective))
         while len(ranking) > rule.keep_trials:
             doomed += _take(ranking.pop(), set(pinned))
     return doomed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -19,18 +20,20 @@ from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.experiment.references import (
     FILE_MODULE_PREFIX,
     FunctionTrainable,
+    check_not_loading,
     code_version,
     defined_in,
     to_reference,
 )
 from raytune_hpo.experiment.resolve import check_is_local
 from raytune_hpo.journal.events import SessionOpened
-from raytune_hpo.listeners.following import Listening, made_listener
-from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.listeners.following import Listening, made_listeners
+from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.executors import has_room, import_paths, open_pool
@@ -60,6 +63,7 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
+    check_not_loading()
     resolved = experiment.resolved
     if run_dir is not None:
         check_is_local("run directory", run_dir)
@@ -91,13 +95,16 @@ def resume(
     it does the experiment's listeners. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
+    check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
         given = {"task": task, "searcher": searcher, "scheduler": scheduler}
         resolved = written_again(directory, given).resolved
-        if load_results(directory.path).status == RunStatus.FINISHED:
-            return load_results(directory.path)
+        finished = load_results(directory.path)
+        if finished.status == RunStatus.FINISHED:
+            directory.unlock()
+            return finished
         _check_place(resolved, address)
         if isinstance(resolved.task, Task):
             resolved.task.prepare()
@@ -136,13 +143,15 @@ def _session(
         interrupt = stack.enter_context(Interrupt())
         description = directory.description()
         view = RunView(directory.path, description["run_id"], description["experiment"], resumed)
-        told: list[Listener] = [made_listener(given) for given in (*listeners, *experiment.listeners)]
-        listening = Listening(told, view)
+        listening = Listening(made_listeners((*listeners, *experiment.listeners)), view)
         stack.callback(listening.close)
         phases = Phases()
         phases.since_process_start()
         with phases("ray"):
             stack.enter_context(ray_session(address, verbose=verbose))
+        stack.callback(
+            listening.close
+        )  # before Ray is gone, which listeners may use; the one above is for Ray's failure
         interrupt.arm()
         stack.enter_context(_importable_by_value(experiment.task))
         _drive(directory, experiment, interrupt, listening, phases, verbose)
@@ -166,7 +175,7 @@ def _drive(
             recorded = sessions[-1].executor if sessions else None
             notices: list[str] = []
             if reading.damage is not None:
-                notices.append(f"{reading.damage}: set aside; no checkpoint is deleted in this session")
+                notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
             # The workers start while this process still imports Ray Tune and replays the journal.
             with phases("pool"):
                 data = _data(experiment)
@@ -205,8 +214,8 @@ def _drive(
             for notice in notices:
                 population.notice(notice)
             driver = Driver(directory, population, journal, store, pool, listening.troubles)
+            listening.open(journal, reading.link.events)
             driver.commit()
-            listening.open(journal)
             status = driver.drive(interrupt)
             if status == RunStatus.FINISHED:
                 with phases("test"):
@@ -217,9 +226,17 @@ def _drive(
             driver.commit()
     except OSError as error:
         place = error.filename or directory.path
+        if not _of_storage(error, directory.path):
+            raise  # of a user's own code, which has no wish to be told of a disk
         raise ExperimentError(
             "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error
+
+
+def _of_storage(error: OSError, path: Path) -> bool:
+    """Whether an error is the run directory's, or a disk's that takes no more."""
+    inside = isinstance(error.filename, str) and Path(error.filename).is_relative_to(path)
+    return inside or full_disk(error) is not None or (error.filename is None and error.errno == errno.EIO)
 
 
 def _data(experiment: ResolvedExperiment) -> Callable[[], Any]:

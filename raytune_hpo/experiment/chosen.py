@@ -34,6 +34,12 @@ from raytune_hpo.space.configs import Config
 #: The name in a run's description of what was an object.
 OBJECT = "foreign"
 
+#: Optuna's samplers that name values, and what does the same here.
+REFUSED_SAMPLERS = {
+    "GridSampler": 'use searcher="grid"',
+    "PartialFixedSampler": "write a fixed value into the space, as a constant",
+}
+
 
 def class_name(value: Any) -> str:
     """ "module:Class" of an object."""
@@ -125,7 +131,7 @@ class ChosenScheduler:
 
 def chosen_searcher(value: Any) -> ChosenSearcher:
     """Raises ExperimentError naming `searcher`, or `searcher.<option>`."""
-    if isinstance(value, Mapping) and value.get("name") == OBJECT:
+    if isinstance(value, Mapping) and value.get("name") == OBJECT and "class" in value:
         return ChosenSearcher(_short(value["class"]), described=value["class"])
     if isinstance(value, str | Mapping) or _is_class(value, SearchAlgorithm):
         kind, given = _kind_and_options("searcher", value, SEARCHERS, SearchAlgorithm)
@@ -139,6 +145,11 @@ def chosen_searcher(value: Any) -> ChosenSearcher:
         )
         raise ExperimentError("searcher", value, expected)
     described = class_name(value)
+    for cls in type(value).__mro__:
+        if cls.__name__ in REFUSED_SAMPLERS:
+            instead = REFUSED_SAMPLERS[cls.__name__]
+            expected = f"names values, where samplers are asked for coordinates of the space here: {instead}"
+            raise ExperimentError("searcher", cls.__name__, expected)
     try:
         copy.deepcopy(value)
     except Exception as error:  # whatever a user's class does in there
@@ -151,7 +162,7 @@ def chosen_scheduler(
     value: Any, *, space: SearchSpace, objective: Objective, max_epochs: int, structural: set[str] | None
 ) -> ChosenScheduler:
     """Raises ExperimentError naming `scheduler`, or `scheduler.<option>`."""
-    if isinstance(value, Mapping) and value.get("name") == OBJECT:
+    if isinstance(value, Mapping) and value.get("name") == OBJECT and "class" in value:
         return ChosenScheduler(_short(value["class"]), GivenScheduler, described=value["class"])
     if isinstance(value, str | Mapping) or _is_class(value, Scheduler):
         kind, given = _kind_and_options("scheduler", value, SCHEDULERS, Scheduler)

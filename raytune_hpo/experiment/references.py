@@ -42,6 +42,10 @@ FILE_MODULE_PREFIX = "raytune_hpo_file_"
 _FOLDERS: set[str] = set()
 
 
+#: Experiment files that are being read.
+_LOADING: list[str] = []
+
+
 def import_first(folder: str) -> None:
     """Let `folder` come first where modules are looked for, and its modules be its own.
 
@@ -82,6 +86,7 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
         raise ExperimentError(field, str(path), "must be a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _LOADING.append(path.name)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
@@ -94,7 +99,16 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
         if isinstance(error, ExperimentError):
             raise ExperimentError(error.field, error.value, f"{error.expected} ({path.name}, {where})") from error
         raise ExperimentError(field, str(path), f"fails with {_explained(error)} ({where})") from error
+    finally:
+        _LOADING.pop()
     return module
+
+
+def check_not_loading() -> None:
+    """Raise ExperimentError where an experiment file, while it is read, wants to start a run of its own."""
+    if _LOADING:
+        expected = 'starts a run when it is read: put that under if __name__ == "__main__":'
+        raise ExperimentError("experiment file", _LOADING[-1], expected)
 
 
 def _explained(error: BaseException) -> str:
@@ -119,7 +133,8 @@ def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
         reference = class_reference(task)
         if "unsaved" not in reference:
             return reference
-    return {"made": getattr(task, "__qualname__", None) or repr(task)}
+    named = task.func if isinstance(task, functools.partial) else task
+    return {"made": getattr(named, "__qualname__", None) or type(named).__qualname__}
 
 
 def class_reference(target: Any) -> dict[str, Any]:

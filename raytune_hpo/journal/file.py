@@ -7,6 +7,7 @@ the line said of checkpoints is not known.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -97,7 +98,7 @@ class Journal:
         self._lock = threading.Lock()
         if offset is not None:
             os.ftruncate(self._file, offset)
-        os.lseek(self._file, 0, os.SEEK_END)
+        self.synced = os.lseek(self._file, 0, os.SEEK_END)  # bytes; what a reader may take for written
 
     def append(self, t: float, events: Sequence[Event]) -> Step:
         """t: seconds of running."""
@@ -109,13 +110,14 @@ class Journal:
         os.fsync(self._file)
         with self._lock:
             self.link = link
+            self.synced += len(line)
             self._recent.append(step)
         return step
 
     def since(self, number: int) -> list[Step] | None:
         """The steps after line `number`; None if some of them are not at hand any more."""
         with self._lock:
-            if self.link.number == number:
+            if self.link.number <= number:
                 return []
             missing = self.link.number - number
             if missing > len(self._recent):
@@ -156,10 +158,11 @@ class Cursor:
 
     def _from_file(self) -> list[Step]:
         found: list[Step] = []
+        end = math.inf if self._journal is None else self._journal.synced
         with self.path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") or self._offset >= end:
                     break
                 try:
                     step, self._link = chain.read(line, self._link, self.run_id)

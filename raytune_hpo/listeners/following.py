@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,18 @@ from raytune_hpo.storage.run_directory import RunDirectory
 
 POLL_S = 0.1
 CLOSE_S = 20.0  # how long the end of a session waits for listeners that are behind
+
+
+def made_listeners(given: Iterable[Any]) -> list[Listener]:
+    """As `made_listener`; of several callbacks of one class each gets a name, and so a folder, of its own."""
+    found = [made_listener(one) for one in given]
+    names: Counter[str] = Counter()
+    for listener in found:
+        name = name_of(listener)
+        names[name] += 1
+        if names[name] > 1 and hasattr(listener, "name"):
+            listener.name = f"{name}-{names[name]}"
+    return found
 
 
 def made_listener(given: Any) -> Listener:
@@ -40,13 +54,14 @@ class Following:
         self._run, self._trouble = run, trouble
         self._opened, self._closing = threading.Event(), threading.Event()
         self._journal: Journal | None = None
+        self._held = 0
         # A daemon: a sink that hangs must not hang the end of the process.
         self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"listener {name_of(listener)}")
         self._thread.start()
 
-    def open(self, journal: Journal) -> None:
-        """The journal is there to be followed."""
-        self._journal = journal
+    def open(self, journal: Journal, held: int) -> None:
+        """The journal is there to be followed. held: events that were in it when the session began."""
+        self._journal, self._held = journal, held
         self._opened.set()
 
     def close(self) -> None:
@@ -61,7 +76,7 @@ class Following:
     def _guarded(self) -> None:
         try:
             self._follow()
-        except Exception as error:  # whatever a user's listener does
+        except BaseException as error:  # whatever a user's listener does: also sys.exit
             text = " ".join(f"{type(error).__name__}: {error}".split())
             self._trouble(f"listener {name_of(self.listener)} failed and is switched off: {text}")
 
@@ -73,7 +88,8 @@ class Following:
         if self._journal is None:  # the session ended before there was a journal
             listener.end()
             return
-        first = listener.position()
+        # A sink may hold more than the journal, whose last line was damaged: what comes in its place is new.
+        first = min(listener.position(), self._held)
         cursor = Cursor(self._journal.path, self._run.run_id, self._journal)
         while True:
             last = self._closing.is_set()
@@ -91,6 +107,8 @@ def tell(step: Step, listener: Listener, first: int) -> None:
     for number, event in enumerate(step.events, start=step.first):
         if number >= first:
             listener.event(number, event, step)
+        else:
+            listener.seen(number, event, step)
 
 
 class Listening:
@@ -98,11 +116,12 @@ class Listening:
 
     def __init__(self, listeners: Sequence[Listener], run: RunView) -> None:
         self._troubles: list[str] = []
+        self._closed = False
         self._all = [Following(listener, run, self._take_trouble) for listener in listeners]
 
-    def open(self, journal: Journal) -> None:
+    def open(self, journal: Journal, held: int) -> None:
         for following in self._all:
-            following.open(journal)
+            following.open(journal, held)
 
     def troubles(self) -> list[str]:
         """What listeners had trouble with since the last call."""
@@ -113,11 +132,15 @@ class Listening:
         self._troubles.append(text)
 
     def close(self) -> None:
-        """Wait until every listener has been told everything, CLOSE_S at most, and say which has not."""
+        """Wait until every listener has been told everything, CLOSE_S at most, and say which has not. Once."""
+        if self._closed:
+            return
+        self._closed = True
         for following in self._all:
             following.close()
+        deadline = time.monotonic() + CLOSE_S
         for following in self._all:
-            if not following.join(CLOSE_S):
+            if not following.join(max(0.0, deadline - time.monotonic())):
                 name = name_of(following.listener)
                 self._take_trouble(f"listener {name} is behind: raytune_hpo.follow(run_dir, ...) tells it the rest")
         for text in self.troubles():  # too late for the journal

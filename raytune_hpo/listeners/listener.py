@@ -1,6 +1,6 @@
 """Listener: follows a run's journal.
 
-    begin(run) -> position() -> event(number, event, step) ... idle() ... -> end()
+    begin(run) -> position() -> seen(number, event, step) ... event(number, event, step) ... idle() ... -> end()
 
 Every event comes once, in order, and only when it is on disk. A listener has a thread of its own, so a slow one stalls
 nothing. One that raises is reported once and switched off.
@@ -46,6 +46,9 @@ class Listener:
         0 for one that keeps nothing. A sink that can say what it holds gets each event once, through crashes too.
         """
         return 0
+
+    def seen(self, number: int, event: Event, step: Step) -> None:
+        """An event that is in the sink already, for those who need to know what came before."""
 
     def event(self, number: int, event: Event, step: Step) -> None:
         """An event. number: of the run's events, from 0. step: the line that it stands in, with its times."""

@@ -14,6 +14,7 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.space.configs import copied
 from raytune_hpo.states import Decision, RunStatus, Status
 
 
@@ -79,9 +80,10 @@ class Ledger:
     # Of a trial ---------------------------------------------------------------------------------
 
     def _on_suggest(self, event: events.Suggested) -> None:
-        plan: dict[str, Any] = {name: getattr(event, name) for name in ("limit", "parent", "repeat", "note")}
+        # Copies: listeners are handed the events, and what they do with these is not to reach a trial.
+        plan: dict[str, Any] = {name: copied(getattr(event, name)) for name in ("limit", "parent", "repeat", "note")}
         searched = event.origin == events.Origin.SEARCH
-        trial = TrialState(event.trial, len(self.trials), event.config, **plan, searched=searched)
+        trial = TrialState(event.trial, len(self.trials), copied(event.config), **plan, searched=searched)
         self.trials[trial.id] = self.live[trial.id] = trial
         self.counts[trial.status] += 1
         if event.checkpoint is not None:
@@ -94,7 +96,7 @@ class Ledger:
 
     def _on_report(self, trial: TrialState, event: events.Reported) -> None:
         trial.epoch = event.epoch
-        trial.metrics = event.metrics
+        trial.metrics = dict(event.metrics)
         trial.seconds += event.seconds
         trial.losses = 0
         value = self.objective.of(event.metrics)
@@ -133,7 +135,7 @@ class Ledger:
         self.set_status(trial, Status.PENDING)
 
     def _on_perturb(self, trial: TrialState, event: events.Perturbed) -> None:
-        trial.config = event.new_config
+        trial.config = copied(event.new_config)
         trial.generation, trial.epoch = event.generation, event.donor_epoch
         trial.metrics = {}
         self._add_checkpoint(trial, event.checkpoint)
@@ -145,7 +147,7 @@ class Ledger:
             self.set_status(trial, Status.PENDING)
 
     def _on_narrow(self, trial: TrialState, event: events.Narrowed) -> None:
-        trial.config, trial.narrowed = event.config, True
+        trial.config, trial.narrowed = copied(event.config), True
 
     def _on_command(self, trial: TrialState, event: events.Commanded) -> None:
         self.commands[event.id] = event.outcome

@@ -12,7 +12,7 @@ from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Status
 
 
-@dataclass
+@dataclass(eq=False)
 class TrialState:
     """One trial. generation counts its restarts from a donor's checkpoint (PBT), 0 otherwise.
 

@@ -7,11 +7,13 @@ state) and free of its controller's cost per trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.schedulers.scheduler import Scheduler, Standing
 from raytune_hpo.space.configs import Config
@@ -72,6 +74,7 @@ class SchedulerHost:
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
         self.has_room = False  # whether all trials there may be can run at the same time
         self._effects: list[Effect] = []
+        self._stopping: set[HostTrial] = set()  # those whose end the scheduler is being told of
         self._note: str | None = None
 
     # Called by the population -----------------------------------------------------------------------
@@ -92,12 +95,14 @@ class SchedulerHost:
         if trial is None or trial.is_finished():
             self.trials.pop(trial_id, None)
             return
+        self._stopping.add(trial)
         if failed:
             self.scheduler.on_trial_error(self, trial)
         elif trial.status == Standing.RUNNING:
             self.scheduler.on_trial_complete(self, trial, trial.last_result)
         else:
             self.scheduler.on_trial_remove(self, trial)
+        self._stopping.discard(trial)
         trial.status = Standing.TERMINATED
         self.trials.pop(trial_id, None)
 
@@ -111,7 +116,10 @@ class SchedulerHost:
 
     def next_decision(self, trial_id: str, epoch: int) -> float:
         """The next epoch after `epoch` at which the scheduler may answer anything but CONTINUE."""
-        return float(self.scheduler.next_decision(self.trials[trial_id], epoch))
+        found = self.scheduler.next_decision(self.trials[trial_id], epoch)
+        if not isinstance(found, int | float) or math.isnan(found):
+            raise ExperimentError(f"{self.scheduler.name}.next_decision", found, "must be an epoch, or infinity")
+        return float(found)
 
     def pinned(self) -> Iterable[CheckpointRecord]:
         """Checkpoints that the scheduler may still hand to other trials."""
@@ -142,12 +150,14 @@ class SchedulerHost:
         return list(self.trials.values())
 
     def stop_trial(self, trial: HostTrial) -> None:
-        if trial.is_finished():
+        if trial.is_finished() or trial in self._stopping:
             return
+        self._stopping.add(trial)
         if trial.status == Standing.RUNNING:
             self.scheduler.on_trial_complete(self, trial, trial.last_result)
         else:
             self.scheduler.on_trial_remove(self, trial)
+        self._stopping.discard(trial)
         trial.status = Standing.TERMINATED
         self._effects.append(Stopped(trial.trial_id))
 

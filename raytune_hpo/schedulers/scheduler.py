@@ -85,6 +85,11 @@ class Scheduler:
     #: Whether it pauses trials to decide how long each runs: a search that does so too does not go with it.
     plans_budgets: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+
     def __init__(
         self,
         options: SchedulerOptions | None = None,

@@ -33,7 +33,7 @@ from raytune_hpo.options import Options
 from raytune_hpo.search.history import Evidence, Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.space.configs import Config, config_key
+from raytune_hpo.space.configs import Config, config_key, plain
 from raytune_hpo.states import Outcome
 
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
@@ -213,10 +213,19 @@ class SearchAlgorithm(Search):
             if config is None or isinstance(config, Signal):
                 self.exhausted = config is None
                 return None
+            config = self._checked(config)
             known = self.avoids_duplicates and config_key(config) in self._seen
             if not known or self.plan_of(number).parent is not None:  # a known one may be trained on on purpose
                 return self._record(trial_id, config)
         return self._unseen(trial_id, number)
+
+    def _checked(self, config: Any) -> Config:
+        """A proposal as plain data. Raises ExperimentError unless it lies in the space."""
+        found = plain(self.name, config)
+        if not isinstance(found, dict):
+            raise ExperimentError(self.name, config, "propose must answer a config, None or WAIT")
+        self.space.check(found, self.name)
+        return found
 
     def _unseen(self, trial_id: str, number: int) -> Config | None:
         # The algorithm keeps coming back to known configs: explore. A finite space may be used up.

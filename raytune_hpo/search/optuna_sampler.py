@@ -30,7 +30,7 @@ class SamplerSearch(Search):
     `replay` asks it again and compares. So a sampler needs a seed for a run to be resumed.
 
     A failed or diverged trial is a failed one of Optuna's, which its samplers forget. A stopped one is pruned: they
-    judge it by its reports. A sampler with nothing left to ask for (GridSampler, BruteForceSampler) ends the search.
+    judge it by its reports. A sampler with nothing left to ask for (BruteForceSampler) ends the search.
     Raises ExperimentError for what is no sampler, and where Optuna is not installed.
     """
 
@@ -60,7 +60,11 @@ class SamplerSearch(Search):
             trial = self.study.ask()
             for path in self.space.order:
                 if self.space.is_active(path, values):
-                    drawn = asked(trial, path, self._distributions[path])
+                    try:
+                        drawn = asked(trial, path, self._distributions[path])
+                    except ValueError as error:  # BruteForceSampler over floats, ...
+                        name = type(self.study.sampler).__name__
+                        raise ExperimentError("searcher", name, f"cannot draw {path}: {error}") from error
                     values[path] = from_label(self.space.parameters[path], drawn)
         self._running[trial_id] = trial
         return self.space.build(values)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray import tune
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.search import Searcher
@@ -27,7 +26,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.search.algorithm import Search, SearchAlgorithm
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.space.configs import Config
+from raytune_hpo.space.configs import Config, plain
 from raytune_hpo.space.parameters import BELOW_ONE, Choice
 from raytune_hpo.states import Outcome
 
@@ -194,7 +193,7 @@ class ForeignSearch(Search):
         if answer is None or answer == Searcher.FINISHED:
             self.exhausted = answer is not None
             return None
-        config: Config = resolved("config", answer)
+        config: Config = plain("config", answer)
         if self._in_cube:
             return from_cube(self.space, config)
         self.space.check(config)
@@ -228,22 +227,3 @@ def from_cube(space: SearchSpace, point: Mapping[str, Any]) -> Config:
         else:
             values[path] = parameter.from_unit(min(max(float(point[path]), 0.0), BELOW_ONE))
     return space.build(values)
-
-
-def resolved(where: str, value: Any) -> Any:
-    """`value` as plain JSON data: numpy scalars and arrays become Python's.
-
-    Raises ExperimentError naming the place of anything else, such as a Ray search-space object that a
-    searcher left unresolved.
-    """
-    if isinstance(value, Mapping):
-        return {str(k): resolved(f"{where}.{k}", v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolved(f"{where}[{i}]", v) for i, v in enumerate(value)]
-    if isinstance(value, np.generic | np.ndarray):
-        return resolved(where, value.tolist())
-    if isinstance(value, Domain):
-        raise ExperimentError(where, value, "the searcher left a Ray search-space object unresolved")
-    if value is None or isinstance(value, bool | str | int | float):
-        return value
-    raise ExperimentError(where, value, "the searcher suggested something that is no plain value")

@@ -6,7 +6,34 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from raytune_hpo.errors import ExperimentError
+
 Config = dict[str, Any]
+
+
+def copied(value: Any) -> Any:
+    """A copy of JSON data that shares nothing with it which could be changed."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
+
+
+def plain(where: str, value: Any) -> Any:
+    """`value` as plain JSON data: numpy scalars and arrays become Python's.
+
+    Raises ExperimentError naming the place of anything else, such as a search-space object left unresolved.
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain(f"{where}.{k}", v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(f"{where}[{i}]", v) for i, v in enumerate(value)]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(where, value.tolist())
+    if value is None or isinstance(value, bool | str | int | float):
+        return value
+    raise ExperimentError(where, value, "the searcher suggested something that is no plain value")
 
 
 def nest(flat: Mapping[str, Any]) -> Config:

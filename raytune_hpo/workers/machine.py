@@ -30,11 +30,11 @@ def cpu_quota() -> float | None:
     """CPUs' worth of time that a control group allows; None without a limit."""
     found = []
     for folder in _folders("cpu"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (folder / "cpu.max").read_text().split()
             if quota != "max":
                 found.append(int(quota) / int(period))
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             quota_us = int((folder / "cpu.cfs_quota_us").read_text())
             if quota_us > 0:
                 found.append(quota_us / int((folder / "cpu.cfs_period_us").read_text()))
@@ -50,7 +50,9 @@ def free_memory_bytes() -> int:
                 text = (folder / limit).read_text().strip()
                 if text != "max":
                     # What the kernel keeps of files can be taken back.
-                    taken = int((folder / used).read_text()) - _file_cache_bytes(folder)
+                    taken = 0
+                    with contextlib.suppress(OSError, ValueError):
+                        taken = int((folder / used).read_text()) - _file_cache_bytes(folder)
                     free = min(free, max(0, int(text) - taken))
     return free
 
@@ -77,12 +79,16 @@ def _folders(controller: str) -> Iterator[Path]:
     lines: list[str] = []
     with contextlib.suppress(OSError):
         lines = OWN.read_text().splitlines()
+    if not lines:
+        yield GROUPS
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
-        root = GROUPS if not controllers else GROUPS / controller
+        root = GROUPS / controller if controllers else GROUPS
+        if controllers and not root.is_dir():  # the link may be missing, the folder of both is there: "cpu,cpuacct"
+            root = GROUPS / controllers
         folder = root / path.lstrip("/")
         yield folder
         while folder != root and root in folder.parents:

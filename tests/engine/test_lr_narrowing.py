@@ -108,3 +108,9 @@ def test_it_needs_a_task_and_a_rate() -> None:
         experiment(lr_range="always")
     with pytest.raises(ExperimentError, match="lr as a Float"):
         replace(experiment(), space={"dropout": Float(0.0, 0.5)})
+
+
+def test_a_run_that_is_stopped_during_a_range_test_ends() -> None:
+    for budget in (0.01, 0.2, 0.5, 1.0, 2.0):
+        sim = run(experiment(time_budget_s=budget), workers=3)
+        assert sim.population.ledger.stop_reason is not None

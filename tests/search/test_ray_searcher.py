@@ -163,7 +163,7 @@ def test_a_foreign_searcher_is_driven_and_replayed():
 
 
 def test_what_a_foreign_searcher_must_not_do():
-    with pytest.raises(ExperimentError, match=r"config\.m\.n.*unresolved"):
+    with pytest.raises(ExperimentError, match=r"config\.m\.n.*no plain value"):
         ForeignSearch(Foreign(1, leak=True, metric="a", mode="min"), OWN, Objective("a", "min")).suggest("t0")
     with pytest.raises(ExperimentError, match="metric='loss'"):
         ForeignSearch(Foreign(1, metric="acc", mode="max"), OWN, Objective("loss", "max"))
