@@ -7,6 +7,11 @@ RaytuneHpoError
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parent) + "/"
+
 
 class RaytuneHpoError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -29,6 +34,24 @@ class ExperimentError(RaytuneHpoError):
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.expected)
+
+
+class blamed:  # noqa: N801  (read as a statement: with blamed("searcher", name))
+    """A context: what a user's own class raises in it becomes an ExperimentError that names the class and the line."""
+
+    def __init__(self, field: str, name: str) -> None:
+        self.field, self.name = field, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, RaytuneHpoError):
+            return
+        frames = list(traceback.extract_tb(error.__traceback__))
+        frames = [f for f in frames if not f.filename.startswith(PACKAGE)] or frames  # the user's line, if there is one
+        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        raise ExperimentError(self.field, self.name, f"failed with {type(error).__name__}: {error}{where}") from error
 
 
 class TrialError(RaytuneHpoError):

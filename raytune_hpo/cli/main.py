@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -82,6 +83,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command. Returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    given = ["--help"] if given == ["help"] else given
     verb = next((a for a in given if a in VERBS), "")
     try:
         options = parser(verb).parse_args(given)
@@ -90,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # so that a closed pipe is noticed here
         return code
     except ExperimentError as error:
+        if "--verbose" in given and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"raytune-hpo: {error}", file=sys.stderr)
         return EXIT_WRONG
     except BrokenPipeError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import doomed_checkpoints
-from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
@@ -49,6 +49,7 @@ class Population:
     def __init__(self, experiment: ResolvedExperiment, search: Search, host: SchedulerHost, adopt: Adopt) -> None:
         self.experiment = experiment
         self.search = search
+        self._search_blamed = blamed("searcher", experiment.searcher.name)
         self.host = host
         self.adopt = adopt
         self.ledger = Ledger(experiment.objective)
@@ -121,8 +122,11 @@ class Population:
         config = None
         if len(self.trials) < self.experiment.num_samples:
             trial_id = f"t{len(self.trials):05d}"
-            plan = self.search.plan()
-            config = self.search.suggest(trial_id)
+            with self._search_blamed:
+                plan = self.search.plan()
+                config = self.search.suggest(trial_id)
+            for text in self.search.take_notices():
+                self.notice(text)
             if config is None and not self.search.exhausted and self.live:
                 return None
         if config is None:
@@ -173,6 +177,8 @@ class Population:
             return "continue"
         value = metrics.get(self.metric)
         if not isinstance(value, int | float) or isinstance(value, bool):
+            if self.metric in metrics:
+                raise TrialError(f"the report's {self.metric!r} is no number: {value!r}")
             reported = ", ".join(sorted(k for k in metrics)) or "nothing"
             raise TrialError(f"the report has no number named {self.metric!r}; it has: {reported}")
         if isinstance(value, int) and abs(value) > sys.float_info.max:
@@ -286,7 +292,8 @@ class Population:
         self.ledger.seconds = step.t
         for event in step.events:
             if isinstance(event, events.Suggested) and event.origin == events.Origin.SEARCH:
-                self.search.replay(event.trial, event.config if event.suggested is None else event.suggested)
+                with self._search_blamed:
+                    self.search.replay(event.trial, event.config if event.suggested is None else event.suggested)
             elif isinstance(event, events.Decided):
                 self.mismatches += not self.judge.replay(self.trials[event.trial], event.decision)
             self._apply(event)
@@ -310,7 +317,8 @@ class Population:
         elif isinstance(event, events.SessionOpened):
             self.host.has_room = event.room
         elif isinstance(event, events.EvidenceGiven):
-            self.search.evidence(copied(event.config), dict(event.curve), event.source)
+            with self._search_blamed:
+                self.search.evidence(copied(event.config), dict(event.curve), event.source)
         for trial_id in self.live:
             self._sync_status(trial_id)
 
@@ -319,7 +327,8 @@ class Population:
         match event:
             case events.Reported():
                 if trial.searched:
-                    self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
+                    with self._search_blamed:
+                        self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
             case events.Decided():
                 self._follow(trial, event.decision)
             case events.Suggested():
@@ -336,7 +345,8 @@ class Population:
                 self.host.end(trial.id, failed=not trial.eligible)
                 if trial.searched:
                     value = trial.best if trial.eligible else None
-                    self.search.observe(trial.id, event.outcome, value, trial.epoch)
+                    with self._search_blamed:
+                        self.search.observe(trial.id, event.outcome, value, trial.epoch)
 
     def _follow(self, trial: TrialState, decision: Decision) -> None:
         hosted = self.host.trials[trial.id]

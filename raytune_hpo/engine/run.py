@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.engine.interrupt import Interrupt
-from raytune_hpo.engine.reopening import open_journal, written_again
+from raytune_hpo.engine.reopening import open_journal
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import (
     FILE_MODULE_PREFIX,
     FunctionTrainable,
@@ -70,6 +71,8 @@ def run(
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
     RunDirectory.check_new(path)
     _check_place(resolved, address)
+    if resolved.searcher.is_object:
+        resolved.new_search()  # whether it can be used at all is known then
     if isinstance(resolved.task, Task):
         resolved.task.prepare()
     source = source or _source_of(resolved)
@@ -174,6 +177,9 @@ def _drive(
             session = 1 + len(sessions)
             recorded = sessions[-1].executor if sessions else None
             notices: list[str] = []
+            code = code_version(experiment.task, *experiment.own_classes)
+            if sessions and sessions[-1].code not in (None, code):
+                notices.append("the code has changed since the last session: trials that go on are of both")
             if reading.damage is not None:
                 notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
             # The workers start while this process still imports Ray Tune and replays the journal.
@@ -206,7 +212,7 @@ def _drive(
                 started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 executor=executor,
                 room=has_room(experiment, executor),
-                code=code_version(experiment.task),
+                code=code,
             )
             population.open_session(opened)
             for phase in phases.take():
@@ -267,7 +273,7 @@ def _called(paths: list[str], call: bytes) -> Any:
 
 
 def _load_data(task: Task, seed: int) -> Any:
-    return task.load(seed).for_trials()
+    return task.splits(seed).for_trials()
 
 
 def _test_winner(

@@ -31,6 +31,7 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
     if isinstance(task, Task):
         for name, value in task.options().items():
             json_value(f"task.{name}", value)
+        task.check_is_described()
         task.check()
         checked_metrics(task.metrics())
         return task

@@ -70,6 +70,11 @@ class ChosenSearcher:
     def is_object(self) -> bool:
         return self.kind is None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a class of the user's."""
+        return self.kind is not None and bool(_class_of(self.kind, SEARCHERS))
+
     def build(
         self,
         space: SearchSpace,
@@ -114,6 +119,11 @@ class ChosenScheduler:
     @property
     def is_object(self) -> bool:
         return self.options is None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a class of the user's."""
+        return self.options is not None and bool(_class_of(self.kind, SCHEDULERS))
 
     def build(self, space: SearchSpace, objective: Objective, *, max_epochs: int, seed: int) -> Scheduler:
         """A fresh scheduler. Raises ExperimentError for an object that is not here any more."""

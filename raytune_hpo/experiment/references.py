@@ -211,8 +211,8 @@ def _of_their_types(cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def defined_in(task: Any) -> ModuleType | None:
     """The module that a task's or trainable's code stands in, whatever it is wrapped in."""
-    while isinstance(task, functools.partial):
-        task = task.func
+    while (inside := _inside(task)) is not None:
+        task = inside
     if inspect.ismethod(task):
         task = task.__func__
     if inspect.isfunction(task):
@@ -222,13 +222,28 @@ def defined_in(task: Any) -> ModuleType | None:
     return sys.modules.get(task.__module__)
 
 
-def code_version(task: Any) -> str | None:
-    """A digest of the file that a task's or trainable's code stands in; None where there is no such file."""
-    file = getattr(defined_in(task), "__file__", None)
+def _inside(task: Any) -> Any:
+    """What a partial, or one of Ray Tune's wrappers (with_parameters, with_resources), is made of; None for others."""
+    if isinstance(task, functools.partial):
+        return task.func
+    if not str(getattr(task, "__module__", "")).startswith("ray.tune."):
+        return None
+    if inspect.isclass(task):
+        return next((base for base in task.__bases__ if base is not object), None)
+    held = inspect.getclosurevars(task).nonlocals if inspect.isfunction(task) else {}
+    return next((held[name] for name in ("trainable", "func", "fn") if callable(held.get(name))), None)
+
+
+def code_version(*objects: Any) -> str | None:
+    """A digest of the files that the code of these (a task, classes) stands in; None where there is no such file."""
+    files = {getattr(defined_in(one), "__file__", None) for one in objects if one is not None}
+    digest = hashlib.blake2b(digest_size=8)
     try:
-        return None if file is None else hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+        for file in sorted(str(file) for file in files if file is not None):
+            digest.update(Path(file).read_bytes())
     except OSError:
         return None
+    return digest.hexdigest() if files - {None} else None
 
 
 def check_function(function: Any) -> None:

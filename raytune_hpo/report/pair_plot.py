@@ -68,7 +68,7 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
 
     state = load_state(best.checkpoint)
     config = task.resolved(best.config)
-    parts = experiment.recipe().data(task.load(experiment.seed).for_trials())
+    parts = experiment.recipe().data(task.splits(experiment.seed).for_trials())
     y, predicted = [], []
     for part, of_part in zip(parts, state.get("folds", [state]), strict=True):
         y.append(np.asarray(part.validation.y, np.float64).reshape(len(part.validation), -1))

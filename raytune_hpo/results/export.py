@@ -11,6 +11,7 @@ Of a function trainable, whose checkpoints are its own, checkpoint/ is copied in
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,12 @@ def check_target(target: Path) -> None:
         raise ExperimentError("--output", str(target), "exists already; choose a new or empty folder")
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_model(model: nn.Module, task: Task, seed: int, target: Path) -> None:
     """weights.safetensors and model.pt2, of any batch size, of a model on the CPU in eval mode."""
     import torch
@@ -93,7 +100,8 @@ def write_model(model: nn.Module, task: Task, seed: int, target: Path) -> None:
     from raytune_hpo.training.evaluation import tensors_of
 
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, target / "weights.safetensors")
-    x, _ = tensors_of(task.load(seed).validation, task.kind, "cpu")
+    (target / "weights.safetensors").chmod(0o666 & ~_umask())  # the library makes a file of its owner's alone
+    x, _ = tensors_of(task.splits(seed).validation, task.kind, "cpu")
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(model, (x[:2].clone(),), dynamic_shapes=({0: batch},))
     torch.export.save(program, target / "model.pt2")

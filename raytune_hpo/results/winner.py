@@ -27,7 +27,7 @@ WINNER = "winner"
 
 def load_test_split(task: Task, seed: int) -> Split:
     """The test split. For use within `test_seal.open_test` alone."""
-    return task.load(seed).test
+    return task.splits(seed).test
 
 
 def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: bytes) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import ExperimentError, blamed
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.schedulers.scheduler import Scheduler, Standing
 from raytune_hpo.space.configs import Config
@@ -71,6 +71,7 @@ class SchedulerHost:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
+        self._blamed = blamed("scheduler", scheduler.name)
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
         self.has_room = False  # whether all trials there may be can run at the same time
         self._effects: list[Effect] = []
@@ -81,13 +82,15 @@ class SchedulerHost:
 
     def add(self, trial_id: str, config: Config) -> None:
         trial = self.trials[trial_id] = HostTrial(trial_id, config, experiment_tag=trial_id)
-        self.scheduler.on_trial_add(self, trial)
+        with self._blamed:
+            self.scheduler.on_trial_add(self, trial)
 
     def result(self, trial_id: str, result: dict[str, Any]) -> str:
         """The scheduler's answer to a report: an `Answer`."""
         trial = self.trials[trial_id]
         trial.last_result, self._note = result, None
-        return str(self.scheduler.on_trial_result(self, trial, result))
+        with self._blamed:
+            return str(self.scheduler.on_trial_result(self, trial, result))
 
     def end(self, trial_id: str, *, failed: bool) -> None:
         """A trial is over. Does nothing if the scheduler has ended it itself."""
@@ -96,27 +99,31 @@ class SchedulerHost:
             self.trials.pop(trial_id, None)
             return
         self._stopping.add(trial)
-        if failed:
-            self.scheduler.on_trial_error(self, trial)
-        elif trial.status == Standing.RUNNING:
-            self.scheduler.on_trial_complete(self, trial, trial.last_result)
-        else:
-            self.scheduler.on_trial_remove(self, trial)
+        with self._blamed:
+            if failed:
+                self.scheduler.on_trial_error(self, trial)
+            elif trial.status == Standing.RUNNING:
+                self.scheduler.on_trial_complete(self, trial, trial.last_result)
+            else:
+                self.scheduler.on_trial_remove(self, trial)
         self._stopping.discard(trial)
         trial.status = Standing.TERMINATED
         self.trials.pop(trial_id, None)
 
     def exhausted(self) -> None:
         """No new trial will be added."""
-        self.scheduler.search_exhausted(self)
+        with self._blamed:
+            self.scheduler.search_exhausted(self)
 
     def choose(self) -> str | None:
-        trial = self.scheduler.choose_trial_to_run(self)
+        with self._blamed:
+            trial = self.scheduler.choose_trial_to_run(self)
         return None if trial is None else str(trial.trial_id)
 
     def next_decision(self, trial_id: str, epoch: int) -> float:
         """The next epoch after `epoch` at which the scheduler may answer anything but CONTINUE."""
-        found = self.scheduler.next_decision(self.trials[trial_id], epoch)
+        with self._blamed:
+            found = self.scheduler.next_decision(self.trials[trial_id], epoch)
         if not isinstance(found, int | float) or math.isnan(found):
             raise ExperimentError(f"{self.scheduler.name}.next_decision", found, "must be an epoch, or infinity")
         return float(found)

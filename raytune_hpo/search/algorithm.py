@@ -84,6 +84,12 @@ class Search(ABC):
         self.space = space
         self.objective = objective
         self.exhausted = False  # whether the last None of `suggest` was for good
+        self._notices: list[str] = []
+
+    def take_notices(self) -> list[str]:
+        """What people should know of the suggestions since the last call."""
+        found, self._notices = self._notices, []
+        return found
 
     def total(self) -> int | None:
         """How many configs there are to suggest; None if that is not known or unlimited."""
@@ -172,6 +178,7 @@ class SearchAlgorithm(Search):
         self.elsewhere: list[Evidence] = []
         self._position: dict[str, int] = {}
         self._seen: set[str] = set()
+        self._drew_instead = False
         self.prepare()
 
     def prepare(self) -> None:
@@ -237,6 +244,12 @@ class SearchAlgorithm(Search):
                 return None
             pick = int(generator(self.seed, "search-unseen", number).integers(len(left)))
             return self._record(trial_id, left[pick])
+        if not self._drew_instead:
+            text = (
+                f"searcher {self.name} proposes only configs that it has proposed before: random ones take their place"
+            )
+            self._notices.append(text)
+            self._drew_instead = True
         rng = generator(self.seed, "search-unseen", number)
         configs = (self.space.sample(rng) for _ in range(ATTEMPTS))
         unseen = (c for c in configs if config_key(c) not in self._seen)

@@ -17,7 +17,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.search.algorithm import Search
 from raytune_hpo.search.hyperopt_search import from_label
-from raytune_hpo.search.optuna_search import distribution, quiet
+from raytune_hpo.search.optuna_search import coordinate, distribution, quiet
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome
@@ -27,7 +27,7 @@ class SamplerSearch(Search):
     """A user's Optuna sampler (TPESampler(seed=1), GPSampler(seed=1), ...) as a search of this package's runs.
 
     The sampler is copied, so that every run begins with it as it was given. Its state cannot be rebuilt from a history:
-    `replay` asks it again and compares. So a sampler needs a seed for a run to be resumed.
+    `replay` asks it again and compares. One without a seed goes on too, with other suggestions than it would have made.
 
     A failed or diverged trial is a failed one of Optuna's, which its samplers forget. A stopped one is pruned: they
     judge it by its reports. A sampler with nothing left to ask for (BruteForceSampler) ends the search.
@@ -42,12 +42,31 @@ class SamplerSearch(Search):
 
         if not isinstance(sampler, optuna.samplers.BaseSampler):
             raise ExperimentError("searcher", sampler, "must be an object of an optuna.samplers.BaseSampler")
+        self._sampler = sampler
         with quiet():
             direction = "minimize" if objective.mode == "min" else "maximize"
             self.study = optuna.create_study(sampler=copy.deepcopy(sampler), direction=direction)
         self.study.stop = self._stop  # Optuna's own raises an error outside of `optimize`
         self._distributions = {path: distribution(p) for path, p in space.parameters.items()}
+        self._has_seed: bool | None = None
         self._running: dict[str, Any] = {}  # trial_id -> Optuna's trial
+
+    def replay(self, trial_id: str, config: Config) -> None:
+        """Asked again, it must say the same; one without a seed, which never does, is given what it had said."""
+        if self._has_seed is None:
+            self._has_seed = self._is_seeded()
+        if self._has_seed:
+            super().replay(trial_id, config)
+            return
+        values = self.space.values(config)
+        self.study.enqueue_trial({path: coordinate(self.space.parameters[path], v) for path, v in values.items()})
+        super().replay(trial_id, config)
+
+    def _is_seeded(self) -> bool:
+        """Whether two of it draw the same."""
+        with quiet():
+            one, other = (SamplerSearch(self._sampler, self.space, self.objective) for _ in range(2))
+            return one.suggest("t00000") == other.suggest("t00000")
 
     def _stop(self) -> None:
         self.exhausted = True

@@ -182,8 +182,11 @@ class ForeignSearch(Search):
             raise ExperimentError("searcher", searcher, "must be a ray.tune.search.Searcher or a searcher's name")
         metric, mode = objective.metric, objective.mode
         self._in_cube = bool(searcher.set_search_properties(metric, mode, unit_cube(space)))
-        if (searcher.metric, searcher.mode) != (metric, mode):
-            found = (searcher.metric, searcher.mode)
+        inner = searcher
+        while inner.metric is None and isinstance(getattr(inner, "searcher", None), Searcher):
+            inner = inner.searcher  # ConcurrencyLimiter, Repeater: the metric is of the searcher that they wrap
+        if (inner.metric, inner.mode) != (metric, mode):
+            found = (inner.metric, inner.mode)
             raise ExperimentError("searcher", found, f"must be built with metric={metric!r}, mode={mode!r}")
         self.searcher = searcher
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Mode
 from raytune_hpo.training.data import Kind, Splits, TrialData
 from raytune_hpo.training.metrics import Accuracy, CrossEntropy, MeanSquaredError, Metric, RootMeanSquaredError
@@ -47,6 +48,15 @@ class Task(ABC):
     @abstractmethod
     def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
         """An untrained model for `config`, with torch's global generator as its only randomness."""
+
+    @final
+    def splits(self, seed: int) -> Splits:
+        """What `load` answers, checked."""
+        found = self.load(seed)
+        if not isinstance(found, Splits):
+            expected = "must return Splits(train=Split(x, y), validation=..., test=...)"
+            raise ExperimentError(f"{type(self).__name__}.load", type(found).__name__, expected)
+        return found
 
     @final
     def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +133,15 @@ class Task(ABC):
 
         Raises ExperimentError where the data cannot be had.
         """
+
+    @final
+    def check_is_described(self) -> None:
+        """Raise ExperimentError where a run could not be described by the options, which are the fields."""
+        made_by_dataclass = type(self).__init__.__code__.co_filename == "<string>"
+        more = sorted(vars(self).keys() - {f.name for f in dataclasses.fields(self)})
+        if more and not made_by_dataclass:
+            expected = "must be fields, or no run could be described: write @dataclass(frozen=True) and no __init__"
+            raise ExperimentError("task", f"{type(self).__name__}.{', '.join(more)}", expected)
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import checks
-from raytune_hpo.engine.reopening import written_again
 from raytune_hpo.ensembles.library import device
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.results.export import write_json
 from raytune_hpo.results.results import Results, load_results
@@ -122,7 +122,7 @@ def _judge(
 ) -> Confirmation:
     resolved_, task = derived.resolved, derived.resolved.task
     metric, mode = resolved_.objective.metric, resolved_.objective.mode
-    data = task.load(derived.seed).for_trials() if isinstance(task, Task) else None
+    data = task.splits(derived.seed).for_trials() if isinstance(task, Task) else None
     design, notice = design_of(resolved_, data)
     notices = [notice] if notice is not None else []
     if results.status != "finished":

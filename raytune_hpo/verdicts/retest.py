@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo import checks
-from raytune_hpo.engine.reopening import written_again
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.results.results import load_results
 from raytune_hpo.seeding import generator
@@ -96,7 +96,7 @@ def retest(
         if repeated.status != "finished":
             return None
         runnable = derived.resolved.task
-        loaded = runnable.load(derived.seed).for_trials() if isinstance(runnable, Task) else None
+        loaded = runnable.splits(derived.seed).for_trials() if isinstance(runnable, Task) else None
         design, notice = design_of(derived.resolved, loaded)
         made = judge(
             results,

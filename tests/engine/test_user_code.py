@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray import tune
 
-from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int, Scheduler, SearchAlgorithm
+from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int, Scheduler, SearchAlgorithm, Task
 from raytune_hpo.engine import run as run_module
-from raytune_hpo.engine.reopening import written_again
-from raytune_hpo.experiment.references import load_module
+from raytune_hpo.experiment.file import written_again
+from raytune_hpo.experiment.references import code_version, defined_in, load_module
+from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.search import build
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Status
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.testing.schedulers import check, check_same_table
-from raytune_hpo.testing.simulation import Faults, Simulation, curve, make_experiment
+from raytune_hpo.testing.simulation import METRIC, Faults, Simulation, curve, make_experiment, trainable
 
 # Listeners ------------------------------------------------------------------------------------------------
 
@@ -206,6 +209,106 @@ def test_samplers_that_name_values_are_refused(make: Any, words: str) -> None:
     with pytest.raises(ExperimentError) as raised:
         Experiment(name="x", task="digits", space={"lr": Float(0.01, 0.1)}, searcher=make(optuna.samplers)).resolved  # noqa: B018
     assert words in str(raised.value)
+
+
+def test_a_searcher_that_repeats_itself_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {"x": Float(0.0, 1.0)}
+    monkeypatch.setattr(Proposes, "config", {"x": 0.5})
+    fields = {"metric": METRIC, "mode": "max", "searcher": Proposes, "scheduler": "fifo"}
+    made = Experiment(name="x", task=trainable, space=space, num_samples=5, max_epochs=2, **fields)
+    sim = Simulation(made, value=lambda config, epoch: config["x"]).run()
+    notices = [e.text for e in sim.of(events.Noticed)]
+    assert notices == ["searcher Proposes proposes only what it has proposed before: random configs take its place"]
+
+
+class FailsAt(SearchAlgorithm):
+    place: Any = ""
+
+    def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Any:
+        if self.place == "propose":
+            raise ConnectionError("the service\nis down")
+        return self.space.sample(rng)
+
+    def observe(self, *given: Any) -> None:
+        super().observe(*given)
+        if self.place == "observe":
+            raise KeyError("x")
+
+
+class FailingScheduler(Scheduler):
+    def on_trial_result(self, host: Any, trial: Any, result: dict[str, Any]) -> str:
+        return result["lossy"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"searcher": FailsAt, "place": "propose"}, "'FailsAt': failed with ConnectionError: the service is down ("),
+    ({"searcher": FailsAt, "place": "observe"}, "searcher = 'FailsAt': failed with KeyError: 'x' (test_user_code.py, "),
+    ({"scheduler": FailingScheduler}, "'FailingScheduler': failed with KeyError: 'lossy' (test_user_code.py, "),
+])  # fmt: skip
+def test_what_a_users_class_raises_is_one_line(
+    fields: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FailsAt, "place", fields.pop("place", ""))
+    scheduler = fields.pop("scheduler", "fifo")
+    with pytest.raises(ExperimentError) as raised:
+        Simulation(make_experiment(scheduler, samples=3, epochs=2, **fields)).run()
+    assert words in str(raised.value)
+    assert raised.value.__cause__ is not None
+
+
+# Tasks ----------------------------------------------------------------------------------------------------
+
+
+class NotDescribed(Task):
+    def __init__(self, n: int = 3) -> None:
+        object.__setattr__(self, "n", n)
+
+    def load(self, seed: int) -> Any:
+        return (1, 2), (3, 4)
+
+    def build_model(self, config: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_a_task_whose_options_are_no_fields_is_refused() -> None:
+    with pytest.raises(ExperimentError, match=r"'NotDescribed\.n': must be fields"):
+        Experiment(name="x", task=NotDescribed(), space={"lr": Float(0.01, 0.1)}).resolved  # noqa: B018
+
+
+def test_what_load_returns_is_checked() -> None:
+    with pytest.raises(ExperimentError, match=r"NotDescribed\.load = 'tuple': must return Splits\(train="):
+        NotDescribed().splits(0)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda f: f,
+    lambda f: tune.with_parameters(f, data=[1]),
+    lambda f: tune.with_resources(f, {"cpu": 1}),
+    lambda f: tune.with_resources(tune.with_parameters(f, data=[1]), {"cpu": 1}),
+    lambda f: functools.partial(f, data=[1]),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["train", "Train"])
+def test_code_of_an_experiment_file_is_found_in_whatever_wraps_it(name: str, wrap: Any, tmp_path: Path) -> None:
+    """Workers cannot import the file by name, so its code travels with the task."""
+    file = tmp_path / "wrapped.py"
+    file.write_text("""
+from ray import tune
+def train(config, data): pass
+class Train(tune.Trainable):
+    def setup(self, config, data): pass
+""")
+    module = load_module(file)
+    assert defined_in(wrap(getattr(module, name))) is module
+
+
+def test_that_the_code_has_changed_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "changing.py"
+    file.write_text("def train(config): pass\n")
+    module = load_module(file)
+    before = code_version(module.train, Proposes)
+    assert code_version(module.train, Proposes, None) == before
+    file.write_text("def train(config): return\n")
+    assert code_version(module.train, Proposes) != before
 
 
 # Reports --------------------------------------------------------------------------------------------------

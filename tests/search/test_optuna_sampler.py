@@ -161,3 +161,17 @@ def test_what_is_no_sampler_is_refused():
     for wrong in (object(), samplers.RandomSampler, "tpe"):
         with pytest.raises(ExperimentError, match="BaseSampler"):
             SamplerSearch(wrong, LINE, LOSS)
+
+
+def test_one_without_a_seed_goes_on_after_a_restart() -> None:
+    """It cannot be asked again for what it had said; it is given that, and learns from it."""
+    first = SamplerSearch(samplers.TPESampler(n_startup_trials=3), nasty_space(), LOSS)
+    configs = [first.suggest(f"t{i}") for i in range(6)]
+    again = SamplerSearch(samplers.TPESampler(n_startup_trials=3), nasty_space(), LOSS)
+    for i, config in enumerate(configs):
+        assert config is not None
+        again.replay(f"t{i}", config)
+        if i < 4:
+            tell(again, f"t{i}", nasty_value(config))
+    assert [t.number for t in again.study.trials] == list(range(6))
+    nasty_space().check(again.suggest("t6") or {})
