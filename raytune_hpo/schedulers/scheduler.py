@@ -136,8 +136,9 @@ class Scheduler:
     # Asked besides ----------------------------------------------------------------------------------
 
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
-        """The next epoch after `epoch` at which the answer may be anything but CONTINUE."""
-        return math.inf
+        """The next epoch after `epoch` at which the answer may be anything but CONTINUE: up to there epochs may be
+        trained without asking. Here: the next one, of a scheduler that answers at all."""
+        return math.inf if type(self).on_trial_result is Scheduler.on_trial_result else epoch + 1
 
     def pinned_checkpoints(self) -> Iterable[CheckpointRecord]:
         """Checkpoints that may still be handed to trials: they are not deleted."""

@@ -97,7 +97,7 @@ def check_crashes(experiment: Experiment, faults: Faults, stride: int = 1) -> Si
 def check_sound(sim: Simulation) -> None:
     """What holds of every run, whatever befell it."""
     assert sim.mismatches == 0, "replay decides otherwise than the run did"
-    assert sim.overruns == 0, "a trial has run past a decision of its scheduler"
+    assert sim.overruns == 0, "a trial has run past a decision of its scheduler: next_decision promised none so early"
     assert sim.population.done
     ends = [e.trial for e in sim.of(events.Ended)]
     assert sorted(ends) == sorted(sim.population.trials), "a trial has not ended, or ended twice"

@@ -218,7 +218,9 @@ def test_a_searcher_that_repeats_itself_is_said_to(monkeypatch: pytest.MonkeyPat
     made = Experiment(name="x", task=trainable, space=space, num_samples=5, max_epochs=2, **fields)
     sim = Simulation(made, value=lambda config, epoch: config["x"]).run()
     notices = [e.text for e in sim.of(events.Noticed)]
-    assert notices == ["searcher Proposes proposes only what it has proposed before: random configs take its place"]
+    assert notices == [
+        "searcher Proposes proposes only configs that it has proposed before: random ones take their place"
+    ]
 
 
 class FailsAt(SearchAlgorithm):
