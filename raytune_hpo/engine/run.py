@@ -201,6 +201,7 @@ def _drive(
             with phases("replay"):
                 for step in reading.steps:
                     population.replay(step)
+                reading.steps.clear()  # the journal, which may be long, is on disk
             if population.mismatches:
                 text = "recorded decisions would be made otherwise today; the recorded ones stand"
                 notices.append(f"{population.mismatches} {text}")
