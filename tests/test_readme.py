@@ -12,6 +12,7 @@ from raytune_hpo import Experiment, load_experiment
 from raytune_hpo.cli.main import main, parser
 from raytune_hpo.engine.interventions import checked_changes
 from raytune_hpo.experiment.file import parse_value
+from raytune_hpo.report.options_page import options_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -74,3 +75,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_page_of_options_is_what_the_records_say() -> None:
+    assert (REPOSITORY / "docs" / "options.md").read_text() == options_page()

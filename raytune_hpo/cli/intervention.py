@@ -13,7 +13,6 @@ from raytune_hpo.storage import commands
 from raytune_hpo.storage.run_directory import RunDirectory
 
 WAIT_S = 10.0
-EXIT_REFUSED = 2
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""docs/options.md: every option of every searcher and scheduler, derived from their records.
+
+python -m raytune_hpo.report.options_page > docs/options.md
+"""
+
+from __future__ import annotations
+
+from raytune_hpo.options import Options, help_text
+from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
+from raytune_hpo.search import SEARCHERS, searcher_class
+
+
+def options_page() -> str:
+    """The page's text."""
+    searchers = {name: searcher_class(name).Options for name in SEARCHERS}
+    schedulers = {name: scheduler_class(name).Options for name in SCHEDULERS}
+    parts = [
+        "# Options",
+        'In an experiment: `searcher={"name": "hyperopt", "n_initial": 10}`; on the command line: '
+        "`--set searcher.n_initial=10`.\n"
+        "This page is made from the records in the code, by `python -m raytune_hpo.report.options_page`.",
+    ]
+    for title, kinds in (("Searchers", searchers), ("Schedulers", schedulers)):
+        parts.append(f"## {title}")
+        parts += [_section(name, kind) for name, kind in kinds.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(name: str, kind: type[Options]) -> str:
+    lines = help_text(kind)
+    return f"**{name}**" + ("\n\n```\n" + "\n".join(lines) + "\n```" if lines else ": none")
+
+
+if __name__ == "__main__":
+    print(options_page(), end="")
