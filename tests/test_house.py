@@ -22,7 +22,6 @@ ROOMS = (
 #: Where ray may be imported, and where what it keeps to itself may be named.
 RAY = (
     "workers/",
-    "engine/run.py",
     "schedulers/corrected.py",
     "search/ray_searcher.py",
     "testing/",

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,14 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import (
-    FILE_MODULE_PREFIX,
     FunctionTrainable,
     check_not_loading,
     code_version,
-    defined_in,
     to_reference,
 )
 from raytune_hpo.experiment.resolve import check_is_local
-from raytune_hpo.journal.events import SessionOpened
+from raytune_hpo.journal.events import Executor, SessionOpened
+from raytune_hpo.journal.file import Reading
 from raytune_hpo.listeners.following import Listening, made_listeners
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results, load_results
@@ -37,10 +36,10 @@ from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.executors import has_room, import_paths, open_pool
+from raytune_hpo.workers.calls import CallError, call_in_worker, importable_by_value, loaded_data
+from raytune_hpo.workers.executors import has_room, open_pool
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
-from raytune_hpo.workers.worker import called
 
 if TYPE_CHECKING:
     from raytune_hpo.engine.population import Population
@@ -156,7 +155,7 @@ def _session(
             listening.close
         )  # before Ray is gone, which listeners may use; the one above is for Ray's failure
         interrupt.arm()
-        stack.enter_context(_importable_by_value(experiment.task))
+        stack.enter_context(importable_by_value(experiment.task))
         _drive(directory, experiment, interrupt, listening, phases, verbose)
     return load_results(directory.path)
 
@@ -173,18 +172,11 @@ def _drive(
         with contextlib.ExitStack() as stack:
             reading, journal = open_journal(directory)
             stack.callback(journal.close)
-            sessions = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened)]
-            session = 1 + len(sessions)
-            recorded = sessions[-1].executor if sessions else None
-            notices: list[str] = []
             code = code_version(experiment.task, *experiment.own_classes)
-            if sessions and sessions[-1].code not in (None, code):
-                notices.append("the code has changed since the last session: trials that go on are of both")
-            if reading.damage is not None:
-                notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
+            session, recorded, notices = _earlier(reading, code)
             # The workers start while this process still imports Ray Tune and replays the journal.
             with phases("pool"):
-                data = _data(experiment)
+                data = loaded_data(experiment.task, experiment.seed)
                 executor, pool = open_pool(
                     directory, experiment, session, data, recorded, verbose=verbose, notice=notices.append
                 )
@@ -240,81 +232,34 @@ def _drive(
         ) from error
 
 
+def _earlier(reading: Reading, code: str | None) -> tuple[int, Executor | None, list[str]]:
+    """The number of the session that begins, where trials ran in the one before, and what people should know."""
+    sessions = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened)]
+    notices = []
+    if sessions and sessions[-1].code not in (None, code):
+        notices.append("the code has changed since the last session: trials that go on are of both")
+    if reading.damage is not None:
+        notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
+    return 1 + len(sessions), sessions[-1].executor if sessions else None, notices
+
+
 def _of_storage(error: OSError, path: Path) -> bool:
     """Whether an error is the run directory's, or a disk's that takes no more."""
     inside = isinstance(error.filename, str) and Path(error.filename).is_relative_to(path)
     return inside or full_disk(error) is not None or (error.filename is None and error.errno == errno.EIO)
 
 
-def _data(experiment: ResolvedExperiment) -> Callable[[], Any]:
-    """Gives what trials see of the data: loaded once, in a worker process; every node then holds one copy, which its
-    workers share.
-
-    Not a reference as it is: Ray starts no worker before its arguments are there, and workers have torch to import.
-    """
-    import ray
-
-    if not isinstance(experiment.task, Task):
-        return lambda: None  # function trainables load their data themselves
-    return partial(ray.get, _begin_in_worker(_load_data, experiment.task, experiment.seed))
-
-
-def _begin_in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A reference to what function(*arguments) will answer, called in a process of Ray's."""
-    import ray
-    from ray import cloudpickle
-
-    call = cloudpickle.dumps((function, arguments))
-    return ray.remote(num_cpus=0)(_called).remote(import_paths(), call)
-
-
-def _called(paths: list[str], call: bytes) -> Any:
-    sys.path.extend(p for p in paths if p not in sys.path)
-    return called(call)
-
-
-def _load_data(task: Task, seed: int) -> Any:
-    return task.splits(seed).for_trials()
-
-
 def _test_winner(
     directory: RunDirectory, experiment: ResolvedExperiment, population: Population, pool: Workers
 ) -> None:
     """Open the test split, once, for the winner."""
-    import ray
-    from ray import cloudpickle
-
-    from raytune_hpo.workers.pool import cause
-
     winner = population.ledger.winner()
     if winner is None or not isinstance(experiment.task, Task):
         return
     if winner.repeat is not None:
         return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
 
-    def answered(function: Callable[..., Any], *arguments: Any) -> Any:
-        actors = pool.actors()
-        if not actors:
-            return ray.get(_begin_in_worker(function, *arguments))
-        return ray.get(actors[0].call.remote(cloudpickle.dumps((function, arguments))))
-
     try:
-        record_test(directory, experiment, winner, answered)
-    except ray.exceptions.RayTaskError as error:  # the task's own code failed: that takes no result away
-        population.notice(f"the winner {winner.id} was not tested: {cause(error)}")
-
-
-@contextlib.contextmanager
-def _importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
-    """Let workers have code of an experiment file, which they cannot import by name."""
-    from ray import cloudpickle
-
-    module = defined_in(task)
-    if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
-        yield
-        return
-    cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        record_test(directory, experiment, winner, partial(call_in_worker, pool))
+    except CallError as error:  # the task's own code failed: that takes no result away
+        population.notice(f"the winner {winner.id} was not tested: {error}")
