@@ -19,7 +19,7 @@ from raytune_hpo import events, follow, load_results
 from raytune_hpo.results.results import Results
 
 HERE = Path(__file__).parent
-KILLS = 3
+KILLS = 2
 
 
 def command(*arguments: str) -> list[str]:
