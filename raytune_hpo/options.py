@@ -26,6 +26,17 @@ T = TypeVar("T", bound="Options")
 _DECLARED: dict[type, dict[str, tuple[type, bool, Any]]] = {}
 
 
+class Named:
+    """Base of what an experiment chooses by name: a class that states none is called after itself."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a field's value may be. low, high: of a number; an int needs a low. choices: of a text."""

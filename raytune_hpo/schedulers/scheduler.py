@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
-from raytune_hpo.options import Options
+from raytune_hpo.options import Named, Options
 from raytune_hpo.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SchedulerOptions(Options):
         return asked
 
 
-class Scheduler:
+class Scheduler(Named):
     """Base of the schedulers, and itself the one that never stops a trial ("fifo").
 
     space, objective, max_epochs, seed: the experiment's. options: resolved.
@@ -84,11 +84,6 @@ class Scheduler:
     sees_metrics: ClassVar[bool] = False
     #: Whether it pauses trials to decide how long each runs: a search that does so too does not go with it.
     plans_budgets: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ import numpy as np
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
-from raytune_hpo.options import Options
+from raytune_hpo.options import Named, Options
 from raytune_hpo.search.history import Evidence, Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
@@ -134,7 +134,7 @@ class SearchOptions(Options):
     FIELD: ClassVar[str] = "searcher"
 
 
-class SearchAlgorithm(Search):
+class SearchAlgorithm(Named, Search):
     """Base of the search algorithms. Subclasses implement `propose` and keep no state of their own
     that cannot be derived from `history`.
 
@@ -152,11 +152,6 @@ class SearchAlgorithm(Search):
     avoids_duplicates: ClassVar[bool] = True
     #: Whether `report` keeps the curves of trials.
     uses_reports: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__
 
     def __init__(
         self,

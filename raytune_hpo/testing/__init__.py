@@ -12,7 +12,7 @@ room.
 import pytest
 
 # Its rewriting of assertions, which says what was compared with what, is for a test's own files unless asked for.
-SUITES = ("metrics", "schedulers", "searchers", "simulation", "trainers")
+SUITES = ("fake_pool", "metrics", "schedulers", "searchers", "simulation", "trainers")
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in SUITES))
 
 from raytune_hpo.testing.metrics import MetricContract  # noqa: E402

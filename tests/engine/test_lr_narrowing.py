@@ -11,8 +11,9 @@ from raytune_hpo import Choice, Experiment, ExperimentError, Float
 from raytune_hpo.engine.lr_narrowing import placed
 from raytune_hpo.journal.events import Suggested
 from raytune_hpo.testing import simulation
+from raytune_hpo.testing.fake_pool import FakePool
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
-from raytune_hpo.testing.simulation import FakePool, Simulation
+from raytune_hpo.testing.simulation import Simulation
 from raytune_hpo.workers.pool import Slot
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome
 
@@ -60,11 +61,6 @@ def run(exp: Experiment, **more: Any) -> Simulation:
     sim = Simulation(exp, value=value, **more).run()
     check_sound(sim)
     return sim
-
-
-@pytest.fixture(autouse=True)
-def metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "METRIC", "validation_accuracy")
 
 
 def test_one_test_a_structure_and_every_rate_in_its_range() -> None:
