@@ -16,7 +16,7 @@ ROOMS = (
     *("space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
     *("experiment", "results", "probes", "workers", "engine"),
-    *("ensembles", "verdicts", "report", "cli", "testing"),
+    *("ensembles", "verdicts", "display", "cli", "testing"),
 )
 
 #: Where ray may be imported, and where what it keeps to itself may be named.
@@ -26,7 +26,7 @@ RAY = (
     "search/ray_searcher.py",
     "testing/",
 )
-RAY_INTERNALS = ("workers/function_session.py", "workers/ray_runtime.py")
+RAY_INTERNALS = ("workers/tune_session.py", "workers/ray_runtime.py")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The package's public names come from everywhere.

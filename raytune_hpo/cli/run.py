@@ -22,8 +22,8 @@ def main(options: argparse.Namespace) -> int:
         experiment = experiment.override({"executor": options.executor})
     from rich.console import Console
 
+    from raytune_hpo.display.progress import Progress
     from raytune_hpo.engine.run import run
-    from raytune_hpo.report.progress import Progress
 
     console = Console(stderr=options.json)
     results = run(
@@ -41,8 +41,8 @@ def finish(results: object, options: argparse.Namespace, console: object) -> int
     """The end of `run` and `resume`: print the results, choose the exit code."""
     from rich.console import Console
 
+    from raytune_hpo.display.summary import summarize
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.report.summary import summarize
     from raytune_hpo.results.results import Results
 
     assert isinstance(results, Results)

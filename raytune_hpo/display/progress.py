@@ -15,10 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raytune_hpo.display.summary import duration, header
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import Listener, RunView
-from raytune_hpo.report.summary import duration, header
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.states import Outcome, Status
 
