@@ -22,16 +22,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.journal.events import CheckpointRecord, Phased
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.workers.function_session import FunctionSession, Raised, Report
 from raytune_hpo.workers.phases import Phases
-
-if TYPE_CHECKING:
-    from raytune_hpo.workers.function_session import FunctionSession
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
@@ -156,9 +154,6 @@ class Worker:
         posting.prepare_process()
         self._threads = posting.threads
         with phases("imports"):
-            # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
-            import raytune_hpo.workers.function_session  # noqa: F401
-
             unpickled: MakeTrainable = pickle.loads(make)
         with phases("task and data"):
             self._function = unpickled(data)
@@ -189,8 +184,6 @@ class Worker:
             if folder is None:
                 return Outcome("unreadable")
             self._epoch = trial.checkpoint.epoch
-        from raytune_hpo.workers.function_session import FunctionSession
-
         self._session = FunctionSession(
             self._function,
             trial.config,
@@ -205,8 +198,6 @@ class Worker:
 
     def step(self, until: int) -> Outcome:
         """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
-        from raytune_hpo.workers.function_session import Raised, Report
-
         assert self._session is not None
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
