@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 
 from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, print_json
+from raytune_hpo.experiment.resolved import EXECUTORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
-    parser.add_argument(
-        "--executor", choices=("auto", "processes", "lanes"), help="where trials run (default: the experiment's choice)"
-    )
+    parser.add_argument("--executor", choices=EXECUTORS, help="where trials run (default: the experiment's choice)")
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
     add_run_options(parser)
 

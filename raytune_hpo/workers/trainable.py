@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def task_trainable(
-    recipe: Recipe, data: Callable[[], TrialData], *, checkpoint_every: int, gpu: bool, cpus: float = 1
+    recipe: Recipe, data: Callable[[], TrialData], *, checkpoint_every: int, gpu: bool, folds_at_once: int = 1
 ) -> FunctionTrainable:
     """A function trainable of a task.
 
     data: gives the training and validation data, called once a trial. Reports every epoch, with a checkpoint
-    every `checkpoint_every` epochs and at the last. The folds of a cross-validation run side by side, each in
-    a process of its own, where the trial has several CPUs and no GPU.
+    every `checkpoint_every` epochs and at the last. folds_at_once: of a cross-validation without a GPU; they then run
+    side by side, each in a process of Ray's.
     """
 
     # Here and not in `train`: a worker pays for the imports once, before its first trial's clock runs.
@@ -43,7 +43,7 @@ def task_trainable(
     from raytune_hpo.training.folded import FoldedTrainer
 
     device = "cuda" if gpu else "cpu"
-    side_by_side = min(recipe.folds or 1, int(cpus)) if not gpu else 1
+    side_by_side = min(recipe.folds or 1, folds_at_once) if not gpu else 1
     processes: list[Any] = []  # kept from trial to trial; they end with this worker
 
     def trainer_of(repeat: int | None) -> Trainer:
