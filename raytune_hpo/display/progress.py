@@ -54,7 +54,7 @@ class Progress(Listener):
             self._show_bar()
 
     def _show_bar(self) -> None:
-        """Not where trials may train in this process: what their code prints, and a debugger, have the terminal then."""
+        """Not where trials train in this process: what their code prints, and a debugger, have the terminal then."""
         if self.console.is_terminal and self._live is None and not self.quiet:
             self._live = Live(Text("starting workers"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()

@@ -27,6 +27,7 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.workers.pool import Lost, Slot, Workers
+from raytune_hpo.workers.transport import DebuggerLeftError
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
 #: How long an interrupted run waits for running epochs to end before it gives them up.
@@ -72,9 +73,13 @@ class Driver:
             self.pool.ensure()
             self._fill()
             self.commit()
-            answers = self.pool.wait(0.2)
-            for slot, answer in answers:
-                self._take(slot, answer)
+            try:
+                answers = self.pool.wait(0.2)
+                for slot, answer in answers:
+                    self._take(slot, answer)
+            except DebuggerLeftError:
+                population.notice("the debugger was left: the run has stopped, and resume goes on with it")
+                return RunStatus.INTERRUPTED
             self._discard(self.pool.take_surplus())
             for phase in self.pool.take_phases():
                 population.do(phase)

@@ -38,7 +38,7 @@ from raytune_hpo.training.task import Task
 from raytune_hpo.workers.executors import Before, Executors
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, importable_by_value, ray_session
-from raytune_hpo.workers.transport import ActorLostError, CallFailedError
+from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
 if TYPE_CHECKING:
     from raytune_hpo.engine.population import Population
@@ -266,6 +266,6 @@ def _test_winner(
 
     try:
         record_test(directory, experiment, winner, pool.once)
-    except (CallFailedError, ActorLostError) as error:  # the task's own code failed: that takes no result away
-        text = error.line if isinstance(error, CallFailedError) else str(error)
+    except (CallFailedError, ActorLostError, DebuggerLeftError) as error:  # in the task's code: no result is lost by it
+        text = error.line if isinstance(error, CallFailedError) else str(error) or "the debugger was left"
         population.notice(f"the winner {winner.id} was not tested: {text}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.transport import ActorLostError, CallFailedError
+from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
 #: How long the end of a run waits for a call that is still being done.
 KILL_S = 10.0
@@ -52,7 +52,7 @@ class InlineCall:
         if error is None:
             return self._answer
         if isinstance(error, bdb.BdbQuit):
-            raise KeyboardInterrupt("the debugger was left") from None
+            raise DebuggerLeftError from None
         if isinstance(error, ActorLostError):
             raise error
         raise CallFailedError(error, "".join(traceback.format_exception(error))) from error

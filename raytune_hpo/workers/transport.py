@@ -35,11 +35,16 @@ class ActorLostError(Exception):
         self.died = died
 
 
+class DebuggerLeftError(Exception):
+    """A person has left a debugger in the middle of the call, which wants the run to end."""
+
+
 class Call(Protocol):
     """A call that was sent."""
 
     def answer(self, timeout_s: float | None = None) -> Any:
-        """Waits for it. Raises CallFailedError, or ActorLostError, also where nothing has come in time."""
+        """Waits for it. Raises CallFailedError, DebuggerLeftError, or ActorLostError, also where nothing has come in
+        time."""
 
 
 class Actor(Protocol):
