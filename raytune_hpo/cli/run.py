@@ -43,13 +43,14 @@ def finish(results: object, options: argparse.Namespace, console: object) -> int
     from raytune_hpo.display.summary import summarize
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
     from raytune_hpo.results.results import Results
+    from raytune_hpo.workers.phases import process_start
 
     assert isinstance(results, Results)
     assert isinstance(console, Console)
     if options.json:
         print_json(results.to_json())
     else:
-        summarize(results, console)
+        summarize(results, console, process_start())
     if results.status != "finished":
         return EXIT_INTERRUPTED
     return 1 if results.counts["failed"] else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,19 @@ def shown_name(chosen: Mapping[str, Any]) -> str:
     return str(chosen.get("class", chosen["name"])).rpartition(":")[2]
 
 
-def summarize(results: Results, console: Console) -> None:
-    """The closing lines: how it ended, the best five, what to do next."""
+def summarize(results: Results, console: Console, since: float | None = None) -> None:
+    """The closing lines: how it ended, the best five, what to do next.
+
+    since: when the command was given, in seconds since 1970; None where that is not known.
+    """
     counts = {k: v for k, v in results.counts.items() if v}
     ended = results.status + (f" ({results.stop_reason})" if results.stop_reason else "")
     listed = ", ".join(f"{v} {k}" for k, v in counts.items()) or "no trials"
-    console.print(f"{ended} in {duration(results.seconds)}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    if results.ledger.sessions > 1:
+        taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
+    else:
+        taken = duration(results.seconds if since is None else time.time() - since)
+    console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])

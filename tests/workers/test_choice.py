@@ -15,7 +15,6 @@ from raytune_hpo.training.speed import Speed, measured
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.choice import START_S, chosen, imported_torch, refusal
 
-
 SPACE = {"lr": Float(1e-3, 1.0, "log")}
 
 
