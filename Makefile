@@ -24,14 +24,16 @@ help:
 
 install: $(INSTALLED)
 
-# uv where there is one or pip can get it: minutes become seconds. Otherwise pip alone.
+# uv where there is one or pip can get it: minutes become seconds. Otherwise pip alone, which compiles what it installs;
+# uv has to be told, or whoever may not write there compiles Ray in every process of every run.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	@if command -v uv >/dev/null; then uv=uv; \
 	elif $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; then uv='$(BIN)/python -m uv'; \
 	else uv=; fi; \
-	if [ -n "$$uv" ] && echo "$$uv pip install $(INSTALL)" && $$uv pip install --python $(BIN)/python $(INSTALL); then :; \
+	if [ -n "$$uv" ] && echo "$$uv pip install $(INSTALL)" \
+	  && $$uv pip install --compile-bytecode --python $(BIN)/python $(INSTALL); then :; \
 	else echo "pip install $(INSTALL)"; $(BIN)/python -m pip install --disable-pip-version-check $(INSTALL); fi
 	@touch $@
 

@@ -28,6 +28,7 @@ import numpy as np
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.import_later import import_later
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 
@@ -64,8 +65,7 @@ class HyperOptSearch(SearchAlgorithm):
         return self.space.build({path: from_label(self.space.parameters[path], v) for path, v in labels.items()})
 
     def _suggest_labels(self, number: int, seed: int) -> dict[str, Any]:
-        import hyperopt
-
+        hyperopt = imported_hyperopt()
         domain = self._get_domain()
         documents, gamma = self._documents()
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -87,8 +87,7 @@ class HyperOptSearch(SearchAlgorithm):
 
     def _get_domain(self) -> Any:
         if self._domain is None:
-            import hyperopt
-
+            hyperopt = imported_hyperopt()
             expression = {path: label(path, p) for path, p in self.space.parameters.items()}
             self._domain = hyperopt.Domain(_no_objective, expression)
         return self._domain
@@ -136,6 +135,14 @@ class HyperOptSearch(SearchAlgorithm):
         return {**self.__dict__, "_domain": None}
 
 
+def imported_hyperopt() -> Any:
+    """hyperopt, without waiting for scipy.stats: two thirds of its import, for its adaptive TPE, which is not used."""
+    import_later("scipy.stats")
+    import hyperopt
+
+    return hyperopt
+
+
 def _no_objective(_: object) -> float:
     raise NotImplementedError("the domain describes a space; nothing is evaluated in it")
 
@@ -147,8 +154,7 @@ def label(path: str, parameter: Parameter) -> Any:
     both ends (hyperopt would make the two ends half as likely); an Int in log scale likewise over its
     value; unordered options: a categorical; reverse log: loguniform over 1 - value.
     """
-    from hyperopt import hp
-
+    hp = imported_hyperopt().hp
     if isinstance(parameter, Float):
         low, high = parameter.low, parameter.high
         if parameter.scale == "log":
