@@ -174,7 +174,7 @@ def _drive(
             stack.callback(journal.close)
             code = code_version(experiment.task, *experiment.own_classes)
             session, recorded, notices = _earlier(reading, code)
-            # The workers start while this process still imports Ray Tune and replays the journal.
+            # The workers start while this process still imports the searcher's library and replays the journal.
             with phases("pool"):
                 data = loaded_data(experiment.task, experiment.seed)
                 executor, pool = open_pool(

@@ -127,7 +127,7 @@ def _lanes(
     def make(number: int) -> Any:
         return actor.remote(recipe, data, posting, number=number, **options)
 
-    # The driver has to import Ray Tune meanwhile, and the data are loaded.
+    # The driver has imports of its own meanwhile, and the data are loaded.
     at_first = max(1, math.floor((ray.cluster_resources().get("CPU", 0) - 1) / max(1, resources.cpus)))
     return LanePool(make, resources, concurrent_lanes(experiment), at_first)
 
