@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer as Trainer
     from raytune_hpo.verdicts.confirm import confirm
     from raytune_hpo.verdicts.retest import retest
+    from raytune_hpo.workers.reporting import get_checkpoint, report
 
 __all__ = [
     "Accuracy",
@@ -81,10 +82,12 @@ __all__ = [
     "confirm",
     "events",
     "follow",
+    "get_checkpoint",
     "load_experiment",
     "load_results",
     "option",
     "parse_changes",
+    "report",
     "resume",
     "retest",
     "run",
@@ -96,8 +99,10 @@ _LAZY = {
     "confirm": "verdicts.confirm",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
+    "get_checkpoint": "workers.reporting",
     "load_results": "results.results",
     "parse_changes": "cli.arguments",
+    "report": "workers.reporting",
     "resume": "engine.run",
     "Results": "results.results",
     "retest": "verdicts.retest",

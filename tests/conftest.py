@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # One core a test: the machines that run these have two, and torch would take both.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test, nor a process that it starts, reads or writes the user's cache. Here, as some modules load data at their top.
+CACHE = tempfile.mkdtemp(prefix="raytune_hpo_cache_")
+os.environ["RAYTUNE_HPO_CACHE"] = CACHE
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 # Minutes each: begun first, so that the other process of `make test` has the rest to do meanwhile.

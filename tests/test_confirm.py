@@ -24,8 +24,8 @@ from written_run import result, suggest, written_run
 
 from raytune_hpo import Experiment, ExperimentError, Float, Int
 from raytune_hpo.cli.main import main
-from raytune_hpo.report.confirm_text import confirm_text
-from raytune_hpo.report.retest_text import retest_text
+from raytune_hpo.display.confirm_text import confirm_text
+from raytune_hpo.display.retest_text import retest_text
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.sealed_test import openings
 from raytune_hpo.storage.run_directory import RunDirectory

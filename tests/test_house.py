@@ -17,7 +17,7 @@ ROOMS = (
     *("space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
     *("experiment", "results", "probes", "workers", "engine"),
-    *("ensembles", "verdicts", "report", "cli", "testing"),
+    *("ensembles", "verdicts", "display", "cli", "testing"),
 )
 
 #: Where ray may be imported, and where what it keeps to itself may be named.
@@ -28,7 +28,7 @@ RAY = (
     "search/ray_searcher.py",
     "testing/",
 )
-RAY_INTERNALS = ("workers/function_session.py", "workers/ray_runtime.py", "schedulers/ray_alone.py")
+RAY_INTERNALS = ("workers/tune_session.py", "workers/ray_runtime.py", "schedulers/ray_alone.py")
 #: A module that a string names: `ray_alone` executes Ray's files, and answers their imports, by such names.
 NAMED = re.compile(r"ray(\.\w+)+")
 

@@ -10,9 +10,9 @@ import pytest
 
 from raytune_hpo import Experiment, load_experiment
 from raytune_hpo.cli.main import main, parser
+from raytune_hpo.display.options_page import options_page
 from raytune_hpo.engine.interventions import checked_changes
 from raytune_hpo.experiment.file import parse_value
-from raytune_hpo.report.options_page import options_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()

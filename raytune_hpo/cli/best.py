@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if best is None:
         raise ExperimentError("run directory", str(results.run_dir), "has no report yet")
-    from raytune_hpo.report.summary import shown_path, shown_value
+    from raytune_hpo.display.summary import shown_path, shown_value
     from raytune_hpo.space.configs import flatten
 
     print(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")

@@ -62,7 +62,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]) -> None:
-    from raytune_hpo.report.summary import shown_config, shown_value
+    from raytune_hpo.display.summary import shown_config, shown_value
     from raytune_hpo.results.text_table import plural, text_table
 
     print(f"{ensemble.method}: {plural(len(ensemble.members), 'member')} of {plural(ensemble.looked_at, 'checkpoint')}")

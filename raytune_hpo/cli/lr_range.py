@@ -29,9 +29,9 @@ def main(options: argparse.Namespace) -> int:
     task.prepare()
     config = dict(experiment.start_points[0]) if experiment.start_points else experiment.usual_config()
     from raytune_hpo.atomic import write_atomically
+    from raytune_hpo.display.lr_range_plot import lr_range_png
+    from raytune_hpo.display.summary import shown_config, shown_path
     from raytune_hpo.probes.lr_range import lr_range_test
-    from raytune_hpo.report.lr_range_plot import lr_range_png
-    from raytune_hpo.report.summary import shown_config, shown_path
 
     recipe = experiment.recipe()
     data = recipe.data(task.load(experiment.seed).for_trials())[0]

@@ -27,8 +27,8 @@ def main(options: argparse.Namespace) -> int:
     if options.limit is not None:
         checks.integer("--limit", options.limit, 1)
     task.prepare()
+    from raytune_hpo.display.summary import shown_config
     from raytune_hpo.probes.max_batch import max_batch
-    from raytune_hpo.report.summary import shown_config
 
     data = task.load(experiment.seed).for_trials()
     found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit)

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.report.pair_plot import pair_plot
-    from raytune_hpo.report.summary import shown_path
+    from raytune_hpo.display.pair_plot import pair_plot
+    from raytune_hpo.display.summary import shown_path
 
     path = Path(options.output) if options.output else Path(options.run_dir) / DEFAULT_FILE
     pairs = pair_plot(options.run_dir, path)

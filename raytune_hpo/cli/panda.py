@@ -32,8 +32,8 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from raytune_hpo.cli.run import finish
+    from raytune_hpo.display.panda_display import PandaProgress
     from raytune_hpo.engine.run import run
-    from raytune_hpo.report.panda_display import PandaProgress
 
     console = Console(stderr=options.json)
     results = run(

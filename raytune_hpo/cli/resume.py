@@ -19,9 +19,9 @@ def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from raytune_hpo.cli.intervention import panda_of, send, takes_commands
+    from raytune_hpo.display.panda_display import PandaProgress
+    from raytune_hpo.display.progress import Progress
     from raytune_hpo.engine.run import resume
-    from raytune_hpo.report.panda_display import PandaProgress
-    from raytune_hpo.report.progress import Progress
     from raytune_hpo.results.results import load_results
     from raytune_hpo.storage.run_directory import RunDirectory
 

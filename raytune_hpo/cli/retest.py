@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from raytune_hpo.display.progress import Progress
+    from raytune_hpo.display.retest_text import retest_text
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.report.progress import Progress
-    from raytune_hpo.report.retest_text import retest_text
     from raytune_hpo.storage.run_directory import RunDirectory
     from raytune_hpo.verdicts.retest import retest
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 
 from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, print_json
+from raytune_hpo.experiment.resolved import EXECUTORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
-    parser.add_argument(
-        "--executor", choices=("auto", "processes", "lanes"), help="where trials run (default: the experiment's choice)"
-    )
+    parser.add_argument("--executor", choices=EXECUTORS, help="where trials run (default: the experiment's choice)")
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
     add_run_options(parser)
 
@@ -22,8 +21,8 @@ def main(options: argparse.Namespace) -> int:
         experiment = experiment.override({"executor": options.executor})
     from rich.console import Console
 
+    from raytune_hpo.display.progress import Progress
     from raytune_hpo.engine.run import run
-    from raytune_hpo.report.progress import Progress
 
     console = Console(stderr=options.json)
     results = run(
@@ -41,8 +40,8 @@ def finish(results: object, options: argparse.Namespace, console: object) -> int
     """The end of `run` and `resume`: print the results, choose the exit code."""
     from rich.console import Console
 
+    from raytune_hpo.display.summary import summarize
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.report.summary import summarize
     from raytune_hpo.results.results import Results
 
     assert isinstance(results, Results)

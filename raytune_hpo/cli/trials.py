@@ -25,7 +25,7 @@ def main(options: argparse.Namespace) -> int:
     elif options.csv:
         results.trials.to_csv(sys.stdout, index=False)
     else:
-        from raytune_hpo.report.trial_table import round_table, trial_table
+        from raytune_hpo.display.trial_table import round_table, trial_table
 
         print(trial_table(results))
         if results.rounds:

@@ -8,8 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from raytune_hpo.experiment.references import (
     to_reference,
 )
 from raytune_hpo.experiment.resolve import check_is_local
-from raytune_hpo.journal.events import Executor, SessionOpened
+from raytune_hpo.journal.events import Closed, SessionOpened
 from raytune_hpo.journal.file import Reading
 from raytune_hpo.listeners.following import Listening, made_listeners
 from raytune_hpo.listeners.listener import RunView
@@ -36,10 +35,10 @@ from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.calls import CallError, call_in_worker, importable_by_value, loaded_data
-from raytune_hpo.workers.executors import has_room, open_pool
+from raytune_hpo.workers.executors import Before, Executors
 from raytune_hpo.workers.phases import Phases
-from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, importable_by_value, ray_session
+from raytune_hpo.workers.transport import ActorLostError, CallFailedError
 
 if TYPE_CHECKING:
     from raytune_hpo.engine.population import Population
@@ -128,6 +127,8 @@ def _source_of(experiment: ResolvedExperiment) -> Path | None:
 def _check_place(experiment: ResolvedExperiment, address: str | None) -> None:
     if address is None:
         check_local_resources(experiment.resources)
+    elif experiment.executor == "inline":
+        raise ExperimentError("executor", "inline", "trains in this process: it cannot go with --address")
     else:
         check_address(address)
 
@@ -149,14 +150,7 @@ def _session(
         stack.callback(listening.close)
         phases = Phases()
         phases.since_process_start()
-        with phases("ray"):
-            stack.enter_context(ray_session(address, verbose=verbose))
-        stack.callback(
-            listening.close
-        )  # before Ray is gone, which listeners may use; the one above is for Ray's failure
-        interrupt.arm()
-        stack.enter_context(importable_by_value(experiment.task))
-        _drive(directory, experiment, interrupt, listening, phases, verbose)
+        _drive(directory, experiment, interrupt, listening, phases, address, verbose)
     return load_results(directory.path)
 
 
@@ -166,21 +160,29 @@ def _drive(
     interrupt: Interrupt,
     listening: Listening,
     phases: Phases,
+    address: str | None,
     verbose: bool,
 ) -> None:
+    @contextlib.contextmanager
+    def ray() -> Iterator[None]:
+        with ray_session(address, verbose=verbose):
+            interrupt.arm()
+            with importable_by_value(experiment.task):
+                yield
+
     try:
         with contextlib.ExitStack() as stack:
             reading, journal = open_journal(directory)
             stack.callback(journal.close)
             code = code_version(experiment.task, *experiment.own_classes)
-            session, recorded, notices = _earlier(reading, code)
-            # The workers start while this process still imports the searcher's library and replays the journal.
-            with phases("pool"):
-                data = loaded_data(experiment.task, experiment.seed)
-                executor, pool = open_pool(
-                    directory, experiment, session, data, recorded, verbose=verbose, notice=notices.append
-                )
-            stack.callback(pool.shutdown)
+            session, before, notices = _earlier(reading, code)
+            executors = Executors(
+                directory, experiment, session, ray, phases, address=address, verbose=verbose, notice=notices.append
+            )
+            # Workers start while this process still imports the scheduler and replays the journal.
+            opened = stack.enter_context(executors.opened(before))
+            pool = opened.pool
+            stack.callback(listening.close)  # before Ray is gone, which listeners may use
             with phases("imports"):
                 from raytune_hpo.engine.driver import Driver
                 from raytune_hpo.engine.population import Population
@@ -198,16 +200,17 @@ def _drive(
                 text = "recorded decisions would be made otherwise today; the recorded ones stand"
                 notices.append(f"{population.mismatches} {text}")
             store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
-            opened = SessionOpened(
+            began = SessionOpened(
                 number=session,
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                executor=executor,
-                room=has_room(experiment, executor),
+                executor=opened.executor,
+                room=opened.room,
                 code=code,
+                reason=opened.reason,
             )
-            population.open_session(opened)
+            population.open_session(began)
             for phase in phases.take():
                 population.do(phase)
             for notice in notices:
@@ -232,15 +235,17 @@ def _drive(
         ) from error
 
 
-def _earlier(reading: Reading, code: str | None) -> tuple[int, Executor | None, list[str]]:
-    """The number of the session that begins, where trials ran in the one before, and what people should know."""
-    sessions = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened)]
+def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]]:
+    """The number of the session that begins, what is known of the one before, and what people should know."""
+    happened = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened | Closed)]
+    sessions = [e for e in happened if isinstance(e, SessionOpened)]
     notices = []
     if sessions and sessions[-1].code not in (None, code):
         notices.append("the code has changed since the last session: trials that go on are of both")
     if reading.damage is not None:
         notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
-    return 1 + len(sessions), sessions[-1].executor if sessions else None, notices
+    before = Before(sessions[-1].executor, died=happened[-1] is sessions[-1]) if sessions else Before()
+    return 1 + len(sessions), before, notices
 
 
 def _of_storage(error: OSError, path: Path) -> bool:
@@ -260,6 +265,7 @@ def _test_winner(
         return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
 
     try:
-        record_test(directory, experiment, winner, partial(call_in_worker, pool))
-    except CallError as error:  # the task's own code failed: that takes no result away
-        population.notice(f"the winner {winner.id} was not tested: {error}")
+        record_test(directory, experiment, winner, pool.once)
+    except (CallFailedError, ActorLostError) as error:  # the task's own code failed: that takes no result away
+        text = error.line if isinstance(error, CallFailedError) else str(error)
+        population.notice(f"the winner {winner.id} was not tested: {text}")

@@ -22,7 +22,7 @@ from raytune_hpo.experiment.checking import (
     wished_resources,
 )
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher, chosen_scheduler, chosen_searcher
-from raytune_hpo.experiment.resolved import ResolvedExperiment
+from raytune_hpo.experiment.resolved import EXECUTORS, ResolvedExperiment
 from raytune_hpo.objective import Objective
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import SearchSpace
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from raytune_hpo.experiment.written import Experiment
 
 DEFAULT_SAMPLES = 64
-EXECUTORS = ("auto", "processes", "lanes")
 
 
 def resolve(written: Experiment) -> ResolvedExperiment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from raytune_hpo.schedulers import Scheduler
     from raytune_hpo.search import Search
 
-ExecutorChoice = Literal["auto", "processes", "lanes"]
+ExecutorChoice = Literal["auto", "processes", "lanes", "inline"]
+EXECUTORS: tuple[ExecutorChoice, ...] = get_args(ExecutorChoice)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class ResolvedExperiment:
             "a trial needs several GPUs": self.resources.gpus > 1,
         }
         return next((reason for reason, holds in found.items() if holds), None)
+
+    @property
+    def expected_epochs(self) -> float:
+        """Of a trial on average, about."""
+        return self.scheduler.kind.expected_epochs(self.scheduler.options, self.max_epochs)
 
     @property
     def checkpoint_every(self) -> int:

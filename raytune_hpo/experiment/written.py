@@ -44,7 +44,8 @@ class Experiment:
     max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
     seed            one seed for all: data split, suggestions, weights, data order
     executor        "lanes": many trials of like structure in one process, as one stacked model; "processes": one
-                    trial a process; "auto": lanes where they can train the task and are faster
+                    trial a process; "inline": either, in this process, without Ray (a debugger works, a crash ends
+                    the run); "auto": whatever is fastest, by docs/executors.md, and functions in processes
     resources       of one trial, Resources(cpus=1, gpus=0.25); default: what tune.with_resources asks for, else a CPU
     max_concurrent  trials that run at the same time; default: as many as fit
     time_budget_s   seconds of running after which no trial is continued (sessions of a resumed run add up)

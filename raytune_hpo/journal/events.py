@@ -20,6 +20,16 @@ class Executor(StrEnum):
 
     PROCESSES = "processes"  # one trial a process
     LANES = "lanes"  # many trials of a process, as one stacked model
+    INLINE = "inline"  # in the driver's process, one after the other
+    INLINE_LANES = "inline lanes"  # in the driver's process, as one stacked model
+
+    @property
+    def of_lanes(self) -> bool:
+        return self in (Executor.LANES, Executor.INLINE_LANES)
+
+    @property
+    def is_inline(self) -> bool:
+        return self in (Executor.INLINE, Executor.INLINE_LANES)
 
 
 class Origin(StrEnum):
@@ -66,7 +76,8 @@ class Event:
 @dataclass(frozen=True)
 class SessionOpened(Event):
     """A process has taken the run on. number: from 1. started: local time with offset, ISO 8601. room: whether all
-    trials can run at the same time. code: the version of the code that trains, None where it is not known."""
+    trials can run at the same time. code: the version of the code that trains, None where it is not known. reason: why
+    trials run where they do, where the experiment left it open."""
 
     KIND: ClassVar[str] = "session"
     number: int
@@ -76,6 +87,7 @@ class SessionOpened(Event):
     executor: Executor = Executor.PROCESSES
     room: bool = False
     code: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

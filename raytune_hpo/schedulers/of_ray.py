@@ -21,6 +21,16 @@ from raytune_hpo.schedulers.scheduler import Scheduler, SchedulerOptions
 from raytune_hpo.space import SearchSpace
 
 
+def halved_epochs(first: int, factor: float, max_epochs: int) -> float:
+    """Epochs of a trial on average where 1 in `factor` survives each rung, at `first`, `first * factor`, ..."""
+    epochs, rung, share = float(min(first, max_epochs)), float(first), 1.0
+    while rung < max_epochs:
+        share /= factor
+        epochs += share * (min(rung * factor, max_epochs) - rung)
+        rung *= factor
+    return epochs
+
+
 class RayScheduler(Scheduler):
     """Passes everything on to a TrialScheduler of Ray's, `self.ray`."""
 
@@ -74,6 +84,11 @@ class Asha(RayScheduler):
     name = "asha"
     Options = AshaOptions
 
+    @classmethod
+    def expected_epochs(cls, options: SchedulerOptions | None, max_epochs: int) -> float:
+        assert isinstance(options, AshaOptions)
+        return halved_epochs(options.grace_period, options.reduction_factor, max_epochs)
+
     def make(self) -> Any:
         from raytune_hpo.schedulers import corrected
 
@@ -91,6 +106,11 @@ class HyperBand(RayScheduler):
     name = "hyperband"
     Options = HyperBandOptions
     plans_budgets = True
+
+    @classmethod
+    def expected_epochs(cls, options: SchedulerOptions | None, max_epochs: int) -> float:
+        assert isinstance(options, HyperBandOptions)
+        return halved_epochs(1, options.reduction_factor, max_epochs)
 
     def make(self) -> Any:
         from raytune_hpo.schedulers import corrected

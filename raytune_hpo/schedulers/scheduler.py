@@ -101,6 +101,12 @@ class Scheduler(Named):
     def prepare(self) -> None:
         """The constructor's last step: whatever a subclass works out from the fields above."""
 
+    @classmethod
+    def expected_epochs(cls, options: SchedulerOptions | None, max_epochs: int) -> float:
+        """Of a trial on average, about: by it the length of a run is judged before it begins. options: resolved, None
+        of an object."""
+        return max_epochs
+
     # Told of trials, as Ray's TrialScheduler is ------------------------------------------------------
 
     def on_trial_add(self, host: SchedulerHost, trial: HostTrial) -> None:

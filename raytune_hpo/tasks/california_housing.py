@@ -5,12 +5,14 @@ Source: Pace & Barry 1997, "Sparse Spatial Autoregressions", as scikit-learn fet
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.tasks.cached_arrays import cached, sklearn_version
 from raytune_hpo.tasks.data_folders import (
     DATA_VARIABLE,
     absolute,
@@ -56,13 +58,11 @@ class CaliforniaHousing(TabularRegression):
 
     def table(self) -> tuple[Array, Array]:
         """See `TabularRegression`. Raises ExperimentError where there is no copy and none can be downloaded."""
-        from sklearn.datasets import fetch_california_housing
-
         folder = self._folder()
         try:
-            x, y = fetch_california_housing(data_home=str(folder), download_if_missing=False, return_X_y=True)
-            if x.ndim != 2 or x.shape[1] != self.features or len(x) != len(y):
-                raise ValueError(f"the table has the shape {x.shape}")
+            # A copy is known by what is in it: each folder may hold another one, and one may be replaced.
+            content = hashlib.blake2b((folder / FILE).read_bytes(), digest_size=8).hexdigest()
+            x, y = cached("california_housing", f"{sklearn_version()}-{content}", lambda: _made(folder))
         except Exception as error:  # a damaged pickle raises nearly anything
             raise ExperimentError("data_home", str(folder), f"its {FILE} is damaged ({error})") from error
         return x, y
@@ -76,6 +76,16 @@ class CaliforniaHousing(TabularRegression):
             if (folder / FILE).is_file():
                 return folder
         return _download(folders[0])
+
+
+def _made(folder: Path) -> tuple[Array, Array]:
+    """features: [n, 8], targets: [n], float64. Raises nearly anything where the copy in `folder` is damaged."""
+    from sklearn.datasets import fetch_california_housing
+
+    x, y = fetch_california_housing(data_home=str(folder), download_if_missing=False, return_X_y=True)
+    if x.ndim != 2 or x.shape[1] != CaliforniaHousing.features or len(x) != len(y):
+        raise ValueError(f"the table has the shape {x.shape}")
+    return x, y
 
 
 def _download(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 
 DATA_VARIABLE = "RAYTUNE_HPO_DATA"
+CACHE_VARIABLE = "RAYTUNE_HPO_CACHE"
 CACHE = "~/.cache/raytune_hpo"
 DOWNLOAD_TIMEOUT_S = 10.0
 ONLINE_TIMEOUT_S = 2.0
@@ -33,6 +34,11 @@ def check_folder(field: str, folder: Any) -> None:
 def named_folders(option: str | None) -> list[Path]:
     """The folders that the user has named, first the one to prefer: a task's option, then RAYTUNE_HPO_DATA."""
     return [Path(name).expanduser() for name in (option, os.environ.get(DATA_VARIABLE)) if name]
+
+
+def cache_folder() -> Path:
+    """What RAYTUNE_HPO_CACHE names, else ~/.cache/raytune_hpo; it may not exist. Raises RuntimeError without a home."""
+    return Path(os.environ.get(CACHE_VARIABLE) or CACHE).expanduser()
 
 
 def answers(hosts: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from raytune_hpo.tasks.cached_arrays import cached, sklearn_version
 from raytune_hpo.tasks.tabular import TabularRegression
 from raytune_hpo.training.data import Array
 
@@ -25,7 +26,13 @@ class Diabetes(TabularRegression):
     target: ClassVar = "disease progression, standardised"
 
     def table(self) -> tuple[Array, Array]:
-        from sklearn.datasets import load_diabetes
-
-        x, y = load_diabetes(return_X_y=True)
+        x, y = cached("diabetes", sklearn_version(), _made)
         return x, y
+
+
+def _made() -> tuple[Array, Array]:
+    """features: [442, 10], targets: [442], float64."""
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True)
+    return x, y

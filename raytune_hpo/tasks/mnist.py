@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.tasks.data_folders import CACHE, DATA_VARIABLE, answers, named_folders, quiet_download
+from raytune_hpo.tasks.data_folders import DATA_VARIABLE, answers, cache_folder, named_folders, quiet_download
 from raytune_hpo.tasks.images import ImageTask
 from raytune_hpo.training.data import Array
 from raytune_hpo.training.hyperparameters import MLP_HYPERPARAMETERS, Hyperparameter
@@ -37,9 +37,10 @@ class Mnist(ImageTask):
     """An MLP on MNIST. x: [n, 1, 28, 28] float32 in [0, 1]; y: [n] int64. Options: `ImageTask`.
 
     The files are looked for in `data_dir`, in the folder that the environment variable
-    RAYTUNE_HPO_DATA names, and in ~/.cache/raytune_hpo; each may hold MNIST/raw, or be that MNIST
-    or raw folder itself, with the files plain or as .gz. Where none has them they are downloaded
-    into the first of these that is set. There are 60,000 images to train on and 10,000 to test on.
+    RAYTUNE_HPO_DATA names, and in the cache (RAYTUNE_HPO_CACHE, else ~/.cache/raytune_hpo); each may
+    hold MNIST/raw, or be that MNIST or raw folder itself, with the files plain or as .gz. Where none
+    has them they are downloaded into the first of these that is set. There are 60,000 images to
+    train on and 10,000 to test on.
     """
 
     data_name: ClassVar = "mnist"
@@ -67,7 +68,7 @@ class Mnist(ImageTask):
 
     def _raw_folder(self) -> Path:
         """The folder that holds the four files, after a download if it takes one."""
-        roots = [*named_folders(self.data_dir), Path(CACHE).expanduser()]
+        roots = [*named_folders(self.data_dir), cache_folder()]
         for root in roots:
             for folder in (root / "MNIST" / "raw", root / "raw", root):
                 if _has_files(folder):

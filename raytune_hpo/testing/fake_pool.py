@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,8 @@ class FakePool:
     def take_phases(self) -> list[events.Phased]:
         return []
 
-    def actors(self) -> list[Any]:
-        return []
+    def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
 
     def shutdown(self) -> None:
         pass

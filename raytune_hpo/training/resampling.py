@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from raytune_hpo.training.data import Array, Split, TrialData
+from raytune_hpo.training.partitions import random_folds, random_split, stratified_folds, stratified_split
 from raytune_hpo.training.task import Task
 
 #: What follows a metric's name where it is the deviation over the folds.
@@ -27,25 +28,17 @@ def fold_data(task: Task, data: TrialData, folds: int, seed: int) -> list[TrialD
 
     Every sample is validated on exactly once.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     pool = pooled(data)
-    kinds = StratifiedKFold if _stratifies(task, pool.y, folds) else KFold
-    splitter = kinds(folds, shuffle=True, random_state=seed)
-    return [_parts(pool, train, validation) for train, validation in splitter.split(np.zeros(len(pool)), pool.y)]
+    stratifies = _stratifies(task, pool.y, folds)
+    parts = stratified_folds(pool.y, folds, seed) if stratifies else random_folds(len(pool), folds, seed)
+    return [_parts(pool, train, validation) for train, validation in parts]
 
 
 def resplit(task: Task, data: TrialData, seed: int) -> TrialData:
     """Training and validation data drawn anew from the pool, of the sizes they have."""
-    from sklearn.model_selection import train_test_split
-
-    pool = pooled(data)
-    train, validation = train_test_split(
-        np.arange(len(pool)),
-        test_size=len(data.validation),
-        random_state=seed,
-        stratify=pool.y if _stratifies(task, pool.y, 2) else None,
-    )
+    pool, size = pooled(data), len(data.validation)
+    stratifies = _stratifies(task, pool.y, 2)
+    train, validation = stratified_split(pool.y, size, seed) if stratifies else random_split(len(pool), size, seed)
     return _parts(pool, train, validation)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.workers.function_session import checkpoint_folder, on_save
+from raytune_hpo.workers.reporting import checkpoint_folder, get_checkpoint, on_save, report
 
 #: What Ray adds to a result of its own accord.
 AUTOMATIC = (
@@ -39,9 +39,9 @@ def function_of(cls: Any, checkpoint_every: int) -> FunctionTrainable:
     def train(config: dict[str, Any]) -> None:
         trainable = cls(copy.deepcopy(config))
         try:
-            start = tune.get_checkpoint()
+            start = get_checkpoint()
             if start is not None:
-                trainable.restore(start)
+                trainable.restore(tune.Checkpoint.from_directory(str(start)))
             if saves:
                 on_save(lambda folder: _save(trainable, folder))
             step = 0
@@ -51,12 +51,11 @@ def function_of(cls: Any, checkpoint_every: int) -> FunctionTrainable:
                 metrics = {name: value for name, value in result.items() if name not in AUTOMATIC}
                 done = bool(metrics.pop("done", False))
                 if saves and (done or step % checkpoint_every == 0):
-                    folder = checkpoint_folder()
-                    assert folder is not None
-                    _save(trainable, folder)
-                    tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+                    with checkpoint_folder() as folder:
+                        _save(trainable, folder)
+                        report(metrics, folder)
                 else:
-                    tune.report(metrics)
+                    report(metrics)
                 if done:
                     return
         finally:

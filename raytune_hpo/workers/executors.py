@@ -1,15 +1,16 @@
-"""Where trials run: in processes of their own, or as lanes of arrays.
+"""Where trials run: in processes of their own, as lanes of arrays, or in the driver's process either way.
 
-"auto" starts lane arrays and lets the first of them train a few steps both ways; where lanes cannot train the task
-or are not faster, it starts processes instead. A resumed run goes on as it began.
+`opened` starts what they need, and nothing else: an inline run has no Ray. A resumed run goes on as it began.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
@@ -20,6 +21,10 @@ from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
+from raytune_hpo.workers import choice
+from raytune_hpo.workers.inline_transport import InlineTransport
+from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.transport import Actor, Transport
 from raytune_hpo.workers.worker import Posting
 
 if TYPE_CHECKING:
@@ -29,42 +34,162 @@ if TYPE_CHECKING:
 MOST_LANES = {"cpu": 256, "cuda": 512}  # of an array: from there on more lanes are no faster
 #: A searcher that learns is to see this many generations of results: fewer trials at a time.
 GENERATIONS = 8
+#: In the run directory while a task's own code is tried in the driver's process: found there, it has killed one.
+TRYING = "trying"
 
 
-def open_pool(
-    directory: RunDirectory,
-    experiment: ResolvedExperiment,
-    session: int,
-    data: Callable[[], Any],
-    recorded: Executor | None,
-    *,
-    verbose: bool,
-    notice: Callable[[str], None],
-) -> tuple[Executor, Workers]:
-    """(executor, its pool), started. data: gives what trials see of it, in whatever process it is called.
-    recorded: the executor of an earlier session of the run.
+@dataclass(frozen=True)
+class Opened:
+    """executor: which one; reason: why, where the experiment left it open; room: whether all trials fit at once."""
 
-    Raises ExperimentError where no machine has a trial's resources.
+    executor: Executor
+    pool: Workers
+    reason: str | None
+    room: bool
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is known of the run's earlier sessions. executor: of the last, None if this is the first; died: it did not
+    close."""
+
+    executor: Executor | None = None
+    died: bool = False
+
+
+class Executors:
+    """The executors of one session.
+
+    ray: a context in which Ray is there, entered only where trials need workers. notice: for people to read.
     """
-    wanted = recorded or experiment.executor
-    common = (directory, experiment, session, data, verbose)
-    if wanted == "auto" and experiment.lanes_refusal is not None:
-        wanted = "processes"
-    if wanted == "processes":
-        pool = _processes(*common)
-        pool.ensure()
-        return Executor.PROCESSES, pool
-    lanes = _lanes(*common)
-    lanes.ensure()
-    if wanted == "auto":
-        refusal = lanes.refusal(experiment.usual_config())
-        if refusal is not None:
-            notice(f"{refusal}: processes")
-            lanes.shutdown()
-            pool = _processes(*common)
-            pool.ensure()
-            return Executor.PROCESSES, pool
-    return Executor.LANES, lanes
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        experiment: ResolvedExperiment,
+        session: int,
+        ray: Callable[[], AbstractContextManager[None]],
+        phases: Phases,
+        *,
+        address: str | None,
+        verbose: bool,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._directory, self._experiment, self._session = directory, experiment, session
+        self._ray, self._phases = ray, phases
+        self._address, self._verbose, self._notice = address, verbose, notice
+
+    @contextlib.contextmanager
+    def opened(self, before: Before) -> Iterator[Opened]:
+        """Raises ExperimentError where no machine has a trial's resources."""
+        inline = InlineTransport()
+        found = self._chosen(before, inline)
+        with contextlib.ExitStack() as stack:
+            transport: Transport = inline
+            if found is None or not found.executor.is_inline:
+                with self._phases("ray"):
+                    stack.enter_context(self._ray())
+                from raytune_hpo.workers.ray_transport import RayTransport
+
+                transport = RayTransport()
+            with self._phases("pool"):
+                data = transport.data(self._experiment.task, self._experiment.seed)
+                pool: Workers
+                if found is None:
+                    found, pool = self._found_out(transport, data)
+                elif found.executor.of_lanes:
+                    pool = self._lanes(transport, data)
+                else:
+                    pool = self._processes(transport, data)
+                stack.callback(pool.shutdown)
+                pool.ensure()
+            yield Opened(found.executor, pool, found.reason, has_room(self._experiment, found.executor, transport))
+
+    def _chosen(self, before: Before, inline: InlineTransport) -> choice.Choice | None:
+        """None where an array has to find out whether lanes are faster."""
+        experiment = self._experiment
+        lanes = experiment.lanes_refusal is None
+        if before.executor is not None:
+            died = before.died and before.executor.is_inline and experiment.executor == "auto"
+            return choice.Choice(self._survivor(before.executor) if died else before.executor)
+        if experiment.executor == "inline":
+            return choice.Choice(Executor.INLINE_LANES if lanes else Executor.INLINE)
+        if experiment.executor != "auto":
+            return choice.Choice(Executor(experiment.executor))
+        trying = self._directory.path / TRYING
+        if trying.exists():
+            return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
+        if choice.refusal(experiment, self._address) is not None:
+            return None if lanes else choice.Choice(Executor.PROCESSES)
+        trying.touch()
+        with self._phases("imports"):
+            start_s = choice.imported_torch()
+        with self._phases("data"):
+            loaded = inline.data(experiment.task, experiment.seed)()
+        with self._phases("probe"):
+            found = choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
+        trying.unlink()
+        return found
+
+    def _survivor(self, executor: Executor) -> Executor:
+        """Where trials go on whose process has died."""
+        self._notice("the last session's process died while it trained: from now on trials run in workers")
+        return Executor.LANES if executor.of_lanes else Executor.PROCESSES
+
+    def _found_out(self, transport: Transport, data: Callable[[], Any]) -> tuple[choice.Choice, Workers]:
+        """Lanes, if the first array finds that they are faster."""
+        lanes = self._lanes(transport, data)
+        lanes.ensure()
+        refusal = lanes.refusal(choice.configs_to_measure(self._experiment))
+        if refusal is None:
+            return choice.Choice(Executor.LANES), lanes
+        lanes.shutdown()
+        return choice.Choice(Executor.PROCESSES, refusal), self._processes(transport, data)
+
+    def _lanes(self, transport: Transport, data: Callable[[], Any]) -> LanePool:
+        from raytune_hpo.workers.lane_array import LaneArray
+        from raytune_hpo.workers.lane_pool import LanePool
+
+        resources = _of_array(self._experiment)
+        gpu = resources.gpus > 0
+        room = _room(transport, resources)
+        recipe = transport.packed(self._experiment.recipe())
+        posting = self._posting(transport, resources)
+        options = {
+            "checkpoint_every": self._experiment.checkpoint_every,
+            "gpu": gpu,
+            "most": MOST_LANES["cuda" if gpu else "cpu"],
+        }
+
+        def make(number: int) -> Actor:
+            return transport.actor(LaneArray, resources, recipe, data, posting, number=number, **options)
+
+        # The driver has to import the scheduler meanwhile, and the data are loaded.
+        return LanePool(transport, make, resources, concurrent_lanes(self._experiment), at_first=max(1, room - 1))
+
+    def _processes(self, transport: Transport, data: Callable[[], Any]) -> Pool:
+        from raytune_hpo.workers.pool import Pool
+        from raytune_hpo.workers.worker import Worker
+
+        experiment = self._experiment
+        resources = experiment.resources
+        _room(transport, resources)
+        make = functools.partial(
+            _make_trainable,
+            task=experiment.recipe() if isinstance(experiment.task, Task) else experiment.task,
+            checkpoint_every=experiment.checkpoint_every,
+            gpu=resources.gpus > 0,
+            folds_at_once=int(resources.cpus) if transport.concurrent else 1,
+        )
+        arguments = (transport.packed(make), data, self._posting(transport, resources))
+        return Pool(
+            transport, lambda: transport.actor(Worker, resources, *arguments), resources, experiment.max_concurrent
+        )
+
+    def _posting(self, transport: Transport, resources: Resources) -> Posting:
+        run_id = self._directory.description()["run_id"]
+        paths = transport.paths()
+        return Posting(str(self._directory.path), run_id, self._session, resources.cpus, paths, self._verbose)
 
 
 def concurrent_lanes(experiment: ResolvedExperiment) -> int:
@@ -78,16 +203,14 @@ def concurrent_lanes(experiment: ResolvedExperiment) -> int:
     return experiment.num_samples
 
 
-def has_room(experiment: ResolvedExperiment, executor: Executor) -> bool:
-    """Whether all trials of the experiment fit into the cluster at the same time."""
-    from raytune_hpo.workers.pool import capacity
-
-    if executor == Executor.PROCESSES:
-        places = capacity(experiment.resources)
-        places = min(places, experiment.max_concurrent or places)
+def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Transport) -> bool:
+    """Whether all trials of the experiment can run at the same time."""
+    if executor.of_lanes:
+        arrays = transport.capacity(_of_array(experiment))
+        places = min(arrays * MOST_LANES["cuda" if experiment.resources.gpus else "cpu"], concurrent_lanes(experiment))
     else:
-        places = capacity(_of_array(experiment)) * MOST_LANES["cuda" if experiment.resources.gpus else "cpu"]
-        places = min(places, concurrent_lanes(experiment))
+        places = transport.capacity(experiment.resources)
+        places = min(places, experiment.max_concurrent or places)
     return places >= experiment.num_samples
 
 
@@ -97,78 +220,14 @@ def _of_array(experiment: ResolvedExperiment) -> Resources:
     return Resources(cpus=trial.cpus, gpus=1 if trial.gpus > 0 else 0)
 
 
-def import_paths() -> list[str]:
-    return [p for p in sys.path if p]
-
-
-def _lanes(
-    directory: RunDirectory, experiment: ResolvedExperiment, session: int, data: Callable[[], Any], verbose: bool
-) -> LanePool:
-    import ray
-    from ray import cloudpickle
-
-    from raytune_hpo.workers.lane_array import LaneArray
-    from raytune_hpo.workers.lane_pool import LanePool
-
-    resources = _of_array(experiment)
-    gpu = resources.gpus > 0
-    _check_capacity(resources)
-    actor = ray.remote(LaneArray).options(
-        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
-    )
-    recipe = cloudpickle.dumps(experiment.recipe())
-    posting = _posting(directory, session, resources, verbose)
-    options = {
-        "checkpoint_every": experiment.checkpoint_every,
-        "gpu": gpu,
-        "most": MOST_LANES["cuda" if gpu else "cpu"],
-    }
-
-    def make(number: int) -> Any:
-        return actor.remote(recipe, data, posting, number=number, **options)
-
-    # The driver has imports of its own meanwhile, and the data are loaded.
-    at_first = max(1, math.floor((ray.cluster_resources().get("CPU", 0) - 1) / max(1, resources.cpus)))
-    return LanePool(make, resources, concurrent_lanes(experiment), at_first)
-
-
-def _processes(
-    directory: RunDirectory, experiment: ResolvedExperiment, session: int, data: Callable[[], Any], verbose: bool
-) -> Pool:
-    import ray
-    from ray import cloudpickle
-
-    from raytune_hpo.workers.pool import Pool
-    from raytune_hpo.workers.worker import Worker
-
-    resources = experiment.resources
-    _check_capacity(resources)
-    make = partial(
-        _make_trainable,
-        task=experiment.task if not isinstance(experiment.task, Task) else experiment.recipe(),
-        checkpoint_every=experiment.checkpoint_every,
-        gpu=resources.gpus > 0,
-        cpus=resources.cpus,
-    )
-    actor = ray.remote(Worker).options(
-        num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
-    )
-    arguments = (cloudpickle.dumps(make), data, _posting(directory, session, resources, verbose))
-    return Pool(lambda: actor.remote(*arguments), resources, experiment.max_concurrent)
-
-
-def _posting(directory: RunDirectory, session: int, resources: Resources, verbose: bool) -> Posting:
-    run_id = directory.description()["run_id"]
-    return Posting(str(directory.path), run_id, session, resources.cpus, import_paths(), verbose)
-
-
-def _check_capacity(resources: Resources) -> None:
-    from raytune_hpo.workers.pool import capacity
-
-    if capacity(resources) == 0:
+def _room(transport: Transport, resources: Resources) -> int:
+    """How many actors fit. Raises ExperimentError if none does."""
+    room = transport.capacity(resources)
+    if room == 0:
         raise ExperimentError(
             "resources", {"cpus": resources.cpus, "gpus": resources.gpus}, "no machine of the cluster has as much"
         )
+    return room
 
 
 def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:

@@ -1,15 +1,14 @@
-"""Runs a Ray Tune function trainable, f(config) with tune.report and tune.get_checkpoint, one report at a time.
+"""Runs a function trainable, f(config), one report at a time.
 
-Ray finds the session of `tune.report` in a module global; `FunctionSession` puts itself there for as
-long as a trial runs. This is the only module that touches that global (and no other internal of
-Ray Train is used); tests/workers/test_function_session.py fails loudly when Ray moves it.
-
-The function runs in a thread, which waits inside `report` until the driver has decided: no trial runs
-past a decision.
+The function runs in a thread, which waits inside `report` until the driver has decided: no trial runs past a decision.
+What it calls is in `reporting`; Ray Tune's own functions find the session through `tune_session`. Ray is not imported
+here: a function that reports to us alone starts without it.
 """
 
 from __future__ import annotations
 
+import bdb
+import copy
 import inspect
 import queue
 import shutil
@@ -21,14 +20,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray import tune
-from ray.train._internal import session as ray_session
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.workers import tune_session
 
 STOP_TIMEOUT_S = 10.0
+
+
+class _TrialThread(threading.Thread):
+    session: FunctionSession
+
+
+@dataclass
+class _Process:
+    """running: the session of the trial that runs in this process."""
+
+    running: FunctionSession | None = None
+
+
+_process = _Process()
+
+
+def running() -> FunctionSession | None:
+    """The session of the trial that calls this; None outside of one.
+
+    A thread of a trial that should have ended, but has not, is never taken for the trial that runs now.
+    """
+    thread = threading.current_thread()
+    return thread.session if isinstance(thread, _TrialThread) else _process.running
 
 
 class _Stopped(BaseException):
@@ -50,12 +71,14 @@ class Returned:
 
 @dataclass(frozen=True)
 class Raised:
-    """The function raised. summary: one line; text: the traceback, ours left out; disk: what says that one is full."""
+    """The function raised. summary: one line; text: the traceback, ours left out; disk: what says that one is full;
+    quit: somebody has left a debugger."""
 
     summary: str
     text: str
     out_of_memory: bool
     disk: OSError | None = None
+    quit: bool = False
 
 
 Outcome = Report | Returned | Raised
@@ -64,13 +87,9 @@ Outcome = Report | Returned | Raised
 class FunctionSession:
     """One trial's run of a function, from start to stop.
 
-    scratch: makes an empty folder on the disk that checkpoints end up on.
+    scratch: makes an empty folder on the disk that checkpoints end up on. The function has a config of its own, which
+    it may change.
     """
-
-    # What Ray's public functions look for on a session.
-    world_rank = None
-    trial_resources = None
-    experiment_name = "raytune_hpo"
 
     def __init__(
         self,
@@ -84,10 +103,9 @@ class FunctionSession:
         scratch: Callable[[], Path],
         prepare_thread: Callable[[], None],
     ) -> None:
-        self.trial_id = self.trial_name = trial_id
+        self.trial_id = trial_id
         self.repeat, self.range_test = repeat, range_test
-        self.trial_dir = str(Path.cwd())
-        self.loaded_checkpoint = tune.Checkpoint.from_directory(str(checkpoint)) if checkpoint else None
+        self.checkpoint = checkpoint
         self.save: Callable[[Path], None] | None = None
         self._scratch = scratch
         self._made: set[Path] = set()
@@ -95,7 +113,9 @@ class FunctionSession:
         self._go_on = threading.Semaphore(0)
         self._stopping = False
         self._prepare_thread = prepare_thread
-        self._thread = threading.Thread(target=self._run, args=(function, config), daemon=True, name=trial_id)
+        own = copy.deepcopy(config)
+        self._thread = _TrialThread(target=self._run, args=(function, own), daemon=True, name=trial_id)
+        self._thread.session = self
         self._started = False
 
     def next(self) -> Outcome:
@@ -104,7 +124,8 @@ class FunctionSession:
             self._go_on.release()
         else:
             self._started = True
-            ray_session._session = self
+            _process.running = self
+            tune_session.offer(self)
             self._thread.start()
         return self._outcomes.get()
 
@@ -114,8 +135,9 @@ class FunctionSession:
         self._go_on.release()
         if self._started:
             self._thread.join(STOP_TIMEOUT_S)
-        if ray_session._session is self:
-            ray_session._session = None
+        if _process.running is self:
+            _process.running = None
+            tune_session.withdraw()
         return not self._thread.is_alive()
 
     def scratch(self) -> Path:
@@ -125,17 +147,13 @@ class FunctionSession:
 
     # In the function's thread -----------------------------------------------------------------------
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Any = None, **_: Any) -> None:
-        """Behind `tune.report`."""
+    def report(self, metrics: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Behind `reporting.report` and `tune.report`. folder: of a checkpoint's files."""
         if self._stopping:
             raise _Stopped
-        folder: Path | None = None
-        if checkpoint is not None:
-            folder = Path(checkpoint.path)
-            if folder not in self._made:  # the function's own folder, which it may delete or change
-                copy = self.scratch()
-                shutil.copytree(folder, copy, dirs_exist_ok=True)
-                folder = copy
+        if folder is not None and folder not in self._made:  # the function's own, which it may delete or change
+            own, folder = folder, self.scratch()
+            shutil.copytree(own, folder, dirs_exist_ok=True)
         self._outcomes.put(Report(plain_metrics(metrics), folder))
         self._go_on.acquire()
         if self._stopping:
@@ -171,7 +189,7 @@ def raised(error: BaseException) -> Raised:
     text = "".join(traceback.format_exception(type(error), error, frames))
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return Raised(summary[:500], text, memory, full_disk(error))
+    return Raised(summary[:500], text, memory, full_disk(error), quit=isinstance(error, bdb.BdbQuit))
 
 
 def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,35 +204,3 @@ def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
             raise TrialError(f"metric {name!r} must be a number or text, not {type(value).__name__}")
         out[str(name)] = plain
     return out
-
-
-def on_save(save: Callable[[Path], None]) -> None:
-    """Offer to save the running trial's state at any report: save(folder) writes files into it.
-
-    Used where a trial is paused or interrupted at an epoch that is not its time to be checkpointed.
-    Without effect under plain Ray Tune.
-    """
-    session = ray_session.get_session()
-    if isinstance(session, FunctionSession):
-        session.save = save
-
-
-def checkpoint_folder() -> Path | None:
-    """A folder on the run's own disk to write a checkpoint into, so that it is moved, not copied.
-
-    None under plain Ray Tune.
-    """
-    session = ray_session.get_session()
-    return session.scratch() if isinstance(session, FunctionSession) else None
-
-
-def repeat_number() -> int | None:
-    """Which repetition of its config the running trial is; None if it is none, and under plain Ray Tune."""
-    session = ray_session.get_session()
-    return session.repeat if isinstance(session, FunctionSession) else None
-
-
-def wants_range_test() -> bool:
-    """Whether the running trial is to do a learning-rate range test, reporting `low` and `high`, and not to train."""
-    session = ray_session.get_session()
-    return isinstance(session, FunctionSession) and session.range_test

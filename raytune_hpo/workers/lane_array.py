@@ -9,6 +9,7 @@ when the file is on disk; a thread writes it while training goes on.
 
 from __future__ import annotations
 
+import bdb
 import os
 import pickle
 import socket
@@ -29,7 +30,6 @@ from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
 from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.workers.machine import cpus
-from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.worker import (
     Assignment,
     EpochReport,
@@ -84,13 +84,13 @@ class _Running:
 class LaneArray:
     """See the module. Made an actor by the pool.
 
-    recipe: a pickled Recipe. data: gives what trials see. number: of the array in its session, from 0. most: lanes at
-    most.
+    recipe: pickled where it has travelled. data: gives what trials see. number: of the array in its session, from 0.
+    most: lanes at most.
     """
 
     def __init__(
         self,
-        recipe: bytes,
+        recipe: Recipe | bytes,
         data: Callable[[], Any],
         posting: Posting,
         *,
@@ -99,8 +99,7 @@ class LaneArray:
         gpu: bool,
         most: int,
     ) -> None:
-        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        phases.since_process_start()
+        phases = posting.phases()
         posting.prepare_process()
         with phases("imports"):
             import torch
@@ -110,7 +109,7 @@ class LaneArray:
 
             keep_freed_memory()
             torch.set_num_threads(posting.threads)
-            self._recipe: Recipe = pickle.loads(recipe)
+            self._recipe: Recipe = pickle.loads(recipe) if isinstance(recipe, bytes) else recipe
         with phases("task and data"):
             self._loaded = data()
         self._phases = tuple(phases.take())
@@ -130,11 +129,11 @@ class LaneArray:
     def info(self) -> WorkerInfo:
         return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._phases)
 
-    def refusal(self, config: dict[str, Any]) -> str | None:
-        """Why the task is better trained in processes; None where lanes are faster."""
-        from raytune_hpo.training.lanes.probe import refusal
+    def refusal(self, configs: Sequence[dict[str, Any]]) -> str | None:
+        """Why the task is better trained in processes; None where lanes are faster. configs: some of the space's."""
+        from raytune_hpo.training.speed import measured
 
-        return refusal(self._recipe, self._recipe.data(self._loaded)[0], config, self._device)
+        return measured(self._recipe, self._loaded, configs, self._device, None).refusal
 
     def advance(self, orders: Sequence[Order], save: bool = False) -> Turn:
         """Do the orders, then train. save: every lane that trained is saved, the run is about to end.
@@ -152,7 +151,7 @@ class LaneArray:
         outcomes = self._ready(wait=not busy)
         return Turn(outcomes, busy, self._capacity.lanes)
 
-    def call(self, call: bytes) -> Any:
+    def do(self, call: bytes) -> Any:
         """See `worker.called`."""
         return called(call)
 
@@ -160,6 +159,10 @@ class LaneArray:
         """Save a lane's state at its present epoch."""
         running = self._slots[slot]
         return self._saved(running.trainer, [running]).result()[0]
+
+    def close(self) -> None:
+        """The run is over: what was begun to be written is on disk."""
+        self._writer.close()
 
     # Orders -----------------------------------------------------------------------------------------
 
@@ -290,9 +293,11 @@ class LaneArray:
 
 
 def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
-    """Raises OSError where it is no trial's failure but a full disk."""
+    """Raises what is no trial's failure: OSError of a full disk, BdbQuit of a debugger that was left."""
     if (disk := full_disk(error)) is not None:
         raise disk from None
+    if isinstance(error, bdb.BdbQuit):
+        raise error
     text = "".join(traceback.format_exception(error))
     return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
 

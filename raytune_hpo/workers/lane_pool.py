@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.journal.events import Phased
 from raytune_hpo.settings import Resources
 from raytune_hpo.workers.lane_calls import Order, Turn
-from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, answered_calls, cause, raise_full_disk
+from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
+from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 #: An array that has not answered so long after the first one has is not counted on.
@@ -34,7 +32,7 @@ class _Array:
     """An array and its lanes. made: when, on the monotonic clock. busy: it has epochs to train without orders;
     in_call: an answer is to come."""
 
-    actor: Any
+    actor: Actor
     made: float = field(default_factory=time.monotonic)
     info: WorkerInfo | None = None
     lanes: list[LaneSlot] = field(default_factory=list)
@@ -61,19 +59,27 @@ class LaneSlot(Slot):
 class LanePool:
     """Lanes for trials; stands in for a `Pool`.
 
-    make_array: number -> actor handle. resources: of one array. trials: that may run at a time. at_first: arrays that
-    are started before one has answered.
+    make_array: of a number, an array in whatever process the transport has for it. resources: of one array. trials:
+    that may run at a time. at_first: arrays that are started before one has answered.
     """
 
-    def __init__(self, make_array: Callable[[int], Any], resources: Resources, trials: int, at_first: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        make_array: Callable[[int], Actor],
+        resources: Resources,
+        trials: int,
+        at_first: int,
+    ) -> None:
+        self._transport = transport
         self._make_array = make_array
         self._trials = trials
         self._at_first = at_first
         self._first_answer = math.inf  # when the first array was there, on the monotonic clock
         self._arrays: list[_Array] = []
-        self._calls: dict[Any, _Array] = {}
+        self._calls: dict[Call, _Array] = {}
         self._made = 0
-        self._staffing = Staffing(resources, trials)
+        self._staffing = Staffing(lambda: transport.capacity(resources), trials)
         self._surplus: list[EpochReport] = []
         self._phases: list[Phased] = []
         self.ending = False  # the run is about to end: every lane is to be saved
@@ -85,7 +91,7 @@ class LanePool:
             array = _Array(self._make_array(self._made))
             self._made += 1
             self._arrays.append(array)
-            self._calls[array.actor.info.remote()] = array
+            self._calls[array.actor.call("info")] = array
 
     @property
     def busy(self) -> list[LaneSlot]:
@@ -140,8 +146,8 @@ class LanePool:
     def save(self, slot: LaneSlot) -> Saved | None:
         """Save the waiting trial's state now. None if that fails."""
         try:
-            saved: Saved | None = ray.get(slot.actor.save.remote(slot.number), timeout=SAVE_TIMEOUT_S)
-        except RayError:
+            saved: Saved | None = slot.actor.call("save", slot.number).answer(SAVE_TIMEOUT_S)
+        except (CallFailedError, ActorLostError):
             return None
         return saved
 
@@ -155,17 +161,20 @@ class LanePool:
         phases, self._phases = self._phases, []
         return phases
 
-    def refusal(self, config: Mapping[str, Any]) -> str | None:
+    def refusal(self, configs: Sequence[Mapping[str, Any]]) -> str | None:
         """Why the task is better trained in processes, as the first array finds by training a little."""
         self.ensure()
         try:
-            found: str | None = ray.get(self._arrays[0].actor.refusal.remote(dict(config)))
-        except RayError as error:
-            return f"the lane array failed: {cause(error)}"
+            found: str | None = self._arrays[0].actor.call("refusal", configs).answer()
+        except CallFailedError as error:
+            return f"the lane array failed: {error.line}"
+        except ActorLostError as error:
+            return f"the lane array failed: {error}"
         return found
 
-    def actors(self) -> list[Any]:
-        return [array.actor for array in self._arrays if array.info is not None]
+    def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        there = [array.actor for array in self._arrays if array.info is not None]
+        return called_once(self._transport, there, function, *arguments)
 
     # Calls ------------------------------------------------------------------------------------------
 
@@ -175,10 +184,10 @@ class LanePool:
             if not array.in_call and (array.orders or array.busy):
                 self._call(array)
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
-        for ref in answered_calls(list(self._calls), timeout_s):
-            array = self._calls.pop(ref)
+        for call in self._transport.answered(list(self._calls), timeout_s):
+            array = self._calls.pop(call)
             array.in_call = False
-            out += self._taken(array, ref)
+            out += self._taken(array, call)
         return out
 
     def _call(self, array: _Array) -> None:
@@ -186,19 +195,19 @@ class LanePool:
         for order in orders:
             array.lanes[order.slot].inside = True
         array.in_call = True
-        self._calls[array.actor.advance.remote(orders, self.ending)] = array
+        self._calls[array.actor.call("advance", orders, self.ending)] = array
 
-    def _taken(self, array: _Array, ref: Any) -> list[tuple[LaneSlot, Outcome | Lost]]:
+    def _taken(self, array: _Array, call: Call) -> list[tuple[LaneSlot, Outcome | Lost]]:
         try:
-            answer = ray.get(ref)
-        except RayTaskError as error:  # a fault of the array's own: its trials start again elsewhere
+            answer = call.answer()
+        except CallFailedError as error:  # a fault of the array's own: its trials start again elsewhere
             raise_full_disk(error, array.info)
-            return self._lost(array, f"the lane array failed: {error.cause}")
-        except RayActorError as error:
-            why = cause(error) if array.info is None else None
+            return self._lost(array, f"the lane array failed: {error}")
+        except ActorLostError as error:
+            if not error.died:
+                return self._lost(array, f"the lane array was lost: {error}")
+            why = str(error) if array.info is None else None
             return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
-        except RayError as error:
-            return self._lost(array, f"the lane array was lost: {type(error).__name__}")
         if isinstance(answer, WorkerInfo):
             array.info = answer
             self._phases += answer.phases
@@ -209,7 +218,7 @@ class LanePool:
         assert isinstance(answer, Turn)
         self._resize(array, answer.lanes)
         array.busy = answer.busy
-        if array.busy:
+        if array.busy and self._transport.concurrent:
             self._call(array)  # it goes on while the driver takes in what has come
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
         for number, ticket, outcome in answer.outcomes:
@@ -229,7 +238,7 @@ class LanePool:
     def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
         self._arrays.remove(array)
         self._staffing.lost(why)
-        ray.kill(array.actor)
+        array.actor.kill()
         inside = [slot for slot in array.lanes if slot.trial is not None and slot.inside]
         suspects = [slot for slot in inside if not slot.proven] or inside
         return [
@@ -240,6 +249,6 @@ class LanePool:
 
     def shutdown(self) -> None:
         for array in self._arrays:
-            ray.kill(array.actor)
+            array.actor.kill()
         self._arrays.clear()
         self._calls.clear()

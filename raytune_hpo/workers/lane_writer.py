@@ -56,6 +56,10 @@ class LaneWriter:
         self._writes.append(submitted)
         return submitted
 
+    def close(self) -> None:
+        """Wait for what was submitted."""
+        self._thread.shutdown()
+
     def _write(self, path: str, states: list[LaneState], snapshot: LaneSnapshot) -> list[Saved]:
         folder = self._run_path if self._sees_run else Path(tempfile.mkdtemp())
         members = [state.member for state in states]

@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from raytune_hpo.settings import Resources
+
 GROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 MEMORY = Path("/proc/meminfo")
@@ -94,6 +96,18 @@ def _folders(controller: str) -> Iterator[Path]:
         while folder != root and root in folder.parents:
             folder = folder.parent
             yield folder
+
+
+def fits(resources: Resources, cpus: float, gpus: float) -> int:
+    """How many trials fit into one machine. A trial never spans two GPUs' fractions."""
+    counts = []
+    if resources.cpus:
+        counts.append(int(cpus / resources.cpus + 1e-9))
+    if 0 < resources.gpus < 1:
+        counts.append(int(gpus) * int(1 / resources.gpus + 1e-9))
+    elif resources.gpus:
+        counts.append(int(gpus / resources.gpus + 1e-9))
+    return min(counts)
 
 
 def gpus() -> int:

@@ -7,19 +7,16 @@ never starts. Workers that die are replaced; nodes that join are used.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
-
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Phased
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 CAPACITY_CHECK_S = 5.0
@@ -31,7 +28,7 @@ SAVE_TIMEOUT_S = 120.0
 class Slot:
     """One worker. info is None until it has answered; trial is what it runs, None while idle."""
 
-    actor: Any
+    actor: Any  # an Actor
     info: WorkerInfo | None = None
     trial: str | None = None
 
@@ -73,8 +70,11 @@ class Workers(Protocol):
     def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]:
         """Raises OSError where a worker finds its disk full."""
 
-    def actors(self) -> list[Any]:
-        """The actors that have answered; each has a method `call` for what is to be done once, in one of them."""
+    def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function answers, called in one of the workers, or in a process of its own where there is none.
+
+        Raises CallFailedError where it raises, ActorLostError where its process dies.
+        """
 
     def take_surplus(self) -> list[EpochReport]:
         """Reports that came for trials which had left their worker."""
@@ -86,10 +86,10 @@ class Workers(Protocol):
 
 
 class Staffing:
-    """How many actors there should be: as many as fit into the cluster's living nodes, or the limit if that is less."""
+    """How many actors there should be: as many as have room, or the limit if that is less."""
 
-    def __init__(self, resources: Resources, limit: int | None) -> None:
-        self._resources = resources
+    def __init__(self, capacity: Callable[[], int], limit: int | None) -> None:
+        self._capacity = capacity
         self._limit = math.inf if limit is None else limit
         self._wanted = 0
         self._deaths: list[str] = []
@@ -101,7 +101,7 @@ class Staffing:
             raise ExperimentError("worker", self._deaths[-1], "is why no worker process can start")
         now = time.monotonic()
         if now >= self._next_check:
-            self._wanted = int(min(self._limit, capacity(self._resources)))
+            self._wanted = int(min(self._limit, self._capacity()))
             self._next_check = now + CAPACITY_CHECK_S
         return self._wanted
 
@@ -118,24 +118,27 @@ class Staffing:
 class Pool:
     """Processes for trials of one size.
 
-    make_actor: () -> actor handle. limit: at most so many workers.
+    make_actor: the next worker, in whatever process the transport has for it. limit: at most so many.
     """
 
-    def __init__(self, make_actor: Callable[[], Any], resources: Resources, limit: int | None) -> None:
+    def __init__(
+        self, transport: Transport, make_actor: Callable[[], Actor], resources: Resources, limit: int | None
+    ) -> None:
+        self._transport = transport
         self._make_actor = make_actor
         self._slots: list[Slot] = []
-        self._calls: dict[Any, Slot] = {}
+        self._calls: dict[Call, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
         self._phases: list[Phased] = []
         self.ending = False
-        self._staffing = Staffing(resources, limit)
+        self._staffing = Staffing(lambda: transport.capacity(resources), limit)
 
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
         while len(self._slots) < self._staffing.wanted():
             slot = Slot(self._make_actor())
             self._slots.append(slot)
-            self._calls[slot.actor.info.remote()] = slot
+            self._calls[slot.actor.call("info")] = slot
 
     @property
     def busy(self) -> list[Slot]:
@@ -158,8 +161,8 @@ class Pool:
     def save(self, slot: Slot) -> Saved | None:
         """Save the waiting trial's state now. None where its trainable cannot, or it fails."""
         try:
-            saved: Saved | None = ray.get(slot.actor.save.remote(), timeout=SAVE_TIMEOUT_S)
-        except RayError:
+            saved: Saved | None = slot.actor.call("save").answer(SAVE_TIMEOUT_S)
+        except (CallFailedError, ActorLostError):
             return None
         return saved
 
@@ -172,13 +175,12 @@ class Pool:
     def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
         """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first."""
         for slot, asked in self._asked:
-            call = slot.actor.step if isinstance(asked, int) else slot.actor.start
-            self._calls[call.remote(asked)] = slot
+            self._calls[slot.actor.call("step" if isinstance(asked, int) else "start", asked)] = slot
         self._asked.clear()
         out: list[tuple[Slot, Outcome | Lost]] = []
-        for ref in answered_calls(list(self._calls), timeout_s):
-            slot = self._calls.pop(ref)
-            answer = self._answer(slot, ref)
+        for call in self._transport.answered(list(self._calls), timeout_s):
+            slot = self._calls.pop(call)
+            answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
                 self._phases += answer.phases
@@ -187,24 +189,23 @@ class Pool:
                 out.append((slot, answer))
         return out
 
-    def _answer(self, slot: Slot, ref: Any) -> WorkerInfo | Outcome | Lost:
+    def _answer(self, slot: Slot, call: Call) -> WorkerInfo | Outcome | Lost:
         try:
-            return ray.get(ref)  # type: ignore[no-any-return]
-        except RayTaskError as error:  # the worker's own code failed: this trial's fault, not the worker's
+            return call.answer()  # type: ignore[no-any-return]
+        except CallFailedError as error:  # the worker's own code failed: this trial's fault, not the worker's
             raise_full_disk(error, slot.info)
-            return Outcome("raised", error=str(error.cause), traceback=str(error), reusable=False)
-        except RayActorError as error:
-            self._drop(slot, cause(error) if slot.info is None else None)
-            return Lost("the worker process died (killed, out of memory, or its machine was lost)")
-        except RayError as error:
-            self._drop(slot)
-            return Lost(f"the worker was lost: {type(error).__name__}")
+            return Outcome("raised", error=str(error), traceback=error.text, reusable=False)
+        except ActorLostError as error:
+            self._drop(slot, str(error) if error.died and slot.info is None else None)
+            if error.died:
+                return Lost("the worker process died (killed, out of memory, or its machine was lost)")
+            return Lost(f"the worker was lost: {error}")
 
     def _drop(self, slot: Slot, why: str | None = None) -> None:
         if slot in self._slots:
             self._slots.remove(slot)
         self._staffing.lost(why)
-        ray.kill(slot.actor)
+        slot.actor.kill()
 
     def take_surplus(self) -> list[EpochReport]:
         return []
@@ -213,58 +214,25 @@ class Pool:
         phases, self._phases = self._phases, []
         return phases
 
-    def actors(self) -> list[Any]:
-        return [slot.actor for slot in self._slots if slot.info is not None]
+    def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return called_once(self._transport, [s.actor for s in self._slots if s.info is not None], function, *arguments)
 
     def shutdown(self) -> None:
         for slot in list(self._slots):
             self._slots.remove(slot)
-            ray.kill(slot.actor)
+            slot.actor.kill()
         self._calls.clear()
 
 
-def answered_calls(calls: list[Any], timeout_s: float) -> list[Any]:
-    """Those that have an answer; waits up to `timeout_s` for the first."""
-    if not calls:
-        time.sleep(min(timeout_s, 0.05))
-        return []
-    ready, _ = ray.wait(calls, num_returns=1, timeout=timeout_s)
-    if ready and len(calls) > 1:  # others may be ready as well: one look, no waiting
-        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
-    return list(ready)
+def called_once(transport: Transport, actors: Sequence[Actor], function: Callable[..., Any], *arguments: Any) -> Any:
+    """See `Workers.once`."""
+    do = actors[0].do if actors else transport.once
+    return do(function, *arguments).answer()
 
 
-def raise_full_disk(error: RayTaskError, info: WorkerInfo | None) -> None:
+def raise_full_disk(error: CallFailedError, info: WorkerInfo | None) -> None:
     """Raise what an actor said of a full disk, with the machine's name: the driver stops the run for it."""
-    disk = full_disk(error.cause)
+    disk = full_disk(error.error)
     if disk is not None:
         machine = "a worker" if info is None else info.host
         raise OSError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None
-
-
-def cause(error: Exception) -> str:
-    """The last line of an error that Ray wrapped, which is what went wrong in the worker; without colours."""
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
-    return next((line for line in reversed(lines) if line), type(error).__name__)
-
-
-def capacity(resources: Resources) -> int:
-    """How many trials fit into the cluster's living nodes at the same time."""
-    total = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            have = node["Resources"]
-            total += fits(resources, have.get("CPU", 0.0), have.get("GPU", 0.0))
-    return total
-
-
-def fits(resources: Resources, cpus: float, gpus: float) -> int:
-    """How many trials fit into one machine. A trial never spans two GPUs' fractions."""
-    counts = []
-    if resources.cpus:
-        counts.append(int(cpus / resources.cpus + 1e-9))
-    if 0 < resources.gpus < 1:
-        counts.append(int(gpus) * int(1 / resources.gpus + 1e-9))
-    elif resources.gpus:
-        counts.append(int(gpus / resources.gpus + 1e-9))
-    return min(counts)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.references import FILE_MODULE_PREFIX, FunctionTrainable, defined_in
 from raytune_hpo.settings import Resources
+from raytune_hpo.training.task import Task
 from raytune_hpo.workers.machine import cpus, gpus
 
 LOOPBACK = "127.0.0.1"
@@ -206,3 +208,19 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
             finally:
                 if not joined:
                     ray.shutdown()
+
+
+@contextlib.contextmanager
+def importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
+    """Let workers have code of an experiment file, which they cannot import by name."""
+    from ray import cloudpickle
+
+    module = defined_in(task)
+    if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)

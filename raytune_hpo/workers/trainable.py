@@ -1,37 +1,40 @@
 """The trainable function of a task: config in, reports out, round a plain PyTorch trainer.
 
-`task_trainable` makes a Ray Tune function trainable, which our executor runs like any function of the
-user's; it runs under plain `ray.tune.Tuner` as well.
+`task_trainable` makes a function trainable, which our executors run like any function of the user's; it runs under
+plain `ray.tune.Tuner` as well.
 """
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from ray import tune
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.recipe import Recipe
-from raytune_hpo.workers.function_session import checkpoint_folder, on_save, repeat_number, wants_range_test
+from raytune_hpo.workers.reporting import (
+    checkpoint_folder,
+    get_checkpoint,
+    on_save,
+    repeat_number,
+    report,
+    trial_id,
+    wants_range_test,
+)
 
 if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer
 
 
 def task_trainable(
-    recipe: Recipe, data: Callable[[], TrialData], *, checkpoint_every: int, gpu: bool, cpus: float = 1
+    recipe: Recipe, data: Callable[[], TrialData], *, checkpoint_every: int, gpu: bool, folds_at_once: int = 1
 ) -> FunctionTrainable:
     """A function trainable of a task.
 
     data: gives the training and validation data, called once a trial. Reports every epoch, with a checkpoint
-    every `checkpoint_every` epochs and at the last. The folds of a cross-validation run side by side, each in
-    a process of its own, where the trial has several CPUs and no GPU.
+    every `checkpoint_every` epochs and at the last. folds_at_once: of a cross-validation without a GPU; they then run
+    side by side, each in a process of Ray's.
     """
 
     # Here and not in `train`: a worker pays for the imports once, before its first trial's clock runs.
@@ -40,7 +43,7 @@ def task_trainable(
     from raytune_hpo.training.folded import FoldedTrainer
 
     device = "cuda" if gpu else "cpu"
-    side_by_side = min(recipe.folds or 1, int(cpus)) if not gpu else 1
+    side_by_side = min(recipe.folds or 1, folds_at_once) if not gpu else 1
     processes: list[Any] = []  # kept from trial to trial; they end with this worker
 
     def trainer_of(repeat: int | None) -> Trainer:
@@ -57,37 +60,26 @@ def task_trainable(
 
     def train(config: dict[str, Any]) -> None:
         repeat = repeat_number()
+        seed = recipe.trial_seed(trial_id(), repeat)
         if wants_range_test():
             from raytune_hpo.probes.lr_range import lr_range_test
 
-            seed = recipe.trial_seed(tune.get_context().get_trial_id(), repeat)
             found = lr_range_test(recipe.task, recipe.data(data(), repeat)[0], config, seed, device=device)
-            tune.report({"low": found.low, "high": found.high})
+            report({"low": found.low, "high": found.high})
             return
         trainer = trainer_of(repeat)
-        trainer.setup(config, recipe.trial_seed(tune.get_context().get_trial_id(), repeat))
-        start = tune.get_checkpoint()
+        trainer.setup(config, seed)
+        start = get_checkpoint()
         if start is not None:
-            with start.as_directory() as folder:
-                trainer.load_state_dict(load_state(folder, map_location=device))
+            trainer.load_state_dict(load_state(start, map_location=device))
         on_save(lambda folder: save_state(trainer.state_dict(), folder / STATE_FILE))
         while trainer.epoch < recipe.max_epochs:
             metrics = trainer.train_epoch()
             if trainer.epoch % checkpoint_every and trainer.epoch < recipe.max_epochs:
-                tune.report(metrics)
+                report(metrics)
                 continue
-            with _folder() as folder:
+            with checkpoint_folder() as folder:
                 save_state(trainer.state_dict(), folder / STATE_FILE)
-                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+                report(metrics, folder)
 
     return train
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    ours = checkpoint_folder()
-    if ours is not None:
-        yield ours
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)

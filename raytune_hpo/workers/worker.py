@@ -8,6 +8,7 @@ millisecond do not wait a millisecond each for the driver, and no trial runs pas
 
 from __future__ import annotations
 
+import bdb
 import gc
 import json
 import logging
@@ -22,16 +23,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.journal.events import CheckpointRecord, Phased
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.workers.function_session import FunctionSession, Raised, Report
 from raytune_hpo.workers.phases import Phases
-
-if TYPE_CHECKING:
-    from raytune_hpo.workers.function_session import FunctionSession
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
@@ -112,22 +111,32 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    paths: the driver's import paths; code of the experiment may lie beside its file.
+    paths: the driver's import paths, since code of the experiment may lie beside its file; None for an actor in the
+    driver's own process.
     """
 
     run_path: str
     run_id: str
     session: int
     cpus: float
-    paths: list[str]
+    paths: list[str] | None
     verbose: bool
 
     def prepare_process(self) -> None:
-        """Before anything of the user's is unpickled."""
+        """Before anything of the user's is unpickled. The driver's own process is left as it is."""
+        if self.paths is None:
+            return
         sys.path.extend(path for path in self.paths if path not in sys.path)
         if not self.verbose:
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
+
+    def phases(self) -> Phases:
+        """Of the actor, from the start of its process on."""
+        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
+        if self.paths is not None:
+            phases.since_process_start()
+        return phases
 
     @property
     def threads(self) -> int:
@@ -146,22 +155,17 @@ class Posting:
 class Worker:
     """See the module. Made an actor by the pool.
 
-    make: a pickled MakeTrainable, which makes the trainable from `data`; that gives what trials see, from the object
-    store, where all workers of a node share it.
+    make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled.
     """
 
-    def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting) -> None:
-        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        phases.since_process_start()
+    def __init__(self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting) -> None:
+        phases = posting.phases()
         posting.prepare_process()
         self._threads = posting.threads
         with phases("imports"):
-            # Here, in the worker: the driver imports this module too, and starts workers before it has ray.tune.
-            import raytune_hpo.workers.function_session  # noqa: F401
-
-            unpickled: MakeTrainable = pickle.loads(make)
+            unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
-            self._function = unpickled(data)
+            self._function = unpacked(data)
         self._phases = tuple(phases.take())
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
@@ -173,7 +177,7 @@ class Worker:
     def info(self) -> WorkerInfo:
         return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
 
-    def call(self, call: bytes) -> Any:
+    def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
         return called(call)
 
@@ -189,8 +193,6 @@ class Worker:
             if folder is None:
                 return Outcome("unreadable")
             self._epoch = trial.checkpoint.epoch
-        from raytune_hpo.workers.function_session import FunctionSession
-
         self._session = FunctionSession(
             self._function,
             trial.config,
@@ -205,8 +207,6 @@ class Worker:
 
     def step(self, until: int) -> Outcome:
         """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
-        from raytune_hpo.workers.function_session import Raised, Report
-
         assert self._session is not None
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
@@ -216,6 +216,8 @@ class Worker:
             if isinstance(outcome, Raised):
                 if outcome.disk is not None:
                     raise outcome.disk
+                if outcome.quit:
+                    raise bdb.BdbQuit
                 # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
                 reusable = not outcome.out_of_memory
                 return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
@@ -252,6 +254,10 @@ class Worker:
             gc.collect()
             torch.cuda.empty_cache()
         return ended
+
+    def close(self) -> None:
+        """The run is over."""
+        self.release()
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ import torch
 
 from raytune_hpo import ExperimentError
 from raytune_hpo.cli.main import main
+from raytune_hpo.display.lr_range_plot import lr_range_png
 from raytune_hpo.probes.lr_range import LRRange, lr_range_test, suggested
-from raytune_hpo.report.lr_range_plot import lr_range_png
 from raytune_hpo.tasks import Digits
 from raytune_hpo.training.data import TrialData
 

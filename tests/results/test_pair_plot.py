@@ -11,8 +11,8 @@ from trained_run import trained_run
 
 from raytune_hpo import Experiment, Float
 from raytune_hpo.cli.main import main
+from raytune_hpo.display.pair_plot import figure_of, pair_plot, validation_pairs
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.report.pair_plot import figure_of, pair_plot, validation_pairs
 from raytune_hpo.results.results import load_results
 from raytune_hpo.tasks import Diabetes
 from raytune_hpo.training.data import Splits

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float
+from raytune_hpo.display.panda_display import intervention
 from raytune_hpo.engine.interventions import checked_changes, checkpoint_of, take
 from raytune_hpo.journal.events import (
     By,
@@ -22,7 +23,6 @@ from raytune_hpo.journal.events import (
     Suggested,
 )
 from raytune_hpo.journal.file import Journal
-from raytune_hpo.report.panda_display import intervention
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.storage import commands

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.seeding import derive_seed
 from raytune_hpo.tasks import Digits
 from raytune_hpo.training.data import Splits
 from raytune_hpo.training.trainer import SupervisedTrainer, evaluate, fit
@@ -41,6 +46,26 @@ def test_the_split_follows_the_seed_or_split_seed() -> None:
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ExperimentError, match=r"task\.\w+_fraction"):
         Digits(**options).check()
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_part_too_small_for_the_classes_is_refused(part: str) -> None:
+    name = f"{part}_fraction"
+    with pytest.raises(ExperimentError, match=rf"task\.{name} = 0\.001: .* each of the 10 classes"):
+        Digits(**{name: 0.001}).check()
+    assert len(getattr(Digits(**{name: 0.0056}).load(0), part)) >= 10
+
+
+def test_the_split_is_the_one_that_scikit_learn_drew() -> None:
+    x, y = load_digits(return_X_y=True)
+    for seed, (test, validation) in product(range(20), ((0.2, 0.2), (0.1, 0.3), (0.33, 0.05), (0.5, 0.4))):
+        draw = partial(train_test_split, random_state=derive_seed(seed, "digits split"))
+        rest, tested = draw(np.arange(len(y)), test_size=test, stratify=y)
+        trained, validated = draw(rest, test_size=validation / (1 - test), stratify=y[rest])
+        splits = Digits(validation_fraction=validation, test_fraction=test).load(seed)
+        for split, rows in ((splits.train, trained), (splits.validation, validated), (splits.test, tested)):
+            np.testing.assert_array_equal(split.x, (x[rows] / 16).astype(np.float32))
+            np.testing.assert_array_equal(split.y, y[rows])
 
 
 def test_an_mlp_reaches_97_percent() -> None:

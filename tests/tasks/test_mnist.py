@@ -14,6 +14,7 @@ from written_data import write_mnist
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.tasks import Mnist
 from raytune_hpo.tasks import mnist as module
+from raytune_hpo.tasks.data_folders import CACHE_VARIABLE
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 TRAIN, TEST = 40, 12
@@ -30,7 +31,8 @@ REAL = next(
 
 @pytest.fixture(autouse=True)
 def no_other_copy_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(module.DATA_VARIABLE, raising=False)
+    for name in (module.DATA_VARIABLE, CACHE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
     def refused(*_: Any, **__: Any) -> None:
@@ -81,6 +83,9 @@ def test_a_folder_of_any_name_and_the_variable_and_the_cache(tmp_path: Path, mon
     monkeypatch.delenv(module.DATA_VARIABLE)
     write_mnist(tmp_path / "home" / ".cache" / "raytune_hpo" / "MNIST" / "raw")
     assert len(Mnist(**SMALL).load(0).test) == TEST
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    write_mnist(tmp_path / "cache" / "MNIST" / "raw", test=11)
+    assert len(Mnist(**SMALL).load(0).test) == 11
 
 
 def test_without_files_or_network_one_error_names_both_ways_out(

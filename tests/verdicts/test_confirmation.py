@@ -12,8 +12,8 @@ from repeated_run import trained_repetitions
 from run_by_hand import RunByHand
 
 from raytune_hpo import Experiment, Float
+from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.journal.events import Closed, Suggested
-from raytune_hpo.report.confirm_text import confirm_text
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.states import RunStatus

@@ -10,8 +10,8 @@ from run_by_hand import RunByHand
 from test_confirmation import Curve, around, flat, repeated_run, train
 
 from raytune_hpo import Experiment, ExperimentError, Float
+from raytune_hpo.display.retest_text import retest_text
 from raytune_hpo.journal.events import Suggested
-from raytune_hpo.report.retest_text import retest_text
 from raytune_hpo.results.results import Results
 from raytune_hpo.verdicts.comparison import Design
 from raytune_hpo.verdicts.repetitions import repeated_configs

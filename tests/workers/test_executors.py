@@ -17,32 +17,21 @@ from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume
 from raytune_hpo.engine import population
 from raytune_hpo.journal.events import (
     Decided,
-    Event,
     Executor,
-    Noticed,
     Perturbed,
     Retried,
     SessionOpened,
     Started,
-    Step,
 )
-from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.results.results import Results
+from raytune_hpo.settings import Resources
 from raytune_hpo.states import Decision
 from raytune_hpo.tasks.digits import Digits
-from raytune_hpo.workers import pool
+from raytune_hpo.workers import choice
 from raytune_hpo.workers.executors import GENERATIONS, concurrent_lanes, has_room
+from raytune_hpo.workers.inline_transport import InlineTransport
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}
-
-
-class Notices(Listener):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def event(self, number: int, event: Event, step: Step) -> None:
-        if isinstance(event, Noticed):
-            self.said.append(event.text)
 
 
 def digits(**fields: Any) -> Experiment:
@@ -55,8 +44,8 @@ def executors(results: Results) -> list[Executor]:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_auto_takes_lanes_for_a_small_model(tmp_path: Path) -> None:
-    results = run(digits(), tmp_path / "run")
+def test_lanes_of_a_small_model(tmp_path: Path) -> None:
+    results = run(digits(executor="lanes"), tmp_path / "run")
     assert results.status == "finished"
     assert executors(results) == ["lanes"]
     assert len(results.curves) == 18
@@ -69,14 +58,15 @@ def test_auto_takes_lanes_for_a_small_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_auto_says_why_it_takes_processes(tmp_path: Path) -> None:
-    listener = Notices()
+def test_an_array_says_why_processes_are_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster nothing is tried in the driver's process."""
+    monkeypatch.setattr(choice, "refusal", lambda *_: "on a cluster")
     space = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256}
     experiment = digits(task=Sequences(), space=space, num_samples=1, max_epochs=1)
-    results = run(experiment, tmp_path / "run", listeners=[listener])
+    results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert executors(results) == ["processes"]
-    assert listener.said == ["LSTM is not vmappable: processes"]
+    assert [event.reason for event in results.of(SessionOpened)] == ["LSTM is not vmappable"]
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -130,7 +120,7 @@ def test_what_no_lane_can_do_is_one_error_or_processes(fields: dict[str, Any], r
 
 
 def test_an_unknown_executor_is_one_error() -> None:
-    with pytest.raises(ExperimentError, match="executor = 'lane': must be one of auto, processes, lanes"):
+    with pytest.raises(ExperimentError, match="executor = 'lane': must be one of auto, processes, lanes, inline"):
         digits(executor="lane")
 
 
@@ -142,14 +132,20 @@ def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
     assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5).resolved) == 5
 
 
+@dataclass
+class Rooms(InlineTransport):
+    rooms: int
+
+    def capacity(self, resources: Resources) -> int:
+        return self.rooms
+
+
 @pytest.mark.parametrize("executor", Executor)
-def test_all_trials_have_room_unless_fewer_may_run_or_fit(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "capacity", lambda _: 6)
-    assert has_room(digits(num_samples=6).resolved, executor)
-    assert not has_room(digits(num_samples=6, max_concurrent=5).resolved, executor)
-    assert has_room(digits(num_samples=7).resolved, executor) == (executor == Executor.LANES)
-    monkeypatch.setattr(pool, "capacity", lambda _: 0)
-    assert not has_room(digits(num_samples=6).resolved, executor)
+def test_all_trials_have_room_unless_fewer_may_run_or_fit(executor: Executor) -> None:
+    assert has_room(digits(num_samples=6).resolved, executor, Rooms(6))
+    assert not has_room(digits(num_samples=6, max_concurrent=5).resolved, executor, Rooms(6))
+    assert has_room(digits(num_samples=7).resolved, executor, Rooms(6)) == executor.of_lanes
+    assert not has_room(digits(num_samples=6).resolved, executor, Rooms(0))
 
 
 @pytest.mark.parametrize(("every", "interval", "expected"), [(1, 4, 1), (2, 4, 2), (3, 4, 1)])

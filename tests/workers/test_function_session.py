@@ -6,6 +6,8 @@ It stands where Ray keeps its own session; if Ray moves that, these tests are th
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,8 +19,9 @@ import torch
 from ray import tune
 from ray.train._internal import session as ray_session_module
 
+from raytune_hpo import get_checkpoint, report
 from raytune_hpo.errors import TrialError
-from raytune_hpo.workers import function_session
+from raytune_hpo.workers import function_session, reporting
 from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, Returned, plain_metrics
 
 MOVED = f"ray {ray.__version__} no longer finds its session in ray.train._internal.session._session"
@@ -96,7 +99,7 @@ def test_without_a_checkpoint_there_is_none(start):
 def test_outside_a_trial_nothing_is_left(start):
     session = start(lambda config: tune.report({"a": 1}))
     session.next()
-    assert ray_session_module.get_session() is session
+    assert ray_session_module.get_session().trial_id == session.trial_id
     assert session.stop()
     assert ray_session_module.get_session() is None
 
@@ -119,9 +122,9 @@ def test_a_checkpoint_of_the_functions_own_folder_is_copied_at_once(start, tmp_p
 
 def test_a_folder_of_ours_is_not_copied(start):
     def function(config):
-        folder = function_session.checkpoint_folder()
-        (folder / "state").write_text("x")
-        tune.report({"n": 1}, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+        with reporting.checkpoint_folder() as folder:
+            (folder / "state").write_text("x")
+            tune.report({"n": 1}, checkpoint=tune.Checkpoint.from_directory(str(folder)))
 
     session = start(function)
     report = session.next()
@@ -280,7 +283,7 @@ def test_the_thread_is_prepared_first(start):
 
 def test_save_is_offered(start, tmp_path):
     def function(config):
-        function_session.on_save(lambda folder: (folder / "state").write_text("saved"))
+        reporting.on_save(lambda folder: (folder / "state").write_text("saved"))
         tune.report({"n": 1})
 
     session = start(function)
@@ -290,8 +293,97 @@ def test_save_is_offered(start, tmp_path):
 
 
 def test_without_a_session_the_helpers_do_nothing():
-    function_session.on_save(lambda folder: None)
-    assert function_session.checkpoint_folder() is None
+    reporting.on_save(lambda folder: None)
+    with reporting.checkpoint_folder() as folder:
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()
+    assert reporting.get_checkpoint() is None
+    assert reporting.trial_id() == ""
+    with pytest.warns(UserWarning, match="outside of a trial"):
+        report({"loss": 1.0})
+
+
+def test_our_own_report_and_checkpoint(start, tmp_path):
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/state").write_text("5")
+
+    def function(config):
+        assert (get_checkpoint() / "state").read_text() == "5"
+        report({"loss": 1.0})
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own/state").write_text("6")
+        report({"loss": 0.5, "id": reporting.trial_id()}, checkpoint=str(tmp_path / "own"))
+
+    first, second, last = outcomes(start(function, checkpoint=tmp_path / "from"))
+    assert first == Report({"loss": 1.0}, None)
+    assert second.metrics == {"loss": 0.5, "id": "t00007"}
+    assert (second.checkpoint / "state").read_text() == "6"
+    assert second.checkpoint != tmp_path / "own"
+    assert last == Returned()
+
+
+LATE = """
+import sys
+from raytune_hpo.workers.function_session import FunctionSession
+
+def function(config):
+    from raytune_hpo import report
+    report({"ray": "ray" in sys.modules})
+    from ray import tune
+    tune.report({"id": tune.get_context().get_trial_id()})
+
+session = FunctionSession(
+    function, {}, trial_id="t00003", checkpoint=None, scratch=lambda: None, prepare_thread=lambda: None
+)
+print(session.next().metrics, session.next().metrics, session.stop())
+from ray.train._internal import session as module
+print(module.get_session(), module.__spec__.loader, [f for f in sys.meta_path if "tune_session" in type(f).__module__])
+"""
+
+
+def test_ray_tune_is_imported_by_those_who_use_it():
+    """And finds the session also when that is in the middle of the trial."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True, timeout=60)
+    reports, after = done.stdout.splitlines()
+    assert reports == "{'ray': False} {'id': 't00003'} True", MOVED
+    assert after.startswith("None <_frozen_importlib_external.SourceFileLoader"), after
+    assert after.endswith("[]"), after
+
+
+def test_a_trial_that_does_not_end_is_not_heard_as_the_next_one(start, monkeypatch):
+    monkeypatch.setattr(function_session, "STOP_TIMEOUT_S", 0.1)
+    release, over = threading.Event(), []
+
+    def stubborn(config):
+        try:
+            report({"n": 1})
+        except BaseException:
+            release.wait(10)
+        for said in (report, tune.report):
+            try:
+                said({"n": "of the old trial"})
+            except BaseException as error:
+                over.append(type(error).__name__)
+
+    old = start(stubborn)
+    old.next()
+    assert not old.stop()
+    new = start(lambda config: report({"n": 2}))
+    assert new.next() == Report({"n": 2}, None)
+    release.set()
+    assert old.stop()
+    assert new.next() == Returned()
+    assert over == ["_Stopped", "_Stopped"]
+
+
+def test_a_function_may_change_its_config(start):
+    config = {"x": {"y": 1}}
+
+    def function(config):
+        config["x"]["y"] = 2
+
+    start(function, config).next()
+    assert config == {"x": {"y": 1}}
 
 
 def test_numbers_of_numpy_and_torch_become_pythons():

@@ -9,25 +9,40 @@ import pytest
 from raytune_hpo.engine.population import LOSSES_ALLOWED
 from raytune_hpo.settings import Resources
 from raytune_hpo.workers import lane_pool
+from raytune_hpo.workers.inline_transport import InlineTransport
 from raytune_hpo.workers.lane_calls import Turn
 from raytune_hpo.workers.lane_pool import LanePool
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, WorkerInfo
 
 
-class Remote:
+class Said:
+    """A call and its answer."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self._answer = answer
+
+    def answer(self, timeout_s: float | None = None) -> Any:
+        return self._answer
+
+
+class Actor:
     """calls: the arguments of each."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def remote(self, *arguments: Any) -> object:
-        self.calls.append(arguments)
-        return object()
+    def call(self, method: str, *arguments: Any) -> Said:
+        self.calls.append((method, *arguments))
+        return Said()
+
+    def kill(self) -> None:
+        pass
 
 
-class Actor:
-    def __init__(self) -> None:
-        self.info, self.advance = Remote(), Remote()
+class Nowhere(InlineTransport):
+    """A transport whose actors work while the driver does."""
+
+    concurrent = True
 
 
 class Clock:
@@ -46,33 +61,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def pool_of(arrays: int, *, trials: int, at_first: int, monkeypatch: pytest.MonkeyPatch) -> LanePool:
     monkeypatch.setattr(lane_pool.Staffing, "wanted", lambda _: arrays)
-    pool = LanePool(lambda number: Actor(), Resources(), trials, at_first)
+    pool = LanePool(Nowhere(), lambda number: Actor(), Resources(), trials, at_first)
     pool.ensure()
     return pool
 
 
-def answer(pool: LanePool, array: int, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_pool.ray, "get", lambda _: WorkerInfo("host", 1, True, lanes))
-    pool._taken(pool._arrays[array], None)
+def answer(pool: LanePool, array: int, lanes: int) -> None:
+    pool._taken(pool._arrays[array], Said(WorkerInfo("host", 1, True, lanes)))
 
 
 def test_one_array_is_there_before_the_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(3, trials=9, at_first=1, monkeypatch=monkeypatch)
     assert len(pool._arrays) == 1
-    answer(pool, 0, 64, monkeypatch)
+    answer(pool, 0, 64)
     pool.ensure()
     assert len(pool._arrays) == 3
 
 
 def test_no_array_takes_more_than_its_even_share(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(2, trials=9, at_first=2, monkeypatch=monkeypatch)
-    answer(pool, 0, 64, monkeypatch)
+    answer(pool, 0, 64)
     first = pool.idle()
     assert len(first) == 5
     for i, slot in enumerate(first):
         pool.start(slot, Assignment(f"t{i}", {}, 0, 1))
     assert pool.idle() == []
-    answer(pool, 1, 64, monkeypatch)
+    answer(pool, 1, 64)
     second = pool.idle()
     assert len(second) == 4
     assert {id(slot.array) for slot in second} == {id(pool._arrays[1])}
@@ -80,8 +94,8 @@ def test_no_array_takes_more_than_its_even_share(clock: Clock, monkeypatch: pyte
 
 def test_a_small_array_leaves_its_share_to_the_others(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(2, trials=64, at_first=2, monkeypatch=monkeypatch)
-    answer(pool, 0, 16, monkeypatch)
-    answer(pool, 1, 128, monkeypatch)
+    answer(pool, 0, 16)
+    answer(pool, 1, 128)
     first = pool.idle()
     assert len(first) == 64
     assert sum(slot.array is pool._arrays[0] for slot in first) == 16
@@ -93,7 +107,7 @@ def test_a_late_array_is_not_counted_on(clock: Clock, monkeypatch: pytest.Monkey
     for array in pool._arrays:
         array.made = 5.0
     clock.now = 8.0
-    answer(pool, 0, 64, monkeypatch)
+    answer(pool, 0, 64)
     assert len(pool.idle()) == 5
     clock.now = 8.0 + lane_pool.LATE_S - 1  # the first took long too
     assert len(pool.idle()) == 5
@@ -122,18 +136,17 @@ class Fate:
         self.failed: list[str] = []
         self.deaths = 0
 
-    def live(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lane_pool.ray, "kill", lambda _: None)
+    def live(self) -> None:
         while self.waiting or self.pool.busy:
             self.pool.ensure()
             array = self.pool._arrays[0]
             if not array.lanes:
-                answer(self.pool, 0, self.trials, monkeypatch)
+                answer(self.pool, 0, self.trials)
             self._fill(array)
             if any(epoch + 1 == self.killers.get(trial) for trial, epoch in self.epochs.items()):
                 self._die(array)
             else:
-                self._train(array, monkeypatch)
+                self._train(array)
 
     def _fill(self, array: Any) -> None:
         self.waiting.sort()
@@ -144,7 +157,7 @@ class Fate:
             known, losses = self.known[trial], self.losses[trial]
             self.pool.start(slot, Assignment(trial, {}, 0, LAST, known=known, losses=losses))
         self.pool._call(array)
-        started = [order.trial.trial for order in array.actor.advance.calls[-1][0] if order.trial is not None]
+        started = [order.trial.trial for order in array.actor.calls[-1][1] if order.trial is not None]
         self.epochs |= {trial: self.known[trial] // 2 * 2 for trial in started}
 
     def _die(self, array: Any) -> None:
@@ -157,15 +170,14 @@ class Fate:
             self.losses[slot.trial] += loss.blame
             (self.failed if self.losses[slot.trial] > LOSSES_ALLOWED else self.waiting).append(slot.trial)
 
-    def _train(self, array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _train(self, array: Any) -> None:
         self.epochs = {trial: epoch + 1 for trial, epoch in self.epochs.items()}
         outcomes = tuple(
             (slot.number, slot.ticket, Outcome("running", (EpochReport(self.epochs[slot.trial], {}, 0.0, None),)))
             for slot in array.lanes
             if slot.trial in self.epochs
         )
-        monkeypatch.setattr(lane_pool.ray, "get", lambda _: Turn(outcomes, False, self.trials))
-        for slot, _ in self.pool._taken(array, None):
+        for slot, _ in self.pool._taken(array, Said(Turn(outcomes, False, self.trials))):
             assert slot.trial is not None
             if self.epochs[slot.trial] > self.known[slot.trial]:
                 self.known[slot.trial], self.losses[slot.trial] = self.epochs[slot.trial], 0.0
@@ -181,7 +193,7 @@ def test_a_trial_that_kills_arrays_fails_and_no_other(
 ) -> None:
     pool = pool_of(1, trials=128, at_first=1, monkeypatch=monkeypatch)
     fate = Fate(pool, 128, dict.fromkeys(killers, epoch))
-    fate.live(monkeypatch)
+    fate.live()
     assert sorted(fate.failed) == killers
     assert fate.deaths <= 9 * len(killers)
     assert {fate.known[trial] for trial in fate.known if trial not in killers} == {LAST}
@@ -189,11 +201,10 @@ def test_a_trial_that_kills_arrays_fails_and_no_other(
 
 def test_arrays_that_are_killed_from_outside_fail_few_trials_and_late(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(1, trials=64, at_first=1, monkeypatch=monkeypatch)
-    monkeypatch.setattr(lane_pool.ray, "kill", lambda _: None)
     losses = dict.fromkeys((f"t{i}" for i in range(64)), 0.0)
     inside, most = [], []
     for _ in range(7):
-        answer(pool, 0, 64, monkeypatch)
+        answer(pool, 0, 64)
         array = pool._arrays[0]
         for slot, (trial, lost) in zip(pool.idle(), losses.items(), strict=True):
             if pool.admits(slot, lost):
@@ -212,8 +223,7 @@ def test_arrays_that_are_killed_from_outside_fail_few_trials_and_late(monkeypatc
 
 def test_trials_that_had_not_been_sent_have_no_blame(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(1, trials=2, at_first=1, monkeypatch=monkeypatch)
-    monkeypatch.setattr(lane_pool.ray, "kill", lambda _: None)
-    answer(pool, 0, 2, monkeypatch)
+    answer(pool, 0, 2)
     first, second = pool.idle()
     pool.start(first, Assignment("t0", {}, 0, 1))
     pool._call(pool._arrays[0])

@@ -12,7 +12,7 @@ import pytest
 from ray import cloudpickle, tune
 
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
-from raytune_hpo.workers import function_session
+from raytune_hpo.workers import function_session, reporting
 from raytune_hpo.workers import worker as worker_module
 from raytune_hpo.workers.worker import Assignment, Outcome, Posting, Worker
 
@@ -31,15 +31,15 @@ def counts(config):
         (folder / "number").write_text(str(number))
 
     if config.get("offers", True):
-        function_session.on_save(save)
+        reporting.on_save(save)
     while number < config.get("last", 100):
         number += 1
         if number == config.get("raises"):
             raise ValueError("asked for")
         if number % config.get("every", EVERY) == 0:
-            folder = function_session.checkpoint_folder()
-            save(folder)
-            tune.report({"n": number}, checkpoint=tune.Checkpoint.from_directory(str(folder)))
+            with reporting.checkpoint_folder() as folder:
+                save(folder)
+                tune.report({"n": number}, checkpoint=tune.Checkpoint.from_directory(str(folder)))
         else:
             tune.report({"n": number})
 

@@ -14,12 +14,12 @@ from written_run import end, finished_run, result, suggest
 from raytune_hpo import Experiment, Float
 from raytune_hpo.cli.main import parser
 from raytune_hpo.cli.panda import panda_experiment
+from raytune_hpo.display import progress
+from raytune_hpo.display.panda_display import PandaProgress
+from raytune_hpo.display.progress import Progress
+from raytune_hpo.display.summary import duration, header, shown_path, summarize
 from raytune_hpo.journal.events import Closed, Ended, Event, Noticed, Retried, SessionOpened, Started, Step
 from raytune_hpo.listeners.listener import RunView
-from raytune_hpo.report import progress
-from raytune_hpo.report.panda_display import PandaProgress
-from raytune_hpo.report.progress import Progress
-from raytune_hpo.report.summary import duration, header, shown_path, summarize
 from raytune_hpo.results.results import load_results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.states import Outcome, RunStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from raytune_hpo.report.summary import duration, shown_config
+from raytune_hpo.display.summary import duration, shown_config
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.space.configs import flatten
 from raytune_hpo.verdicts.comparison import CONFIDENCE, Interval

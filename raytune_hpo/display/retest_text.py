@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from raytune_hpo.report.confirm_text import few_repetitions
-from raytune_hpo.report.summary import shown_config
+from raytune_hpo.display.confirm_text import few_repetitions
+from raytune_hpo.display.summary import shown_config
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.verdicts.comparison import Interval
 from raytune_hpo.verdicts.retesting import Retest, Row

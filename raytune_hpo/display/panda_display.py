@@ -9,12 +9,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from raytune_hpo.display.progress import LINE_EVERY_S, Progress
+from raytune_hpo.display.summary import shown_config, shown_value
+from raytune_hpo.display.terminal_chart import chart
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import RunView
-from raytune_hpo.report.progress import LINE_EVERY_S, Progress
-from raytune_hpo.report.summary import shown_config, shown_value
-from raytune_hpo.report.terminal_chart import chart
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
 

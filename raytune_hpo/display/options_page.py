@@ -1,6 +1,6 @@
 """docs/options.md: every option of every searcher and scheduler, derived from their records.
 
-python -m raytune_hpo.report.options_page > docs/options.md
+python -m raytune_hpo.display.options_page > docs/options.md
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def options_page() -> str:
         "# Options",
         'In an experiment: `searcher={"name": "hyperopt", "n_initial": 10}`; on the command line: '
         "`--set searcher.n_initial=10`.\n"
-        "This page is made from the records in the code, by `python -m raytune_hpo.report.options_page`.",
+        "This page is made from the records in the code, by `python -m raytune_hpo.display.options_page`.",
     ]
     for title, kinds in (("Searchers", searchers), ("Schedulers", schedulers)):
         parts.append(f"## {title}")

@@ -15,14 +15,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raytune_hpo.display.summary import duration, header
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import Listener, RunView
-from raytune_hpo.report.summary import duration, header
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.states import Outcome, Status
 
 LINE_EVERY_S = 5.0
+WHERE = {
+    events.Executor.PROCESSES: "trials train in processes of their own",
+    events.Executor.LANES: "trials train side by side, as lanes of shared processes",
+    events.Executor.INLINE: "trials train in this process, one after the other",
+    events.Executor.INLINE_LANES: "trials train in this process, side by side as lanes",
+}
 
 
 class Progress(Listener):
@@ -44,7 +50,12 @@ class Progress(Listener):
         if self.quiet:
             return
         self.say(header(run))
-        if self.console.is_terminal:
+        if run.experiment["executor"] in (events.Executor.PROCESSES, events.Executor.LANES):
+            self._show_bar()
+
+    def _show_bar(self) -> None:
+        """Not where trials may train in this process: what their code prints, and a debugger, have the terminal then."""
+        if self.console.is_terminal and self._live is None and not self.quiet:
             self._live = Live(Text("starting workers"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
 
@@ -53,8 +64,9 @@ class Progress(Listener):
         self.ledger.apply(event)
         if isinstance(event, events.SessionOpened) and event.pid == os.getpid():
             self._fresh, self._began, self._done_before = True, time.monotonic(), self._finished
-            if event.executor == events.Executor.LANES:
-                self.say("trials train side by side, as lanes of shared processes")
+            if not event.executor.is_inline:
+                self._show_bar()
+            self.say(WHERE[event.executor] + (f": {event.reason}" if event.reason else ""))
         elif self._fresh:
             self.news(event)
 

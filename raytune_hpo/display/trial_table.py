@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raytune_hpo.report.summary import shown_config, shown_value
+from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
 

@@ -1,0 +1,113 @@
+"""How long a trial's epoch takes, by itself and as a lane: found by training a few steps of some configs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.training.data import Split, TrialData
+from raytune_hpo.training.recipe import Recipe
+
+STEPS = 4
+#: A step of one model that takes this long on a CPU keeps it busy with arithmetic alone: stacking has nothing to save.
+LONG_STEP_S = 0.03
+SMALLEST_GAIN = 1.1
+#: Of one kind of training; then the configs measured so far have to do.
+MOST_S = 0.5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """alone_s: an epoch of one trial, training and validation, the mean over the configs. lane_s: the same as one of
+    many lanes, None where it was not measured. refusal: why lanes are not worth it, None where they are."""
+
+    alone_s: float
+    lane_s: float | None
+    refusal: str | None
+
+    @property
+    def epoch_s(self) -> float:
+        return self.alone_s if self.refusal is not None or self.lane_s is None else self.lane_s
+
+
+def measured(
+    recipe: Recipe, loaded: TrialData, configs: Sequence[Mapping[str, Any]], device: str, refusal: str | None
+) -> Speed:
+    """Trains the configs for a few steps, each alone and then all as lanes.
+
+    loaded: what trials see of the data. refusal: why there can be no lanes, where that is known already. Raises what
+    the task's own code raises.
+    """
+    batches = [int(config.get("batch_size", 64)) for config in configs]
+    samples = max(*batches, STEPS * int(statistics.median(batches)), 1)
+    parts = [_part(data, samples) for data in recipe.data(loaded)]
+    whole = len(loaded.train) / len(parts[0].train)
+    alone: list[float] = []
+    for config, batch in zip(configs, batches, strict=True):
+        alone.append(sum(_alone(recipe, part, config, device) for part in parts))
+        step_s = alone[-1] / len(parts) / math.ceil(len(parts[0].train) / batch)
+        if refusal is None and device == "cpu" and step_s > LONG_STEP_S:
+            refusal = f"a step of one model takes {step_s:.2g} s by itself, lanes have nothing to save"
+        if sum(alone) > MOST_S:
+            break
+    alone_s = statistics.mean(alone)
+    if refusal is not None:
+        return Speed(alone_s * whole, None, refusal)
+    try:
+        lane_s = _as_lanes(recipe, parts[0], configs[: len(alone)], device)
+    except TrialError as error:
+        return Speed(alone_s * whole, None, str(error))
+    if alone_s / lane_s < SMALLEST_GAIN:
+        refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model"
+    return Speed(alone_s * whole, lane_s * whole, refusal)
+
+
+def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: str) -> float:
+    trainer = recipe.trainer(part, device)
+    trainer.setup(config, 0)
+    return _seconds(trainer.train_epoch, device)
+
+
+def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str) -> float:
+    """Seconds of one lane. Raises TrialError where the task cannot be trained so."""
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+
+    fused = FusedTrainer(recipe.task, part, max_epochs=recipe.max_epochs, device=device, chunk=len(configs))
+    for lane, config in enumerate(configs):
+        fused.enter(str(lane), config, lane)
+    seconds = _seconds(fused.train_epoch, device)
+    if fused.unfusable is not None:
+        raise TrialError(fused.unfusable)
+    return seconds / len(configs)
+
+
+def _part(data: TrialData, samples: int) -> TrialData:
+    """Enough samples for a few steps, and as large a share of the validation split."""
+
+    def first(split: Split, count: int) -> Split:
+        return Split(split.x[:count], split.y[:count])
+
+    share = min(1.0, samples / len(data.train))
+    return TrialData(first(data.train, samples), first(data.validation, max(1, round(share * len(data.validation)))))
+
+
+def _seconds(epoch: Callable[[], object], device: str) -> float:
+    """Of an epoch once it is warm: the quicker of two. On a CPU its own time, whatever else runs there."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    found = []
+    for _ in range(3):
+        before = clock()
+        epoch()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(clock() - before)
+        if sum(found) > MOST_S:
+            break
+    return max(min(found[1:] or found), 1e-6)

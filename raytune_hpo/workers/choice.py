@@ -1,0 +1,109 @@
+"""Where an experiment's trials run when it does not say ("auto"), and why. docs/executors.md has the rule.
+
+A few steps of some of the space's configs are trained in this process first. From their time follows how long the run
+would take here, with one process, and how long in workers, which have to be started and are as many as the machine has
+room for. A function, which may do anything to its process, and a run of more than one device go to workers unmeasured.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.journal.events import Executor
+from raytune_hpo.seeding import generator
+from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.task import Task
+from raytune_hpo.workers.machine import cpus, fits, gpus
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.speed import Speed
+
+#: Configs that are measured.
+CONFIGS = 8
+#: Ray and its workers start in about so many times the time that this process needs to import torch; and where it had
+#: torch before, in about so many seconds.
+START_IN_TORCHES, START_S = 3.0, 5.0
+#: A run that is longer is worth a start that survives a crash of its training.
+LONGEST_S = 600.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """reason: in words, for the run's line, where there was a choice."""
+
+    executor: Executor
+    reason: str | None = None
+
+
+def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
+    """Why auto does not even measure whether one process would do; None where it may."""
+    resources = experiment.resources
+    found = {
+        "on a cluster": address is not None,
+        "a function runs in a process of its own": not isinstance(experiment.task, Task),
+        "a trial has several CPUs for its folds": experiment.folds is not None and resources.cpus > 1,
+        "a trial has several GPUs": resources.gpus > 1,
+        "trials share a GPU": 0 < resources.gpus < 1,
+        "there are several GPUs": resources.gpus > 0 and gpus() > 1,
+    }
+    return next((reason for reason, holds in found.items() if holds), None)
+
+
+def imported_torch() -> float:
+    """Seconds that the start of Ray and its workers would take, judged by what importing torch takes here."""
+    if "torch" in sys.modules:
+        return START_S
+    began = time.perf_counter()
+    import torch  # noqa: F401
+
+    return START_IN_TORCHES * (time.perf_counter() - began)
+
+
+def configs_to_measure(experiment: ResolvedExperiment) -> list[dict[str, Any]]:
+    """Drawn from the space as a random search would."""
+    rng = generator(experiment.seed, "speed")
+    return [experiment.space.sample(rng) for _ in range(min(CONFIGS, experiment.num_samples))]
+
+
+def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed:
+    """In this process, with as many threads as a trial has CPUs. loaded: what trials see of the data."""
+    import torch
+
+    from raytune_hpo.training.speed import measured as of_configs
+
+    device = "cuda" if experiment.resources.gpus > 0 else "cpu"
+    configs = configs_to_measure(experiment)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(experiment.resources.cpus)))
+    try:
+        return of_configs(experiment.recipe(), loaded, configs, device, experiment.lanes_refusal)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def chosen(experiment: ResolvedExperiment, speed: Speed, start_s: float) -> Choice:
+    """By the time that the run would take here and in workers."""
+    trials = experiment.num_samples
+    work_s = trials * experiment.expected_epochs * speed.epoch_s
+    resources = experiment.resources
+    places = max(1, fits(resources, cpus(), gpus()))
+    if experiment.max_concurrent is not None:
+        places = min(places, experiment.max_concurrent)
+    there_s = start_s + work_s / min(places, trials)
+    lanes = speed.refusal is None
+    about = f"about {_seconds(work_s)} of training for one process"
+    if work_s <= min(there_s, LONGEST_S):
+        return Choice(
+            Executor.INLINE_LANES if lanes else Executor.INLINE,
+            f"{about}, and workers take {_seconds(start_s)} to start",
+        )
+    return Choice(Executor.LANES if lanes else Executor.PROCESSES, speed.refusal or about)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1g} s" if value < 1 else f"{math.ceil(value)} s"

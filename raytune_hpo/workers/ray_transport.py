@@ -1,0 +1,121 @@
+"""Actors in processes of Ray's, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raytune_hpo.settings import Resources
+from raytune_hpo.training.task import Task
+from raytune_hpo.workers.machine import fits
+from raytune_hpo.workers.transport import ActorLostError, CallFailedError
+from raytune_hpo.workers.worker import called
+
+
+class RayCall:
+    def __init__(self, ref: Any) -> None:
+        self.ref = ref
+
+    def answer(self, timeout_s: float | None = None) -> Any:
+        try:
+            return ray.get(self.ref, timeout=timeout_s)
+        except RayTaskError as error:
+            raise CallFailedError(error.cause, str(error)) from error
+        except RayActorError as error:
+            raise ActorLostError(last_line(error), died=True) from error
+        except RayError as error:
+            raise ActorLostError(type(error).__name__, died=False) from error
+
+
+class RayActor:
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def call(self, method: str, *arguments: Any) -> RayCall:
+        return RayCall(getattr(self._handle, method).remote(*arguments))
+
+    def do(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
+        # Bytes, so that they are unpickled in the method, whose process has the driver's import paths by then.
+        return RayCall(self._handle.do.remote(cloudpickle.dumps((function, arguments))))
+
+    def kill(self) -> None:
+        ray.kill(self._handle)
+
+
+class RayTransport:
+    """The Ray that this process has started or joined."""
+
+    concurrent = True
+
+    def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> RayActor:
+        made = ray.remote(cls).options(
+            num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+        )
+        return RayActor(made.remote(*arguments, **options))
+
+    def answered(self, calls: Sequence[RayCall], timeout_s: float) -> list[RayCall]:
+        if not calls:
+            time.sleep(min(timeout_s, 0.05))
+            return []
+        by_ref = {call.ref: call for call in calls}
+        refs = list(by_ref)
+        ready, _ = ray.wait(refs, num_returns=1, timeout=timeout_s)
+        if ready and len(refs) > 1:  # others may be ready as well: one look, no waiting
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        return [by_ref[ref] for ref in ready]
+
+    def once(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
+        call = cloudpickle.dumps((function, arguments))
+        return RayCall(ray.remote(num_cpus=0)(_called).remote(import_paths(), call))
+
+    def data(self, task: Any, seed: int) -> Callable[[], Any]:
+        """Loaded once, in a worker process; every node then holds one copy, which its workers share.
+
+        Not a reference as it is: Ray starts no worker before its arguments are there, and workers have torch to import.
+        """
+        if not isinstance(task, Task):
+            return _nothing  # function trainables load their data themselves
+        return functools.partial(ray.get, self.once(data_for_trials, task, seed).ref)
+
+    def packed(self, value: Any) -> bytes:
+        pickled: bytes = cloudpickle.dumps(value)
+        return pickled
+
+    def paths(self) -> list[str]:
+        return import_paths()
+
+    def capacity(self, resources: Resources) -> int:
+        """In the cluster's living nodes."""
+        nodes = (node["Resources"] for node in ray.nodes() if node["Alive"])
+        return sum(fits(resources, have.get("CPU", 0.0), have.get("GPU", 0.0)) for have in nodes)
+
+
+def _nothing() -> None:
+    return None
+
+
+def data_for_trials(task: Task, seed: int) -> Any:
+    return task.splits(seed).for_trials()
+
+
+def import_paths() -> list[str]:
+    return [p for p in sys.path if p]
+
+
+def _called(paths: list[str], call: bytes) -> Any:
+    sys.path.extend(p for p in paths if p not in sys.path)
+    return called(call)
+
+
+def last_line(error: Exception) -> str:
+    """Of an error that Ray wrapped: what went wrong in the worker; without colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)

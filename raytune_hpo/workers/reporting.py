@@ -1,0 +1,87 @@
+"""What code inside a trial calls: report and start from a checkpoint, without importing Ray.
+
+Under a plain Tuner of Ray Tune's the same calls are Ray's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from raytune_hpo.workers import tune_session
+from raytune_hpo.workers.function_session import running
+
+
+def report(metrics: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
+    """Report a trial's metrics, of an epoch or whatever its unit is; returns once the scheduler lets it go on.
+
+    metrics: numbers, or texts, by name. checkpoint: a folder with all that the trial needs to go on from here; it is
+    copied before this returns. Outside of a trial a warning, and nothing else, so that a function can be tried by hand.
+    """
+    session = running()
+    folder = None if checkpoint is None else Path(checkpoint)
+    if session is not None:
+        session.report(metrics, folder)
+    elif tune_session.of_ray() is not None:
+        from ray import tune
+
+        tune.report(dict(metrics), checkpoint=None if folder is None else tune.Checkpoint.from_directory(str(folder)))
+    else:
+        warnings.warn("report() was called outside of a trial: nothing hears it", stacklevel=2)
+
+
+def get_checkpoint() -> Path | None:
+    """The folder of the checkpoint that the trial is to go on from, to be read; None where it starts afresh."""
+    session = running()
+    if session is not None:
+        return session.checkpoint
+    if tune_session.of_ray() is not None:
+        from ray import tune
+
+        found = tune.get_checkpoint()
+        return None if found is None else Path(found.to_directory())
+    return None
+
+
+def trial_id() -> str:
+    """Of the running trial; empty outside of one."""
+    session = running() or tune_session.of_ray()
+    return "" if session is None else str(session.trial_id)
+
+
+def on_save(save: Callable[[Path], None]) -> None:
+    """Offer to save the running trial's state at any report: save(folder) writes files into it.
+
+    Used where a trial is paused or interrupted at an epoch that is not its time to be checkpointed.
+    Without effect under plain Ray Tune.
+    """
+    session = running()
+    if session is not None:
+        session.save = save
+
+
+@contextlib.contextmanager
+def checkpoint_folder() -> Iterator[Path]:
+    """An empty folder to write a checkpoint into: on the run's own disk, so that it is moved, not copied."""
+    session = running()
+    if session is not None:
+        yield session.scratch()
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+
+
+def repeat_number() -> int | None:
+    """Which repetition of its config the running trial is; None if it is none, and under plain Ray Tune."""
+    session = running()
+    return session.repeat if session is not None else None
+
+
+def wants_range_test() -> bool:
+    """Whether the running trial is to do a learning-rate range test, reporting `low` and `high`, and not to train."""
+    session = running()
+    return session is not None and session.range_test
