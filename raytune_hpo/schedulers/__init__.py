@@ -1,6 +1,6 @@
 """The schedulers by name. Importing this package, or asking a scheduler what it is, imports no Ray.
 
-What this folder may not do: train, or know where trials run. Ray is imported when a scheduler of Ray's is built.
+What this folder may not do: train, or know where trials run. Ray Tune is imported for a user's object of its alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ray Tune's schedulers, each corrected where Ray 2.60 is wrong, and seeded.
 
 Every subclass says which fault it corrects. The time attribute is the epoch throughout. This is the only module that
-knows the internals of Ray's schedulers; tests/contracts/test_schedulers.py fails loudly when Ray changes them.
+knows the internals of Ray's schedulers, `ray_alone` besides what they import; tests/contracts/test_schedulers.py fails
+loudly when Ray changes them.
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ import math
 from typing import Any
 
 import numpy as np
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    HyperBandScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
 from raytune_hpo.schedulers.explore import explore
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
+from raytune_hpo.schedulers.ray_alone import classes
 from raytune_hpo.schedulers.scheduler import Answer
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 
 TIME = "epoch"
+
+RAYS = classes()
+AsyncHyperBandScheduler: Any = RAYS.asha
+HyperBandScheduler: Any = RAYS.hyperband
+MedianStoppingRule: Any = RAYS.median
+PopulationBasedTraining: Any = RAYS.pbt
 
 
 class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types here
@@ -231,6 +232,8 @@ class Pbt(PopulationBasedTraining):  # type: ignore[misc]
 
 def made_ours(scheduler: Any, objective: Objective) -> Any:
     """A user's scheduler, set to compare by the objective at each epoch. Raises ExperimentError if it is none."""
+    from ray.tune.schedulers import TrialScheduler  # the real one: a user's object comes of a Ray Tune that is imported
+
     if not isinstance(scheduler, TrialScheduler):
         raise ExperimentError("scheduler", scheduler, "must be a scheduler of Ray Tune's, or one's name")
     scheduler._time_attr = TIME

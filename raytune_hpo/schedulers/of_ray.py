@@ -1,6 +1,6 @@
 """Ray Tune's schedulers behind our interface: ours, corrected and seeded (`corrected`), and any object of a user's.
 
-Importing this module imports no Ray; making one of the schedulers does.
+Importing this module imports no Ray; nor does making one of ours, unless Ray has changed (`ray_alone`).
 """
 
 from __future__ import annotations
