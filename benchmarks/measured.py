@@ -9,22 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def family() -> dict[int, list[str]]:
-    """This process and all below it: pid -> the fields of /proc/PID/stat after the name."""
+def family(root: int | None = None) -> dict[int, list[str]]:
+    """A process, this one if None, and all below it: pid -> the fields of /proc/PID/stat after the name."""
     processes: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 processes[int(entry.name)] = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-    found = {os.getpid()}
+    found = {os.getpid() if root is None else root}
     while more := {pid for pid, fields in processes.items() if int(fields[1]) in found} - found:
         found |= more
     return {pid: processes[pid] for pid in found if pid in processes}
-
-
-def cpu_seconds() -> float:
-    """CPU time so far of the family, of ended processes too where their parent waited."""
-    return sum(sum(map(int, fields[11:15])) for fields in family().values()) / os.sysconf("SC_CLK_TCK")
 
 
 def pss_mb(pid: int) -> float:
@@ -52,13 +47,14 @@ class Watched:
 
     def __init__(self) -> None:
         self.total_mb = self.workers_mb = 0.0
-        self._before = cpu_seconds()
         self._ticks: dict[int, int] = {}
+        # Without what ended children have used, which samples leave out as well.
+        self._before = sum(int(f[11]) + int(f[12]) for f in family().values())
 
     @property
     def cpu_s(self) -> float:
         """Since the start; what a process used after its last sample is lost."""
-        return sum(self._ticks.values()) / os.sysconf("SC_CLK_TCK") - self._before
+        return (sum(self._ticks.values()) - self._before) / os.sysconf("SC_CLK_TCK")
 
     def sample(self) -> None:
         for pid, fields in family().items():
