@@ -33,7 +33,7 @@ def _ours(trials: int, seed: int, options: argparse.Namespace) -> dict[str, Any]
     changes = [f"num_samples={trials}", f"seed={seed}", *options.changes]
     file = HERE / "experiments" / "digits.py"
     run = one_run(HERE, file, changes, options.executor, python=options.python)
-    test = (run.test or {}).get("accuracy")
+    test = (run.test or {}).get("test_accuracy")
     return {
         "wall_s": run.moments["prompt"],
         "cpu_s": run.cpu_s,

@@ -40,7 +40,8 @@ MOMENTS = (
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase of a process, journaled: "driver", or "worker 1" in the order of their starts. Seconds from exec."""
+    """A phase of a process, journaled: "driver", "worker 1", ... in the order of their starts, or "driver's worker".
+    Seconds from exec."""
 
     process: str
     name: str
@@ -120,8 +121,11 @@ def timeline(program: Program, run: dict[str, Any]) -> Timeline:
         if worker is not None:
             starts[worker] = min(began, starts.get(worker, began))
     names = {worker: f"worker {n}" for n, worker in enumerate(sorted(starts, key=starts.__getitem__), start=1)}
-    of_pid = {int(worker.rpartition("-")[2]): name for worker, name in names.items()}
+    pids = {worker: int(worker.rpartition("-")[2]) for worker in starts}
+    of_pid = {pid: names[worker] for worker, pid in pids.items()}
     of_pid[program.processes[0].pid] = "driver"
+    # A worker may be in the driver's process: trials inline.
+    names |= {worker: "driver's worker" for worker, pid in pids.items() if of_pid[pid] == "driver"}
     seen: Counter[tuple[str, str]] = Counter()
     phases = []
     for worker, name, began, ended in run["phases"]:
