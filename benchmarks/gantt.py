@@ -115,7 +115,8 @@ def _rows(timeline: Timeline, scale: float) -> list[_Row]:
                 ends.append(0.0)
             lanes[lane].append(phase)
             ends[lane] = end
-        rows.append(_Row(name, lifetimes.get(name), tuple(map(tuple, lanes))))
+        if lanes or name in lifetimes:
+            rows.append(_Row(name, lifetimes.get(name), tuple(map(tuple, lanes))))
     return rows + [_Row(p.process, p, ()) for p in others]
 
 

@@ -171,7 +171,8 @@ def whole_runs(contestants: Sequence[str], options: argparse.Namespace) -> None:
         for name, rows in found.items():
             trials = options.default_trials if name == "default" else options.trials
             rows.append(measured(name, trials, options.epochs, exec_too=options.from_exec))
-    sizes = f"{options.trials} trials of {options.epochs} epochs ({options.default_trials} for default)"
+    of_default = f" ({options.default_trials} for default)" if "default" in contestants else ""
+    sizes = f"{options.trials} trials of {options.epochs} epochs{of_default}"
     clock = ", from exec to exit" if options.from_exec else ""
     print(f"{sizes}, {options.repeats} repeats, {os.cpu_count()} cores{clock}")
     columns = {"trials_per_s": "trials/s", "results_per_s": "results/s", "cpu_ms_per_trial": "CPU ms/trial"}
