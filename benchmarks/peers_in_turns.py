@@ -39,6 +39,7 @@ def _ours(trials: int, seed: int, options: argparse.Namespace) -> dict[str, Any]
         "cpu_s": run.cpu_s,
         "best": run.best,
         "test": test,
+        "epochs": run.reports,
         "executor": run.executor,
     }
 
@@ -62,13 +63,22 @@ def peers(options: argparse.Namespace) -> None:
             found[OPTUNA].append(_peer("optuna_digits.py", "--trials", trials, "--seed", seed, cold=options.cold))
         ran = " ".join(sorted({row["executor"] for row in found[OURS]}))
         print(f"digits, {trials} trials, {options.seeds} seeds, {os.cpu_count()} cores, executor {ran}")
-        heads = ("wall s", "of optuna's", "CPU s", "of optuna's", "best validation accuracy by seed", "test, median")
+        heads = (
+            "wall s",
+            "of optuna's",
+            "CPU s",
+            "of optuna's",
+            "epochs",
+            "best validation accuracy by seed",
+            "median test",
+        )
         rows = []
         for name, results in found.items():
             best = " ".join(f"{row['best']:.3f}" for row in results)
             tests = [row["test"] for row in results if row["test"] is not None]
             test = f"{statistics.median(tests):.3f}" if tests else "-"
-            rows.append((name, [*_cells(results, found[OPTUNA]), best, test]))
+            epochs = spread((row["epochs"] for row in results), ".0f")
+            rows.append((name, [*_cells(results, found[OPTUNA]), epochs, best, test]))
         table(heads, rows)
         sys.stdout.flush()
         everything[trials] = found

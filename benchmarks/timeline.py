@@ -61,14 +61,16 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class Timeline:
-    """moments: those of MOMENTS that came, seconds from exec; "prompt" is the end of the program. best, test:
-    the objective at the winner's best epoch, and its test metrics; None where there are none."""
+    """moments: those of MOMENTS that came, seconds from exec; "prompt" is the end of the program. reports: of all
+    trials together, of a task its epochs. best, test: the objective at the winner's best epoch, and its test metrics;
+    None where there are none."""
 
     executor: str
     phases: tuple[Phase, ...]
     moments: dict[str, float]
     processes: tuple[Lifetime, ...]
     cpu_s: float
+    reports: int
     best: float | None
     test: dict[str, Any] | None
 
@@ -94,6 +96,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
             **{name: at[kind][0] for name, kind in first.items() if kind in at},
             **{name: at[kind][-1] for name, kind in last.items() if kind in at},
         },
+        "reports": sum(1 for _ in results.of(events.Reported)),
         "best": results.best.metric if results.best else None,
         "test": results.best.test if results.best else None,
     }
@@ -143,6 +146,7 @@ def timeline(program: Program, run: dict[str, Any]) -> Timeline:
             for p in program.processes
         ),
         cpu_s=round(program.cpu_s, 2),
+        reports=run["reports"],
         best=run["best"],
         test=run["test"],
     )
