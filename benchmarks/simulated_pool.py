@@ -76,7 +76,7 @@ class SimulatedPool:
     def take_surplus(self) -> list[EpochReport]:
         return []
 
-    def take_phases(self) -> list[Any]:
+    def take_news(self) -> list[Any]:
         return []
 
     def admits(self, slot: Slot, losses: float) -> bool:

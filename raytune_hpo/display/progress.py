@@ -74,6 +74,9 @@ class Progress(Listener):
         """An event of this session."""
         if isinstance(event, events.Noticed):
             self.say(event.text, style="yellow")
+        elif isinstance(event, events.ExecutorChanged):
+            self.say(f"from here on {WHERE[event.executor]}: {event.reason}")
+            self._show_bar()
         elif isinstance(event, events.Retried):
             self._failure(event.trial, event.error, event.file)
         elif isinstance(event, events.Ended) and event.outcome == Outcome.FAILED:

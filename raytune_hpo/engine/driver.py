@@ -81,8 +81,8 @@ class Driver:
                 population.notice("the debugger was left: the run has stopped, and resume goes on with it")
                 return RunStatus.INTERRUPTED
             self._discard(self.pool.take_surplus())
-            for phase in self.pool.take_phases():
-                population.do(phase)
+            for event in self.pool.take_news():
+                population.do(event)
             self.commit()
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)

@@ -314,7 +314,7 @@ class Population:
             return
         if isinstance(event, events.Exhausted):
             self.host.exhausted()
-        elif isinstance(event, events.SessionOpened):
+        elif isinstance(event, events.SessionOpened | events.ExecutorChanged):
             self.host.has_room = event.room
         elif isinstance(event, events.EvidenceGiven):
             with self._search_blamed:

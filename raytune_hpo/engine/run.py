@@ -24,7 +24,7 @@ from raytune_hpo.experiment.references import (
     to_reference,
 )
 from raytune_hpo.experiment.resolve import check_is_local
-from raytune_hpo.journal.events import Closed, SessionOpened
+from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
 from raytune_hpo.journal.file import Reading
 from raytune_hpo.listeners.following import Listening, made_listeners
 from raytune_hpo.listeners.listener import RunView
@@ -237,14 +237,16 @@ def _drive(
 
 def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]]:
     """The number of the session that begins, what is known of the one before, and what people should know."""
-    happened = [e for step in reading.steps for e in step.events if isinstance(e, SessionOpened | Closed)]
+    told = SessionOpened | ExecutorChanged | Closed
+    happened = [e for step in reading.steps for e in step.events if isinstance(e, told)]
     sessions = [e for e in happened if isinstance(e, SessionOpened)]
     notices = []
     if sessions and sessions[-1].code not in (None, code):
         notices.append("the code has changed since the last session: trials that go on are of both")
     if reading.damage is not None:
         notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
-    before = Before(sessions[-1].executor, died=happened[-1] is sessions[-1]) if sessions else Before()
+    executors = [e.executor for e in happened if not isinstance(e, Closed)]
+    before = Before(executors[-1], died=not isinstance(happened[-1], Closed)) if executors else Before()
     return 1 + len(sessions), before, notices
 
 

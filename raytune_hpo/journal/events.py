@@ -91,6 +91,16 @@ class SessionOpened(Event):
 
 
 @dataclass(frozen=True)
+class ExecutorChanged(Event):
+    """From here on trials begin elsewhere. room: as of `SessionOpened`."""
+
+    KIND: ClassVar[str] = "executor"
+    executor: Executor
+    reason: str
+    room: bool = False
+
+
+@dataclass(frozen=True)
 class Closed(Event):
     """The session's last event."""
 

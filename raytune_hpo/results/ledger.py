@@ -61,6 +61,9 @@ class Ledger:
         self.held = False
         self._nothing_runs()
 
+    def _on_executor(self, event: events.ExecutorChanged) -> None:
+        self.executor = event.executor
+
     def _on_close(self, event: events.Closed) -> None:
         self.status = event.status
         self._nothing_runs()

@@ -45,7 +45,7 @@ class FakePool:
     def take_surplus(self) -> list[EpochReport]:
         return []
 
-    def take_phases(self) -> list[events.Phased]:
+    def take_news(self) -> list[events.Event]:
         return []
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
-from raytune_hpo.journal.events import CheckpointRecord, Perturbed, SessionOpened, Suggested
+from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, Perturbed, SessionOpened, Suggested
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import Config
@@ -90,7 +90,9 @@ def replay(results: Results, trial_id: str | None = None, notice: Callable[[str]
     from raytune_hpo.training.checkpoint import load_state
 
     segments = lineage(results, trial.id, record.generation, record.epoch)
-    of_lane = any(session.executor.of_lanes for session in results.of(SessionOpened))
+    executors = [event.executor for event in results.of(SessionOpened)]
+    executors += [event.executor for event in results.of(ExecutorChanged)]
+    of_lane = any(executor.of_lanes for executor in executors)
     state = _trained(experiment, results, segments, of_lane, notice)
     saved = load_state(results.run_dir / record.path)
     epochs = sum(s.last - s.first for s in segments)

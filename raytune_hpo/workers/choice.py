@@ -34,10 +34,11 @@ LONGEST_S = 600.0
 
 @dataclass(frozen=True)
 class Choice:
-    """reason: in words, for the run's line, where there was a choice."""
+    """reason: in words, for the run's line, where there was a choice. start_s: that workers would take to start."""
 
     executor: Executor
     reason: str | None = None
+    start_s: float = START_S
 
 
 def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
@@ -90,20 +91,23 @@ def chosen(experiment: ResolvedExperiment, speed: Speed, start_s: float) -> Choi
     """By the time that the run would take here and in workers."""
     trials = experiment.num_samples
     work_s = trials * experiment.expected_epochs * speed.epoch_s
-    resources = experiment.resources
-    places = max(1, fits(resources, cpus(), gpus()))
-    if experiment.max_concurrent is not None:
-        places = min(places, experiment.max_concurrent)
-    there_s = start_s + work_s / min(places, trials)
+    there_s = start_s + work_s / min(places(experiment), trials)
     lanes = speed.refusal is None
-    about = f"about {_seconds(work_s)} of training for one process"
+    about = f"about {seconds(work_s)} of training for one process"
     if work_s <= min(there_s, LONGEST_S):
         return Choice(
             Executor.INLINE_LANES if lanes else Executor.INLINE,
-            f"{about}, and workers take {_seconds(start_s)} to start",
+            f"{about}, and workers take {seconds(start_s)} to start",
+            start_s,
         )
     return Choice(Executor.LANES if lanes else Executor.PROCESSES, speed.refusal or about)
 
 
-def _seconds(value: float) -> str:
+def places(experiment: ResolvedExperiment) -> int:
+    """Trials that this machine has room for at a time, at least 1."""
+    fitting = max(1, fits(experiment.resources, cpus(), gpus()))
+    return fitting if experiment.max_concurrent is None else min(fitting, experiment.max_concurrent)
+
+
+def seconds(value: float) -> str:
     return f"{value:.1g} s" if value < 1 else f"{math.ceil(value)} s"

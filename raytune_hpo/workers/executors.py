@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import Executor
+from raytune_hpo.journal.events import Executor, ExecutorChanged
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
-from raytune_hpo.workers.inline_transport import InlineTransport
+from raytune_hpo.workers.growing_pool import GrowingPool, Growth
+from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.transport import Actor, Transport
 from raytune_hpo.workers.worker import Posting
@@ -83,7 +84,8 @@ class Executors:
     def opened(self, before: Before) -> Iterator[Opened]:
         """Raises ExperimentError where no machine has a trial's resources."""
         inline = InlineTransport()
-        found = self._chosen(before, inline)
+        with own_debugger():
+            found = self._chosen(before, inline)
         with contextlib.ExitStack() as stack:
             transport: Transport = inline
             if found is None or not found.executor.is_inline:
@@ -92,6 +94,8 @@ class Executors:
                 from raytune_hpo.workers.ray_transport import RayTransport
 
                 transport = RayTransport()
+            else:
+                stack.enter_context(own_debugger())
             with self._phases("pool"):
                 data = transport.data(self._experiment.task, self._experiment.seed)
                 pool: Workers
@@ -101,6 +105,8 @@ class Executors:
                     pool = self._lanes(transport, data)
                 else:
                     pool = self._processes(transport, data)
+                if found.executor.is_inline and self._experiment.executor == "auto":
+                    pool = GrowingPool(pool, self._growth(found))
                 stack.callback(pool.shutdown)
                 pool.ensure()
             yield Opened(found.executor, pool, found.reason, has_room(self._experiment, found.executor, transport))
@@ -130,6 +136,23 @@ class Executors:
             found = choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
         trying.unlink()
         return found
+
+    def _growth(self, found: choice.Choice) -> Growth:
+        experiment = self._experiment
+
+        def make() -> tuple[Workers, ExecutorChanged]:
+            from raytune_hpo.workers.ray_transport import RayTransport
+
+            transport = RayTransport()
+            data = transport.data(experiment.task, experiment.seed)
+            lanes = found.executor.of_lanes
+            executor = Executor.LANES if lanes else Executor.PROCESSES
+            pool = self._lanes(transport, data) if lanes else self._processes(transport, data)
+            reason = f"it has taken the {choice.seconds(found.start_s)} that workers take to start, and goes on"
+            return pool, ExecutorChanged(executor, reason, has_room(experiment, executor, transport))
+
+        places = choice.places(experiment)
+        return Growth(found.start_s, places, choice.LONGEST_S, experiment.num_samples, self._ray, make)
 
     def _survivor(self, executor: Executor) -> Executor:
         """Where trials go on whose process has died."""

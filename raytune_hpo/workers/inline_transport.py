@@ -7,11 +7,13 @@ budget while a model trains. A debugger that the user's code starts has the term
 from __future__ import annotations
 
 import bdb
+import contextlib
 import copy
+import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from raytune_hpo.settings import Resources
@@ -104,6 +106,20 @@ class InlineActor:
         if self._object is not None:
             self._object.close()
             self._object = None
+
+
+@contextlib.contextmanager
+def own_debugger() -> Iterator[None]:
+    """Let `breakpoint()` be Python's: a Ray that was started in this process, or in a parent, has put its own there."""
+    variable = "PYTHONBREAKPOINT"
+    before = os.environ.get(variable, "")
+    if before.startswith("ray."):
+        del os.environ[variable]
+    try:
+        yield
+    finally:
+        if before.startswith("ray."):
+            os.environ[variable] = before
 
 
 class InlineTransport:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytune_hpo.journal.events import Phased
+from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
@@ -81,7 +81,7 @@ class LanePool:
         self._made = 0
         self._staffing = Staffing(lambda: transport.capacity(resources), trials)
         self._surplus: list[EpochReport] = []
-        self._phases: list[Phased] = []
+        self._news: list[Event] = []
         self.ending = False  # the run is about to end: every lane is to be saved
 
     def ensure(self) -> None:
@@ -156,10 +156,9 @@ class LanePool:
         surplus, self._surplus = self._surplus, []
         return surplus
 
-    def take_phases(self) -> list[Phased]:
-        """How the arrays that have come since the last call have spent their start."""
-        phases, self._phases = self._phases, []
-        return phases
+    def take_news(self) -> list[Event]:
+        news, self._news = self._news, []
+        return news
 
     def refusal(self, configs: Sequence[Mapping[str, Any]]) -> str | None:
         """Why the task is better trained in processes, as the first array finds by training a little."""
@@ -210,7 +209,7 @@ class LanePool:
             return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
         if isinstance(answer, WorkerInfo):
             array.info = answer
-            self._phases += answer.phases
+            self._news += answer.phases
             self._first_answer = min(self._first_answer, time.monotonic())
             self._staffing.answered()
             self._resize(array, answer.lanes)

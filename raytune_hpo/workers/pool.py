@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import Phased
+from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
@@ -79,8 +79,8 @@ class Workers(Protocol):
     def take_surplus(self) -> list[EpochReport]:
         """Reports that came for trials which had left their worker."""
 
-    def take_phases(self) -> list[Phased]:
-        """How the workers that have come since the last call have spent their start."""
+    def take_news(self) -> list[Event]:
+        """What the journal is to hold of the workers: how those that have come spent their start, where trials go."""
 
     def shutdown(self) -> None: ...
 
@@ -129,7 +129,7 @@ class Pool:
         self._slots: list[Slot] = []
         self._calls: dict[Call, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
-        self._phases: list[Phased] = []
+        self._news: list[Event] = []
         self.ending = False
         self._staffing = Staffing(lambda: transport.capacity(resources), limit)
 
@@ -183,7 +183,7 @@ class Pool:
             answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
-                self._phases += answer.phases
+                self._news += answer.phases
                 self._staffing.answered()
             elif slot.trial is not None:
                 out.append((slot, answer))
@@ -210,9 +210,9 @@ class Pool:
     def take_surplus(self) -> list[EpochReport]:
         return []
 
-    def take_phases(self) -> list[Phased]:
-        phases, self._phases = self._phases, []
-        return phases
+    def take_news(self) -> list[Event]:
+        news, self._news = self._news, []
+        return news
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return called_once(self._transport, [s.actor for s in self._slots if s.info is not None], function, *arguments)

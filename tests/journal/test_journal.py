@@ -28,7 +28,7 @@ RECORD = CheckpointRecord("t1", 1, 4, "checkpoints/t1/01-00004.2", 1234, 9876543
 
 #: One of each kind, no field at its default.
 EVERY: list[Event] = [
-    events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc"),
+    events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc", "why"),
     events.Phased("imports", 1.5, 2.25, "w1"),
     events.Suggested("t0", CONFIG, 9, "t1", RECORD, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
                      events.Origin.ENQUEUED),
@@ -47,6 +47,7 @@ EVERY: list[Event] = [
     events.Noticed("a notice"),
     events.EvidenceGiven("another run", CONFIG, {1: 0.5, 10: 0.25}),
     events.Amended("1-3", {"time_budget_s": 60, "space.lr": [0.1, 1]}),
+    events.ExecutorChanged(events.Executor.INLINE, "why", True),
     events.Exhausted(),
     events.RunStopped("target reached"),
     events.Closed(RunStatus.FINISHED),
