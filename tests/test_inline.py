@@ -388,3 +388,17 @@ def test_code_that_kills_its_process_goes_on_in_workers(when: str, tmp_path: Pat
 
 def test_a_function_that_starts_from_a_checkpoint_by_hand() -> None:
     assert get_checkpoint() is None
+
+
+def test_what_the_code_prints_is_kept_off_the_json(tmp_path: Path) -> None:
+    file = tmp_path / "loud.py"
+    file.write_text(DEBUGGED["function"].replace("breakpoint()", 'print("loud")'))
+    done = subprocess.run(
+        command("run", str(file), "--run-dir", str(tmp_path / "run"), "--json"),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout)["status"] == "finished"
+    assert done.stderr.count("loud") == 2

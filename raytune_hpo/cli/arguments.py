@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
+
+
+def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:
+    """A context in which what the experiment's code prints in this process goes to stderr, where stdout is for JSON."""
+    return contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, print_json
+from raytune_hpo.cli.arguments import add_run_options, own_stdout, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +26,17 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.storage.run_directory import RunDirectory
     from raytune_hpo.verdicts.confirm import confirm
 
-    made = confirm(
-        options.run_dir,
-        options.k,
-        options.seeds,
-        test=not options.no_test,
-        again=options.again,
-        address=options.address,
-        listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
-        verbose=options.verbose,
-    )
+    with own_stdout(options):
+        made = confirm(
+            options.run_dir,
+            options.k,
+            options.seeds,
+            test=not options.no_test,
+            again=options.again,
+            address=options.address,
+            listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
+            verbose=options.verbose,
+        )
     if made is None:
         if options.json:
             print_json({"run_dir": options.run_dir, "status": "interrupted"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of, entry_of
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of, entry_of, own_stdout
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment
@@ -36,14 +36,15 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.engine.run import run
 
     console = Console(stderr=options.json)
-    results = run(
-        experiment,
-        options.run_dir,
-        address=options.address,
-        listeners=[PandaProgress(console, quiet=options.quiet, start=start)],
-        source=entry_of(options.file),
-        verbose=options.verbose,
-    )
+    with own_stdout(options):
+        results = run(
+            experiment,
+            options.run_dir,
+            address=options.address,
+            listeners=[PandaProgress(console, quiet=options.quiet, start=start)],
+            source=entry_of(options.file),
+            verbose=options.verbose,
+        )
     return finish(results, options, console)
 
 

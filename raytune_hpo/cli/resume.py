@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options
+from raytune_hpo.cli.arguments import add_run_options, own_stdout
 from raytune_hpo.cli.intervention import WAIT_S
 from raytune_hpo.cli.run import finish
 
@@ -30,5 +30,6 @@ def main(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)
     display = PandaProgress if takes_commands(RunDirectory.open(options.run_dir)) else Progress
     listeners = [display(console, quiet=options.quiet)]
-    results = resume(options.run_dir, address=options.address, listeners=listeners, verbose=options.verbose)
+    with own_stdout(options):
+        results = resume(options.run_dir, address=options.address, listeners=listeners, verbose=options.verbose)
     return finish(results, options, console)

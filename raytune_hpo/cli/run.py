@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, print_json
+from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, own_stdout, print_json
 from raytune_hpo.experiment.resolved import EXECUTORS
 
 
@@ -25,14 +25,15 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.engine.run import run
 
     console = Console(stderr=options.json)
-    results = run(
-        experiment,
-        options.run_dir,
-        address=options.address,
-        listeners=[Progress(console, quiet=options.quiet)],
-        source=entry_of(options.file),
-        verbose=options.verbose,
-    )
+    with own_stdout(options):
+        results = run(
+            experiment,
+            options.run_dir,
+            address=options.address,
+            listeners=[Progress(console, quiet=options.quiet)],
+            source=entry_of(options.file),
+            verbose=options.verbose,
+        )
     return finish(results, options, console)
 
 

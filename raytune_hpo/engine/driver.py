@@ -33,6 +33,7 @@ from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 #: How long an interrupted run waits for running epochs to end before it gives them up.
 GRACE_S = 10.0
 STALLED_S = 60.0
+SLOW_FILL_S = 0.02
 
 
 class Driver:
@@ -65,13 +66,18 @@ class Driver:
         """Returns FINISHED or INTERRUPTED."""
         population = self.population
         last_sign_of_life = self._clock()
+        slow_fill = False
         while not population.done:
             if interrupt.requested:
                 self._wind_down(interrupt)
                 return RunStatus.INTERRUPTED
             self._check_budget()
             self.pool.ensure()
+            if slow_fill:
+                self.commit()  # what has come need not wait for the search to think
+            began = self._clock()
             self._fill()
+            slow_fill = self._clock() - began > SLOW_FILL_S
             self.commit()
             try:
                 answers = self.pool.wait(0.2)
@@ -83,7 +89,7 @@ class Driver:
             self._discard(self.pool.take_surplus())
             for event in self.pool.take_news():
                 population.do(event)
-            self.commit()
+            # Journaled together with what is begun next, before the wait that sends it: one sync instead of two.
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)
             if answers or self.pool.busy or population.ledger.held:
@@ -95,6 +101,7 @@ class Driver:
                 population.notice(trouble)
         for trial in list(population.trials.values())[:1] if self._takes_commands else ():
             self._take_commands(trial)  # too late, and that is said
+        self.commit()
         return RunStatus.FINISHED
 
     def commit(self) -> None:
