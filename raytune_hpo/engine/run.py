@@ -28,6 +28,7 @@ from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
 from raytune_hpo.journal.file import Reading
 from raytune_hpo.listeners.following import Listening, made_listeners
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
@@ -150,8 +151,8 @@ def _session(
         stack.callback(listening.close)
         phases = Phases()
         phases.since_process_start()
-        _drive(directory, experiment, interrupt, listening, phases, address, verbose)
-    return load_results(directory.path)
+        ledger = _drive(directory, experiment, interrupt, listening, phases, address, verbose)
+    return Results(directory.path, description["experiment"], ledger)
 
 
 def _drive(
@@ -162,7 +163,7 @@ def _drive(
     phases: Phases,
     address: str | None,
     verbose: bool,
-) -> None:
+) -> Ledger:
     @contextlib.contextmanager
     def ray() -> Iterator[None]:
         with ray_session(address, verbose=verbose):
@@ -226,6 +227,7 @@ def _drive(
                     population.do(phase)
             population.close_session(status)
             driver.commit()
+            return population.ledger
     except OSError as error:
         place = error.filename or directory.path
         if not _of_storage(error, directory.path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
-from raytune_hpo.journal.file import read
+from raytune_hpo.journal.file import Reading, read
 from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.text_table import text_table
@@ -68,8 +69,12 @@ class Results:
     run_dir: Path
     experiment: dict[str, Any]
     ledger: Ledger
-    steps: list[Step]
     damage: str | None = None
+
+    @functools.cached_property
+    def steps(self) -> list[Step]:
+        """Read from the journal when they are asked for: of a run that has just ended the ledger is known."""
+        return _read(RunDirectory.open(self.run_dir)).steps
 
     @property
     def events(self) -> list[Event]:
@@ -248,9 +253,8 @@ def finite(metrics: dict[str, Any]) -> dict[str, Any]:
 def load_results(run_dir: str | Path) -> Results:
     """The results of a run, finished or not. Raises ExperimentError if there is none or it is damaged."""
     directory = RunDirectory.open(run_dir)
-    description = directory.description()
-    experiment = description["experiment"]
-    reading = read(directory.journal_path, description["run_id"])
+    experiment = directory.description()["experiment"]
+    reading = _read(directory)
     ledger = Ledger(Objective(experiment["metric"], experiment["mode"]))
     for step in reading.steps:
         ledger.seconds = step.t
@@ -260,4 +264,10 @@ def load_results(run_dir: str | Path) -> Results:
             except (KeyError, TypeError, ValueError) as error:
                 expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
                 raise ExperimentError("journal", event, expected) from error
-    return Results(directory.path, experiment, ledger, reading.steps, reading.damage)
+    results = Results(directory.path, experiment, ledger, reading.damage)
+    vars(results)["steps"] = reading.steps  # what the property would read again
+    return results
+
+
+def _read(directory: RunDirectory) -> Reading:
+    return read(directory.journal_path, directory.description()["run_id"])

@@ -13,9 +13,10 @@ import inspect
 import queue
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,12 @@ class _Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Report:
-    """What a function reported: plain metrics, and the folder of its checkpoint if it saved one."""
+    """What a function reported: plain metrics, and the folder of its checkpoint if it saved one. at: when, by
+    time.perf_counter."""
 
     metrics: dict[str, Any]
     checkpoint: Path | None
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,10 @@ class FunctionSession:
         self.save: Callable[[Path], None] | None = None
         self._scratch = scratch
         self._made: set[Path] = set()
-        self._outcomes: queue.Queue[Outcome] = queue.Queue()
-        self._go_on = threading.Semaphore(0)
+        self._outcomes: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        self._batch: list[Outcome] = []
+        self._most, self._deadline = 1, 0.0
+        self._go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._prepare_thread = prepare_thread
         own = copy.deepcopy(config)
@@ -120,8 +125,14 @@ class FunctionSession:
 
     def next(self) -> Outcome:
         """Let the function run to its next report, or to its end."""
+        return self.run(1, 0.0)[0]
+
+    def run(self, reports: int, seconds: float) -> list[Outcome]:
+        """Let the function run on: to its next report, or to so many if they come within `seconds` and before one that
+        has a checkpoint, or to its end. What came, in order."""
+        self._most, self._deadline = reports, time.perf_counter() + seconds
         if self._started:
-            self._go_on.release()
+            self._go_on.put(None)
         else:
             self._started = True
             _process.running = self
@@ -132,7 +143,7 @@ class FunctionSession:
     def stop(self) -> bool:
         """End the function where it waits. False if it does not end within STOP_TIMEOUT_S."""
         self._stopping = True
-        self._go_on.release()
+        self._go_on.put(None)
         if self._started:
             self._thread.join(STOP_TIMEOUT_S)
         if _process.running is self:
@@ -154,8 +165,12 @@ class FunctionSession:
         if folder is not None and folder not in self._made:  # the function's own, which it may delete or change
             own, folder = folder, self.scratch()
             shutil.copytree(own, folder, dirs_exist_ok=True)
-        self._outcomes.put(Report(plain_metrics(metrics), folder))
-        self._go_on.acquire()
+        report = Report(plain_metrics(metrics), folder, time.perf_counter())
+        self._batch.append(report)
+        if folder is None and len(self._batch) < self._most and report.at < self._deadline:
+            return  # no hand-over, which costs more than the report does
+        self._hand_over()
+        self._go_on.get()
         if self._stopping:
             raise _Stopped
 
@@ -168,11 +183,15 @@ class FunctionSession:
                     self._report_returned(item)
             else:
                 self._report_returned(returned)
-            self._outcomes.put(Returned())
+            self._hand_over(Returned())
         except _Stopped:
             pass
         except BaseException as error:  # a SystemExit of the user's code ends its trial, not the worker
-            self._outcomes.put(raised(error))
+            self._hand_over(raised(error))
+
+    def _hand_over(self, *end: Outcome) -> None:
+        batch, self._batch = [*self._batch, *end], []
+        self._outcomes.put(batch)
 
     def _report_returned(self, item: Any) -> None:
         if isinstance(item, Mapping):

@@ -67,9 +67,9 @@ class RayTransport:
             return []
         by_ref = {call.ref: call for call in calls}
         refs = list(by_ref)
-        ready, _ = ray.wait(refs, num_returns=1, timeout=timeout_s)
-        if ready and len(refs) > 1:  # others may be ready as well: one look, no waiting
-            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)  # all that has come
+        if not ready:
+            ready, _ = ray.wait(refs, num_returns=1, timeout=timeout_s)
         return [by_ref[ref] for ref in ready]
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> RayCall:

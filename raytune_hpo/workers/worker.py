@@ -211,22 +211,21 @@ class Worker:
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
         while True:
-            outcome = self._session.next()
-            now = time.perf_counter()
-            if isinstance(outcome, Raised):
-                if outcome.disk is not None:
-                    raise outcome.disk
-                if outcome.quit:
-                    raise bdb.BdbQuit
-                # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
-                reusable = not outcome.out_of_memory
-                return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
-            if not isinstance(outcome, Report):
-                return Outcome("returned", tuple(reports))
-            self._epoch += 1
-            saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
-            reports.append(EpochReport(self._epoch, outcome.metrics, now - before, saved))
-            before = time.perf_counter()
+            for outcome in self._session.run(until - self._epoch, BATCH_S - (before - began)):
+                if isinstance(outcome, Raised):
+                    if outcome.disk is not None:
+                        raise outcome.disk
+                    if outcome.quit:
+                        raise bdb.BdbQuit
+                    # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
+                    reusable = not outcome.out_of_memory
+                    return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
+                if not isinstance(outcome, Report):
+                    return Outcome("returned", tuple(reports))
+                self._epoch += 1
+                saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
+                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved))
+                before = outcome.at if saved is None else time.perf_counter()
             if self._epoch >= until or before - began > BATCH_S:
                 return Outcome("waiting", tuple(reports))
 
