@@ -8,7 +8,7 @@
 
 loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, in turns
 runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below, each in processes of its own:
-            lanes, processes    run() with either executor
+            auto, lanes, processes    run() with each executor
             tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
             default             tune.Tuner as it comes, of fewer trials (--default-trials)
 pbt     seconds from the first report to the last, 40 epochs of each trial, interval 4, with either scheduler in turns
@@ -51,7 +51,8 @@ MORE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 LANES = (8, 64, 256)
 MEASURED_S = 1.0  # of a size, before the next has its turn
-CONTESTANTS = ("lanes", "processes", "tuned", "default")
+OURS = ("auto", "lanes", "processes")
+CONTESTANTS = (*OURS, "tuned", "default")
 SPACE = {"lr": (1e-4, 1e-1), "weight_decay": (1e-6, 1e-2)}
 CONFIG = {"optimizer": "adam", "hidden_units": 64, "lr_schedule": "cosine"}
 
@@ -130,8 +131,7 @@ def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
     with watched() as peak:
         began = time.perf_counter()
-        ours = contestant in ("lanes", "processes")
-        found = _ours(contestant, trials, folder) if ours else _ray(contestant, trials, folder)
+        found = _ours(contestant, trials, folder) if contestant in OURS else _ray(contestant, trials, folder)
         found["wall_s"] = time.perf_counter() - began
     found["cpu_s"] = peak.cpu_s
     found["mb_a_trial"] = peak.workers_mb / found["live"]
@@ -152,10 +152,10 @@ def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
 
     results = run(_experiment(trials, executor=executor), Path(folder) / "run")
     live = os.cpu_count() or 1
-    if executor == "lanes":
+    if results.ledger.executor.of_lanes:
         from raytune_hpo.workers.executors import MOST_LANES
 
-        live = min(trials, MOST_LANES["cpu"] * live)
+        live = min(trials, MOST_LANES["cpu"] * (1 if results.ledger.executor.is_inline else live))
     return {"epochs": len(results.curves), "best": float(results.ledger.best_trial.best), "live": live}
 
 

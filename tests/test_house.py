@@ -22,7 +22,12 @@ ROOMS = (
 
 #: Where ray may be imported, and where what it keeps to itself may be named.
 RAY = (
-    "workers/",
+    "workers/class_trainable.py",
+    "workers/fold_process.py",
+    "workers/ray_runtime.py",
+    "workers/ray_transport.py",
+    "workers/reporting.py",
+    "workers/tune_session.py",
     "schedulers/corrected.py",
     "schedulers/ray_alone.py",
     "search/ray_searcher.py",

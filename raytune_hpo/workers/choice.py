@@ -7,6 +7,7 @@ room for. A function, which may do anything to its process, and a run of more th
 
 from __future__ import annotations
 
+import bdb
 import math
 import sys
 import time
@@ -71,8 +72,9 @@ def configs_to_measure(experiment: ResolvedExperiment) -> list[dict[str, Any]]:
     return [experiment.space.sample(rng) for _ in range(min(CONFIGS, experiment.num_samples))]
 
 
-def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed:
-    """In this process, with as many threads as a trial has CPUs. loaded: what trials see of the data."""
+def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed | str:
+    """In this process, with as many threads as a trial has CPUs; or what the task's code raised. loaded: what trials
+    see of the data."""
     import torch
 
     from raytune_hpo.training.speed import measured as of_configs
@@ -83,12 +85,18 @@ def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed:
     torch.set_num_threads(max(1, int(experiment.resources.cpus)))
     try:
         return of_configs(experiment.recipe(), loaded, configs, device, experiment.lanes_refusal)
+    except bdb.BdbQuit:
+        raise
+    except Exception as error:  # each trial of such a config is to fail by itself
+        return " ".join(f"{type(error).__name__}: {error}".split())
     finally:
         torch.set_num_threads(threads)
 
 
-def chosen(experiment: ResolvedExperiment, speed: Speed, start_s: float) -> Choice:
-    """By the time that the run would take here and in workers."""
+def chosen(experiment: ResolvedExperiment, speed: Speed | str, start_s: float) -> Choice:
+    """By the time that the run would take here and in workers. speed: an error in its place, if there was one."""
+    if isinstance(speed, str):
+        return Choice(Executor.PROCESSES, f"a config that was tried raised {speed}")
     trials = experiment.num_samples
     work_s = trials * experiment.expected_epochs * speed.epoch_s
     there_s = start_s + work_s / min(places(experiment), trials)

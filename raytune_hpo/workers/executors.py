@@ -114,28 +114,42 @@ class Executors:
     def _chosen(self, before: Before, inline: InlineTransport) -> choice.Choice | None:
         """None where an array has to find out whether lanes are faster."""
         experiment = self._experiment
-        lanes = experiment.lanes_refusal is None
         if before.executor is not None:
-            died = before.died and before.executor.is_inline and experiment.executor == "auto"
-            return choice.Choice(self._survivor(before.executor) if died else before.executor)
+            return self._again(before.executor, before.died)
+        lanes = experiment.lanes_refusal is None
         if experiment.executor == "inline":
             return choice.Choice(Executor.INLINE_LANES if lanes else Executor.INLINE)
         if experiment.executor != "auto":
             return choice.Choice(Executor(experiment.executor))
-        trying = self._directory.path / TRYING
-        if trying.exists():
-            return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
         if choice.refusal(experiment, self._address) is not None:
             return None if lanes else choice.Choice(Executor.PROCESSES)
+        return self._tried(inline)
+
+    def _again(self, executor: Executor, died: bool) -> choice.Choice:
+        """As in the session before, which had this one; died: in its middle."""
+        if executor.is_inline and self._address is not None:
+            return choice.Choice(_of_workers(executor))
+        if executor.is_inline and died and self._experiment.executor == "auto":
+            return choice.Choice(self._survivor(executor))
+        return choice.Choice(executor)
+
+    def _tried(self, inline: InlineTransport) -> choice.Choice:
+        """By training a little in this process, which the task's own code may not survive."""
+        experiment = self._experiment
+        trying = self._directory.path / TRYING
+        if trying.exists():
+            lanes = experiment.lanes_refusal is None
+            return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
         trying.touch()
-        with self._phases("imports"):
-            start_s = choice.imported_torch()
-        with self._phases("data"):
-            loaded = inline.data(experiment.task, experiment.seed)()
-        with self._phases("probe"):
-            found = choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
-        trying.unlink()
-        return found
+        try:
+            with self._phases("imports"):
+                start_s = choice.imported_torch()
+            with self._phases("data"):
+                loaded = inline.data(experiment.task, experiment.seed)()
+            with self._phases("probe"):
+                return choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
+        finally:
+            trying.unlink()
 
     def _growth(self, found: choice.Choice) -> Growth:
         experiment = self._experiment
@@ -145,9 +159,8 @@ class Executors:
 
             transport = RayTransport()
             data = transport.data(experiment.task, experiment.seed)
-            lanes = found.executor.of_lanes
-            executor = Executor.LANES if lanes else Executor.PROCESSES
-            pool = self._lanes(transport, data) if lanes else self._processes(transport, data)
+            executor = _of_workers(found.executor)
+            pool = self._lanes(transport, data) if executor.of_lanes else self._processes(transport, data)
             reason = f"it has taken the {choice.seconds(found.start_s)} that workers take to start, and goes on"
             return pool, ExecutorChanged(executor, reason, has_room(experiment, executor, transport))
 
@@ -157,7 +170,7 @@ class Executors:
     def _survivor(self, executor: Executor) -> Executor:
         """Where trials go on whose process has died."""
         self._notice("the last session's process died while it trained: from now on trials run in workers")
-        return Executor.LANES if executor.of_lanes else Executor.PROCESSES
+        return _of_workers(executor)
 
     def _found_out(self, transport: Transport, data: Callable[[], Any]) -> tuple[choice.Choice, Workers]:
         """Lanes, if the first array finds that they are faster."""
@@ -235,6 +248,11 @@ def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Tran
         places = transport.capacity(experiment.resources)
         places = min(places, experiment.max_concurrent or places)
     return places >= experiment.num_samples
+
+
+def _of_workers(executor: Executor) -> Executor:
+    """What trains as this one does, in workers."""
+    return Executor.LANES if executor.of_lanes else Executor.PROCESSES
 
 
 def _of_array(experiment: ResolvedExperiment) -> Resources:

@@ -16,7 +16,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError, RaytuneHpoError
 from raytune_hpo.settings import Resources
+from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
@@ -150,7 +152,7 @@ class InlineTransport:
 
         def loaded() -> Any:
             if self._data is None and isinstance(task, Task):
-                self._data = task.splits(seed).for_trials()
+                self._data = _loaded(task, seed)
             return self._data
 
         return loaded
@@ -163,3 +165,16 @@ class InlineTransport:
 
     def capacity(self, resources: Resources) -> int:
         return 1
+
+
+def _loaded(task: Task, seed: int) -> Any:
+    """Raises ExperimentError whatever `load` raises: nothing has been trained yet that could fail by it."""
+    try:
+        return task.splits(seed).for_trials()
+    except (RaytuneHpoError, bdb.BdbQuit):
+        raise
+    except Exception as error:
+        if full_disk(error) is not None:
+            raise
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ExperimentError("task", type(task).__name__, f"cannot load its data: {text}") from error

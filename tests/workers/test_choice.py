@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from lane_tasks import Sequences
 
-from raytune_hpo import Experiment, Float
+from raytune_hpo import Experiment, ExperimentError, Float, run
 from raytune_hpo.journal.events import Executor
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.speed import Speed, measured
-from raytune_hpo.workers import choice
+from raytune_hpo.workers import choice, executors
 from raytune_hpo.workers.choice import START_S, chosen, imported_torch, refusal
 
 SPACE = {"lr": Float(1e-3, 1.0, "log")}
@@ -110,6 +113,36 @@ def test_speed_where_there_are_no_lanes() -> None:
     own = experiment(task=Sequences(), num_samples=2)
     speed = measured(own.recipe(), Sequences().load(0).for_trials(), [{"lr": 0.1}], "cpu", own.lanes_refusal)
     assert speed.refusal == "LSTM is not vmappable"
+
+
+@dataclass(frozen=True)
+class Failing(Digits):
+    def build_model(self, config: Mapping[str, Any]) -> Any:
+        raise ValueError("of two\nlines")
+
+
+@dataclass(frozen=True)
+class NoData(Digits):
+    def load(self, seed: int) -> Any:
+        raise KeyError("column")
+
+
+def test_code_that_raises_when_it_is_tried_fails_in_its_trials() -> None:
+    failing = experiment(task=Failing(), num_samples=2)
+    speed = choice.measured(failing, Digits().load(0).for_trials())
+    assert speed == "ValueError: of two lines"
+    found = chosen(failing, speed, 4.0)
+    assert (found.executor, found.reason) == (
+        Executor.PROCESSES,
+        "a config that was tried raised ValueError: of two lines",
+    )
+
+
+@pytest.mark.parametrize("executor", ["auto", "inline"])
+def test_data_that_cannot_be_loaded_are_one_error(executor: str, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="task = 'NoData': cannot load its data: KeyError: 'column'"):
+        run(Experiment(name="choice", task=NoData(), space=SPACE, executor=executor), tmp_path / "run")
+    assert not (tmp_path / "run" / executors.TRYING).exists()
 
 
 def test_one_sample_of_a_small_batch_is_enough() -> None:

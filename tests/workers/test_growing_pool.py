@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from raytune_hpo import Experiment, Float, events, load_results, resume, run
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Executor, ExecutorChanged, Noticed
+from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.pool import Slot
@@ -176,6 +179,18 @@ def test_without_workers_it_goes_on() -> None:
     pool.shutdown()
 
 
+@dataclass(frozen=True)
+class SlowHere(Digits):
+    """A digits task whose models take long to build in the driver's process, and there alone."""
+
+    driver: int = 0
+
+    def build_model(self, config: Mapping[str, Any]) -> Any:
+        if os.getpid() == self.driver:
+            time.sleep(0.3)
+        return super().build_model(config)
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_a_run_that_takes_longer_goes_over_and_is_resumed_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -184,20 +199,22 @@ def test_a_run_that_takes_longer_goes_over_and_is_resumed_there(
     monkeypatch.setattr(choice, "chosen", lambda *_: choice.Choice(Executor.INLINE_LANES, "for now", 0.05))
     experiment = Experiment(
         name="growing",
-        task="digits",
-        space={"lr": Float(1e-3, 1e-1, "log"), "batch_size": 16},
+        task=SlowHere(driver=os.getpid()),
+        space={"lr": Float(1e-3, 1e-1, "log"), "batch_size": 256},
         searcher="random",
         scheduler="fifo",
-        num_samples=40,
-        max_epochs=6,
+        num_samples=100,
+        max_epochs=2,
         max_concurrent=2,
     )
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert [e.executor for e in results.of(events.SessionOpened)] == ["inline lanes"]
     assert [e.executor for e in results.of(ExecutorChanged)] == ["lanes"]
-    assert len({e.pid for e in results.of(events.Started)}) >= 2
+    begun = [e.pid == os.getpid() for e in results.of(events.Started)]
+    assert begun == sorted(begun, reverse=True), "a trial began here after one had begun there"
+    assert 0 < sum(begun) < 100
     assert set(results.trials.status) == {"completed"}
-    assert len(results.curves) == 240
+    assert len(results.curves) == 200
     assert load_results(tmp_path / "run").ledger.executor == "lanes"
     assert resume(tmp_path / "run").status == "finished"
