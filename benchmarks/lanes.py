@@ -156,7 +156,8 @@ def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
         from raytune_hpo.workers.executors import MOST_LANES
 
         live = min(trials, MOST_LANES["cpu"] * (1 if results.ledger.executor.is_inline else live))
-    return {"epochs": len(results.curves), "best": float(results.ledger.best_trial.best), "live": live}
+    epochs = sum(trial.epoch for trial in results.ledger.trials.values())
+    return {"epochs": epochs, "best": float(results.ledger.best_trial.best), "live": live}
 
 
 def trainable(config: dict[str, Any]) -> None:

@@ -29,6 +29,9 @@ CONFIGS = 8
 #: Ray and its workers start in about so many times the time that this process needs to import torch; and where it had
 #: torch before, in about so many seconds.
 START_IN_TORCHES, START_S = 3.0, 5.0
+#: Training samples passed through models, of all trials together, that take one process longer than any start: of the
+#: smallest models, as lanes.
+MOST_PASSES = 5_000_000
 #: A run that is longer is worth a start that survives a crash of its training.
 LONGEST_S = 600.0
 
@@ -64,6 +67,12 @@ def imported_torch() -> float:
     import torch  # noqa: F401
 
     return START_IN_TORCHES * (time.perf_counter() - began)
+
+
+def is_small(experiment: ResolvedExperiment, loaded: TrialData) -> bool:
+    """Whether one process may do, whatever the model is."""
+    epochs = experiment.num_samples * experiment.expected_epochs
+    return epochs * len(loaded.train) * (experiment.folds or 1) <= MOST_PASSES
 
 
 def configs_to_measure(experiment: ResolvedExperiment) -> list[dict[str, Any]]:

@@ -133,19 +133,21 @@ class Executors:
             return choice.Choice(self._survivor(executor))
         return choice.Choice(executor)
 
-    def _tried(self, inline: InlineTransport) -> choice.Choice:
-        """By training a little in this process, which the task's own code may not survive."""
+    def _tried(self, inline: InlineTransport) -> choice.Choice | None:
+        """By training a little in this process, which the task's own code may not survive. None as of `_chosen`."""
         experiment = self._experiment
         trying = self._directory.path / TRYING
         if trying.exists():
             lanes = experiment.lanes_refusal is None
             return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
+        with self._phases("data"):
+            loaded = inline.data(experiment.task, experiment.seed)()
+        if not choice.is_small(experiment, loaded):
+            return None if experiment.lanes_refusal is None else choice.Choice(Executor.PROCESSES)
         trying.touch()
         try:
             with self._phases("imports"):
                 start_s = choice.imported_torch()
-            with self._phases("data"):
-                loaded = inline.data(experiment.task, experiment.seed)()
             with self._phases("probe"):
                 return choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
         finally:

@@ -86,6 +86,14 @@ def test_what_is_never_tried_in_this_process(fields: dict[str, Any], address: st
     assert refusal(experiment(**fields), address) == reason
 
 
+def test_a_run_of_many_passes_is_not_even_tried_here() -> None:
+    loaded = Digits().load(0).for_trials()  # 1,077 samples to train
+    assert choice.is_small(experiment(num_samples=464), loaded)
+    assert not choice.is_small(experiment(num_samples=465), loaded)
+    assert choice.is_small(experiment(num_samples=1_900, scheduler="asha", max_epochs=9), loaded)
+    assert not choice.is_small(experiment(num_samples=93, folds=5), loaded)
+
+
 def test_the_start_is_judged_by_an_import_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torch" in sys.modules
     assert imported_torch() == START_S
