@@ -73,7 +73,9 @@ class ResolvedExperiment:
     @property
     def expected_epochs(self) -> float:
         """Of a trial on average, about."""
-        return self.scheduler.kind.expected_epochs(self.scheduler.options, self.max_epochs)
+        kind, options = self.searcher.kind, self.searcher.options
+        share = 1.0 if kind is None or options is None else kind.expected_share(options)
+        return share * self.scheduler.kind.expected_epochs(self.scheduler.options, self.max_epochs)
 
     @property
     def checkpoint_every(self) -> int:

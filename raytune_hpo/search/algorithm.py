@@ -183,6 +183,11 @@ class SearchAlgorithm(Named, Search):
         """
 
     @classmethod
+    def expected_share(cls, options: SearchOptions) -> float:
+        """Of max_epochs, that a trial is planned for on average: by it the length of a run is judged."""
+        return 1.0
+
+    @classmethod
     def check_epochs(cls, options: SearchOptions, max_epochs: int) -> None:
         """Raise ExperimentError where the budgets that `plan` would set do not fit `max_epochs`."""
 

@@ -109,6 +109,12 @@ class CoarseToFine(SearchAlgorithm):
             )
             raise ExperimentError("searcher.rounds", rounds, expected)
 
+    @classmethod
+    def expected_share(cls, options: SearchOptions) -> float:
+        assert isinstance(options, cls.Options)
+        rounds = options.rounds
+        return sum(share(number, rounds, options.growth) for number in range(rounds)) / rounds
+
     def total(self) -> int:
         """The number of suggestions, if in every round enough trials succeed to be carried over."""
         ends = size = self._size_of_first()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.storage.checkpoints import STATE_FILE
+from raytune_hpo.training.checkpoint import save_state
 from raytune_hpo.training.data import Split, TrialData
 from raytune_hpo.training.recipe import Recipe
 
@@ -20,13 +24,14 @@ STEPS = 4
 LONG_STEP_S = 0.03
 SMALLEST_GAIN = 1.1
 #: Of one kind of training; then the configs measured so far have to do.
-MOST_S = 0.5
+MOST_S = 0.3
 
 
 @dataclass(frozen=True)
 class Speed:
-    """alone_s: an epoch of one trial, training and validation, the mean over the configs. lane_s: the same as one of
-    many lanes, None where it was not measured. refusal: why lanes are not worth it, None where they are."""
+    """alone_s: an epoch of one trial, with its validation and its checkpoint, the mean over the configs. lane_s: the
+    same as one of many lanes, None where it was not measured. refusal: why lanes are not worth it, None where they
+    are."""
 
     alone_s: float
     lane_s: float | None
@@ -38,41 +43,54 @@ class Speed:
 
 
 def measured(
-    recipe: Recipe, loaded: TrialData, configs: Sequence[Mapping[str, Any]], device: str, refusal: str | None
+    recipe: Recipe,
+    loaded: TrialData,
+    configs: Sequence[Mapping[str, Any]],
+    device: str,
+    refusal: str | None,
+    checkpoint_every: int = 1,
 ) -> Speed:
     """Trains the configs for a few steps, each alone and then all as lanes.
 
-    loaded: what trials see of the data. refusal: why there can be no lanes, where that is known already. Raises what
-    the task's own code raises.
+    loaded: what trials see of the data. refusal: why there can be no lanes, where that is known already.
+    checkpoint_every: epochs between two checkpoints of a trial. Raises what the task's own code raises.
     """
     batches = [int(config.get("batch_size", 64)) for config in configs]
     samples = max(*batches, STEPS * int(statistics.median(batches)), 1)
     parts = [_part(data, samples) for data in recipe.data(loaded)]
     whole = len(loaded.train) / len(parts[0].train)
     alone: list[float] = []
+    saving: list[float] = []
     for config, batch in zip(configs, batches, strict=True):
-        alone.append(sum(_alone(recipe, part, config, device) for part in parts))
+        measured_parts = [_alone(recipe, part, config, device) for part in parts]
+        alone.append(sum(epoch_s for epoch_s, _ in measured_parts))
+        saving.append(sum(save_s for _, save_s in measured_parts) / checkpoint_every)
         step_s = alone[-1] / len(parts) / math.ceil(len(parts[0].train) / batch)
         if refusal is None and device == "cpu" and step_s > LONG_STEP_S:
             refusal = f"a step of one model takes {step_s:.2g} s by itself, lanes have nothing to save"
         if sum(alone) > MOST_S:
             break
-    alone_s = statistics.mean(alone)
+    alone_s = statistics.mean(alone) * whole + statistics.mean(saving)
     if refusal is not None:
-        return Speed(alone_s * whole, None, refusal)
+        return Speed(alone_s, None, refusal)
     try:
-        lane_s = _as_lanes(recipe, parts[0], configs[: len(alone)], device)
+        lane_s = _as_lanes(recipe, parts[0], configs[: len(alone)], device) * whole
     except TrialError as error:
-        return Speed(alone_s * whole, None, str(error))
+        return Speed(alone_s, None, str(error))
     if alone_s / lane_s < SMALLEST_GAIN:
         refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model"
-    return Speed(alone_s * whole, lane_s * whole, refusal)
+    return Speed(alone_s, lane_s, refusal)
 
 
-def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: str) -> float:
+def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: str) -> tuple[float, float]:
+    """Seconds of (an epoch, the writing of its checkpoint: lanes do that while they train on)."""
     trainer = recipe.trainer(part, device)
     trainer.setup(config, 0)
-    return _seconds(trainer.train_epoch, device)
+    epoch_s = _seconds(trainer.train_epoch, device)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        save_state(trainer.state_dict(), Path(folder) / STATE_FILE)
+        return epoch_s, time.perf_counter() - began
 
 
 def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str) -> float:

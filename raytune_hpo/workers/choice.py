@@ -76,9 +76,12 @@ def is_small(experiment: ResolvedExperiment, loaded: TrialData) -> bool:
 
 
 def configs_to_measure(experiment: ResolvedExperiment) -> list[dict[str, Any]]:
-    """Drawn from the space as a random search would."""
+    """Drawn from the space as a random search would. A search that learns comes to suggest like ones: each twice."""
     rng = generator(experiment.seed, "speed")
-    return [experiment.space.sample(rng) for _ in range(min(CONFIGS, experiment.num_samples))]
+    count = min(CONFIGS, experiment.num_samples)
+    if not experiment.searcher.learns:
+        return [experiment.space.sample(rng) for _ in range(count)]
+    return [config for _ in range(math.ceil(count / 2)) for config in [experiment.space.sample(rng)] * 2][:count]
 
 
 def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed | str:
@@ -93,7 +96,8 @@ def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed | str:
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(experiment.resources.cpus)))
     try:
-        return of_configs(experiment.recipe(), loaded, configs, device, experiment.lanes_refusal)
+        every = experiment.checkpoint_every
+        return of_configs(experiment.recipe(), loaded, configs, device, experiment.lanes_refusal, every)
     except bdb.BdbQuit:
         raise
     except Exception as error:  # each trial of such a config is to fail by itself

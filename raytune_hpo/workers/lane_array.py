@@ -133,7 +133,7 @@ class LaneArray:
         """Why the task is better trained in processes; None where lanes are faster. configs: some of the space's."""
         from raytune_hpo.training.speed import measured
 
-        return measured(self._recipe, self._loaded, configs, self._device, None).refusal
+        return measured(self._recipe, self._loaded, configs, self._device, None, self._every).refusal
 
     def advance(self, orders: Sequence[Order], save: bool = False) -> Turn:
         """Do the orders, then train. save: every lane that trained is saved, the run is about to end.
