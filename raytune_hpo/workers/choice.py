@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Configs that are measured.
 CONFIGS = 8
+#: A searcher that learns is to see this many generations of results: fewer trials at a time.
+GENERATIONS = 8
 #: Ray and its workers start in about so many times the time that this process needs to import torch; and where it had
 #: torch before, in about so many seconds.
 START_IN_TORCHES, START_S = 3.0, 5.0
@@ -43,6 +45,17 @@ class Choice:
     executor: Executor
     reason: str | None = None
     start_s: float = START_S
+
+
+def concurrent_lanes(experiment: ResolvedExperiment) -> int:
+    """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from, or all."""
+    if experiment.max_concurrent is not None:
+        return min(experiment.max_concurrent, experiment.num_samples)
+    if experiment.scheduler.kind.is_population:
+        return experiment.num_samples  # the whole population has to be there
+    if experiment.searcher.learns:
+        return min(max(2, math.ceil(experiment.num_samples / GENERATIONS)), experiment.num_samples)
+    return experiment.num_samples
 
 
 def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
@@ -76,12 +89,13 @@ def is_small(experiment: ResolvedExperiment, loaded: TrialData) -> bool:
 
 
 def configs_to_measure(experiment: ResolvedExperiment) -> list[dict[str, Any]]:
-    """Drawn from the space as a random search would. A search that learns comes to suggest like ones: each twice."""
+    """As many as would be lanes at a time, drawn from the space as a random search would. A search that learns comes to
+    suggest like ones, so that lanes find company: each twice, where there are enough for that."""
     rng = generator(experiment.seed, "speed")
-    count = min(CONFIGS, experiment.num_samples)
-    if not experiment.searcher.learns:
-        return [experiment.space.sample(rng) for _ in range(count)]
-    return [config for _ in range(math.ceil(count / 2)) for config in [experiment.space.sample(rng)] * 2][:count]
+    count = min(CONFIGS, concurrent_lanes(experiment))
+    copies = 2 if experiment.searcher.learns and count >= CONFIGS // 2 else 1
+    drawn = [experiment.space.sample(rng) for _ in range(math.ceil(count / copies))]
+    return [config for config in drawn for _ in range(copies)][:count]
 
 
 def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed | str:

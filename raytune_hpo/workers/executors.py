@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
+from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from raytune_hpo.workers.pool import Pool, Workers
 
 MOST_LANES = {"cpu": 256, "cuda": 512}  # of an array: from there on more lanes are no faster
-#: A searcher that learns is to see this many generations of results: fewer trials at a time.
-GENERATIONS = 8
 #: In the run directory while a task's own code is tried in the driver's process: found there, it has killed one.
 TRYING = "trying"
 
@@ -228,17 +226,6 @@ class Executors:
         run_id = self._directory.description()["run_id"]
         paths = transport.paths()
         return Posting(str(self._directory.path), run_id, self._session, resources.cpus, paths, self._verbose)
-
-
-def concurrent_lanes(experiment: ResolvedExperiment) -> int:
-    """Trials at a time: `max_concurrent`, or what leaves a searcher something to learn from, or all."""
-    if experiment.max_concurrent is not None:
-        return min(experiment.max_concurrent, experiment.num_samples)
-    if experiment.scheduler.kind.is_population:
-        return experiment.num_samples  # the whole population has to be there
-    if experiment.searcher.learns:
-        return min(max(2, math.ceil(experiment.num_samples / GENERATIONS)), experiment.num_samples)
-    return experiment.num_samples
 
 
 def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Transport) -> bool:

@@ -20,6 +20,8 @@ from raytune_hpo.journal.events import Event, ExecutorChanged, Noticed
 from raytune_hpo.workers.pool import Lost, Workers
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
+#: So many times their start is what must be left for workers: it slows down what trains meanwhile.
+WORTH = 1.5
 #: Of a pool's wait, while there are two of them.
 TURN_S = 0.02
 
@@ -45,7 +47,7 @@ class Growth:
         if elapsed_s >= self.longest_s:
             return True
         rest_s = left * elapsed_s / max(1.0, begun - running / 2)
-        return self.places > 1 and rest_s > self.start_s
+        return self.places > 1 and rest_s > WORTH * self.start_s
 
 
 class GrowingPool:
@@ -92,8 +94,8 @@ class GrowingPool:
                 self._news.append(event)
             except ExperimentError as error:
                 self._failed(error)
-        if self._there is not None:
-            self._there.ensure()
+        if self._there is not None and (len(self._begun) < self._growth.trials or not self._there.busy):
+            self._there.ensure()  # no more of them than trials are left to begin
 
     def _hold(self) -> None:
         try:

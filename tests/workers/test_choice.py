@@ -105,6 +105,10 @@ def test_speed_is_of_the_spaces_configs() -> None:
     configs = choice.configs_to_measure(digits)
     assert len(configs) == 4
     assert configs == choice.configs_to_measure(digits)
+    assert len({config["lr"] for config in configs}) == 4
+    for trials, lanes, different in ((100, 8, 4), (40, 5, 3), (16, 2, 2)):  # hyperopt has an eighth at a time
+        of_search = choice.configs_to_measure(experiment(num_samples=trials, searcher="hyperopt"))
+        assert (len(of_search), len({config["lr"] for config in of_search})) == (lanes, different)
     speed = choice.measured(digits, loaded)
     assert speed.refusal is None
     assert speed.lane_s is not None

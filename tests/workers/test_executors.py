@@ -28,7 +28,8 @@ from raytune_hpo.settings import Resources
 from raytune_hpo.states import Decision
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.workers import choice
-from raytune_hpo.workers.executors import GENERATIONS, concurrent_lanes, has_room
+from raytune_hpo.workers.choice import GENERATIONS, concurrent_lanes
+from raytune_hpo.workers.executors import has_room
 from raytune_hpo.workers.inline_transport import InlineTransport
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}

@@ -38,9 +38,10 @@ def growth(**fields: Any) -> Growth:
     [
         ({}, 3.9, 1, 1, False),  # workers may not be worth it yet
         ({}, 4.0, 1, 1, True),
-        ({}, 4.0, 5, 0, False),  # 4 s are left
-        ({}, 4.1, 5, 0, True),
-        ({}, 4.1, 5, 1, True),
+        ({}, 4.0, 4, 0, False),  # 6 s are left
+        ({}, 4.1, 4, 0, True),
+        ({}, 4.1, 4, 1, True),
+        ({}, 4.1, 5, 0, False),
         ({}, 100.0, 10, 1, False),  # nothing would begin there
         ({"places": 1}, 100.0, 1, 1, False),  # nothing would be quicker there
         ({"places": 1}, 600.0, 1, 1, True),  # but survive a crash
