@@ -402,3 +402,17 @@ def test_what_the_code_prints_is_kept_off_the_json(tmp_path: Path) -> None:
     )
     assert json.loads(done.stdout)["status"] == "finished"
     assert done.stderr.count("loud") == 2
+
+
+def test_a_function_that_does_not_return_is_given_up(tmp_path: Path) -> None:
+    """After the grace that any running epoch has, and no longer."""
+    file = tmp_path / "hanging.py"
+    file.write_text(
+        DEBUGGED["function"].replace("breakpoint()", 'print("here", flush=True)\n    import time; time.sleep(600)')
+    )
+    terminal = Terminal("run", str(file), "--run-dir", str(tmp_path / "run"))
+    terminal.until("here")
+    os.kill(terminal.pid, signal.SIGINT)
+    terminal.until("interrupted in")
+    assert terminal.code() == 130
+    assert set(load_results(tmp_path / "run").trials.status) == {"pending"}

@@ -22,8 +22,8 @@ from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
-#: How long the end of a run waits for a call that is still being done.
-KILL_S = 10.0
+#: How long the end of a run waits for what its actor was writing.
+CLOSE_S = 120.0
 
 
 class InlineCall:
@@ -36,11 +36,11 @@ class InlineCall:
         self._error: BaseException | None = None
 
     def make(self) -> None:
+        """Do it; `finish` says so."""
         try:
             self._answer = self._work()
         except BaseException as error:  # whatever a user's code raises is for whoever asks for the answer
             self._error = error
-        self.finish()
 
     def finish(self, error: BaseException | None = None) -> None:
         with self._done:
@@ -71,7 +71,7 @@ class InlineActor:
     def __init__(self, make: Callable[[], Any], done: threading.Condition) -> None:
         self._done = done
         self._calls: queue.SimpleQueue[InlineCall | None] = queue.SimpleQueue()
-        self._killed = False
+        self._killed = self._in_call = False
         self._object: Any = None
         self._thread = threading.Thread(target=self._work, daemon=True, name="inline actor")
         self._thread.start()
@@ -89,10 +89,11 @@ class InlineActor:
         return self._send(lambda: function(*arguments))
 
     def kill(self) -> None:
-        """Calls that have begun are waited for, a while: a process cannot kill a thread of its own."""
+        """What it was writing is waited for. A call that still lasts is not: a process cannot kill a thread of its own,
+        and whoever gives the call up has waited already."""
         self._killed = True
         self._calls.put(None)
-        self._thread.join(KILL_S)
+        self._thread.join(0.0 if self._in_call else CLOSE_S)
 
     def _send(self, work: Callable[[], Any]) -> InlineCall:
         call = InlineCall(self._done, work)
@@ -104,7 +105,10 @@ class InlineActor:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
+            self._in_call = True
             call.make()
+            self._in_call = False
+            call.finish()
         if self._object is not None:
             self._object.close()
             self._object = None
@@ -145,6 +149,7 @@ class InlineTransport:
     def once(self, function: Callable[..., Any], *arguments: Any) -> InlineCall:
         call = InlineCall(self._done, lambda: function(*arguments))
         call.make()
+        call.finish()
         return call
 
     def data(self, task: Any, seed: int) -> Callable[[], Any]:
