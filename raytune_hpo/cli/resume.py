@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, own_stdout
+from raytune_hpo.cli.arguments import add_code, add_run_options, own_stdout
 from raytune_hpo.cli.intervention import WAIT_S
 from raytune_hpo.cli.run import finish
 
@@ -12,6 +12,7 @@ from raytune_hpo.cli.run import finish
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
     parser.set_defaults(wait=WAIT_S)
+    add_code(parser)
     add_run_options(parser)
 
 
@@ -31,5 +32,11 @@ def main(options: argparse.Namespace) -> int:
     display = PandaProgress if takes_commands(RunDirectory.open(options.run_dir)) else Progress
     listeners = [display(console, quiet=options.quiet)]
     with own_stdout(options):
-        results = resume(options.run_dir, address=options.address, listeners=listeners, verbose=options.verbose)
+        results = resume(
+            options.run_dir,
+            code=options.code,
+            address=options.address,
+            listeners=listeners,
+            verbose=options.verbose,
+        )
     return finish(results, options, console)

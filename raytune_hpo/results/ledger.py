@@ -36,6 +36,7 @@ class Ledger:
         self.stop_reason: str | None = None
         self.sessions = 0
         self.executor: events.Executor | None = None  # of the newest session
+        self.data: events.DataLoaded | None = None  # of a task
         self.seconds = 0.0
         self.status = RunStatus.RUNNING
         self.held = False  # paused by a person
@@ -60,6 +61,9 @@ class Ledger:
         self.status = RunStatus.RUNNING
         self.held = False
         self._nothing_runs()
+
+    def _on_data(self, event: events.DataLoaded) -> None:
+        self.data = event
 
     def _on_executor(self, event: events.ExecutorChanged) -> None:
         self.executor = event.executor

@@ -23,6 +23,7 @@ from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.transport import Actor, Transport
@@ -59,7 +60,8 @@ class Before:
 class Executors:
     """The executors of one session.
 
-    ray: a context in which Ray is there, entered only where trials need workers. notice: for people to read.
+    ray: a context in which Ray is there, entered only where trials need workers. imports: what they are to import.
+    notice: for people to read.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Executors:
         ray: Callable[[], AbstractContextManager[None]],
         phases: Phases,
         *,
+        imports: Imports,
         address: str | None,
         verbose: bool,
         notice: Callable[[str], None],
     ) -> None:
         self._directory, self._experiment, self._session = directory, experiment, session
         self._ray, self._phases = ray, phases
+        self._imports = imports
         self._address, self._verbose, self._notice = address, verbose, notice
 
     @contextlib.contextmanager
@@ -91,7 +95,7 @@ class Executors:
                     stack.enter_context(self._ray())
                 from raytune_hpo.workers.ray_transport import RayTransport
 
-                transport = RayTransport()
+                transport = RayTransport(self._imports)
             else:
                 stack.enter_context(own_debugger())
             with self._phases("pool"):
@@ -157,7 +161,7 @@ class Executors:
         def make() -> tuple[Workers, ExecutorChanged]:
             from raytune_hpo.workers.ray_transport import RayTransport
 
-            transport = RayTransport()
+            transport = RayTransport(self._imports)
             data = transport.data(experiment.task, experiment.seed)
             executor = _of_workers(found.executor)
             pool = self._lanes(transport, data) if executor.of_lanes else self._processes(transport, data)
@@ -224,8 +228,9 @@ class Executors:
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:
         run_id = self._directory.description()["run_id"]
-        paths = transport.paths()
-        return Posting(str(self._directory.path), run_id, self._session, resources.cpus, paths, self._verbose)
+        return Posting(
+            str(self._directory.path), run_id, self._session, resources.cpus, transport.imports(), self._verbose
+        )
 
 
 def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Transport) -> bool:

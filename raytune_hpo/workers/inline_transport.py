@@ -165,7 +165,7 @@ class InlineTransport:
     def packed(self, value: Any) -> Any:
         return value
 
-    def paths(self) -> None:
+    def imports(self) -> None:
         return None
 
     def capacity(self, resources: Resources) -> int:

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -15,6 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.task import Task
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.machine import fits
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError
 from raytune_hpo.workers.worker import called
@@ -43,7 +45,7 @@ class RayActor:
         return RayCall(getattr(self._handle, method).remote(*arguments))
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
-        # Bytes, so that they are unpickled in the method, whose process has the driver's import paths by then.
+        # Bytes, so that they are unpickled in the method, whose process can import what the driver can by then.
         return RayCall(self._handle.do.remote(cloudpickle.dumps((function, arguments))))
 
     def kill(self) -> None:
@@ -54,6 +56,10 @@ class RayTransport:
     """The Ray that this process has started or joined."""
 
     concurrent = True
+
+    def __init__(self, imports: Imports | None = None) -> None:
+        imports = imports or Imports()
+        self._imports = replace(imports, paths=[path for path in sys.path if path])
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> RayActor:
         made = ray.remote(cls).options(
@@ -74,7 +80,7 @@ class RayTransport:
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
         call = cloudpickle.dumps((function, arguments))
-        return RayCall(ray.remote(num_cpus=0)(_called).remote(import_paths(), call))
+        return RayCall(ray.remote(num_cpus=0)(_called).remote(self._imports, call))
 
     def data(self, task: Any, seed: int) -> Callable[[], Any]:
         """Loaded once, in a worker process; every node then holds one copy, which its workers share.
@@ -89,8 +95,8 @@ class RayTransport:
         pickled: bytes = cloudpickle.dumps(value)
         return pickled
 
-    def paths(self) -> list[str]:
-        return import_paths()
+    def imports(self) -> Imports:
+        return self._imports
 
     def capacity(self, resources: Resources) -> int:
         """In the cluster's living nodes."""
@@ -106,12 +112,8 @@ def data_for_trials(task: Task, seed: int) -> Any:
     return task.splits(seed).for_trials()
 
 
-def import_paths() -> list[str]:
-    return [p for p in sys.path if p]
-
-
-def _called(paths: list[str], call: bytes) -> Any:
-    sys.path.extend(p for p in paths if p not in sys.path)
+def _called(imports: Imports, call: bytes) -> Any:
+    imports.take()
     return called(call)
 
 

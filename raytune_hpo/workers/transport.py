@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from raytune_hpo.settings import Resources
+from raytune_hpo.workers.imports import Imports
 
 
 class CallFailedError(Exception):
@@ -77,10 +78,10 @@ class Transport(Protocol):
         """Gives what trials see of a task's data, wherever an actor calls it; None where `task` is no Task."""
 
     def packed(self, value: Any) -> Any:
-        """As actors take what is the user's code: they unpickle bytes, after they have the driver's import paths."""
+        """As actors take what is the user's code: they unpickle bytes, after they can import what the driver can."""
 
-    def paths(self) -> list[str] | None:
-        """The import paths that actors lack; None where they are the driver's own."""
+    def imports(self) -> Imports | None:
+        """What actors need to import what the driver can; None where they are in its process."""
 
     def capacity(self, resources: Resources) -> int:
         """How many such actors have room at the same time."""

@@ -19,6 +19,7 @@ from raytune_hpo.training.checkpoint import load_state
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.workers import lane_array, lane_writer
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.lane_array import LaneArray
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
@@ -31,7 +32,7 @@ RECIPE = Recipe(TASKS["digits"], max_epochs=9, seed=3)
 def array(folder: Path, every: int = 1, run_id: str = "x", task: str = "digits") -> LaneArray:
     (folder / DESCRIPTION).write_text(json.dumps({"run_id": "x"}))
     recipe = Recipe(TASKS[task], max_epochs=9, seed=3)
-    posting = Posting(str(folder), run_id, 1, 1, [], True)
+    posting = Posting(str(folder), run_id, 1, 1, Imports(), True)
     data = partial(part, TASKS[task])
     return LaneArray(pickle.dumps(recipe), data, posting, number=0, checkpoint_every=every, gpu=False, most=8)
 
