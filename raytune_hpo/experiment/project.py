@@ -79,7 +79,7 @@ class Code:
 
 def loaded_code(entry: Path | None) -> Code:
     """The project's modules that this process has imported. entry: its experiment file or script."""
-    entry = entry or _script()
+    entry = _script() if entry is None else entry.resolve()
     root = _root_of(entry)
     found = _found_in(root)
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
