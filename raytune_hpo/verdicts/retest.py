@@ -96,7 +96,7 @@ def retest(
         if repeated.status != "finished":
             return None
         runnable = derived.resolved.task
-        loaded = runnable.splits(derived.seed).for_trials() if isinstance(runnable, Task) else None
+        loaded = derived.resolved.recipe().load() if isinstance(runnable, Task) else None
         design, notice = design_of(derived.resolved, loaded)
         made = judge(
             results,
