@@ -1,8 +1,8 @@
 """The checks of what a task's `load` answers: before anything trains, and each a line that names the array.
 
 What cannot be trained or measured is refused. What can, and is likely not meant, is said (`remarks`). Values that are
-not finite are refused: one of them in a batch makes its loss NaN, so that every trial would diverge at some step without
-a word of the reason. (Where NaN is a missing value that the model knows, the task says so: `Task.missing_values`.)
+not finite are refused: one of them in a batch makes its loss NaN, so that every trial would diverge at some step with
+no word of the reason. (Where NaN is a missing value that the model knows, the task says so: `Task.missing_values`.)
 """
 
 from __future__ import annotations

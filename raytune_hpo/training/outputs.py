@@ -1,7 +1,7 @@
 """What a model answers, compared with the targets before anything is computed of both.
 
-torch broadcasts: outputs [N] against targets [N, 1] have a loss, that of N x N pairs, which falls while the model learns
-nothing. So every place that trains or measures asks here first, batch by batch: shapes alone are looked at.
+torch broadcasts: outputs [N] against targets [N, 1] have a loss, that of N x N pairs, which falls while the model
+learns nothing. So every place that trains or measures asks here first, batch by batch: shapes alone are looked at.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
         of = f" of {shapes}" if shapes else ""
         raise TrialError(f"the model answers a {type(outputs).__name__}{of}: it must answer one tensor, its outputs")
     if not outputs.is_floating_point():
-        dtype = str(outputs.dtype).removeprefix("torch.")
+        dtype, shape = str(outputs.dtype).removeprefix("torch."), list(outputs.shape[lead:])
         raise TrialError(
-            f"the model answers {dtype} {list(outputs.shape[lead:])}: outputs must be floating-point (of classes logits, not "
-            "the likeliest class)"
+            f"the model answers {dtype} {shape}: outputs must be floating-point (of classes logits, "
+            "not the likeliest class)"
         )
 
 

@@ -53,7 +53,7 @@ class Task(ABC):
 
     @final
     def splits(self, seed: int) -> Splits:
-        """What `load` answers, checked (`training.checked_data`). Raises ExperimentError where it cannot be trained on."""
+        """What `load` answers, checked (`training.checked_data`). Raises ExperimentError."""
         from raytune_hpo.training.checked_data import check_type, checked_splits
 
         field, found = f"{type(self).__name__}.load", self.load(seed)

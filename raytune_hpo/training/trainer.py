@@ -253,7 +253,9 @@ def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int
     batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
     leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
     if leave_out and 1 in (batch_size, samples):
-        raise TooFewSamplesError(f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch")
+        raise TooFewSamplesError(
+            f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
+        )
     used = samples - 1 if leave_out else samples
     return used, math.ceil(used / batch_size)
 

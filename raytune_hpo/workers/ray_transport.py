@@ -102,7 +102,9 @@ class RayTransport:
                 raise error.cause from None
             raise ExperimentError("task", "its data", f"cannot be loaded: {last_line(error)}") from error
         except RayError as error:
-            raise ExperimentError("task", "its data", f"the process that loads them was lost: {last_line(error)}") from error
+            raise ExperimentError(
+                "task", "its data", f"the process that loads them was lost: {last_line(error)}"
+            ) from error
         return found
 
     def packed(self, value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Models whose outputs do not fit the targets, and data that nothing can be learned from: said, and nothing is trained."""
+"""Models whose outputs do not fit the targets, and data that nothing can be learned from: nothing is trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer(nn.Module):
         y = self.layer(x)
         changed = {
             "right": lambda: y,
-            "flat": lambda: y.flatten(),
+            "flat": lambda: y.reshape(-1),
             "wide": lambda: y[:, None],
             "tuple": lambda: (y, y),
             "dict": lambda: {"logits": y},
@@ -67,7 +67,7 @@ class Signs(Task):
     outputs: int = 2
     data: str = ""
 
-    def load(self, seed: int) -> Splits:
+    def load(self, seed: int) -> Splits:  # noqa: PLR0912  (a case each)
         x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
         y: Any = (x[:, 0] > 0).astype(np.int64)
         first, second = 40, 50
