@@ -74,7 +74,8 @@ def _pairs(experiment: ResolvedExperiment, best: Best, checkpoint: Path, run_dir
 
     state = load_state(checkpoint)
     config = task.resolved(best.config)
-    parts = experiment.recipe().data(task.splits(experiment.seed).for_trials())
+    recipe = experiment.recipe()
+    parts = recipe.data(recipe.load())
     y, predicted = [], []
     for part, of_part in zip(parts, state.get("folds", [state]), strict=True):
         y.append(np.asarray(part.validation.y, np.float64).reshape(len(part.validation), -1))

@@ -119,7 +119,9 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 population.do(phase)
             for notice in notices:
                 population.notice(notice)
-            driver = Driver(directory, population, journal, store, pool, listening.troubles)
+            driver = Driver(
+                directory, population, journal, store, pool, lambda: [*opened.remarks(), *listening.troubles()]
+            )
             listening.open(journal, reading.link.events)
             driver.commit()
             status = driver.drive(interrupt)

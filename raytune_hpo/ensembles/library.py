@@ -93,7 +93,8 @@ class Library:
 
     def load(self, records: Iterator[CheckpointRecord], limit: int | None) -> tuple[list[Candidate], Array]:
         """The first `limit` (None: all) that load and predict finite values; and the validation data's `targets`."""
-        parts = self.experiment.recipe().data(self.task.splits(self.experiment.seed).for_trials())
+        recipe = self.experiment.recipe()
+        parts = recipe.data(recipe.load())
         y = np.concatenate([targets(p.validation, self.task.kind) for p in parts])
         found: list[Candidate] = []
         held_bytes = 0

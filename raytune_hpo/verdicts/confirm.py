@@ -127,7 +127,7 @@ def _judge(
 ) -> Confirmation:
     resolved_, task = derived.resolved, derived.resolved.task
     metric, mode = resolved_.objective.metric, resolved_.objective.mode
-    data = task.splits(derived.seed).for_trials() if isinstance(task, Task) else None
+    data = resolved_.recipe().load() if isinstance(task, Task) else None
     design, notice = design_of(resolved_, data)
     notices = [notice] if notice is not None else []
     if results.status != "finished":

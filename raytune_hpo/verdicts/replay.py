@@ -140,7 +140,7 @@ def _trained(
     torch.set_num_threads(max(1, int(experiment.resources.cpus)))  # as in a worker
     recipe = experiment.recipe()
     task = recipe.task
-    loaded = task.splits(recipe.seed).for_trials()
+    loaded = recipe.load()
     device = "cuda" if experiment.resources.gpus else "cpu"
     state: dict[str, Any] | None = None
     for segment in segments:

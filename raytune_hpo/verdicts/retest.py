@@ -102,7 +102,7 @@ def retest(
             if repeated.status != "finished":
                 return None
             runnable = derived.resolved.task
-            loaded = runnable.splits(derived.seed).for_trials() if isinstance(runnable, Task) else None
+            loaded = derived.resolved.recipe().load() if isinstance(runnable, Task) else None
             design, notice = design_of(derived.resolved, loaded)
             made = judge(
                 results,
@@ -125,7 +125,7 @@ def retest(
 
 
 def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | None, here: Path) -> dict[str, Any]:
-    """`changes` with --data, a path from `here`, among them. Raises ExperimentError for what a retest may not change."""
+    """`changes` with --data, a path from `here`. Raises ExperimentError for what a retest may not change."""
     task = experiment.resolved.task
     options = task.options() if isinstance(task, Task) else {}
     for key, value in changes.items():

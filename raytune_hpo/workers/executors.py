@@ -40,12 +40,14 @@ TRYING = "trying"
 
 @dataclass(frozen=True)
 class Opened:
-    """executor: which one; reason: why, where the experiment left it open; room: whether all trials fit at once."""
+    """executor: which one; reason: why, where the experiment left it open; room: whether all trials fit at once;
+    remarks: as of `Transport`."""
 
     executor: Executor
     pool: Workers
     reason: str | None
     room: bool
+    remarks: Callable[[], list[str]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Executors:
             else:
                 stack.enter_context(own_debugger())
             with self._phases("pool"):
-                data = transport.data(self._experiment.task, self._experiment.seed)
+                data = transport.data(_recipe(self._experiment))
                 pool: Workers
                 if found is None:
                     found, pool = self._found_out(transport, data)
@@ -111,7 +113,8 @@ class Executors:
                     pool = GrowingPool(pool, self._growth(found))
                 stack.callback(pool.shutdown)
                 pool.ensure()
-            yield Opened(found.executor, pool, found.reason, has_room(self._experiment, found.executor, transport))
+            room = has_room(self._experiment, found.executor, transport)
+            yield Opened(found.executor, pool, found.reason, room, transport.remarks)
 
     def _chosen(self, before: Before, inline: InlineTransport) -> choice.Choice | None:
         """None where an array has to find out whether lanes are faster."""
@@ -143,7 +146,7 @@ class Executors:
             lanes = experiment.lanes_refusal is None
             return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
         with self._phases("data"):
-            loaded = inline.data(experiment.task, experiment.seed)()
+            loaded = inline.data(_recipe(experiment))()
         if not choice.is_small(experiment, loaded):
             return None if experiment.lanes_refusal is None else choice.Choice(Executor.PROCESSES)
         trying.touch()
@@ -162,7 +165,7 @@ class Executors:
             from raytune_hpo.workers.ray_transport import RayTransport
 
             transport = RayTransport(self._imports)
-            data = transport.data(experiment.task, experiment.seed)
+            data = transport.data(_recipe(experiment))
             executor = _of_workers(found.executor)
             pool = self._lanes(transport, data) if executor.of_lanes else self._processes(transport, data)
             reason = f"it has taken the {choice.seconds(found.start_s)} that workers take to start, and goes on"
@@ -231,6 +234,10 @@ class Executors:
         return Posting(
             str(self._directory.path), run_id, self._session, resources.cpus, transport.imports(), self._verbose
         )
+
+
+def _recipe(experiment: ResolvedExperiment) -> Recipe | None:
+    return experiment.recipe() if isinstance(experiment.task, Task) else None
 
 
 def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Transport) -> bool:

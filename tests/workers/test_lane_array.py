@@ -152,7 +152,7 @@ def test_a_config_that_raises_fails_alone(tmp_path: Path) -> None:
     bad = {**CONFIG, "batch_norm": True, "batch_size": 1}
     found = collected(array(tmp_path), [start(0, "t0", 1, bad), start(1, "t1", 1)])
     assert found[0][0].kind == "raised"
-    assert found[0][0].error.startswith("TrialError: 203 training samples in batches of 1")
+    assert found[0][0].error.startswith("TooFewSamplesError: 203 training samples in batches of 1")
     assert "Traceback" in found[0][0].traceback
     assert epochs(found[1]) == [1]
 
