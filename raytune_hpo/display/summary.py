@@ -13,7 +13,10 @@ from rich.console import Console
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
+
+SHOWN = 3  # reasons
 
 
 def duration(seconds: float) -> str:
@@ -60,6 +63,26 @@ def shown_name(chosen: Mapping[str, Any]) -> str:
     return str(chosen.get("class", chosen["name"])).rpartition(":")[2]
 
 
+def whys(results: Results) -> list[str]:
+    """A line for each distinct reason for which trials diverged or failed, the most frequent first, SHOWN at most."""
+    found: dict[tuple[str, str], list[TrialState]] = {}
+    for trial in results.ledger.trials.values():
+        if trial.finished and not trial.eligible:
+            # The same place in the code, whatever the message says of the trial; the same metric, at whatever epoch.
+            text = trial.error or trial.reason or ""
+            place = trial.error_file or text.partition(" at epoch ")[0]
+            found.setdefault((trial.status, place), []).append(trial)
+    lines = []
+    for (status, _), trials in sorted(found.items(), key=lambda entry: -len(entry[1])):
+        first = trials[0]
+        file = f" (traceback: {first.error_file})" if first.error_file else ""
+        more = f", {first.id} for one" if len(trials) > 1 else f", {first.id}"
+        lines.append(f"{len(trials)} {status}{more}: {first.error or first.reason}{file}")
+    left = len(lines) - SHOWN
+    where = f"and {plural(left, 'other reason')}: raytune-hpo trials {shown_path(results.run_dir)}"
+    return lines[:SHOWN] + ([where] if left > 0 else [])
+
+
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
     """The closing lines: how it ended, the best five, what to do next.
 
@@ -73,6 +96,8 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
     console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    for line in whys(results):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
