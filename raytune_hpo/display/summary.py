@@ -64,10 +64,11 @@ def shown_name(chosen: Mapping[str, Any]) -> str:
 
 
 def whys(results: Results) -> list[str]:
-    """A line for each distinct reason for which trials diverged or failed, the most frequent first, SHOWN at most."""
+    """A line for each distinct reason for which trials diverged or failed, the most frequent first, SHOWN at most; but
+    not for what stopped the run, which is said by itself."""
     found: dict[tuple[str, str], list[TrialState]] = {}
     for trial in results.ledger.trials.values():
-        if trial.finished and not trial.eligible:
+        if trial.finished and not trial.eligible and (trial.error or "-") not in (results.close_reason or ""):
             # The same place in the code, whatever the message says of the trial; the same metric, at whatever epoch.
             text = trial.error or trial.reason or ""
             place = trial.error_file or text.partition(" at epoch ")[0]
@@ -81,6 +82,17 @@ def whys(results: Results) -> list[str]:
     left = len(lines) - SHOWN
     where = f"and {plural(left, 'other reason')}: raytune-hpo trials {shown_path(results.run_dir)}"
     return lines[:SHOWN] + ([where] if left > 0 else [])
+
+
+def stopped_line(results: Results) -> str | None:
+    """Of a run that stopped by itself before its end: why, and what to do about it. None of any other."""
+    if results.close_reason is None:
+        return None
+    where = shown_path(results.run_dir)
+    return (
+        f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry {where} tries the failed trials "
+        f"again, and raytune-hpo resume {where} goes on without them"
+    )
 
 
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
@@ -112,7 +124,12 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
-    if results.status != "finished":
+    stopped = stopped_line(results)
+    if stopped is not None:
+        console.print(stopped, style="red", soft_wrap=True, highlight=False, markup=False)
+    elif results.status != "finished":
         console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
+    elif results.counts["failed"] and results.stop_reason is None:
+        console.print(f"once more:  raytune-hpo retry {where}", soft_wrap=True, highlight=False, markup=False)
     if top:
         console.print(f"the winner: raytune-hpo best {where}", soft_wrap=True, highlight=False, markup=False)

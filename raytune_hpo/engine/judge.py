@@ -98,7 +98,12 @@ class Judge:
         """What the scheduler is shown of a report."""
         result = {self.objective.metric: trial.metrics[self.objective.metric], "epoch": trial.epoch}
         if self.host.scheduler.sees_metrics:
-            return {**trial.metrics, **result, "training_iteration": trial.epoch, "finite": self._not_finite(trial) is None}
+            return {
+                **trial.metrics,
+                **result,
+                "training_iteration": trial.epoch,
+                "finite": self._not_finite(trial) is None,
+            }
         return result
 
     def _on_plateau(self, trial: TrialState) -> bool:

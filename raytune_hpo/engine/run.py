@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,23 +97,37 @@ def resume(
     it does the experiment's listeners. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
+    given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    return go_on(run_dir, given, address, listeners, verbose)
+
+
+def go_on(
+    run_dir: str | Path,
+    given: dict[str, Any],
+    address: str | None,
+    listeners: Sequence[Any],
+    verbose: bool,
+    *,
+    reopen: Callable[[Results], list[str]] | None = None,
+) -> Results:
+    """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
     check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
-        given = {"task": task, "searcher": searcher, "scheduler": scheduler}
         resolved = written_again(directory, given).resolved
-        finished = load_results(directory.path)
-        if finished.status == RunStatus.FINISHED:
+        results = load_results(directory.path)
+        reopened = [] if reopen is None else reopen(results)
+        if results.status == RunStatus.FINISHED and not reopened:
             directory.unlock()
-            return finished
+            return results
         _check_place(resolved, address)
         if isinstance(resolved.task, Task):
             resolved.task.prepare()
     except BaseException:
         directory.unlock()
         raise
-    return _session(directory, resolved, address, listeners, verbose, resumed=True)
+    return _session(directory, resolved, address, listeners, verbose, resumed=True, reopened=reopened)
 
 
 def _source_of(experiment: ResolvedExperiment) -> Path | None:
@@ -141,6 +155,7 @@ def _session(
     listeners: Sequence[Any],
     verbose: bool,
     resumed: bool,
+    reopened: Sequence[str] = (),
 ) -> Results:
     with contextlib.ExitStack() as stack:
         stack.callback(directory.unlock)
@@ -151,7 +166,7 @@ def _session(
         stack.callback(listening.close)
         phases = Phases()
         phases.since_process_start()
-        ledger = _drive(directory, experiment, interrupt, listening, phases, address, verbose)
+        ledger = _drive(directory, experiment, interrupt, listening, phases, address, verbose, reopened)
     return Results(directory.path, description["experiment"], ledger)
 
 
@@ -163,6 +178,7 @@ def _drive(
     phases: Phases,
     address: str | None,
     verbose: bool,
+    reopened: Sequence[str],
 ) -> Ledger:
     @contextlib.contextmanager
     def ray() -> Iterator[None]:
@@ -212,6 +228,7 @@ def _drive(
                 reason=opened.reason,
             )
             population.open_session(began)
+            population.reopen(reopened)
             for phase in phases.take():
                 population.do(phase)
             for notice in notices:

@@ -42,6 +42,7 @@ class TrialState:
     scores: dict[str, float] = field(default_factory=dict)  # checkpoint path -> the metric at its epoch
     failures: int = 0
     losses: float = 0  # workers lost since its last new report
+    reopened: bool = False  # it had failed, and is tried again
     reason: str | None = None
     error: str | None = None
     error_file: str | None = None

@@ -130,6 +130,7 @@ def test_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "t00001  0.95                 2      completed  lr=0.05",
         "t00000  0.8                  1      stopped    lr=0.01",
         "t00001 on the test split: test_accuracy 0.93, test_loss 0.1",
+        "once more:  raytune-hpo retry run",
         "the winner: raytune-hpo best run",
     ]
 

@@ -1,4 +1,4 @@
-"""Every end has a reason that people and programs can read, and only the objective ends a trial for not being finite."""
+"""Every end has a reason that people and programs can read; only the objective ends a trial for not being finite."""
 
 from __future__ import annotations
 
