@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytune_hpo.engine.session import Session
 from raytune_hpo.errors import ExperimentError
@@ -22,9 +22,6 @@ from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
@@ -85,21 +82,36 @@ def resume(
     today's, whose trials are marked in the tables. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
+    given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    return go_on(run_dir, given, code, address, listeners, verbose)
+
+
+def go_on(
+    run_dir: str | Path,
+    given: dict[str, Any],
+    code: CodeChoice,
+    address: str | None,
+    listeners: Sequence[Any],
+    verbose: bool,
+    *,
+    reopen: Callable[[Results], list[str]] | None = None,
+) -> Results:
+    """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
     check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
-        finished = load_results(directory.path)
-        if finished.status == RunStatus.FINISHED:
-            return finished
-        given = {"task": task, "searcher": searcher, "scheduler": scheduler}
-        with reopened(directory, given, code=code) as again:
-            resolved = again.experiment.resolved
+        results = load_results(directory.path)
+        again = [] if reopen is None else reopen(results)
+        if results.status == RunStatus.FINISHED and not again:
+            return results
+        with reopened(directory, given, code=code) as taken:
+            resolved = taken.experiment.resolved
             _check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()
             return Session(
-                directory, resolved, again.code, again.notices, address, listeners, verbose, resumed=True
+                directory, resolved, taken.code, taken.notices, address, listeners, verbose, resumed=True, again=again
             ).results()
     finally:
         directory.unlock()

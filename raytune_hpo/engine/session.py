@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """One session of a run: what it is to do, and with what. code: as the run trains with it; notices: to be said."""
+    """One session of a run: what it is to do, and with what.
+
+    code: as the run trains with it. notices: to be said. again: failed trials to be tried again.
+    """
 
     directory: RunDirectory
     experiment: ResolvedExperiment
@@ -52,6 +55,7 @@ class Session:
     listeners: Sequence[Any]
     verbose: bool
     resumed: bool
+    again: Sequence[str] = ()
 
     def results(self) -> Results:
         """Drive it to its end, or to an interruption. The run's lock, which is held, is given up."""
@@ -115,6 +119,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 notices += _replay(population, reading)
             store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
             population.open_session(_began(session, opened, work.code))
+            population.reopen(work.again)
             for phase in phases.take():
                 population.do(phase)
             for notice in notices:

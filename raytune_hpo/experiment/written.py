@@ -53,6 +53,8 @@ class Experiment:
     stop            StopRun(target, no_improvement_trials): ends the run
     checkpoint      Checkpointing(every, keep, keep_trials)
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
+    fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
+                    stop the run (`raytune-hpo retry` tries them again); None: never
     storage         the folder under which run directories are made
     start_points    configs to try first
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
@@ -85,6 +87,7 @@ class Experiment:
     stop: StopRun | Mapping[str, Any] = field(default_factory=StopRun)
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
+    fail_fast: int | None = 3
     storage: str = "runs"
     start_points: Sequence[Config] = ()
     folds: int | None = None

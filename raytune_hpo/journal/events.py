@@ -102,10 +102,11 @@ class ExecutorChanged(Event):
 
 @dataclass(frozen=True)
 class Closed(Event):
-    """The session's last event."""
+    """The session's last event. reason: why it ended before the run did, where nobody asked for that."""
 
     KIND: ClassVar[str] = "close"
     status: RunStatus
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -325,6 +326,13 @@ class Ended(TrialEvent):
     reason: str
     error: str | None = None
     file: str | None = None
+
+
+@dataclass(frozen=True)
+class Reopened(TrialEvent):
+    """A failed trial is pending again, because a person says that the cause is mended: its failures count from 0."""
+
+    KIND: ClassVar[str] = "reopen"
 
 
 @dataclass(frozen=True)
