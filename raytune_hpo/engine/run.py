@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.engine.interrupt import Interrupt
-from raytune_hpo.engine.reopening import open_journal
+from raytune_hpo.engine.reopening import named_checkpoints, open_journal, replay
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.experiment.file import written_again
@@ -76,7 +76,7 @@ def run(
         resolved.task.prepare()
     source = source or _source_of(resolved)
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
-        directory = RunDirectory.create(path, resolved.to_json(), source)
+        directory = RunDirectory.create(path, resolved.to_json(), source, or_beside=run_dir is None)
         return _session(directory, resolved, address, listeners, verbose, resumed=False)
 
 
@@ -189,18 +189,19 @@ def _drive(
                 from raytune_hpo.engine.population import Population
                 from raytune_hpo.schedulers.host import SchedulerHost
 
-            store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
+            store = CheckpointStore(directory.path, session, doubted=reading.doubted)
             with phases("searcher and scheduler"):
                 host = SchedulerHost(experiment.new_scheduler())
                 population = Population(experiment, experiment.new_search(), host, store.adopt)
             with phases("replay"):
-                for step in reading.steps:
-                    population.replay(step)
+                replay(reading.steps, population.replay, directory.journal_path)
+                named = named_checkpoints(reading.steps)
                 reading.steps.clear()  # the journal, which may be long, is on disk
             if population.mismatches:
                 text = "recorded decisions would be made otherwise today; the recorded ones stand"
                 notices.append(f"{population.mismatches} {text}")
-            store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+            kept = [record for trial in population.trials.values() for record in trial.checkpoints]
+            store.clean(kept, population.trials, named)
             began = SessionOpened(
                 number=session,
                 pid=os.getpid(),
@@ -246,7 +247,7 @@ def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]
     if sessions and sessions[-1].code not in (None, code):
         notices.append("the code has changed since the last session: trials that go on are of both")
     if reading.damage is not None:
-        notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
+        notices.append(f"{reading.damage}; no checkpoint of before is deleted")
     executors = [e.executor for e in happened if not isinstance(e, Closed)]
     before = Before(executors[-1], died=not isinstance(happened[-1], Closed)) if executors else Before()
     return 1 + len(sessions), before, notices

@@ -10,6 +10,9 @@ commands/         a person's commands to a running panda (see commands)
 listeners/        what callbacks of Ray Tune's write (see listeners.ray_callback)
 confirm/, retest/  runs of their own inside this one, and confirm.json, what they say
 lock              held by the process that runs the experiment
+
+All of it is its owner's alone to write, and so is what a later session reads back: whoever could change that could have
+code executed. `chmod -R go+rX` lets others read a run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import platform
 import shutil
 import socket
+import stat
 import subprocess
 import time
 import zlib
@@ -29,10 +33,13 @@ from typing import Any, Self
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.owned import OWN_FILE, OWN_FOLDER, inside, make_folder, opened
+from raytune_hpo.storage.description import DESCRIPTION, FORMAT, described
 
-FORMAT = 2
-READABLE = (1, 2)
-DESCRIPTION = "experiment.json"
+__all__ = ["DESCRIPTION", "FORMAT", "RunDirectory", "git_commit", "versions"]
+
+
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 #: How long a claim waits for somebody who only looks (`in_use`).
 LOCK_WAIT_S = 0.5
 PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
@@ -76,19 +83,31 @@ class RunDirectory:
             raise ExperimentError("storage", str(ancestor), "must be a folder that can be written to")
 
     @classmethod
-    def create(cls, path: Path, experiment: dict[str, Any], source: Path | None) -> Self:
-        """Make the directory and describe the run in it. Raises ExperimentError if there is one already."""
-        cls.check_new(path)
+    def create(
+        cls, path: Path, experiment: dict[str, Any], source: Path | None, *, or_beside: bool = False
+    ) -> Self:
+        """Make the directory and describe the run in it.
+
+        or_beside: where somebody has made one at `path` meanwhile, take NAME-2, NAME-3, ... in its place.
+        Raises ExperimentError if there is one already.
+        """
         json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path = cls._claimed(path) if or_beside else path
+            cls.check_new(path)
+            if not path.exists():
+                path.mkdir(OWN_FOLDER, parents=True, exist_ok=True)
+            elif (mode := path.stat().st_mode) & WRITABLE_BY_OTHERS:
+                path.chmod(stat.S_IMODE(mode) & ~WRITABLE_BY_OTHERS)
             run = cls(path)
             run.lock()
             for folder in ("checkpoints", "errors"):
-                (path / folder).mkdir()
+                (path / folder).mkdir(OWN_FOLDER)
             if source is not None:
-                (path / "source").mkdir()
-                shutil.copy2(source, path / "source" / source.name)
+                run.source.mkdir(OWN_FOLDER)
+                copy = run.source / source.name
+                shutil.copy2(source, copy)
+                copy.chmod(OWN_FILE)
         except OSError as error:
             raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
         description = {
@@ -100,14 +119,27 @@ class RunDirectory:
             "versions": versions(),
             "git_commit": git_commit(source.parent if source else Path.cwd()),
         }
-        write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode())
+        write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode(), OWN_FILE)
         return run
+
+    @staticmethod
+    def _claimed(path: Path) -> Path:
+        """A new folder: `path`, or one beside it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        base, n = path, 1
+        while True:
+            try:
+                path.mkdir(OWN_FOLDER)
+                return path
+            except FileExistsError:  # made by another run since this one has looked
+                n += 1
+                path = base.with_name(f"{base.name}-{n}")
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """An existing run. Raises ExperimentError if `path` holds none."""
         path = Path(path).absolute()
-        if not (path / DESCRIPTION).is_file():
+        if not os.path.lexists(path / DESCRIPTION) or (path / DESCRIPTION).is_dir():
             raise ExperimentError("run directory", str(path), "holds no run (no experiment.json in it)")
         return cls(path)
 
@@ -125,18 +157,7 @@ class RunDirectory:
 
     def description(self) -> dict[str, Any]:
         """The content of experiment.json. Raises ExperimentError if it is damaged or of another format."""
-        try:
-            data = json.loads(self.description_path.read_text())
-        except ValueError as error:
-            raise ExperimentError("run directory", str(self.description_path), f"is damaged: {error}") from error
-        found = data.get("format") if isinstance(data, dict) else data
-        if found not in READABLE:
-            raise ExperimentError(str(self.description_path), found, f"this version reads formats up to {FORMAT}")
-        experiment = data.get("experiment")
-        needed = {"metric", "mode", "space", "task", "seed", "searcher", "scheduler"}
-        if not isinstance(experiment, dict) or not needed <= set(experiment) or not isinstance(data.get("run_id"), str):
-            raise ExperimentError("run directory", str(self.description_path), "is damaged: fields are missing")
-        return data  # type: ignore[no-any-return]
+        return described(self.description_path)
 
     @property
     def entry(self) -> Path | None:
@@ -152,14 +173,19 @@ class RunDirectory:
         itself shows what it is."""
         data = self.description()
         if data["format"] != FORMAT:
-            write_atomically(self.description_path, (json.dumps({**data, "format": FORMAT}, indent=2) + "\n").encode())
+            content = json.dumps({**data, "format": FORMAT}, indent=2) + "\n"
+            write_atomically(self.description_path, content.encode(), OWN_FILE)
 
     def lock(self) -> None:
         """Claim the run for this process; the claim ends with the process, however it ends.
 
         Raises ExperimentError naming the process that has it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            descriptor = opened(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            expected = f"cannot be claimed (its lock: {error.strerror or error})"
+            raise ExperimentError("run directory", str(self.path), expected) from error
         deadline = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
@@ -180,7 +206,7 @@ class RunDirectory:
     def in_use(self) -> bool:
         """Whether another process has claimed the run. Claims nothing."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = opened(self.path / "lock")
         except FileNotFoundError:
             return False
         try:
@@ -204,8 +230,8 @@ class RunDirectory:
         """
         lines = [line for line in traceback.splitlines() if line.startswith("  File ")]
         relative = f"errors/{zlib.crc32(chr(10).join(lines or [traceback]).encode()):08x}.txt"
-        path = self.path / relative
-        path.parent.mkdir(exist_ok=True)
+        path = inside(self.path, relative)
+        make_folder(path.parent)
         if not path.exists():
             write_atomically(path, f"first seen in {trial_id}\n\n{traceback.rstrip()}\n".encode())
         return relative

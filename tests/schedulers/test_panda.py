@@ -26,7 +26,7 @@ from raytune_hpo.journal.file import Journal
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.storage import commands
-from raytune_hpo.storage.checkpoints import checkpoint_path
+from raytune_hpo.journal.names import checkpoint_path
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
 from raytune_hpo.testing.simulation import Faults, Simulation
 
