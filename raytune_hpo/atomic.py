@@ -22,7 +22,9 @@ def replaced(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     # In the same folder, since a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        partial.unlink(missing_ok=True)  # of a process that had this number before; whatever it is, it is not written to
+        partial.unlink(
+            missing_ok=True
+        )  # of a process that had this number before; whatever it is, it is not written to
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             file.flush()

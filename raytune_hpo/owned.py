@@ -1,7 +1,7 @@
 """Files of a run directory, which may be a stranger's: what a name stands for is never looked up elsewhere.
 
-`inside` is the one way from a name in a run's file to a place on disk. `opened` takes a regular file and no link, pipe or
-device; what it makes is the owner's alone, since code and paths are read back from there.
+`inside` is the one way from a name in a run's file to a place on disk. `opened` takes a regular file and no link, pipe
+or device; what it makes is the owner's alone, since code and paths are read back from there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LINKABLE = "checkpoints"
 def inside(run_path: Path, relative: str) -> Path:
     """The place of `relative` in a run directory; it need not be there.
 
-    Raises ExperimentError for one that leads out of it, by its name or by a link on the way. `checkpoints` itself may be
-    a link.
+    Raises ExperimentError for one that leads out of it, by its name or by a link on the way. `checkpoints` itself may
+    be a link.
     """
     parts = PurePosixPath(relative).parts
     if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:

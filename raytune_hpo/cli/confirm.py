@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, own_stdout, print_json
+from raytune_hpo.cli.arguments import add_run_options, own_stdout, print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +41,11 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             print_json({"run_dir": options.run_dir, "status": "interrupted"})
         else:
-            print("interrupted: the same command goes on")
+            say("interrupted: the same command goes on")
         return EXIT_INTERRUPTED
     if options.json:
         print_json(made.to_json())
     else:
         space = RunDirectory.open(made.run_dir).description()["experiment"]["space"]
-        print(confirm_text(made, space["constants"]))
+        say(confirm_text(made, space["constants"]))
     return 1 if any(status == "failed" for c in made.contenders for _, status in c.repeated.failures) else 0

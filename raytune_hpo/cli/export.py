@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from raytune_hpo.cli.arguments import say
 from raytune_hpo.errors import ExperimentError
 
 
@@ -23,5 +24,5 @@ def main(options: argparse.Namespace) -> int:
         files = export(results, Path(options.output), options.trial)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
-    print(f"{options.output}: {', '.join(files)}")
+    say(f"{options.output}: {', '.join(files)}")
     return 0

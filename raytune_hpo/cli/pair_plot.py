@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from raytune_hpo.cli.arguments import say
+
 DEFAULT_FILE = "pair_plot.png"
 
 
@@ -19,7 +21,7 @@ def main(options: argparse.Namespace) -> int:
 
     path = Path(options.output) if options.output else Path(options.run_dir) / DEFAULT_FILE
     pairs = pair_plot(options.run_dir, path)
-    print(
+    say(
         f"{pairs.trial}: RMSE {pairs.rmse:.4g}, R² {pairs.r2:.3f} on {len(pairs.y)} validation samples; "
         f"written to {shown_path(path.absolute())}"
     )

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.space.configs import flatten
@@ -30,7 +31,7 @@ def shown_path(path: Path) -> str:
         short = path.relative_to(Path.cwd())
     except ValueError:
         short = path
-    return shlex.quote(str(short))
+    return shlex.quote(printable(str(short)))
 
 
 def shown_value(value: Any) -> str:
@@ -72,7 +73,7 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
-    console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -84,7 +85,7 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
-        figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
+        figures = printable(", ".join(f"{k} {'-' if v is None else f'{v:.5g}'}" for k, v in best.test.items()))
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     if results.status != "finished":

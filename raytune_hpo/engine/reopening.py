@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +52,13 @@ def open_journal(directory: RunDirectory) -> tuple[Reading, Journal]:
     return reading, Journal(path, run_id, reading.link, reading.end)
 
 
-def replay(steps: Iterable[Step], move: Callable[[Step], None], path: Path) -> None:
-    """Move by every step. Raises ExperimentError that names the line where one cannot have been written by this run."""
+def replay(steps: list[Step], move: Callable[[Step], None], path: Path) -> set[str]:
+    """Move by every step, and forget them: the journal, which may be long, is on disk. Answers the paths of all
+    checkpoints that were ever named.
+
+    Raises ExperimentError that names the line where a step cannot have been written by this run.
+    """
+    named: set[str] = set()
     for step in steps:
         try:
             move(step)
@@ -62,17 +67,11 @@ def replay(steps: Iterable[Step], move: Callable[[Step], None], path: Path) -> N
         except Exception as error:  # a journal of today's form, with content that the run's space or search never had
             expected = f"does not follow from the lines before it ({type(error).__name__}: {error})"
             raise ExperimentError("journal", f"{path}:{step.number}", expected) from error
-
-
-def named_checkpoints(steps: Iterable[Step]) -> set[str]:
-    """The paths of all checkpoints that a run has ever had."""
-    records = [
-        event.checkpoint
-        for step in steps
-        for event in step.events
-        if isinstance(event, CheckpointSaved | Perturbed | Suggested)
-    ]
-    return {record.path for record in records if record is not None}
+        for event in step.events:
+            if isinstance(event, CheckpointSaved | Perturbed | Suggested) and event.checkpoint is not None:
+                named.add(event.checkpoint.path)
+    steps.clear()
+    return named
 
 
 def _unnoticed_damage(path: Path, reading: Reading) -> str | None:

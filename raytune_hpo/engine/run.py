@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.engine.interrupt import Interrupt
-from raytune_hpo.engine.reopening import named_checkpoints, open_journal, replay
+from raytune_hpo.engine.reopening import open_journal, replay
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.experiment.file import written_again
@@ -194,14 +194,11 @@ def _drive(
                 host = SchedulerHost(experiment.new_scheduler())
                 population = Population(experiment, experiment.new_search(), host, store.adopt)
             with phases("replay"):
-                replay(reading.steps, population.replay, directory.journal_path)
-                named = named_checkpoints(reading.steps)
-                reading.steps.clear()  # the journal, which may be long, is on disk
+                named = replay(reading.steps, population.replay, directory.journal_path)
             if population.mismatches:
                 text = "recorded decisions would be made otherwise today; the recorded ones stand"
                 notices.append(f"{population.mismatches} {text}")
-            kept = [record for trial in population.trials.values() for record in trial.checkpoints]
-            store.clean(kept, population.trials, named)
+            store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             began = SessionOpened(
                 number=session,
                 pid=os.getpid(),

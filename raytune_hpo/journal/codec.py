@@ -1,8 +1,9 @@
 """Records to JSON and back, derived from the types of their fields.
 
 Types: bool, int, float, str, enums of texts, X | None, dict[str, Any] (plain JSON data), dict[int, float], records,
-`Metrics`, and what `whole` and `text` make. A field at its default is not written. JSON is strict: what is not finite in
-metrics is written as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed; no number is beyond a float's range.
+`Metrics`, and what `whole` and `text` make. A field at its default is not written. JSON is strict: what is not finite
+in metrics is written as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed; no number is beyond a float's
+range.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ _TOO_LARGE = "is beyond the range of numbers"
 
 
 def read_plain_data(value: Any, where: str) -> dict[str, Any]:
-    """An object of JSON's. Raises MalformedError for numbers beyond a float's range, and for what is nested too deep."""
+    """An object of JSON's. Raises MalformedError for numbers beyond a float's range, and for too many objects and lists
+    in each other."""
     if not isinstance(value, dict):
         raise MalformedError(where, value, "must be an object")
     _check_plain(value, where, _DEEPEST)
@@ -205,7 +207,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 @functools.cache
-def _reader(hint: Any) -> Read:  # noqa: PLR0911  (one return a type)
+def _reader(hint: Any) -> Read:
     if typing.get_origin(hint) is Annotated:
         read: Read = hint.__metadata__[0].read
         return read

@@ -15,7 +15,6 @@ from raytune_hpo.journal.codec import Metrics, text, whole
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
-
 # What a value may be, whoever wrote the journal.
 TrialId = Annotated[str, text(names.TRIAL.fullmatch, "a trial's name, as t00007")]
 Epoch = Annotated[int, whole(0, 10**9 - 1)]

@@ -1,8 +1,8 @@
 """The journal's file: written with a sync a line, read whole, or followed as it grows.
 
 Only a last line without its newline is torn: a crash in mid-write. A last line that is complete and does not fit is
-damage; it is kept aside and named, and whoever goes on with the run deletes no checkpoint of before, since what the line
-said of checkpoints is not known.
+damage; it is kept aside and named, and whoever goes on with the run deletes no checkpoint of before, since what the
+line said of checkpoints is not known.
 """
 
 from __future__ import annotations

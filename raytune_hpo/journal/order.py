@@ -1,8 +1,8 @@
 """Which event may come next: what a run's own driver can write, and nothing that only its journal's changer could.
 
 A journal may be a stranger's, with every checksum made anew. Whoever replays it (ledger, searcher, scheduler, the disk)
-relies on this: trials are known, and live where they must be; reports go forward; a checkpoint is of the trial that it is
-said to be of.
+relies on this: trials are known, and live where they must be; reports go forward; a checkpoint is of the trial that it
+is said to be of.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Order:
 
     def _session(self, i: int, event: events.SessionOpened) -> None:
         if event.number != self._sessions + 1:
-            raise _wrong(i, event, "number", event.number, f"must be {self._sessions + 1}, one after the last session's")
+            raise _wrong(
+                i, event, "number", event.number, f"must be {self._sessions + 1}, one after the last session's"
+            )
         self._sessions += 1
         self._closed = False
 
@@ -111,7 +113,9 @@ class Order:
             raise _wrong(i, event, "generation", event.generation, expected)
         _check_record(i, event, event.checkpoint, event.generation)
         if event.checkpoint.epoch != event.donor_epoch:
-            raise _wrong(i, event, "checkpoint.epoch", event.checkpoint.epoch, f"must be {event.donor_epoch}, the donor's")
+            raise _wrong(
+                i, event, "checkpoint.epoch", event.checkpoint.epoch, f"must be {event.donor_epoch}, the donor's"
+            )
         trial.generation, trial.epoch, trial.reported = event.generation, event.donor_epoch, False
 
     def _end(self, i: int, event: events.Ended, trial: _Known) -> None:

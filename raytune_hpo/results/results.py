@@ -13,6 +13,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
 from raytune_hpo.journal.file import Reading, read
 from raytune_hpo.objective import Mode, Objective
+from raytune_hpo.printable import printable
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.results.trial import TrialState, finite
@@ -226,7 +227,7 @@ class Results:
             [t.id, f"{t.best:.5g}", str(t.best_epoch), t.status.value, " ".join(_pairs(t.best_config))]
             for t in self.top(SHOWN)
         ]
-        return f"{self.run_dir.name}: {self.status}, {counts}", header, rows
+        return f"{printable(self.run_dir.name)}: {self.status}, {counts}", header, rows
 
     def __repr__(self) -> str:
         line, header, rows = self._shown()
@@ -267,7 +268,9 @@ def load_results(run_dir: str | Path) -> Results:
             try:
                 ledger.apply(event)
             except (KeyError, TypeError, ValueError, OverflowError) as error:
-                expected = f"its {event.KIND} does not follow from the events before it ({type(error).__name__}: {error})"
+                expected = (
+                    f"its {event.KIND} does not follow from the events before it ({type(error).__name__}: {error})"
+                )
                 raise ExperimentError("journal", f"{directory.journal_path}:{step.number}", expected) from error
     results = Results(directory.path, experiment, ledger, reading.damage)
     vars(results)["steps"] = reading.steps  # what the property would read again

@@ -83,9 +83,7 @@ class RunDirectory:
             raise ExperimentError("storage", str(ancestor), "must be a folder that can be written to")
 
     @classmethod
-    def create(
-        cls, path: Path, experiment: dict[str, Any], source: Path | None, *, or_beside: bool = False
-    ) -> Self:
+    def create(cls, path: Path, experiment: dict[str, Any], source: Path | None, *, or_beside: bool = False) -> Self:
         """Make the directory and describe the run in it.
 
         or_beside: where somebody has made one at `path` meanwhile, take NAME-2, NAME-3, ... in its place.

@@ -197,7 +197,8 @@ class Simulation:
         self.pool = FakePool(self)
         everything: Any = self
         driver = Driver(everything, population, everything, everything, self.pool, clock=lambda: self.now)
-        population.open_session(events.SessionOpened(self.sessions, pid=1))
+        earlier = sum(isinstance(e, events.SessionOpened) for step in steps for e in step.events)
+        population.open_session(events.SessionOpened(1 + earlier, pid=1))
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
         status = driver.drive(NoInterrupt(after))  # type: ignore[arg-type]

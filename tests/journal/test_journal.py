@@ -384,7 +384,7 @@ def of_a_population(path: Path) -> None:
         events.Retried("t1", 2, "the worker died", None, True),
     ]
     steps += [[events.SessionOpened(2)], [events.Started("t0", 2), events.Started("t1", 2)]]
-    steps += [[*result(t, 3, 0.9), end(t, "completed", "max_epochs")] for t in ("t0", "t1")]
+    steps += [[*result(t, 3, 0.9, generation=g), end(t, "completed", "max_epochs")] for t, g in (("t0", 1), ("t1", 0))]
     steps += [[events.Exhausted()], [events.Closed(RunStatus.FINISHED)]]
     write(path, steps)
 
