@@ -17,6 +17,7 @@ code executed. `chmod -R go+rX` lets others read a run.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -163,7 +164,8 @@ class RunDirectory:
         recorded = self.description().get("entry")
         if recorded is not None and Path(recorded).is_file():
             return Path(recorded)
-        copies = sorted(self.source.glob("*.py")) if self.source.is_dir() else []
+        there = self.source.is_dir() and not self.source.is_symlink()
+        copies = sorted(copy for copy in self.source.glob("*.py") if not copy.is_symlink()) if there else []
         return next((copy for copy in copies if recorded is None or copy.name == Path(recorded).name), None)
 
     def now_of_format_2(self) -> None:
@@ -173,6 +175,23 @@ class RunDirectory:
         if data["format"] != FORMAT:
             content = json.dumps({**data, "format": FORMAT}, indent=2) + "\n"
             write_atomically(self.description_path, content.encode(), OWN_FILE)
+
+    def clear_begun(self) -> None:
+        """Remove what `create` made of a run that was killed before it was described.
+
+        Raises ExperimentError where there is anything else.
+        """
+        for folder in ("checkpoints", "errors"):
+            with contextlib.suppress(OSError):
+                (self.path / folder).rmdir()
+        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"lock", "source"}:
+            for file in (*self.source.glob("*.py"), self.path / "lock"):
+                file.unlink(missing_ok=True)
+            for folder in (self.source, self.path):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        if os.path.lexists(self.path):
+            raise ExperimentError("run directory", str(self.path), "is no run and holds other files: move it away")
 
     def lock(self) -> None:
         """Claim the run for this process; the claim ends with the process, however it ends.

@@ -7,7 +7,6 @@ began it, or by `raytune-hpo resume RUN_DIR/confirm`.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.listeners.listener import Listener
+from raytune_hpo.owned import inside
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.settings import StopRun
 from raytune_hpo.space.configs import Config, config_key
-from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 from raytune_hpo.training.task import Task
 
 MAX_CONFIGS, MAX_SEEDS = 100, 1000
@@ -86,8 +86,8 @@ def begin_or_go_on(
     verbose: bool,
 ) -> Results:
     """Run `experiment` in `path`, or go on with what was begun there."""
+    inside(path.parent, path.name)
     if (path / DESCRIPTION).is_file():
         return resume(path, task=task, address=address, listeners=listeners, verbose=verbose)
-    if path.exists():  # killed before it was described: there is nothing in it
-        shutil.rmtree(path)
+    RunDirectory(path).clear_begun()
     return run(experiment, path, address=address, listeners=listeners, verbose=verbose)
