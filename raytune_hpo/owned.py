@@ -70,6 +70,14 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
+def write_own(path: Path, data: bytes) -> None:
+    """Make a file, and the folders that it lies in, of its owner's alone. Raises FileExistsError where there is one."""
+    for folder in reversed([f for f in path.parents if not f.exists()]):
+        folder.mkdir(OWN_FOLDER)
+    with os.fdopen(opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(data)
+
+
 def make_folder(path: Path) -> None:
     """A folder in a run directory, its owner's alone. Raises ExperimentError where a link stands in its place."""
     if path.is_symlink():

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
+from raytune_hpo.experiment.reopened import CHOICES
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -45,6 +46,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
+
+
+def add_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--code",
+        choices=CHOICES,
+        default="recorded",
+        help="where today's files are other than the run's copy of them: the copy (default), or today's",
+    )
 
 
 def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:

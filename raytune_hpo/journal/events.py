@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from raytune_hpo.journal import names
-from raytune_hpo.journal.codec import Metrics, text, whole
+from raytune_hpo.journal.codec import Metrics, Shape, text, whole
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
@@ -110,10 +110,11 @@ class ExecutorChanged(Event):
 
 @dataclass(frozen=True)
 class Closed(Event):
-    """The session's last event."""
+    """The session's last event. reason: why it ended before the run did, where nobody asked for that."""
 
     KIND: ClassVar[str] = "close"
     status: RunStatus
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,17 @@ class Phased(Event):
     began: float
     ended: float
     worker: str | None = None
+
+
+@dataclass(frozen=True)
+class DataLoaded(Event):
+    """The task's data, as models are given them. shape: of one sample; dtype: torch's name for its type."""
+
+    KIND: ClassVar[str] = "data"
+    shape: Shape
+    dtype: str
+    train: int
+    validation: int
 
 
 @dataclass(frozen=True)
@@ -322,6 +334,13 @@ class Ended(TrialEvent):
     reason: str
     error: str | None = None
     file: RunFile | None = None
+
+
+@dataclass(frozen=True)
+class Reopened(TrialEvent):
+    """A failed trial is pending again, because a person says that the cause is mended: its failures count from 0."""
+
+    KIND: ClassVar[str] = "reopen"
 
 
 @dataclass(frozen=True)

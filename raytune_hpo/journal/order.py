@@ -14,17 +14,18 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.codec import MalformedError
 from raytune_hpo.journal.events import CheckpointRecord, Event, Step, TrialEvent
 from raytune_hpo.journal.names import is_checkpoint, number_of
+from raytune_hpo.states import Outcome
 
 
 class _Known:
     """What decides on a trial's next event. reported: whether `epoch` is of a report since it went on from another."""
 
-    __slots__ = ("ended", "epoch", "generation", "reported")
+    __slots__ = ("ended", "epoch", "failed", "generation", "reported")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.generation = 0
-        self.ended = self.reported = False
+        self.ended = self.failed = self.reported = False
 
 
 class Order:
@@ -120,7 +121,12 @@ class Order:
 
     def _end(self, i: int, event: events.Ended, trial: _Known) -> None:
         self._live(i, event, trial)
-        trial.ended = True
+        trial.ended, trial.failed = True, event.outcome == Outcome.FAILED
+
+    def _reopen(self, i: int, event: events.Reopened, trial: _Known) -> None:
+        if not trial.failed:
+            raise _wrong(i, event, "trial", event.trial, "has not failed before")
+        trial.ended = trial.failed = False
 
 
 def _check_record(i: int, event: TrialEvent, record: CheckpointRecord, generation: int | None) -> None:
@@ -150,4 +156,5 @@ _CHECKS: dict[type[Event], Callable[..., None]] = {
     events.Perturbed: Order._perturb,
     events.Retried: Order._live,
     events.Ended: Order._end,
+    events.Reopened: Order._reopen,
 }

@@ -159,6 +159,8 @@ class RayCallback(Listener):
                     CallbackCheckpoint(str(saved)) if split_path(event.checkpoint.path)[1] is None else None
                 )
                 call = "on_trial_save", trial, {}
+            case events.Reopened():
+                trial.status = "PENDING"
             case events.Ended() if trial.status != "PENDING":  # of one that was never begun nobody was told
                 failed = event.outcome == Outcome.FAILED
                 trial.status = "ERROR" if failed else "TERMINATED"

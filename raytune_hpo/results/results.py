@@ -113,6 +113,11 @@ class Results:
         return self.ledger.stop_reason
 
     @property
+    def close_reason(self) -> str | None:
+        """Why the last session ended before the run did although nobody asked: its trials failed alike. Else None."""
+        return self.ledger.close_reason
+
+    @property
     def best(self) -> Best | None:
         """The winner so far; None before the first report."""
         trial = self.ledger.winner()
@@ -151,6 +156,7 @@ class Results:
                 "error": t.error,
                 "error_file": t.error_file,
                 "generation": t.generation,
+                "code": sorted(t.codes),
                 "config": t.config,
             }
             for t in self.ledger.trials.values()
@@ -210,6 +216,7 @@ class Results:
             "run_dir": str(self.run_dir),
             "status": self.status,
             "stop_reason": self.stop_reason,
+            "close_reason": self.close_reason,
             "metric": self.metric,
             "mode": self.mode,
             "seconds": round(self.seconds, 3),

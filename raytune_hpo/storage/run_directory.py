@@ -1,7 +1,7 @@
 """A run directory: its layout, its lock and its description.
 
 experiment.json   the experiment as plain JSON, with versions, seed and git commit
-source/           a copy of the experiment file
+source/           the project's code that it trains with (see experiment.project); source-2/: of a later version
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 errors/           one traceback file per distinct failure
@@ -28,13 +28,14 @@ import stat
 import subprocess
 import time
 import zlib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.owned import OWN_FILE, OWN_FOLDER, inside, make_folder, opened
+from raytune_hpo.owned import OWN_FILE, OWN_FOLDER, inside, make_folder, opened, write_own
 from raytune_hpo.storage.description import DESCRIPTION, FORMAT, described
 
 __all__ = ["DESCRIPTION", "FORMAT", "RunDirectory", "git_commit", "versions"]
@@ -84,11 +85,21 @@ class RunDirectory:
             raise ExperimentError("storage", str(ancestor), "must be a folder that can be written to")
 
     @classmethod
-    def create(cls, path: Path, experiment: dict[str, Any], source: Path | None, *, or_beside: bool = False) -> Self:
-        """Make the directory and describe the run in it.
+    def create(
+        cls,
+        path: Path,
+        experiment: dict[str, Any],
+        entry: Path | None,
+        sources: Mapping[str, bytes] | None = None,
+        origin: Mapping[str, Any] | None = None,
+        *,
+        or_beside: bool = False,
+    ) -> Self:
+        """Make the directory and describe the run in it. Raises ExperimentError if there is one already.
 
-        or_beside: where somebody has made one at `path` meanwhile, take NAME-2, NAME-3, ... in its place.
-        Raises ExperimentError if there is one already.
+        entry: the experiment file; sources: what `source` is to hold, by path, the file alone if left out; origin: what
+        else is told of where the run comes from. or_beside: where somebody has made a directory at `path` meanwhile,
+        take NAME-2, NAME-3, ... in its place.
         """
         json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
         try:
@@ -102,21 +113,21 @@ class RunDirectory:
             run.lock()
             for folder in ("checkpoints", "errors"):
                 (path / folder).mkdir(OWN_FOLDER)
-            if source is not None:
-                run.source.mkdir(OWN_FOLDER)
-                copy = run.source / source.name
-                shutil.copy2(source, copy)
-                copy.chmod(OWN_FILE)
+            if sources is None:
+                sources = {} if entry is None else {entry.name: entry.read_bytes()}
+            for name, text in sources.items():
+                write_own(run.source / name, text)
         except OSError as error:
             raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
         description = {
             "format": FORMAT,
             "run_id": os.urandom(8).hex(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "entry": str(source.resolve()) if source is not None else None,
+            "entry": str(entry.resolve()) if entry is not None else None,
+            **(origin or {}),
             "experiment": experiment,
             "versions": versions(),
-            "git_commit": git_commit(source.parent if source else Path.cwd()),
+            "git_commit": git_commit(entry.parent if entry else Path.cwd()),
         }
         write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode(), OWN_FILE)
         return run
@@ -185,11 +196,10 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 (self.path / folder).rmdir()
         if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"lock", "source"}:
-            for file in (*self.source.glob("*.py"), self.path / "lock"):
-                file.unlink(missing_ok=True)
-            for folder in (self.source, self.path):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            shutil.rmtree(self.source, ignore_errors=True)  # (which leaves a link alone)
+            (self.path / "lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
         if os.path.lexists(self.path):
             raise ExperimentError("run directory", str(self.path), "is no run and holds other files: move it away")
 
