@@ -204,8 +204,10 @@ class CheckpointStore:
             if member is not None:
                 pointed_at.setdefault(name, set()).add(member)
         for name, members in pointed_at.items():
-            self._lanes_of(name).intersection_update(members)
-            self._trim(name)
+            lanes = self._lanes_of(name)
+            lanes.intersection_update(members)
+            if lanes:  # else the records and the file do not go together, and it is not known which is wrong
+                self._trim(name)
 
     def _left_over(self, entry: Path) -> bool:
         """Whether an entry of a trial's folder, or of the lanes', has the form that only a session before this one has
