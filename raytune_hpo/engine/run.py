@@ -48,7 +48,7 @@ def run(
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
-    RunDirectory.check_new(path)
+    RunDirectory.check_new(path, or_beside=run_dir is None)
     _check_place(resolved, address)
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then

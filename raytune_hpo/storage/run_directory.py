@@ -65,20 +65,20 @@ class RunDirectory:
         return path
 
     @classmethod
-    def check_new(cls, path: Path) -> None:
-        """Raise ExperimentError unless a run could be created at `path`. Creates nothing."""
+    def check_new(cls, path: Path, *, or_beside: bool = False) -> None:
+        """Raise ExperimentError unless a run could be created at `path`. Creates nothing. or_beside: as in `create`."""
         try:
-            cls._check_new(path)
+            cls._check_new(path, or_beside)
         except OSError as error:  # a name too long, a folder that may not be looked into
             raise ExperimentError("storage", str(path), f"cannot be used: {error.strerror or error}") from error
 
     @classmethod
-    def _check_new(cls, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def _check_new(cls, path: Path, or_beside: bool) -> None:
+        if not or_beside and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ExperimentError(
                 "run directory", str(path), "exists already; choose another, or go on with it: raytune-hpo resume"
             )
-        ancestor = path
+        ancestor = path.parent if or_beside else path
         while not ancestor.exists():
             ancestor = ancestor.parent
         if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
