@@ -18,6 +18,7 @@ from typing import Any
 from raytune_hpo.journal.codec import MalformedError, decoded, encoded
 from raytune_hpo.journal.events import KINDS, Event, Step
 
+_NUMBERS = (int, float)
 FOREVER_S = 1e12  # thirty thousand years
 _SUM = b',"sum":"'
 _KEYS = dict.fromkeys(("n", "t", "at", "events")).keys()
@@ -84,8 +85,9 @@ def _told(body: bytes, expected: int) -> str:
 def step_of(data: Any, number: int, first: int) -> Step:
     """A line's JSON as a step. Raises MalformedError."""
     for name in ("t", "at"):
-        if type(data.get(name)) not in (int, float) or not -FOREVER_S <= data[name] <= FOREVER_S:
-            raise MalformedError(name, data.get(name), "must be a number of seconds")
+        value = data.get(name)
+        if type(value) not in _NUMBERS or not -FOREVER_S <= value <= FOREVER_S:
+            raise MalformedError(name, value, "must be a number of seconds")
     if not isinstance(data.get("events"), list):
         raise MalformedError("events", data.get("events"), "must be a list")
     events = tuple(event_of(item, f"events[{i}]") for i, item in enumerate(data["events"]))
@@ -111,13 +113,17 @@ def _dumped(data: Any) -> bytes:
 def _parsed(text: bytes) -> Any:
     """Strict JSON. Raises MalformedError."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _STRICT.decode(text.decode())
     except (ValueError, RecursionError) as error:
         raise MalformedError("line", text[:60].decode(errors="replace"), f"is no JSON ({error})") from error
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+#: One for all lines: `json.loads` makes one for each that it is asked for something of the kind.
+_STRICT = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _sum(body: bytes, previous: str, run_id: str) -> str:

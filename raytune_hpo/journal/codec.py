@@ -25,6 +25,12 @@ class MalformedError(ValueError):
 
     def __init__(self, where: str, value: Any, expected: str) -> None:
         super().__init__(f"{where} = {shown(value)}: {expected}")
+        self._parts = where, value, expected
+
+    def within(self, where: str) -> MalformedError:
+        """The same, told from further out."""
+        inner, value, expected = self._parts
+        return MalformedError(f"{where}.{inner}", value, expected)
 
 
 def shown(value: Any) -> str:
@@ -240,21 +246,27 @@ def _record_reader(cls: Any) -> Read:
     parts = [(f.name, _default(f), _reader(h)) for f, h in _fields(cls)]
     names = {name for name, _, _ in parts}
 
-    def read(data: Any, where: str) -> Any:
-        if not isinstance(data, dict):
-            raise MalformedError(where, data, "must be an object")
+    def from_fields(data: dict[str, Any]) -> Any:
         values = []
         for name, default, inner in parts:
             if name in data:
-                values.append(inner(data[name], f"{where}.{name}"))
+                values.append(inner(data[name], name))
             elif default is dataclasses.MISSING:
-                raise MalformedError(f"{where}.{name}", None, "is missing")
+                raise MalformedError(name, None, "is missing")
             else:
                 values.append(default)
         if len(data) > len(names) or not data.keys() <= names:
             more = next(name for name in data if name not in names)
-            raise MalformedError(f"{where}.{more}", data[more], "is no field that this version knows")
+            raise MalformedError(more, data[more], "is no field that this version knows")
         return cls(*values)
+
+    def read(data: Any, where: str) -> Any:
+        if not isinstance(data, dict):
+            raise MalformedError(where, data, "must be an object")
+        try:
+            return from_fields(data)
+        except MalformedError as error:  # the whole path is put together where it is needed: the rest is read often
+            raise error.within(where) from None
 
     return read
 
