@@ -89,6 +89,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
             version = work.code.version if project.is_described(directory.path) else None
             imports = Imports(code=work.code, source=str(project.keep(work.code, directory.path)))
             stack.callback(record_more, imports.source)
+            stack.enter_context(imports.found_by_name())
             session, before, notices = _earlier(reading, version)
             notices += work.notices
             executors = Executors(

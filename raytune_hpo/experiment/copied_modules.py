@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import CodeType, ModuleType
-from typing import TYPE_CHECKING
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_hpo.experiment.project import Code, SourceFile
@@ -88,6 +88,25 @@ def install(code: Code) -> None:
     for name in {*finder.files, *finder.namespaces} - {"__main__"}:
         sys.modules.pop(name, None)
     sys.path.extend(path for path in code.import_paths() if path not in sys.path)
+
+
+def adopt(made: Any) -> None:
+    """Let a module be found that was not imported here: what travelled of it, as a function or class with all that it
+    uses, is its content.
+
+    What is pickled by name, as for the processes of a DataLoader, is looked up there.
+    """
+    name = made.__module__
+    if name in sys.modules or not any(name in finder.files for finder in _finders()):
+        return
+    functions = (
+        [made] if isinstance(made, FunctionType) else [f for f in vars(made).values() if isinstance(f, FunctionType)]
+    )
+    module = ModuleType(name)
+    for function in functions:
+        vars(module).update((key, value) for key, value in function.__globals__.items() if not key.startswith("__"))
+    vars(module)[made.__name__] = made
+    sys.modules[name] = module
 
 
 @contextlib.contextmanager

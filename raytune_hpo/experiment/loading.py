@@ -27,8 +27,8 @@ from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 
 #: Folders of experiment files that this process has loaded code from.
 _FOLDERS: set[str] = set()
-#: Experiment file -> the files that its modules came from, each as it was then.
-_READ: dict[str, dict[str, tuple[int, int] | None]] = {}
+#: Experiment file -> the files that its modules came from, each as it was then: (when and how long, text).
+_READ: dict[str, dict[str, tuple[tuple[int, int] | None, bytes]]] = {}
 
 
 class _Loading(threading.local):
@@ -97,8 +97,30 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
         del sys.modules[name]
         raise _failed(field, path, error) from error
     if not copied:
-        _READ[str(path)] = {file: _stamp(file) for file in _files_below(path.parent)}
+        _READ[str(path)] = {file: (_stamp(file), _text(file)) for file in _files_below(path.parent)}
     return module
+
+
+def import_by_name(name: str) -> ModuleType:
+    """As `importlib.import_module`, of a module that may start a run when it is executed: see `load_module`."""
+    if name in sys.modules:
+        return sys.modules[name]
+    parent, _, child = name.rpartition(".")
+    above = importlib.import_module(parent) if parent else None
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        return importlib.import_module(name)  # which says what is wrong
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with reading(name):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    if above is not None:
+        setattr(above, child, module)
+    return sys.modules[name]
 
 
 @contextlib.contextmanager
@@ -135,11 +157,23 @@ def _stamp(file: str) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
+def _text(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError:
+        return b""
+
+
+def as_read(file: str) -> bytes | None:
+    """The text that a module of an experiment was read from, whatever the file holds by now; None of any other."""
+    return next((files[file][1] for files in reversed(_READ.values()) if file in files), None)
+
+
 def _forget_what_changed(path: Path) -> None:
     """If a file of this experiment has changed since it was read, its modules are imported anew, all of them: those
     that have not changed may hold what the others defined."""
     before = _READ.get(str(path), {})
-    if all(_stamp(file) == stamp for file, stamp in before.items()):
+    if all(_stamp(file) == stamp for file, (stamp, _) in before.items()):
         return
     for name, module in list(sys.modules.items()):
         if getattr(module, "__file__", None) in before and name != "__main__":

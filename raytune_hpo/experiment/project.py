@@ -26,12 +26,22 @@ from types import ModuleType
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import PACKAGE, ExperimentError
+from raytune_hpo.experiment import copied_modules
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
+from raytune_hpo.experiment.loading import as_read, import_by_name
 from raytune_hpo.owned import OWN_FILE, make_folder, opened, read_bytes
 
 MOST_BYTES = 20 * 2**20
 MANIFEST = ".manifest.json"
 FOLDER = "source"
+#: In the copy, an import path for processes that a trial starts: they know experiment files by name alone.
+BY_NAME = ".by_name"
+STAND_IN = b"""from pathlib import Path
+
+from raytune_hpo.experiment.project import become
+
+become(__name__, Path(__file__).parents[1])
+"""
 #: What stands where a project begins.
 MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -72,7 +82,15 @@ class Code:
     def documents(self) -> dict[str, bytes]:
         """What `source` is to hold: the files, and what is known of them."""
         manifest = {name: value for name, value in asdict(self).items() if name != "texts"}
-        return {**self.texts, MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode()}
+        known = {MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode()}
+        files = (file.module for file in self.files if file.module.startswith(FILE_MODULE_PREFIX))
+        return {**self.texts, **known, **{f"{BY_NAME}/{name}.py": STAND_IN for name in files}}
+
+
+def become(name: str, source: Path) -> None:
+    """Let the module of that name, which is being imported, be the copy in `source`. See STAND_IN."""
+    copied_modules.install(read(source))
+    import_by_name(name)
 
 
 # Found ---------------------------------------------------------------------------------------------
@@ -153,7 +171,7 @@ def _read(
     left_out = 0
     for name, (file, package) in sorted(found.items()):
         try:
-            text = Path(file).read_bytes()
+            text = as_read(file) or Path(file).read_bytes()
         except OSError:
             continue
         path = Path(os.path.relpath(file, root)).as_posix()

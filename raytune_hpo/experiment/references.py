@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
-from raytune_hpo.experiment.loading import load_module, reading
+from raytune_hpo.experiment.loading import import_by_name, load_module
 from raytune_hpo.tasks import TASKS, task_by_name
 from raytune_hpo.training.task import Task
 
@@ -102,8 +100,7 @@ def found_by(reference: Mapping[str, Any], field: str) -> Any:
         if module_name.partition(".")[0] in sys.stdlib_module_names:
             raise ExperimentError(field, f"{module_name}:{name}", "is Python's own, and trains nothing")
         try:
-            with reading(module_name):
-                found = importlib.import_module(module_name)
+            found = import_by_name(module_name)
         except Exception as error:  # whatever a user's module does when it is imported
             expected = f"cannot be imported: {type(error).__name__}: {error}"
             raise ExperimentError(field, module_name, expected) from error
@@ -124,17 +121,15 @@ def _of_their_types(cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def defined_in(task: Any) -> ModuleType | None:
-    """The module that a task's or trainable's code stands in, whatever it is wrapped in."""
+def innermost(task: Any) -> Any:
+    """The function or class that a task or trainable is made of, whatever it is wrapped in."""
     while (inside := _inside(task)) is not None:
         task = inside
     if inspect.ismethod(task):
         task = task.__func__
     if inspect.isfunction(task):
-        task = inspect.unwrap(task)
-    elif not inspect.isclass(task):
-        task = type(task)
-    return sys.modules.get(task.__module__)
+        return inspect.unwrap(task)
+    return task if inspect.isclass(task) else type(task)
 
 
 def _inside(task: Any) -> Any:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment import ResolvedExperiment, copied_modules
+from raytune_hpo.experiment.references import FunctionTrainable, innermost
 from raytune_hpo.journal.events import Executor, ExecutorChanged
 from raytune_hpo.owned import inside
 from raytune_hpo.settings import Resources
@@ -274,6 +274,7 @@ def _room(transport: Transport, resources: Resources) -> int:
 
 
 def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+    copied_modules.adopt(innermost(task.task if isinstance(task, Recipe) else task))
     if not isinstance(task, Recipe):
         if not isinstance(task, type):
             return task

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +25,19 @@ class Imports:
         sys.path.extend(path for path in self.paths if path not in sys.path)
         if self.code is not None:
             copied_modules.install(self.code)
+        self.found_by_name().__enter__()  # for as long as the process lives
         _process.imports = self
+
+    @contextlib.contextmanager
+    def found_by_name(self) -> Iterator[None]:
+        """Let processes that a trial starts find experiment files, which they know by name alone."""
+        before = list(sys.path)
+        if self.source is not None:
+            sys.path.append(str(Path(self.source) / project.BY_NAME))
+        try:
+            yield
+        finally:
+            sys.path[:] = before
 
 
 class _Process:

@@ -15,7 +15,7 @@ from ray import tune
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int, Scheduler, SearchAlgorithm, Task
 from raytune_hpo.engine import session as session_module
 from raytune_hpo.experiment.loading import load_module
-from raytune_hpo.experiment.references import defined_in
+from raytune_hpo.experiment.references import innermost
 from raytune_hpo.experiment.reopened import reopened
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
@@ -301,7 +301,7 @@ class Train(tune.Trainable):
     def setup(self, config, data): pass
 """)
     module = load_module(file)
-    assert defined_in(wrap(getattr(module, name))) is module
+    assert innermost(wrap(getattr(module, name))) is getattr(module, name)
 
 
 # Reports --------------------------------------------------------------------------------------------------

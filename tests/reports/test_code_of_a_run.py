@@ -383,6 +383,39 @@ if __name__ == "__main__":
     assert load_results(tmp_path / "run").counts["completed"] == 4
 
 
+# B23: processes that a trial starts ------------------------------------------------------------------------
+
+SPAWNS = f"""
+import raytune_hpo
+from raytune_hpo import Experiment, Float
+from torch.utils.data import DataLoader, Dataset
+from parts.score import score
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        return score(float(i))
+
+def train(config):
+    loader = DataLoader(Numbers(), batch_size=4, num_workers=1, multiprocessing_context="spawn")
+    for _ in range(2):
+        raytune_hpo.report({{"loss": float(next(iter(loader)).sum())}})
+
+experiment = Experiment(name="mine", task=train, space={SPACE}, executor=EXECUTOR)
+"""
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_b23_loaders_may_be_spawned(executor: str, project: Path, tmp_path: Path, ray_session: None) -> None:
+    (project / "exp.py").write_text(SPAWNS.replace("EXECUTOR", repr(executor)))
+    experiment = load_experiment(project / "exp.py").override({"num_samples": 1, "max_epochs": 1})
+    (project / "parts" / "score.py").write_text("gone")  # what the processes import is what the run began with
+    results = run(experiment, tmp_path / "run", source=project / "exp.py", quiet=True)
+    assert results.best is not None, results.rows()
+    assert results.best.metric == 10.0
+
+
 # C4: whose code --------------------------------------------------------------------------------------------
 
 
@@ -402,6 +435,7 @@ def described(path: Path, **changes: object) -> None:
     {"import": "torch:__version__"},
     {"import": "no_such_module_here:x"},
     {"import": "antigravity"},
+    {"file": "VICTIM.py", "name": "Mine"},
 ])  # fmt: skip
 @pytest.mark.parametrize("verb", ["export", "ensemble", "replay", "resume"])
 def test_c4_only_tasks_are_called(
@@ -414,6 +448,7 @@ def test_c4_only_tasks_are_called(
     experiment = json.loads((path / "experiment.json").read_text())["experiment"]
     described(path, experiment={**experiment, "task": json.loads(text)})
     more = ["-o", str(tmp_path / "out")] if verb == "export" else []
+    (tmp_path / "victim.py").write_text(f"{READS}\nopen('{tmp_path}/victim', 'w')")
     capsys.readouterr()
     assert main([verb, str(path), *more]) == 2
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("raytune-hpo: task = ")]) == 1
