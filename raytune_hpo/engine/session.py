@@ -117,8 +117,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 host = SchedulerHost(experiment.new_scheduler())
                 population = Population(experiment, experiment.new_search(), host, store.adopt)
             with phases("replay"):
-                named = replay(reading.steps, population.replay, directory.journal_path)
-            notices += _mismatches(population)
+                named = _replay(population, reading, directory.journal_path, notices)
             store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             population.open_session(_began(session, opened, work.code))
             population.reopen(work.again)
@@ -149,10 +148,13 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         ) from error
 
 
-def _mismatches(population: Population) -> list[str]:
-    """What people should know of a replay."""
-    text = "recorded decisions would be made otherwise today; the recorded ones stand"
-    return [f"{population.mismatches} {text}"] if population.mismatches else []
+def _replay(population: Population, reading: Reading, path: Path, notices: list[str]) -> set[str]:
+    """Move the population to where the run stands. Answers the paths of all checkpoints that were ever named."""
+    named = replay(reading.steps, population.replay, path)
+    if population.mismatches:
+        text = "recorded decisions would be made otherwise today; the recorded ones stand"
+        notices.append(f"{population.mismatches} {text}")
+    return named
 
 
 def _began(session: int, opened: Opened, code: Code) -> SessionOpened:

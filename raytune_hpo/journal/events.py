@@ -136,8 +136,8 @@ class DataLoaded(Event):
     KIND: ClassVar[str] = "data"
     shape: Shape
     dtype: str
-    train: int
-    validation: int
+    train: Count
+    validation: Count
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "entry": _TEXT,
     "versions": (_are_texts, "an object of texts"),
     "git_commit": _TEXT,
+    "cwd": _TEXT,
+    "made_by": (_are_texts, "an object of texts"),
     "experiment": _OBJECT,
     "experiment.name": _TEXT,
     "experiment.task": _OBJECT,

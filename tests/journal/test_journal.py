@@ -33,6 +33,7 @@ PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1")]
 EVERY: list[Event] = [
     events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc", "why"),
     events.Phased("imports", 1.5, 2.25, "w1"),
+    events.DataLoaded((1, 28, 28), "float32", 100, 20),
     events.Suggested("t2", CONFIG, 9, "t1", FIRST, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
                      events.Origin.ENQUEUED),
     events.RangeTested("t2", "mlp 8 sgd", 1e-4, 0.5),
@@ -133,7 +134,7 @@ def test_each_step_is_one_line_of_strict_json(tmp_path: Path) -> None:
         data = json.loads(line, parse_constant=refuse)
         assert list(data) == ["n", "t", "at", "events", "sum"]
         assert data["n"] == number
-    metrics = json.loads(lines_of(path)[len(PRELUDE) + 6])["events"][0]["metrics"]
+    metrics = json.loads(lines_of(path)[len(PRELUDE) + 7])["events"][0]["metrics"]
     assert (metrics["loss"], metrics["up"], metrics["down"]) == ({"float": "nan"}, {"float": "inf"}, {"float": "-inf"})
 
 
