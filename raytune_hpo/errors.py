@@ -10,6 +10,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from raytune_hpo.printable import printable
+
 PACKAGE = str(Path(__file__).parent) + "/"
 
 
@@ -27,10 +29,13 @@ class ExperimentError(RaytuneHpoError):
         self.field = field
         self.value = value
         self.expected = expected
-        shown = " ".join(repr(value).split())
+        try:
+            shown = " ".join(repr(value).split())
+        except (ValueError, RecursionError):  # an integer of too many digits, a list too deep
+            shown = f"a {type(value).__name__}"
         if len(shown) > 120:
             shown = shown[:117] + "..."
-        super().__init__(" ".join(f"{field} = {shown}: {expected}".split()))
+        super().__init__(printable(" ".join(f"{field} = {shown}: {expected}".split())))
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.expected)

@@ -19,6 +19,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.listeners.listener import Listener
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -72,7 +73,7 @@ class Screen:
 
     def say(self, text: str | None) -> None:
         if text is not None:
-            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+            self.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def run(

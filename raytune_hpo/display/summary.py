@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.results.trial import TrialState
@@ -33,7 +34,7 @@ def shown_path(path: Path) -> str:
         short = path.relative_to(Path.cwd())
     except ValueError:
         short = path
-    return shlex.quote(str(short))
+    return shlex.quote(printable(str(short)))
 
 
 def shown_value(value: Any) -> str:
@@ -116,9 +117,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
-    console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
     for line in whys(results):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -130,15 +131,15 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
     versions = codes_line(results)
     if versions is not None:
-        console.print(versions, style="yellow", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(versions), style="yellow", soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
-        figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
+        figures = printable(", ".join(f"{k} {'-' if v is None else f'{v:.5g}'}" for k, v in best.test.items()))
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     stopped = stopped_line(results)
     if stopped is not None:
-        console.print(stopped, style="red", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(stopped), style="red", soft_wrap=True, highlight=False, markup=False)
     elif results.status != "finished":
         console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
     elif results.counts["failed"] and results.stop_reason is None:

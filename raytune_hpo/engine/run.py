@@ -48,7 +48,7 @@ def run(
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
-    RunDirectory.check_new(path)
+    RunDirectory.check_new(path, or_beside=run_dir is None)
     _check_place(resolved, address)
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then
@@ -58,7 +58,9 @@ def run(
     entry = None if code.entry is None else Path(code.root, code.entry)
     origin = {"cwd": os.getcwd(), "made_by": whoever()}
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
-        directory = RunDirectory.create(path, resolved.to_json(), entry, code.documents(), origin)
+        directory = RunDirectory.create(
+            path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
+        )
         notices = [f"{code.left_out} files of the project are not copied: it is too large"] if code.left_out else []
         return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
 

@@ -16,6 +16,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, copied_modules
 from raytune_hpo.experiment.references import FunctionTrainable, innermost
 from raytune_hpo.journal.events import Executor, ExecutorChanged
+from raytune_hpo.owned import inside
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
@@ -141,7 +142,7 @@ class Executors:
     def _tried(self, inline: InlineTransport) -> choice.Choice | None:
         """By training a little in this process, which the task's own code may not survive. None as of `_chosen`."""
         experiment = self._experiment
-        trying = self._directory.path / TRYING
+        trying = inside(self._directory.path, TRYING)
         if trying.exists():
             lanes = experiment.lanes_refusal is None
             return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
