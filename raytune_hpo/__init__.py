@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer as Trainer
     from raytune_hpo.verdicts.confirm import confirm
     from raytune_hpo.verdicts.retest import retest
-    from raytune_hpo.workers.reporting import get_checkpoint, report
+    from raytune_hpo.workers.reporting import get_checkpoint, report, trial_dir, trial_seed
 
 __all__ = [
     "Accuracy",
@@ -92,6 +92,8 @@ __all__ = [
     "retest",
     "run",
     "run_file",
+    "trial_dir",
+    "trial_seed",
 ]
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
@@ -109,6 +111,8 @@ _LAZY = {
     "run": "engine.run",
     "run_file": "cli.main",
     "Trainer": "training.trainer",
+    "trial_dir": "workers.reporting",
+    "trial_seed": "workers.reporting",
 }
 
 _TASKS = ("CaliforniaHousing", "Cifar10", "Diabetes", "Digits", "LinearExtrapolation", "Mnist", "MnistCnn")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raytune_hpo.seeding import derive_seed
+from raytune_hpo.seeding import derive_seed, trial_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.training.data import TrialData
@@ -34,8 +34,7 @@ class Recipe:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
-        """A trial's own seed; repetitions of a config share theirs with the same repetition of others."""
-        return derive_seed(self.seed, "trial", trial_id) if repeat is None else derive_seed(self.seed, "repeat", repeat)
+        return trial_seed(self.seed, trial_id, repeat)
 
     def data(self, loaded: TrialData, repeat: int | None = None) -> list[TrialData]:
         """What a trial's trainers see: one entry, or one a fold."""

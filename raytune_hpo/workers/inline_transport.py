@@ -12,11 +12,10 @@ import copy
 import os
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError, RaytuneHpoError
+from raytune_hpo.errors import ExperimentError, RaytuneHpoError, one_line, traceback_text
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.training.task import Task
@@ -59,7 +58,7 @@ class InlineCall:
             raise DebuggerLeftError from None
         if isinstance(error, ActorLostError):
             raise error
-        raise CallFailedError(error, "".join(traceback.format_exception(error))) from error
+        raise CallFailedError(error, traceback_text(error, error.__traceback__)) from error
 
 
 class InlineActor:
@@ -181,5 +180,4 @@ def _loaded(task: Task, seed: int) -> Any:
     except Exception as error:
         if full_disk(error) is not None:
             raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ExperimentError("task", type(task).__name__, f"cannot load its data: {text}") from error
+        raise ExperimentError("task", type(task).__name__, f"cannot load its data: {one_line(error)}") from error

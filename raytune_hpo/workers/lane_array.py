@@ -15,13 +15,13 @@ import pickle
 import socket
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import one_line, traceback_text
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
@@ -110,7 +110,8 @@ class LaneArray:
             keep_freed_memory()
             torch.set_num_threads(posting.threads)
             self._recipe: Recipe = pickle.loads(recipe) if isinstance(recipe, bytes) else recipe
-        with phases("task and data"):
+        self._posting = posting
+        with phases("task and data"), posting.at_work():
             self._loaded = data()
         self._phases = tuple(phases.take())
         self._run_path = Path(posting.run_path)
@@ -140,6 +141,10 @@ class LaneArray:
 
         Raises OSError where a disk is full.
         """
+        with self._posting.at_work():
+            return self._advance(orders, save)
+
+    def _advance(self, orders: Sequence[Order], save: bool) -> Turn:
         for order in orders:
             self._do(order)
         began = time.perf_counter()
@@ -298,8 +303,7 @@ def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
         raise disk from None
     if isinstance(error, bdb.BdbQuit):
         raise error
-    text = "".join(traceback.format_exception(error))
-    return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
+    return Outcome("raised", reports, one_line(error), traceback_text(error, error.__traceback__))
 
 
 def _report(pending: _Pending) -> EpochReport:
