@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 
 import raytune_hpo
@@ -34,6 +35,7 @@ def places(config: dict[str, Any]) -> None:
         "original": os.environ.get("TUNE_ORIG_WORKING_DIR"),
         "draws": f"{random.random()} {np.random.random()} {torch.rand(1).item()}",
         "leaks": leaks(),
+        **(started() if x == 0 else {}),
     }
     for epoch in range(2):
         Path("my_model").mkdir(exist_ok=True)
@@ -81,3 +83,35 @@ def leaks() -> str:
         "start": multiprocessing.get_start_method(allow_none=True) == "spawn",
     }
     return " ".join(name for name, there in found.items() if there)
+
+
+@ray.remote
+def task() -> int:
+    return 1
+
+
+@ray.remote(num_cpus=1)
+class Actor:
+    def answer(self) -> int:
+        return 2
+
+
+STARTS = {
+    "a task": lambda: ray.get(task.remote()),
+    "an actor": lambda: ray.get(Actor.remote().answer.remote()),
+    "a task without a CPU": lambda: ray.get(task.options(num_cpus=0).remote()),
+    "an actor without a CPU": lambda: ray.get(Actor.options(num_cpus=0).remote().answer.remote()),
+}
+
+
+def started() -> dict[str, str]:
+    """What comes of Ray's tasks within a trial, in a worker."""
+    if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return {}
+    found = {}
+    for what, start in STARTS.items():
+        try:
+            found[what] = f"answered {start()}"
+        except Exception as error:
+            found[what] = str(error)
+    return found

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from place_trainable import leaks, places
 
 import raytune_hpo
-from raytune_hpo import Choice, Digits, Experiment, Float, report, resume, run
+from raytune_hpo import Choice, Digits, Experiment, Float, Resources, report, resume, run
 from raytune_hpo.results.results import Results
 from raytune_hpo.search.random_search import RandomSearch
+from raytune_hpo.workers.nested_tasks import has_room
 
 
 def experiment(task: Any, executor: str = "inline", **fields: Any) -> Experiment:
@@ -41,7 +43,8 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         request.getfixturevalue("ray_session")
     path = tmp_path_factory.mktemp("places") / "run"
     before = os.getcwd(), dict(os.environ), list(sys.path), torch.get_default_dtype(), random.getstate()
-    results = run(experiment(places, request.param, max_concurrent=1), path)
+    cpus = 1 if request.param == "inline" else ray.cluster_resources()["CPU"]  # all, in one worker
+    results = run(experiment(places, request.param, resources={"cpus": cpus}), path)
     after = os.getcwd(), dict(os.environ), list(sys.path), torch.get_default_dtype(), random.getstate()
     if request.param == "inline":
         assert after == before
@@ -59,13 +62,14 @@ def test_a1_a_checkpoint_of_a_relative_folder_is_the_trials_own(ran: tuple[Resul
 
 
 def test_b6_the_context_is_as_a_tuner_gives_it(ran: tuple[Results, str]) -> None:
-    results, _ = ran
+    results, executor = ran
+    cpus = 1.0 if executor == "inline" else ray.cluster_resources()["CPU"]
     for trial in results.ledger.trials.values():
         own = str(results.run_dir / "trials" / trial.id)
         seen = trial.metrics
         assert (seen["cwd"], seen["dir"], seen["own_dir"]) == (own, own, own)
         assert (Path(own) / "notes.txt").read_text() == str(trial.config["x"])
-        assert (seen["name"], seen["id"], seen["resources"]) == ("places", trial.id, "[{'CPU': 1.0}]")
+        assert (seen["name"], seen["id"], seen["resources"]) == ("places", trial.id, f"[{{'CPU': {cpus}}}]")
         assert seen["original"] == os.getcwd()
 
 
@@ -82,6 +86,29 @@ def test_b12_generators_start_from_the_trials_seed(ran: tuple[Results, str]) -> 
         experiment(places, start_points=[{"x": 0}], searcher="random", num_samples=1), results.run_dir / "again"
     )
     assert [t.metrics["draws"] for t in again.ledger.trials.values()] == draws[:1]
+
+
+def test_b11_what_never_has_room_is_refused_at_once(ran: tuple[Results, str]) -> None:
+    results, executor = ran
+    if executor == "inline":
+        return
+    (came,) = (trial.metrics for trial in results.ledger.trials.values() if trial.config["x"] == 0)
+    for what in ("a task", "an actor"):
+        assert "asks for 1 CPUs, and the trials hold all there is" in came[what]
+        assert "max_concurrent" in came[what]
+        assert "num_cpus=0" in came[what]
+    assert came["a task without a CPU"] == "answered 1"
+    assert came["an actor without a CPU"] == "answered 2"
+
+
+def test_near_b11_what_is_left_besides_the_workers() -> None:
+    one = Resources(1)
+    assert not has_room((1, 0), [(2, 0), (4, 0)], one, None)
+    assert has_room((1, 0), [(2, 0), (4, 0)], Resources(3), None), "of the first node two, of the second one"
+    assert not has_room((2, 0), [(2, 0)], one, 1)
+    assert has_room((1, 0), [(2, 0)], one, 1)
+    assert has_room((1, 0), [(8, 1)], Resources(1, 1), None), "GPUs, not CPUs, bound the workers"
+    assert not has_room((1, 1), [(8, 1)], Resources(1, 1), None)
 
 
 # Neighbours ----------------------------------------------------------------------------------------------------------
