@@ -9,7 +9,6 @@ millisecond do not wait a millisecond each for the driver, and no trial runs pas
 from __future__ import annotations
 
 import bdb
-import contextlib
 import gc
 import json
 import logging
@@ -21,19 +20,21 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, Phased
+from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
 from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.workers.function_session import FunctionSession
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.process_state import WorkingDirectory
@@ -101,13 +102,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start."""
+    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal."""
 
     host: str
     pid: int
     sees_run: bool
     lanes: int = 1
-    phases: tuple[Phased, ...] = ()
+    news: tuple[Event, ...] = ()
 
     @property
     def name(self) -> str:
@@ -120,17 +121,16 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    paths: the driver's import paths, since code of the experiment may lie beside its file; None for an actor in the
-    driver's own process. cwd: the directory that the run was begun in. own_directories: whether trials of a function
-    work in directories of their own. name, seed, objective: the experiment's. gpus: the actor's. most: actors of the
-    run at a time, None for as many as fit.
+    imports: what the driver can import; None for an actor in the driver's own process. cwd: the directory that the run
+    was begun in. own_directories: whether trials of a function work in directories of their own. name, seed, objective:
+    the experiment's. gpus: the actor's. most: actors of the run at a time, None for as many as fit.
     """
 
     run_path: str
     run_id: str
     session: int
     cpus: float
-    paths: list[str] | None
+    imports: Imports | None
     verbose: bool
     cwd: str | None = None
     own_directories: bool = True
@@ -142,31 +142,19 @@ class Posting:
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""
-        if self.paths is None:
+        if self.imports is None:
             return
         if self.cwd is not None:
             WorkingDirectory(self.cwd).put_back()  # on another machine it need not be there
-        sys.path.extend(path for path in self.paths if path not in sys.path)
+        self.imports.take()
         if not self.verbose:
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
 
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        """In the directory that the run was begun in, for an actor in the driver's own process."""
-        before = WorkingDirectory.found()
-        if self.paths is None and self.cwd not in (None, before.directory):
-            WorkingDirectory(self.cwd).put_back()
-        try:
-            yield
-        finally:
-            if self.paths is None:
-                before.put_back()
-
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""
         phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        if self.paths is not None:
+        if self.imports is not None:
             phases.since_process_start()
         return phases
 
@@ -199,9 +187,10 @@ class Worker:
         self._posting, self._of_task = posting, of_task
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
-        with phases("task and data"), posting.at_work():
+        with phases("task and data"):
             self._function = unpacked(data)
-        self._phases = tuple(phases.take())
+            found = data_news(data())
+        self._news: tuple[Event, ...] = (*phases.take(), *found)
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
         self._session: FunctionSession | None = None
@@ -210,7 +199,7 @@ class Worker:
         self._temporary: Path | None = None
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, news=self._news)
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
@@ -307,7 +296,7 @@ class Worker:
             run_path=Path(posting.run_path) if self._sees_run else None,
             original=posting.cwd,
             changes_directory=posting.own_directories,
-            shared=posting.paths is None,
+            shared=posting.imports is None,
             objective=posting.objective,
             of_task=self._of_task,
             experiment=posting.name,
@@ -347,6 +336,15 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._posting.threads)
+
+
+def data_news(data: TrialData | None) -> tuple[Event, ...]:
+    """What the journal is to hold of a task's data; nothing of a function, which has its own."""
+    if data is None:
+        return ()
+    torch = sys.modules.get("torch")
+    dtype = "float32" if torch is None else str(torch.get_default_dtype()).removeprefix("torch.")
+    return (DataLoaded(data.train.x.shape[1:], dtype, len(data.train), len(data.validation)),)
 
 
 def called(call: bytes) -> Any:
