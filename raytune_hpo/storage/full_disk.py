@@ -21,6 +21,9 @@ UNWRITABLE = (errno.EROFS, errno.EPERM, errno.EACCES, errno.EIO, errno.ESTALE, e
 #: Those of them that code may bring about by itself, in a folder of its own.
 OF_ITS_OWN = (errno.EPERM, errno.EACCES, errno.ENOTDIR)
 
+#: In the run directory: what trials' own code has written there.
+TRIALS = "trials"
+
 _NUMBER = re.compile(r"\[[Ee]rrno (\d+)\]|\(os error (\d+)\)|\berrno = (\d+)")
 _FILE = re.compile(r"'([^'\n]+)'")
 _SENTENCES = (
@@ -116,7 +119,7 @@ def _is_the_disks(number: int, files: list[str], run_path: Path | None) -> bool:
     inside = [root for root in roots for file in files if Path(os.path.abspath(file)).is_relative_to(root)]
     if not inside:
         return False
-    trials = [root / "trials" for root in roots]
+    trials = [root / TRIALS for root in roots]
     own = any(Path(os.path.abspath(files[-1])).is_relative_to(folder) for folder in trials)
     return not (own and number in OF_ITS_OWN) or not _takes_files(run_path)
 

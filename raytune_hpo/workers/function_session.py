@@ -139,10 +139,11 @@ class FunctionSession:
     def stop(self) -> bool:
         """End the function where it waits. False if it does not end within STOP_TIMEOUT_S."""
         self._stopping = True
-        if self._started:
+        if self._started and self._thread.is_alive():
             with self._around.entered():
                 self._go_on.put(None)
                 self._thread.join(STOP_TIMEOUT_S)
+                self._around.over = not self._thread.is_alive()
         if _process.running is self:
             _process.running = None
             tune_session.withdraw()

@@ -19,6 +19,9 @@ import numpy as np
 
 from raytune_hpo.workers.when_imported import imported
 
+#: What os.environ keeps in it, as bytes: a tenth of the time to copy and to compare.
+_ENVIRONMENT: Any = getattr(os.environ, "_data", os.environ)
+
 
 @dataclass
 class TorchState:
@@ -97,7 +100,7 @@ class ProcessState:
     """torch: None where it was not imported; what was its state when it came can be filled in then."""
 
     directory: WorkingDirectory
-    environment: dict[str, str]
+    environment: dict[Any, Any]
     paths: list[str]
     filters: Any
     filters_then: list[Any]
@@ -111,7 +114,7 @@ class ProcessState:
     def found(cls) -> Self:
         return cls(
             WorkingDirectory.found(),
-            dict(os.environ),
+            dict(_ENVIRONMENT),
             list(sys.path),
             warnings.filters,
             list(warnings.filters),
@@ -124,11 +127,8 @@ class ProcessState:
 
     def put_back(self) -> None:
         self.directory.put_back()
-        for name in os.environ.keys() - self.environment.keys():
-            del os.environ[name]
-        for name, value in self.environment.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        if self.environment != _ENVIRONMENT:
+            self._put_back_environment()
         if sys.path != self.paths:
             sys.path[:] = self.paths
         self._put_back_filters()
@@ -140,6 +140,13 @@ class ProcessState:
         np.random.set_state(self.numpy)
         if self.torch is not None:
             self.torch.put_back()
+
+    def _put_back_environment(self) -> None:
+        for name in _ENVIRONMENT.keys() - self.environment.keys():
+            del os.environ[os.fsdecode(name)]
+        for name, value in self.environment.items():
+            if _ENVIRONMENT.get(name) != value:
+                os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
     def _put_back_filters(self) -> None:
         """Left alone where somebody is within a `catch_warnings`, which puts them back itself."""

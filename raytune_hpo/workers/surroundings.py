@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.settings import Resources
-from raytune_hpo.storage.full_disk import storing
+from raytune_hpo.workers import trial_directories
 from raytune_hpo.workers.nested_tasks import LaunchCheck
 from raytune_hpo.workers.process_state import ProcessState, TorchState, WorkingDirectory
 from raytune_hpo.workers.when_imported import WhenImported, imported
@@ -28,7 +26,6 @@ from raytune_hpo.workers.when_imported import WhenImported, imported
 ORIGINAL = "TUNE_ORIG_WORKING_DIR"
 #: Of the user's: 0 leaves trials in that directory, as under Ray Tune.
 CHDIR = "RAY_CHDIR_TO_TRIAL_DIR"
-FOLDER = "trials"
 
 
 def trials_have_directories() -> bool:
@@ -69,6 +66,7 @@ class Surroundings:
         self._before: WorkingDirectory | ProcessState | None = None
         self._own: WorkingDirectory | ProcessState | None = None
         self._begun = False
+        self.over = False  # the trial's code has ended: nothing of it is needed again
         self._torch = WhenImported("torch", self._torch_came)
         self._launches = LaunchCheck(place.resources, place.most)
 
@@ -77,7 +75,8 @@ class Surroundings:
         """The process is the trial's inside, and until `end` where it is not shared. Raises DiskError where the trial's
         directory cannot be made."""
         if self._before is None:
-            self._make_directory()
+            if self.directory is None and not self.place.of_task:
+                self.directory = trial_directories.opened(self.place.run_path, self.place.trial)
             self._before = self._state.found()
             if not self.place.of_task:
                 self._torch.wait()
@@ -89,20 +88,15 @@ class Surroundings:
             yield
         finally:
             if self.place.shared:
-                self._own = self._state.found()
+                self._own = None if self.over else self._state.found()
                 self._leave()
 
     def end(self) -> None:
         """The trial is over here. A directory that nothing lies in goes."""
         self._leave()
         directory, self.directory = self.directory, None
-        if directory is None:
-            return
-        if self.place.run_path is None:
-            shutil.rmtree(directory, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):  # there is something in it
-                directory.rmdir()
+        if directory is not None:
+            trial_directories.left(self.place.run_path, directory)
 
     def hint(self, error: BaseException) -> str:
         """Of a file that was not found where the trial works, but lies where the run was begun."""
@@ -125,17 +119,6 @@ class Surroundings:
         self._launches.end()
         if before is not None:
             before.put_back()
-
-    def _make_directory(self) -> None:
-        if self.directory is not None or self.place.of_task:
-            return
-        if self.place.run_path is None:
-            self.directory = Path(tempfile.mkdtemp(prefix=f"raytune_hpo_{self.place.trial}_"))
-            return
-        directory = self.place.run_path / FOLDER / self.place.trial
-        with storing():
-            directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
 
     def _begin(self) -> None:
         self._begun = True

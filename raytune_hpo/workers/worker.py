@@ -33,6 +33,7 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
+from raytune_hpo.workers import trial_directories
 from raytune_hpo.workers.function_session import FunctionSession
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.outcomes import Raised, Report
@@ -287,6 +288,7 @@ class Worker:
     def close(self) -> None:
         """The run is over."""
         self.release()
+        trial_directories.closed(Path(self._posting.run_path))
 
     def _place(self, trial: Assignment) -> Place:
         posting = self._posting

@@ -154,6 +154,27 @@ def test_c7_a_run_directory_that_becomes_unwritable(
     check_stops_and_goes_on(path, lambda: run(experiment, path), monkeypatch.undo, Digits())
 
 
+def test_c7_lanes_whose_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, path = os.replace, tmp_path / "run"
+
+    def refused(source: Any, target: Any, **options: Any) -> None:
+        if "/checkpoints/" in str(target):
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+        replace(source, target, **options)
+
+    monkeypatch.setattr(os, "replace", refused)
+    experiment = Experiment(
+        name="lanes",
+        task="digits",
+        space={"lr": Float(0.01, 0.1), "batch_size": 512},
+        num_samples=2,
+        max_epochs=2,
+        executor="inline",
+        scheduler="fifo",
+    )
+    check_stops_and_goes_on(path, lambda: run(experiment, path), monkeypatch.undo, None)
+
+
 # What is the trial's own error -------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_near_a1_the_users_own_ray_chdir_is_respected(tmp_path: Path, monkeypatc
 
     run(experiment(where, searcher="random", num_samples=1), tmp_path / "run")
     assert seen == [(os.getcwd(), tmp_path / "run/trials/t00000")]
-    assert list((tmp_path / "run/trials").iterdir()) == [], "an empty one goes with its trial"
+    assert not (tmp_path / "run/trials").exists(), "what is empty goes with its trial"
 
 
 SEARCHED: list[tuple[str, bool]] = []
@@ -210,6 +211,30 @@ def test_near_b2_a_repetition_has_another_seed_and_a_retry_the_same(tmp_path: Pa
     repeated = run(experiment(seeded, searcher=repeat, start_points=points), tmp_path / "again")
     seeds = [trial.metrics["x"] for trial in repeated.ledger.trials.values()]
     assert len(set(seeds)) == 2, "the same for every config of a repetition, so that they are compared in pairs"
+
+
+def test_near_a1_an_empty_directory_that_is_used_again_is_nobodys(tmp_path: Path) -> None:
+    """Trials that write nothing, trials that do, one that goes on later, and children that live on, in turns."""
+    children = []
+
+    def mixed(config: dict[str, Any]) -> None:
+        x = config["x"]
+        if x == 1:
+            Path("own.txt").write_text("1")
+        if x == 2:
+            children.append(subprocess.Popen(["sh", "-c", "read line; echo late > late.txt"], stdin=subprocess.PIPE))
+        report({"x": x, "found": str(os.listdir())})
+
+    results = run(experiment(mixed, space={"x": Choice([0, 1, 2, 3, 4, 5])}), tmp_path / "run")
+    (child,) = children
+    child.communicate(b"go\n")
+    assert child.returncode != 0, "its directory is gone, and no other trial's"
+    assert {t.config["x"]: t.metrics["found"] for t in results.ledger.trials.values()} == {
+        x: "['own.txt']" if x == 1 else "[]" for x in range(6)
+    }
+    kept = [str(path.relative_to(tmp_path)) for path in (tmp_path / "run/trials").rglob("*")]
+    (one,) = (t.id for t in results.ledger.trials.values() if t.config["x"] == 1)
+    assert sorted(kept) == [f"run/trials/{one}", f"run/trials/{one}/own.txt"]
 
 
 class WhereLoaded(Digits):
