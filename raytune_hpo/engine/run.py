@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,22 @@ if TYPE_CHECKING:
     from raytune_hpo.workers.pool import Workers
 
 
+_RUN = threading.Lock()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Ray, signals, working directories and random states are a process's, and so is a run."""
+    if not _RUN.acquire(blocking=False):
+        expected = "another run is going on in this process; wait for it, or start this one in a process of its own"
+        raise ExperimentError("thread", threading.current_thread().name, expected)
+    try:
+        yield
+    finally:
+        _RUN.release()
+
+
+@_one_at_a_time()
 def run(
     experiment: Experiment,
     run_dir: str | Path | None = None,
@@ -101,6 +118,7 @@ def resume(
     return go_on(run_dir, given, address, listeners, verbose)
 
 
+@_one_at_a_time()
 def go_on(
     run_dir: str | Path,
     given: dict[str, Any],
@@ -182,10 +200,12 @@ def _drive(
 ) -> Ledger:
     @contextlib.contextmanager
     def ray() -> Iterator[None]:
-        with ray_session(address, verbose=verbose):
+        with contextlib.ExitStack() as stack:
+            with interrupt.kept_from_children():
+                stack.enter_context(ray_session(address, verbose=verbose))
             interrupt.arm()
-            with importable_by_value(experiment.task):
-                yield
+            stack.enter_context(importable_by_value(experiment.task))
+            yield
 
     try:
         with contextlib.ExitStack() as stack:
