@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
-    from raytune_hpo.training.evaluation import evaluate as evaluate  # these two not of `import *`: they need torch
+    from raytune_hpo.training.checkpoint import (
+        load_state as load_state,
+    )  # these three not of `import *`: they need torch
+    from raytune_hpo.training.evaluation import evaluate as evaluate
     from raytune_hpo.training.trainer import Trainer as Trainer
     from raytune_hpo.workers.reporting import get_checkpoint, report
 
@@ -100,6 +103,7 @@ _LAZY = {
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
     "load_results": "results.results",
+    "load_state": "training.checkpoint",
     "parse_changes": "cli.arguments",
     "report": "workers.reporting",
     "resume": "display.screen",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, own_stdout, print_json
+from raytune_hpo.cli.arguments import add_code, add_run_options, own_stdout, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test = parser.add_mutually_exclusive_group()
     test.add_argument("--again", action="store_true", help="open the test split a second time, and record that")
     test.add_argument("--no-test", action="store_true", help="leave the test split sealed: validation figures only")
+    add_code(parser)
     add_run_options(parser)
 
 
@@ -29,6 +30,7 @@ def main(options: argparse.Namespace) -> int:
             options.seeds,
             test=not options.no_test,
             again=options.again,
+            code=options.code,
             address=options.address,
             verbose=options.verbose,
             screen=screen_of(options),

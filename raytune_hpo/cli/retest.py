@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, changes_of, own_stdout, print_json
+from raytune_hpo.cli.arguments import add_code, add_run_options, changes_of, own_stdout, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="changes",
         help="another option of the task, resources.NAME or max_concurrent (repeatable)",
     )
+    add_code(parser)
     add_run_options(parser)
 
 
@@ -37,6 +38,7 @@ def main(options: argparse.Namespace) -> int:
             options.seeds,
             data=options.data,
             changes=changes_of(options),
+            code=options.code,
             address=options.address,
             verbose=options.verbose,
             screen=screen_of(options),

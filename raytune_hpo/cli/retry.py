@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, own_stdout
+from raytune_hpo.cli.arguments import add_code, add_run_options, own_stdout
 from raytune_hpo.cli.run import finish, screen_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run, interrupted or finished")
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help="which failed trials (default: all that failed)")
+    add_code(parser)
     add_run_options(parser)
 
 
@@ -21,6 +22,7 @@ def main(options: argparse.Namespace) -> int:
         results = retry(
             options.run_dir,
             options.trials or None,
+            code=options.code,
             address=options.address,
             verbose=options.verbose,
             screen=screen_of(options),

@@ -17,6 +17,7 @@ from raytune_hpo.engine import retry as retrying
 from raytune_hpo.engine import run as running
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
@@ -108,6 +109,7 @@ def resume(
     task: Task | FunctionTrainable | None = None,
     searcher: Any = None,
     scheduler: Any = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     quiet: bool = False,
@@ -118,13 +120,16 @@ def resume(
 
     task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher, scheduler: of a run
     whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew, as
-    it does the experiment's listeners. listeners: of this session, besides those.
+    it does the experiment's listeners. code: "recorded" is the run's copy of it, where today's is another; "current"
+    today's, whose trials are marked in the tables. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
     given: dict[str, Any] = {"task": task, "searcher": searcher, "scheduler": scheduler}
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
-        lambda shown: running.resume(run_dir, **given, address=address, listeners=[shown, *listeners], verbose=verbose),
+        lambda shown: running.resume(
+            run_dir, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
+        ),
     )
 
 
@@ -135,6 +140,7 @@ def retry(
     task: Task | FunctionTrainable | None = None,
     searcher: Any = None,
     scheduler: Any = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     quiet: bool = False,
@@ -151,7 +157,7 @@ def retry(
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: retrying.retry(
-            run_dir, trials, **given, address=address, listeners=[shown, *listeners], verbose=verbose
+            run_dir, trials, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
         ),
     )
 
@@ -164,6 +170,7 @@ def confirm(
     test: bool = True,
     again: bool = False,
     task: Task | FunctionTrainable | None = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     quiet: bool = False,
@@ -182,6 +189,7 @@ def confirm(
         test=test,
         again=again,
         task=task,
+        code=code,
         address=address,
         listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
         verbose=verbose,
@@ -200,6 +208,7 @@ def retest(
     data: str | None = None,
     changes: Mapping[str, Any] | None = None,
     task: Task | FunctionTrainable | None = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     quiet: bool = False,
@@ -219,6 +228,7 @@ def retest(
         data=data,
         changes=changes,
         task=task,
+        code=code,
         address=address,
         listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
         verbose=verbose,

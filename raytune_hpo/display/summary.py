@@ -95,6 +95,15 @@ def stopped_line(results: Results) -> str | None:
     )
 
 
+def codes_line(results: Results) -> str | None:
+    """That the trials were not all trained by the same code; None if they were."""
+    codes = results.ledger.codes
+    if len(codes) < 2:
+        return None
+    number = "two" if len(codes) == 2 else str(len(codes))
+    return f"{number} versions of the code trained these trials, which are ranked together: `trials` says which"
+
+
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
     """The closing lines: how it ended, the best five, what to do next.
 
@@ -119,6 +128,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         ]
         lines = text_table(["trial", results.metric, "epoch", "status", "config"], rows)
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
+    versions = codes_line(results)
+    if versions is not None:
+        console.print(versions, style="yellow", soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
         figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())

@@ -89,7 +89,8 @@ class Driver:
                 return RunStatus.INTERRUPTED
             self._discard(self.pool.take_surplus())
             for event in self.pool.take_news():
-                population.do(event)
+                if not (isinstance(event, events.DataLoaded) and population.ledger.data is not None):
+                    population.do(event)  # of the same data every worker tells
             # Journaled together with what is begun next, before the wait that sends it: one sync instead of two.
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)

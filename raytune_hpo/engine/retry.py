@@ -9,6 +9,7 @@ from typing import Any
 from raytune_hpo.engine.run import go_on
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.results.results import Results
 from raytune_hpo.states import Status
 from raytune_hpo.training.task import Task
@@ -21,6 +22,7 @@ def retry(
     task: Task | FunctionTrainable | None = None,
     searcher: Any = None,
     scheduler: Any = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     verbose: bool = False,
@@ -33,7 +35,7 @@ def retry(
     """
     given = {"task": task, "searcher": searcher, "scheduler": scheduler}
     named = [trials] if isinstance(trials, str) else trials
-    return go_on(run_dir, given, address, listeners, verbose, reopen=lambda results: to_reopen(results, named))
+    return go_on(run_dir, given, code, address, listeners, verbose, reopen=lambda results: to_reopen(results, named))
 
 
 def to_reopen(results: Results, named: Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from raytune_hpo.journal.codec import Metrics
+from raytune_hpo.journal.codec import Metrics, Shape
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
@@ -119,6 +119,17 @@ class Phased(Event):
     began: float
     ended: float
     worker: str | None = None
+
+
+@dataclass(frozen=True)
+class DataLoaded(Event):
+    """The task's data, as models are given them. shape: of one sample; dtype: torch's name for its type."""
+
+    KIND: ClassVar[str] = "data"
+    shape: Shape
+    dtype: str
+    train: int
+    validation: int
 
 
 @dataclass(frozen=True)

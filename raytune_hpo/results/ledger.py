@@ -35,7 +35,10 @@ class Ledger:
         self.exhausted = False  # no trial will be added any more
         self.stop_reason: str | None = None
         self.sessions = 0
+        self.codes: list[str] = []  # versions of the code that sessions trained with, in order
+        self.code: int | None = None  # this session's, from 1
         self.executor: events.Executor | None = None  # of the newest session
+        self.data: events.DataLoaded | None = None  # of a task
         self.seconds = 0.0
         self.status = RunStatus.RUNNING
         self.close_reason: str | None = None  # why the last session ended before the run did, where nobody asked
@@ -61,11 +64,17 @@ class Ledger:
 
     def _on_session(self, event: events.SessionOpened) -> None:
         self.sessions = event.number
+        if event.code is not None and event.code not in self.codes:
+            self.codes.append(event.code)
+        self.code = None if event.code is None else 1 + self.codes.index(event.code)
         self.executor = event.executor
         self.status = RunStatus.RUNNING
         self.close_reason = None
         self.held = False
         self._nothing_runs()
+
+    def _on_data(self, event: events.DataLoaded) -> None:
+        self.data = event
 
     def _on_executor(self, event: events.ExecutorChanged) -> None:
         self.executor = event.executor
@@ -108,6 +117,8 @@ class Ledger:
         trial.epoch = event.epoch
         trial.metrics = dict(event.metrics)
         trial.seconds += event.seconds
+        if self.code is not None:
+            trial.codes.add(self.code)
         trial.losses = 0
         value = self.objective.of(event.metrics)
         if self.objective.better(value, trial.best):

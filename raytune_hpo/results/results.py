@@ -33,7 +33,8 @@ SHOWN = 5  # trials
 class Best:
     """The winner. metric: the objective at its best epoch; validation: all metrics of that epoch;
     test: the test metrics of its checkpoint, None until the run has finished (or without a test split);
-    checkpoint: the folder of its best checkpoint, None if it saved none."""
+    checkpoint: its best one, None if it saved none: of a task what `raytune_hpo.load_state` reads (a folder, or
+    FILE#LANE), of a function the folder that it reported."""
 
     trial_id: str
     config: dict[str, Any]
@@ -156,6 +157,7 @@ class Results:
                 "error": t.error,
                 "error_file": t.error_file,
                 "generation": t.generation,
+                "code": sorted(t.codes),
                 "config": t.config,
             }
             for t in self.ledger.trials.values()

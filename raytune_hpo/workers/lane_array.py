@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
@@ -38,6 +38,7 @@ from raytune_hpo.workers.worker import (
     Saved,
     WorkerInfo,
     called,
+    data_news,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class LaneArray:
             self._recipe: Recipe = pickle.loads(recipe) if isinstance(recipe, bytes) else recipe
         with phases("task and data"):
             self._loaded = data()
-        self._phases = tuple(phases.take())
+        self._news: tuple[Event, ...] = (*phases.take(), *data_news(self._loaded))
         self._run_path = Path(posting.run_path)
         self._store = CheckpointStore(self._run_path, posting.session)
         self._sees_run = posting.sees_run
@@ -127,7 +128,7 @@ class LaneArray:
         self._writer = LaneWriter(self._run_path, array_name(posting.session, number), sees_run=self._sees_run)
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._phases)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._news)
 
     def refusal(self, configs: Sequence[dict[str, Any]]) -> str | None:
         """Why the task is better trained in processes; None where lanes are faster. configs: some of the space's."""

@@ -209,7 +209,7 @@ class LanePool:
             return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
         if isinstance(answer, WorkerInfo):
             array.info = answer
-            self._news += answer.phases
+            self._news += answer.news
             self._first_answer = min(self._first_answer, time.monotonic())
             self._staffing.answered()
             self._resize(array, answer.lanes)

@@ -183,7 +183,7 @@ class Pool:
             answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
-                self._news += answer.phases
+                self._news += answer.news
                 self._staffing.answered()
             elif slot.trial is not None:
                 out.append((slot, answer))

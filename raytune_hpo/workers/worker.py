@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, Phased
+from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.workers.function_session import FunctionSession, Raised, Report
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.phases import Phases
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
@@ -92,13 +94,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start."""
+    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal."""
 
     host: str
     pid: int
     sees_run: bool
     lanes: int = 1
-    phases: tuple[Phased, ...] = ()
+    news: tuple[Event, ...] = ()
 
     @property
     def name(self) -> str:
@@ -111,22 +113,21 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    paths: the driver's import paths, since code of the experiment may lie beside its file; None for an actor in the
-    driver's own process.
+    imports: what the driver can import; None for an actor in the driver's own process.
     """
 
     run_path: str
     run_id: str
     session: int
     cpus: float
-    paths: list[str] | None
+    imports: Imports | None
     verbose: bool
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""
-        if self.paths is None:
+        if self.imports is None:
             return
-        sys.path.extend(path for path in self.paths if path not in sys.path)
+        self.imports.take()
         if not self.verbose:
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
@@ -134,7 +135,7 @@ class Posting:
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""
         phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        if self.paths is not None:
+        if self.imports is not None:
             phases.since_process_start()
         return phases
 
@@ -166,7 +167,8 @@ class Worker:
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
             self._function = unpacked(data)
-        self._phases = tuple(phases.take())
+            found = data_news(data())
+        self._news: tuple[Event, ...] = (*phases.take(), *found)
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
         self._session: FunctionSession | None = None
@@ -175,7 +177,7 @@ class Worker:
         self._temporary: Path | None = None
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
+        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, news=self._news)
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
@@ -287,6 +289,15 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._threads)
+
+
+def data_news(data: TrialData | None) -> tuple[Event, ...]:
+    """What the journal is to hold of a task's data; nothing of a function, which has its own."""
+    if data is None:
+        return ()
+    torch = sys.modules.get("torch")
+    dtype = "float32" if torch is None else str(torch.get_default_dtype()).removeprefix("torch.")
+    return (DataLoaded(data.train.x.shape[1:], dtype, len(data.train), len(data.validation)),)
 
 
 def called(call: bytes) -> Any:
