@@ -24,7 +24,6 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
 
-
 _RUN = threading.Lock()
 
 
