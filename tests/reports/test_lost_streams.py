@@ -100,6 +100,9 @@ def test_c12_a_closed_terminal_is_asked_to_save_and_stop(executor: str, file: Pa
         assert stream is not None
         stream.close()
     os.killpg(process.pid, signal.SIGHUP)
+    while b"stopping" not in (run_dir / "journal.jsonl").read_bytes():
+        assert process.poll() is None
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGHUP)
     (tmp_path / "go").touch()
     assert process.wait(timeout=40) == 130
@@ -110,6 +113,15 @@ def test_c12_a_closed_terminal_is_asked_to_save_and_stop(executor: str, file: Pa
     begun = [t for t in results.ledger.trials.values() if t.epoch]
     assert begun
     assert all(t.resume_from is not None and t.resume_from.epoch == t.epoch for t in begun if not t.finished)
+
+
+def test_near_c12_what_ray_starts_outlasts_the_terminal() -> None:
+    """Its workers end some seconds after its raylet, and epochs may take longer than that."""
+    blocked = "import signal; print(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    with Interrupt() as interrupt, interrupt.kept_from_children():
+        inside = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
+    outside = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
+    assert (inside.stdout, outside.stdout) == ("True\n", "False\n")
 
 
 def test_near_c12_nohup_stays_in_force() -> None:
