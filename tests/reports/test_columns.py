@@ -13,18 +13,8 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.results.results import Results, as_columns
 
 #: What users report beside the objective.
-NAMES = (
-    "trial_id",
-    "generation",
-    "epoch",
-    "seconds",
-    "decision",
-    "best",
-    "status",
-    "config.n",
-    "metric.epoch",
-    "config",
-)
+OURS = ("trial_id", "generation", "epoch", "seconds", "decision")
+NAMES = (*OURS, "best", "status", "config.n", "metric.epoch", "config")
 
 
 def trains(config: dict[str, Any]) -> None:
