@@ -67,7 +67,7 @@ class TrialError(RaytuneHpoError):
 # Text of exceptions, which are a user's own: their `__str__` may raise, and what they say may be no UTF-8 ------------
 
 
-def printable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text with its lone surrogates, which no file and no terminal takes, written as escapes."""
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
@@ -75,7 +75,7 @@ def printable(text: str) -> str:
 def text_of(error: BaseException) -> str:
     """What an exception says; nothing where it cannot say it."""
     try:
-        return printable(str(error))
+        return encodable(str(error))
     except BaseException:  # whatever it is, it is a fault of the exception's, and not ours
         return ""
 
@@ -90,7 +90,7 @@ def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
     for whole in (True, False):
         try:
             said = traceback.format_exception(type(error), error, frames, chain=whole)
-            return printable("".join(said))
+            return encodable("".join(said))
         except BaseException:  # what it says, its notes or its attributes cannot be had
             continue
     return one_line(error)

@@ -9,6 +9,7 @@ from typing import Any
 
 from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.display.console import LastingConsole
+from raytune_hpo.display.lasting import some_streams
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
 from raytune_hpo.display.retest_text import retest_text
@@ -64,7 +65,8 @@ class Screen:
 
     def show(self, scheduler: str, work: Callable[[Listener], Results]) -> Results:
         """Let `work` be watched, and sum up what came of it."""
-        results = work(self.listener(scheduler))
+        with some_streams():
+            results = work(self.listener(scheduler))
         if self.closing:
             summarize(results, self.console, self.since)
         elif self.progress or self.console.stderr:

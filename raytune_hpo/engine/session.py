@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import time
@@ -71,16 +72,19 @@ class Session:
             ledger = _drive(self, interrupt, listening, phases)
         return Results(self.directory.path, description["experiment"], ledger)
 
+    @contextlib.contextmanager
+    def ray(self, interrupt: Interrupt) -> Iterator[None]:
+        """Ray, for the run's workers."""
+        with contextlib.ExitStack() as stack:
+            with interrupt.kept_from_children():
+                stack.enter_context(ray_session(self.address, verbose=self.verbose))
+            interrupt.arm()
+            stack.enter_context(importable_by_value())
+            yield
+
 
 def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Phases) -> Ledger:
     directory, experiment = work.directory, work.experiment
-
-    @contextlib.contextmanager
-    def ray() -> Iterator[None]:
-        with ray_session(work.address, verbose=work.verbose):
-            interrupt.arm()
-            with importable_by_value():
-                yield
 
     try:
         with contextlib.ExitStack() as stack:
@@ -96,7 +100,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 directory,
                 experiment,
                 session,
-                ray,
+                functools.partial(work.ray, interrupt),
                 phases,
                 imports=imports,
                 address=work.address,
