@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raytune_hpo.errors import printable
+from raytune_hpo.errors import encodable
 
 MOST_NUMBERS = 32  # of a list or an array
 MOST_TEXT = 1000  # characters
@@ -38,7 +38,7 @@ class _LeftOutError(Exception):
 def plain_metrics(metrics: Mapping[str, Any]) -> Metrics:
     """Metrics as plain values. Raises nothing, whatever they are."""
     if all(type(value) is float for value in metrics.values()) and all(type(name) is str for name in metrics):
-        return Metrics({printable(name): value for name, value in metrics.items()}, {})
+        return Metrics({encodable(name): value for name, value in metrics.items()}, {})
     left_out: dict[str, str] = {}
     return Metrics(_flat(metrics, "", left_out, 0), left_out)
 
@@ -49,7 +49,7 @@ def _flat(values: Mapping[Any, Any], prefix: str, left_out: dict[str, str], dept
     deeper: dict[str, Any] = {}
     for key, value in values.items():
         try:
-            name = prefix + printable(str(key))
+            name = prefix + encodable(str(key))
         except Exception:  # a key's own __str__
             name = prefix + type(key).__name__
         try:
@@ -102,7 +102,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         if len(value) > MOST_TEXT:
             raise _LeftOutError(f"is a text of {len(value)} characters")
-        return printable(str.__str__(value))
+        return encodable(str.__str__(value))
     if isinstance(value, numbers.Integral):
         number = int(value)
         if abs(number) > sys.float_info.max:
