@@ -30,6 +30,7 @@ _RUN = threading.Lock()
 @contextlib.contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Ray, signals, working directories and random states are a process's, and so is a run."""
+    check_not_loading()
     if not _RUN.acquire(blocking=False):
         expected = "another run is going on in this process; wait for it, or start this one in a process of its own"
         raise ExperimentError("thread", threading.current_thread().name, expected)
@@ -59,7 +60,6 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    check_not_loading()
     resolved = experiment.resolved
     if run_dir is not None:
         check_is_local("run directory", run_dir)
@@ -116,7 +116,6 @@ def go_on(
     reopen: Callable[[Results], list[str]] | None = None,
 ) -> Results:
     """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
-    check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
