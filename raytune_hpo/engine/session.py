@@ -26,7 +26,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
-from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -147,6 +147,8 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         place = error.filename or directory.path
         if not _of_storage(error, directory.path):
             raise  # of a user's own code, which has no wish to be told of a disk
+        with contextlib.suppress(OSError):
+            drop_half_written(directory.path)
         raise ExperimentError(
             "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error

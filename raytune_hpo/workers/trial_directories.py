@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from raytune_hpo.owned import inside
 from raytune_hpo.storage.full_disk import TRIALS, storing
 
 _spares: dict[Path, Path] = {}  # RUN_DIR/trials -> an empty directory in it
@@ -20,20 +21,20 @@ _spares: dict[Path, Path] = {}  # RUN_DIR/trials -> an empty directory in it
 def opened(run_path: Path | None, trial: str) -> Path:
     """The trial's directory, with what it left there when it ran before; a temporary one where `run_path` is None.
 
-    Raises DiskError where it cannot be made.
+    Raises DiskError where it cannot be made, and ExperimentError where it is a link that leads out of the run.
     """
     with storing():
         if run_path is None:
             return Path(tempfile.mkdtemp(prefix=f"raytune_hpo_{trial}_"))
-        folder = run_path / TRIALS
-        directory = folder / trial
+        folder, directory = run_path / TRIALS, inside(run_path, f"{TRIALS}/{trial}")
         spare = _spares.get(folder)
         if spare is not None and not directory.exists():
             del _spares[folder]
             with contextlib.suppress(OSError):  # it is gone
                 spare.rename(directory)
                 return directory
-        directory.mkdir(parents=True, exist_ok=True)
+        for above in (folder, directory):  # and no more: a run directory that was deleted is not made again
+            above.mkdir(exist_ok=True)
         return directory
 
 
