@@ -31,7 +31,8 @@ from raytune_hpo.training.task import Task
 if TYPE_CHECKING:
     from raytune_hpo.cli.arguments import parse_changes
     from raytune_hpo.cli.main import run_file
-    from raytune_hpo.display.screen import confirm, resume, retest, retry, run
+    from raytune_hpo.display.screen import resume, retry, run
+    from raytune_hpo.display.verdict_screen import confirm, retest
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
@@ -100,7 +101,7 @@ __all__ = [
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
-    "confirm": "display.screen",
+    "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
@@ -110,7 +111,7 @@ _LAZY = {
     "report": "workers.reporting",
     "resume": "display.screen",
     "Results": "results.results",
-    "retest": "display.screen",
+    "retest": "display.verdict_screen",
     "retry": "display.screen",
     "run": "display.screen",
     "run_file": "cli.main",

@@ -1,18 +1,16 @@
-"""run, resume, retry, confirm and retest with what people see of them, alike from Python and on the command line."""
+"""run, resume and retry with what people see of them, alike from Python and on the command line."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.display.console import LastingConsole
 from raytune_hpo.display.lasting import some_streams
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
-from raytune_hpo.display.retest_text import retest_text
 from raytune_hpo.display.summary import stopped_line, summarize
 from raytune_hpo.engine import retry as retrying
 from raytune_hpo.engine import run as running
@@ -25,10 +23,6 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.verdicts import confirm as confirming
-from raytune_hpo.verdicts import retest as retesting
-from raytune_hpo.verdicts.confirmation import Confirmation
-from raytune_hpo.verdicts.retesting import Retest
 
 
 class Screen:
@@ -167,87 +161,6 @@ def retry(
     )
 
 
-def confirm(
-    run_dir: str | Path,
-    k: int = 5,
-    seeds: int = 5,
-    *,
-    test: bool = True,
-    again: bool = False,
-    task: Task | FunctionTrainable | None = None,
-    code: CodeChoice = "recorded",
-    address: str | None = None,
-    listeners: Sequence[Any] = (),
-    quiet: bool = False,
-    verbose: bool = False,
-    screen: Screen | None = None,
-) -> Confirmation | None:
-    """Train the k best distinct configs of a run `seeds` times each, and judge them; None if it was interrupted.
-
-    How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.confirm.confirm`.
-    """
-    screen = screen or Screen.of(quiet)
-    made = confirming.confirm(
-        run_dir,
-        k,
-        seeds,
-        test=test,
-        again=again,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[*screen.listeners(), *listeners],
-        verbose=verbose,
-    )
-    if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, constants_of(made)))
-    return made
-
-
-def retest(
-    run_dir: str | Path,
-    k: int = 5,
-    fresh: int = 5,
-    seeds: int = 3,
-    *,
-    data: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    task: Task | FunctionTrainable | None = None,
-    code: CodeChoice = "recorded",
-    address: str | None = None,
-    listeners: Sequence[Any] = (),
-    quiet: bool = False,
-    verbose: bool = False,
-    screen: Screen | None = None,
-) -> Retest | None:
-    """Train the k old best configs and `fresh` random samples of the space `seeds` times each, and judge the old one.
-
-    How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.retest.retest`.
-    """
-    screen = screen or Screen.of(quiet)
-    made = retesting.retest(
-        run_dir,
-        k,
-        fresh,
-        seeds,
-        data=data,
-        changes=changes,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[*screen.listeners(), *listeners],
-        verbose=verbose,
-    )
-    if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else retest_text(made, constants_of(made)))
-    return made
-
-
 def scheduler_of(run_dir: str | Path) -> str:
     """The name of a run's scheduler. Raises ExperimentError if there is no run."""
     return str(RunDirectory.open(run_dir).description()["experiment"]["scheduler"]["name"])
-
-
-def constants_of(made: Confirmation | Retest) -> Mapping[str, Any]:
-    constants: Mapping[str, Any] = RunDirectory.open(made.run_dir).description()["experiment"]["space"]["constants"]
-    return constants
