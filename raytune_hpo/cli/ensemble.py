@@ -91,8 +91,8 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
     if opening is None or opening.metrics is None:
         say("test:       sealed")
         return
-    found = opening.metrics
-    names = [name.removeprefix("test_") for name in found if name.startswith("test_")]
+    found = opening.figures
+    names = [name.removeprefix("test_") for name in opening.metrics if name.startswith("test_")]
     figures = ", ".join(f"{n} {found[f'test_{n}']:.5g} (single {found[f'single_test_{n}']:.5g})" for n in names)
     say(f"test:       {figures}; opened {opening.begun}{', again' if opening.again else ''}")
     for name in names:
