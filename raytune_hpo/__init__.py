@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )  # these three not of `import *`: they need torch
     from raytune_hpo.training.evaluation import evaluate as evaluate
     from raytune_hpo.training.trainer import Trainer as Trainer
-    from raytune_hpo.workers.reporting import get_checkpoint, report
+    from raytune_hpo.workers.reporting import get_checkpoint, report, trial_dir, trial_seed
 
 __all__ = [
     "Accuracy",
@@ -94,6 +94,8 @@ __all__ = [
     "retry",
     "run",
     "run_file",
+    "trial_dir",
+    "trial_seed",
 ]
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
@@ -113,6 +115,8 @@ _LAZY = {
     "run": "display.screen",
     "run_file": "cli.main",
     "Trainer": "training.trainer",
+    "trial_dir": "workers.reporting",
+    "trial_seed": "workers.reporting",
 }
 
 _TASKS = ("CaliforniaHousing", "Cifar10", "Diabetes", "Digits", "LinearExtrapolation", "Mnist", "MnistCnn")

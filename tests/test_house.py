@@ -24,6 +24,7 @@ ROOMS = (
 RAY = (
     "workers/class_trainable.py",
     "workers/fold_process.py",
+    "workers/nested_tasks.py",
     "workers/ray_runtime.py",
     "workers/ray_transport.py",
     "workers/reporting.py",

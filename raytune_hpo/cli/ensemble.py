@@ -91,14 +91,20 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
     if opening is None or opening.metrics is None:
         say("test:       sealed")
         return
-    found = opening.figures
-    names = [name.removeprefix("test_") for name in opening.metrics if name.startswith("test_")]
-    figures = ", ".join(f"{n} {found[f'test_{n}']:.5g} (single {found[f'single_test_{n}']:.5g})" for n in names)
+    found = opening.metrics
+    names = [name.removeprefix("test_") for name in found if name.startswith("test_")]
+    pairs = [(n, _shown(found.get(f"test_{n}")), _shown(found.get(f"single_test_{n}"))) for n in names]
+    figures = ", ".join(f"{n} {own} (single {single})" for n, own, single in pairs)
     say(f"test:       {figures}; opened {opening.begun}{', again' if opening.again else ''}")
     for name in names:
-        gain, low, high = (found[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
-        say(f"gain:       {name} {gain:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}: {_verdict(low, high)}")
-    say(f"            (paired bootstrap over {found['samples']:.0f} test samples, positive is better)")
+        gain, low, high = (found.get(f"gain_{name}{end}") for end in ("", "_low", "_high"))
+        if gain is not None and low is not None and high is not None:
+            say(f"gain:       {name} {gain:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}: {_verdict(low, high)}")
+    say(f"            (paired bootstrap over {opening.figures['samples']:.0f} test samples, positive is better)")
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.5g}"
 
 
 def _verdict(low: float, high: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.display.console import LastingConsole
+from raytune_hpo.display.lasting import some_streams
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
 from raytune_hpo.display.retest_text import retest_text
@@ -56,15 +57,18 @@ class Screen:
     def of(cls, quiet: bool) -> Screen:
         return cls(progress=not quiet, closing=not quiet)
 
-    def listener(self, scheduler: str) -> Listener:
+    def listeners(self, scheduler: str = "") -> list[Listener]:
         """Who shows a run under the scheduler of that name as it goes."""
+        if not self.progress:
+            return []
         if scheduler in SCHEDULERS and scheduler_class(scheduler).takes_commands:
-            return PandaProgress(self.console, quiet=not self.progress, start=self.start)
-        return Progress(self.console, quiet=not self.progress)
+            return [PandaProgress(self.console, quiet=False, start=self.start)]
+        return [Progress(self.console, quiet=False)]
 
-    def show(self, scheduler: str, work: Callable[[Listener], Results]) -> Results:
+    def show(self, scheduler: str, work: Callable[[list[Listener]], Results]) -> Results:
         """Let `work` be watched, and sum up what came of it."""
-        results = work(self.listener(scheduler))
+        with some_streams():
+            results = work(self.listeners(scheduler))
         if self.closing:
             summarize(results, self.console, self.since)
         elif self.progress or self.console.stderr:
@@ -99,7 +103,7 @@ def run(
     return (screen or Screen.of(quiet)).show(
         experiment.resolved.scheduler.name,
         lambda shown: running.run(
-            experiment, run_dir, address=address, listeners=[shown, *listeners], source=source, verbose=verbose
+            experiment, run_dir, address=address, listeners=[*shown, *listeners], source=source, verbose=verbose
         ),
     )
 
@@ -129,7 +133,7 @@ def resume(
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: running.resume(
-            run_dir, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
+            run_dir, **given, code=code, address=address, listeners=[*shown, *listeners], verbose=verbose
         ),
     )
 
@@ -158,7 +162,7 @@ def retry(
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: retrying.retry(
-            run_dir, trials, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
+            run_dir, trials, **given, code=code, address=address, listeners=[*shown, *listeners], verbose=verbose
         ),
     )
 
@@ -192,7 +196,7 @@ def confirm(
         task=task,
         code=code,
         address=address,
-        listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
+        listeners=[*screen.listeners(), *listeners],
         verbose=verbose,
     )
     if screen.closing:
@@ -231,7 +235,7 @@ def retest(
         task=task,
         code=code,
         address=address,
-        listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
+        listeners=[*screen.listeners(), *listeners],
         verbose=verbose,
     )
     if screen.closing:

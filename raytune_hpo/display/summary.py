@@ -92,7 +92,7 @@ def stopped_line(results: Results) -> str | None:
     where = shown_path(results.run_dir)
     return (
         f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry {where} tries the failed trials "
-        f"again, and raytune-hpo resume {where} goes on without them"
+        f"again (with --code current, if it was in the code), raytune-hpo resume {where} goes on without them"
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,23 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
 
+_RUN = threading.Lock()
 
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Ray, signals, working directories and random states are a process's, and so is a run."""
+    check_not_loading()
+    if not _RUN.acquire(blocking=False):
+        expected = "another run is going on in this process; wait for it, or start this one in a process of its own"
+        raise ExperimentError("thread", threading.current_thread().name, expected)
+    try:
+        yield
+    finally:
+        _RUN.release()
+
+
+@_one_at_a_time()
 def run(
     experiment: Experiment,
     run_dir: str | Path | None = None,
@@ -43,7 +60,6 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    check_not_loading()
     resolved = experiment.resolved
     if run_dir is not None:
         check_is_local("run directory", run_dir)
@@ -88,6 +104,7 @@ def resume(
     return go_on(run_dir, given, code, address, listeners, verbose)
 
 
+@_one_at_a_time()
 def go_on(
     run_dir: str | Path,
     given: dict[str, Any],
@@ -99,7 +116,6 @@ def go_on(
     reopen: Callable[[Results], list[str]] | None = None,
 ) -> Results:
     """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
-    check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:

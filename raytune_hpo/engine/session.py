@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import time
@@ -25,7 +26,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
-from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -71,16 +72,19 @@ class Session:
             ledger = _drive(self, interrupt, listening, phases)
         return Results(self.directory.path, description["experiment"], ledger)
 
+    @contextlib.contextmanager
+    def ray(self, interrupt: Interrupt) -> Iterator[None]:
+        """Ray, for the run's workers."""
+        with contextlib.ExitStack() as stack:
+            with interrupt.kept_from_children():
+                stack.enter_context(ray_session(self.address, verbose=self.verbose))
+            interrupt.arm()
+            stack.enter_context(importable_by_value())
+            yield
+
 
 def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Phases) -> Ledger:
     directory, experiment = work.directory, work.experiment
-
-    @contextlib.contextmanager
-    def ray() -> Iterator[None]:
-        with ray_session(work.address, verbose=work.verbose):
-            interrupt.arm()
-            with importable_by_value():
-                yield
 
     try:
         with contextlib.ExitStack() as stack:
@@ -96,7 +100,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 directory,
                 experiment,
                 session,
-                ray,
+                functools.partial(work.ray, interrupt),
                 phases,
                 imports=imports,
                 address=work.address,
@@ -143,6 +147,8 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         place = error.filename or directory.path
         if not _of_storage(error, directory.path):
             raise  # of a user's own code, which has no wish to be told of a disk
+        with contextlib.suppress(OSError):
+            drop_half_written(directory.path)
         raise ExperimentError(
             "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error

@@ -43,6 +43,9 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     space = written.space if isinstance(written.space, SearchSpace) else SearchSpace(written.space)
     check_space_fits(task, space)
     objective = checked_objective(task, written.metric, written.mode)
+    if objective.metric in ("epoch", "training_iteration"):
+        expected = "is what schedulers count reports by: report the objective under another name"
+        raise ExperimentError("metric", objective.metric, expected)
     plateau = written.early_stopping
     if plateau is not None:
         plateau = checked_plateau(task, record("early_stopping", EarlyStopping, plateau), objective)

@@ -326,8 +326,8 @@ class Retried(TrialEvent):
 
 @dataclass(frozen=True)
 class Ended(TrialEvent):
-    """The trial is over. reason: "max_epochs", "budget", "returned", "plateau", the scheduler's name, "error", or why
-    the run was stopped."""
+    """The trial is over. reason: "max_epochs", "budget", "done", "returned", "plateau", the scheduler's name, "error",
+    or why the run was stopped."""
 
     KIND: ClassVar[str] = "end"
     outcome: Outcome

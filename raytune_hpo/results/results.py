@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 SHOWN = 5  # trials
+#: The columns of `Results.curves` that are no metrics, and what stands before a metric of such a name.
+OF_A_REPORT = ("trial_id", "generation", "epoch", "seconds", "decision")
+METRIC = "metric."
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,10 @@ class Results:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row a trial and epoch: trial_id, generation, epoch, seconds, decision and every metric."""
+        """One row a trial and epoch: trial_id, generation, epoch, seconds, decision and every metric.
+
+        A metric of one of these names is the column metric.NAME.
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -184,7 +190,7 @@ class Results:
         for event in self.events:
             if isinstance(event, Reported):
                 row = {"trial_id": event.trial, "generation": event.generation, "epoch": event.epoch}
-                newest[event.trial] = {**row, "seconds": event.seconds, "decision": None, **event.metrics}
+                newest[event.trial] = {**row, "seconds": event.seconds, "decision": None, **as_columns(event.metrics)}
                 rows.append(newest[event.trial])
             elif isinstance(event, Decided) and event.trial in newest:
                 newest[event.trial]["decision"] = event.decision.value
@@ -262,6 +268,18 @@ def _is_round(note: Mapping[str, Any]) -> bool:
 def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
     for path, value in flatten(config).items():
         yield f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}"
+
+
+def as_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics under the names of their columns in `Results.curves`; no two get the same one."""
+
+    def column(name: str) -> str:
+        own = name
+        while own.startswith(METRIC):
+            own = own.removeprefix(METRIC)
+        return METRIC + name if own in OF_A_REPORT else name
+
+    return {column(name): value for name, value in metrics.items()}
 
 
 def load_results(run_dir: str | Path) -> Results:

@@ -219,6 +219,18 @@ class CheckpointStore:
         return SCRATCH.fullmatch(name) is not None or (session is not None and session < self.session)
 
 
+def drop_half_written(run_path: Path) -> None:
+    """Delete what a worker was writing when the run was stopped for a full disk: it would keep it full. No worker is
+    there any more. Where `checkpoints` is a link, such folders may be another run's, and stay."""
+    root = run_path / "checkpoints"
+    if root.is_symlink() or not root.is_dir():
+        return
+    for folder in root.iterdir():
+        for entry in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
+            if SCRATCH.fullmatch(entry.name):
+                _remove(entry)
+
+
 def _place(run_path: Path, path: str) -> Path | None:
     """As `inside`; None where that refuses."""
     try:

@@ -4,6 +4,7 @@ experiment.json   the experiment as plain JSON, with versions, seed and git comm
 source/           the project's code that it trains with (see experiment.project); source-2/: of a later version
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
+trials/           TRIAL folders, in which a function's trials work (see workers.trial_directories)
 errors/           one traceback file per distinct failure
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)

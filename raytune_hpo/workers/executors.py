@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.surroundings import trials_have_directories
 from raytune_hpo.workers.transport import Actor, Transport
 from raytune_hpo.workers.worker import Posting
 
@@ -226,14 +228,31 @@ class Executors:
             folds_at_once=int(resources.cpus) if transport.concurrent else 1,
         )
         arguments = (transport.packed(make), data, self._posting(transport, resources))
+        of_task = isinstance(experiment.task, Task)
         return Pool(
-            transport, lambda: transport.actor(Worker, resources, *arguments), resources, experiment.max_concurrent
+            transport,
+            lambda: transport.actor(Worker, resources, *arguments, of_task=of_task),
+            resources,
+            experiment.max_concurrent,
         )
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:
         run_id = self._directory.description()["run_id"]
+        experiment = self._experiment
         return Posting(
-            str(self._directory.path), run_id, self._session, resources.cpus, transport.imports(), self._verbose
+            str(self._directory.path),
+            run_id,
+            self._session,
+            resources.cpus,
+            transport.imports(),
+            self._verbose,
+            cwd=os.getcwd(),
+            own_directories=trials_have_directories(),
+            name=experiment.name,
+            seed=experiment.seed,
+            objective=experiment.objective.metric,
+            gpus=resources.gpus,
+            most=experiment.max_concurrent,
         )
 
 

@@ -12,10 +12,10 @@ import copy
 import os
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from raytune_hpo.errors import traceback_text
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
@@ -57,7 +57,7 @@ class InlineCall:
             raise DebuggerLeftError from None
         if isinstance(error, ActorLostError):
             raise error
-        raise CallFailedError(error, "".join(traceback.format_exception(error))) from error
+        raise CallFailedError(error, traceback_text(error, error.__traceback__)) from error
 
 
 class InlineActor:

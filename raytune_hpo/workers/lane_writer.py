@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.journal.names import LANES, lane_member
 from raytune_hpo.storage.checkpoints import STATE_FILE, pack
+from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.lane_files import LaneFile, fingerprint_of, write
 from raytune_hpo.workers.worker import Saved
 
@@ -65,7 +66,8 @@ class LaneWriter:
         folder = self._run_path if self._sees_run else Path(tempfile.mkdtemp())
         members = [state.member for state in states]
         try:
-            write(folder / path, members, snapshot.tensors, snapshot.shared, snapshot.facts)
+            with storing():
+                write(folder / path, members, snapshot.tensors, snapshot.shared, snapshot.facts)
             if not self._sees_run:
                 return [self._packed(folder, path, state) for state in states]
         finally:

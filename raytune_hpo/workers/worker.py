@@ -27,12 +27,19 @@ from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
+from raytune_hpo.seeding import trial_seed
+from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
+from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.workers.function_session import FunctionSession, Raised, Report
+from raytune_hpo.workers import trial_directories
+from raytune_hpo.workers.function_session import FunctionSession
 from raytune_hpo.workers.imports import Imports
+from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.process_state import WorkingDirectory
+from raytune_hpo.workers.surroundings import Place
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
@@ -69,12 +76,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One report of the trainable. seconds: from the one before it, waiting for the driver left out."""
+    """One report of the trainable. seconds: from the one before it, waiting for the driver left out. done: the
+    trainable says that it is done."""
 
     epoch: int
     metrics: dict[str, Any]
     seconds: float
     saved: Saved | None
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,9 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    imports: what the driver can import; None for an actor in the driver's own process.
+    imports: what the driver can import; None for an actor in the driver's own process. cwd: the directory that the run
+    was begun in. own_directories: whether trials of a function work in directories of their own. name, seed, objective:
+    the experiment's. gpus: the actor's. most: actors of the run at a time, None for as many as fit.
     """
 
     run_path: str
@@ -122,11 +133,20 @@ class Posting:
     cpus: float
     imports: Imports | None
     verbose: bool
+    cwd: str | None = None
+    own_directories: bool = True
+    name: str = ""
+    seed: int = 0
+    objective: str | None = None
+    gpus: float = 0.0
+    most: int | None = None
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""
         if self.imports is None:
             return
+        if self.cwd is not None:
+            WorkingDirectory(self.cwd).put_back()  # on another machine it need not be there
         self.imports.take()
         if not self.verbose:
             warnings.simplefilter("ignore")
@@ -156,13 +176,16 @@ class Posting:
 class Worker:
     """See the module. Made an actor by the pool.
 
-    make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled.
+    make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled. of_task: it is
+    a task's.
     """
 
-    def __init__(self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting) -> None:
+    def __init__(
+        self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting, *, of_task: bool = False
+    ) -> None:
         phases = posting.phases()
         posting.prepare_process()
-        self._threads = posting.threads
+        self._posting, self._of_task = posting, of_task
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
@@ -204,6 +227,8 @@ class Worker:
             checkpoint=folder,
             scratch=self._scratch,
             prepare_thread=self._set_threads,
+            epoch=self._epoch,
+            place=self._place(trial),
         )
         return self.step(trial.until)
 
@@ -226,9 +251,9 @@ class Worker:
                     return Outcome("returned", tuple(reports))
                 self._epoch += 1
                 saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
-                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved))
+                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved, outcome.done))
                 before = outcome.at if saved is None else time.perf_counter()
-            if self._epoch >= until or before - began > BATCH_S:
+            if self._epoch >= until or reports[-1].done or before - began > BATCH_S:
                 return Outcome("waiting", tuple(reports))
 
     def save(self) -> Saved | None:
@@ -236,8 +261,12 @@ class Worker:
         if self._session is None or self._session.save is None:
             return None
         folder = self._scratch()
-        self._session.save(folder)
-        return self._commit(folder)
+        try:
+            self._session.save(folder)
+            return self._commit(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def release(self) -> bool:
         """End the present trial, if there is one. False: its function does not end, drop this worker."""
@@ -259,21 +288,41 @@ class Worker:
     def close(self) -> None:
         """The run is over."""
         self.release()
+        trial_directories.closed(Path(self._posting.run_path))
+
+    def _place(self, trial: Assignment) -> Place:
+        posting = self._posting
+        return Place(
+            trial.trial,
+            trial_seed(posting.seed, trial.trial, trial.repeat),
+            run_path=Path(posting.run_path) if self._sees_run else None,
+            original=posting.cwd,
+            changes_directory=posting.own_directories,
+            shared=posting.imports is None,
+            objective=posting.objective,
+            of_task=self._of_task,
+            experiment=posting.name,
+            resources=Resources(posting.cpus, posting.gpus),
+            most=posting.most,
+        )
 
     # Checkpoints --------------------------------------------------------------------------------
 
     def _scratch(self) -> Path:
         assert self._trial is not None
-        return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
+        with storing():
+            return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
 
     def _commit(self, folder: Path) -> Saved:
         assert self._trial is not None
-        if self._sees_run:
-            record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
+        try:
+            if not self._sees_run:
+                return Saved(self._epoch, payload=pack(folder))
+            with storing():
+                record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
             return Saved(self._epoch, record=record)
-        payload = pack(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        return Saved(self._epoch, payload=payload)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # of what could not be kept; what was, is elsewhere now
 
     def _fetch(self, record: CheckpointRecord, payload: bytes | None) -> Path | None:
         if self._sees_run:
@@ -288,7 +337,7 @@ class Worker:
         # OpenMP keeps the number per thread: this runs in the trial's own.
         torch = sys.modules.get("torch")
         if torch is not None:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(self._posting.threads)
 
 
 def data_news(data: TrialData | None) -> tuple[Event, ...]:
