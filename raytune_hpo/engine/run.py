@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -136,11 +135,8 @@ def go_on(
 
 
 def _source_of(experiment: ResolvedExperiment) -> Path | None:
-    """The file that makes the experiment, where its task tells, or where an object in it has to be made again."""
+    """The file that the experiment's task is defined in, where its task tells; else it is the script that runs."""
     file = to_reference(experiment.task).get("file")
-    objects = experiment.searcher.is_object or experiment.scheduler.is_object or experiment.listeners
-    if file is None and (objects or "made" in to_reference(experiment.task)):
-        file = getattr(sys.modules.get("__main__"), "__file__", None)
     return Path(file) if file else None
 
 

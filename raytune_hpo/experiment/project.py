@@ -99,6 +99,8 @@ def become(name: str, source: Path) -> None:
 def loaded_code(entry: Path | None) -> Code:
     """The project's modules that this process has imported. entry: its experiment file or script."""
     entry = _script() if entry is None else entry.resolve()
+    if entry is not None and _installed(str(entry)):
+        entry = None
     root = _root_of(entry)
     found = _found_in(root)
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
