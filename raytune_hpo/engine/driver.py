@@ -101,7 +101,7 @@ class Driver:
                 population.notice(trouble)
         for trial in list(population.trials.values())[:1] if self._takes_commands else ():
             self._take_commands(trial)  # too late, and that is said
-        self.commit()
+        self._settle(GRACE_S)
         return RunStatus.FINISHED
 
     def commit(self) -> None:
@@ -173,7 +173,12 @@ class Driver:
         """Take what a worker answered. last: the run is ending, so the trial is saved and not continued."""
         assert slot.trial is not None
         trial = self.population.trials[slot.trial]
-        if trial.finished:  # the scheduler has ended it, while it trained
+        if isinstance(answer, Outcome) and answer.kind == "occupied":
+            slot.trial = None
+            self._testing.discard(trial.id)
+            if not trial.finished:
+                self.population.defer(trial)
+        elif trial.finished:  # the scheduler has ended it, while it trained
             self._let_go(slot, trial, answer)
         elif isinstance(answer, Lost):
             slot.trial = None
@@ -220,7 +225,8 @@ class Driver:
                 if not surplus and record is None and answer.kind == "waiting" and trial.eligible:
                     self._save(slot, trial, report.epoch)
                 self._discard(surplus)  # a decision that no scheduler foresaw: the epochs after it do not count
-                self.pool.release(slot, reusable=answer.reusable)
+                completed = trial.status == Status.COMPLETED
+                self.pool.release(slot, reusable=answer.reusable, completed=completed)
                 return False
         return True
 
@@ -298,4 +304,19 @@ class Driver:
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())
             self.commit()
+        self._settle(0.0)
+
+    def _settle(self, busy_s: float) -> None:
+        """Let the code of trials that are over run to its end; the pool ends what takes longer than its grace.
+
+        busy_s: how long those are waited for that are over, but have not heard of it in their epoch.
+        """
         self.commit()
+        deadline = self._clock() + busy_s
+        while self.pool.leaving or (self.pool.busy and self._clock() < deadline):
+            for slot, answer in self.pool.wait(0.1):
+                self._take(slot, answer, last=True)
+            self._discard(self.pool.take_surplus())
+            for event in self.pool.take_news():
+                self.population.do(event)
+            self.commit()

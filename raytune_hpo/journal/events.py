@@ -305,6 +305,13 @@ class Retried(TrialEvent):
 
 
 @dataclass(frozen=True)
+class Deferred(TrialEvent):
+    """The trial was not begun, as its worker's last trial has not ended: it waits for another place."""
+
+    KIND: ClassVar[str] = "defer"
+
+
+@dataclass(frozen=True)
 class Ended(TrialEvent):
     """The trial is over. reason: "max_epochs", "budget", "returned", "plateau", the scheduler's name, "error", or why
     the run was stopped."""

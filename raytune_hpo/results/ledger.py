@@ -137,6 +137,9 @@ class Ledger:
         trial.error, trial.error_file = event.error, event.file
         self.set_status(trial, Status.PENDING)
 
+    def _on_defer(self, trial: TrialState, event: events.Deferred) -> None:
+        self.set_status(trial, Status.PENDING)
+
     def _on_perturb(self, trial: TrialState, event: events.Perturbed) -> None:
         trial.config = copied(event.new_config)
         trial.generation, trial.epoch = event.generation, event.donor_epoch

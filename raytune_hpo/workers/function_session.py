@@ -27,7 +27,10 @@ from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.workers import tune_session
 
+#: How long a function may take to unwind once its trial is over, and how long a completed one may for what it does
+#: after its last report.
 STOP_TIMEOUT_S = 10.0
+FINISH_TIMEOUT_S = 60.0
 
 
 class _TrialThread(threading.Thread):
@@ -116,7 +119,7 @@ class FunctionSession:
         self._batch: list[Outcome] = []
         self._most, self._deadline = 1, 0.0
         self._go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopping = False
+        self._stopping = self._returning = False
         self._prepare_thread = prepare_thread
         own = copy.deepcopy(config)
         self._thread = _TrialThread(target=self._run, args=(function, own), daemon=True, name=trial_id)
@@ -140,16 +143,39 @@ class FunctionSession:
             self._thread.start()
         return self._outcomes.get()
 
-    def stop(self) -> bool:
-        """End the function where it waits. False if it does not end within STOP_TIMEOUT_S."""
-        self._stopping = True
-        self._go_on.put(None)
+    def stop(self, timeout_s: float | None = None, *, returning: bool = False) -> bool:
+        """End the function where it waits. False if it does not end within `timeout_s`, of STOP_TIMEOUT_S by default:
+        then ask again.
+
+        returning: the report that it waits in returns, and the next one ends it.
+        """
+        if not self._stopping:
+            self._stopping, self._returning = True, returning
+            self._go_on.put(None)
         if self._started:
-            self._thread.join(STOP_TIMEOUT_S)
+            self._thread.join(STOP_TIMEOUT_S if timeout_s is None else timeout_s)
+        if self._thread.is_alive():
+            return False
+        self.withdraw()
+        return True
+
+    def withdraw(self) -> None:
+        """Only the function's own thread finds the session from now on."""
         if _process.running is self:
             _process.running = None
             tune_session.withdraw()
-        return not self._thread.is_alive()
+
+    @property
+    def told_to_end(self) -> bool:
+        return self._stopping
+
+    @property
+    def last_words(self) -> Raised | None:
+        """What the function raised after its last report was taken; None where it did not."""
+        last: Outcome | None = None
+        while not self._outcomes.empty():
+            last = self._outcomes.get()[-1]
+        return last if isinstance(last, Raised) else None
 
     def scratch(self) -> Path:
         folder = self._scratch()
@@ -171,7 +197,7 @@ class FunctionSession:
             return  # no hand-over, which costs more than the report does
         self._hand_over()
         self._go_on.get()
-        if self._stopping:
+        if self._stopping and not self._returning:
             raise _Stopped
 
     def _run(self, function: FunctionTrainable, config: dict[str, Any]) -> None:

@@ -134,8 +134,10 @@ class LanePool:
     def step(self, slot: LaneSlot, until: int) -> None:
         self._order(slot, Order("step", slot.number, slot.ticket, until))
 
-    def release(self, slot: LaneSlot, *, reusable: bool = True) -> None:
-        """The slot's trial is over or leaves. reusable: of processes; a lane keeps nothing of its last trial."""
+    leaving = ()  # a lane has no code of its own that could go on
+
+    def release(self, slot: LaneSlot, *, reusable: bool = True, completed: bool = False) -> None:
+        """reusable, completed: of processes; a lane keeps nothing of its last trial."""
         slot.trial = None
         self._order(slot, Order("release", slot.number, slot.ticket))
 

@@ -53,7 +53,7 @@ class RayActor:
 class RayTransport:
     """The Ray that this process has started or joined."""
 
-    concurrent = True
+    concurrent = kills = True
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> RayActor:
         made = ray.remote(cls).options(

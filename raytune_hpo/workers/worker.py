@@ -21,7 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ from raytune_hpo.workers.phases import Phases
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
 BATCH_S = 0.02
+#: How long a call waits for the last trial's function to end. Most take less than a millisecond; the others are asked
+#: for again, so that the pool knows of them and may give up the worker.
+PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,10 @@ class EpochReport:
 class Outcome:
     """What came of one call: reports, in order, and then how the call ended.
 
-    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised" or
-    "unreadable" (the checkpoint to start from is damaged). reusable: whether the worker may take another trial.
+    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised",
+    "unreadable" (the checkpoint to start from is damaged) or "occupied" (the worker's last trial has not ended, this
+    one was not begun). reusable: whether the worker may take another trial. left: what there is to say of the worker's
+    last trial, in a call that was to begin another one.
     """
 
     kind: str
@@ -88,6 +93,17 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     reusable: bool = True
+    left: Left | None = None
+
+
+@dataclass(frozen=True)
+class Left:
+    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error: what that
+    raised after its last report."""
+
+    trial: str
+    ended: bool = True
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,10 +197,15 @@ class Worker:
         """See `called`. Spares a process of its own for what is done once."""
         return called(call)
 
-    def start(self, trial: Assignment) -> Outcome:
-        """Take a trial and run it to its first reports."""
-        if not self.release():
-            return Outcome("raised", error="the last trial's function does not end", reusable=False)
+    def start(self, trial: Assignment, completed: bool = False) -> Outcome:
+        """Take a trial and run it to its first reports. completed: as for `release`, of the trial before."""
+        left = self.release(completed)
+        if left is not None and not left.ended:
+            return Outcome("occupied", left=left)
+        outcome = self._begin(trial)
+        return replace(outcome, left=left) if left is not None and left.error else outcome
+
+    def _begin(self, trial: Assignment) -> Outcome:
         self._trial = trial
         self._epoch = 0
         folder: Path | None = None
@@ -237,26 +258,38 @@ class Worker:
         self._session.save(folder)
         return self._commit(folder)
 
-    def release(self) -> bool:
-        """End the present trial, if there is one. False: its function does not end, drop this worker."""
-        session, self._session = self._session, None
+    def release(self, completed: bool = False) -> Left | None:
+        """End the present trial; None if there is none. Waits for PATIENCE_S at most: ask again if it has not ended.
+
+        completed: its function returns from its last report, and does what it does after that.
+        """
+        session = self._session
+        if session is None:
+            return None
+        assert self._trial is not None
+        if not session.stop(PATIENCE_S, returning=completed):
+            return Left(self._trial.trial, ended=False)
+        raised = session.last_words
+        self._session = None
+        del session
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
-        if session is None:
-            return True
-        ended = session.stop()
-        del session
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             # Back to the GPU, which other workers may share (ray#23971).
             gc.collect()
             torch.cuda.empty_cache()
-        return ended
+        return Left(self._trial.trial, error="" if raised is None else raised.summary)
 
     def close(self) -> None:
-        """The run is over."""
-        self.release()
+        """The worker is not needed any more: its trial has STOP_TIMEOUT_S to end, if it was not told to before."""
+        session = self._session
+        if session is not None:
+            session.stop(PATIENCE_S if session.told_to_end else None)
+            left = self.release()
+            if left is not None and not left.ended:
+                session.withdraw()
 
     # Checkpoints --------------------------------------------------------------------------------
 
