@@ -22,6 +22,7 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.journal.file import Journal
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
@@ -30,7 +31,7 @@ from raytune_hpo.workers.pool import Lost, Slot, Workers
 from raytune_hpo.workers.transport import DebuggerLeftError
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
-#: How long an interrupted run waits for running epochs to end before it gives them up.
+#: How long a run that was interrupted, or stopped, waits at least for running epochs to end before it gives them up.
 GRACE_S = 10.0
 STALLED_S = 60.0
 SLOW_FILL_S = 0.02
@@ -59,6 +60,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
+        self._stopped: float | None = None  # when the run was seen to be stopped, by the clock
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
         self._takes_commands = population.host.scheduler.takes_commands
 
@@ -72,6 +74,7 @@ class Driver:
                 self._wind_down(interrupt)
                 return RunStatus.INTERRUPTED
             self._check_budget()
+            self._give_up_silent()
             self.pool.ensure()
             if slow_fill:
                 self.commit()  # what has come need not wait for the search to think
@@ -119,6 +122,27 @@ class Driver:
         seconds = self._seconds_before + self._clock() - self._began
         if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
             self.population.stop(f"time budget of {budget:g} s used")
+
+    def _give_up_silent(self) -> None:
+        """End the trials that have not reported since the run was stopped: their epochs had GRACE_S, and twice as long
+        as any trial's epochs have taken on average."""
+        reason = self.population.ledger.stop_reason
+        if reason is None or not self.pool.busy:
+            return
+        now = self._clock()
+        self._stopped = now if self._stopped is None else self._stopped
+        if now < self._stopped + GRACE_S:
+            return
+        longest_s = max((t.seconds / t.epoch for t in self.population.trials.values() if t.epoch), default=0.0)
+        if now < self._stopped + 2 * longest_s:
+            return
+        for slot in list(self.pool.busy):
+            trial = self.population.trials[slot.trial]
+            self.pool.release(slot, reusable=False)
+            if not trial.finished:
+                silence = f"no report for {now - self._stopped:.0f} s after the run was stopped"
+                self.population.notice(f"{trial.id}: {silence}, it is given up")
+                self.population.do(events.Ended(trial.id, Ending.STOPPED, reason))
 
     # Work out ----------------------------------------------------------------------------------
 
@@ -320,3 +344,5 @@ class Driver:
             for event in self.pool.take_news():
                 self.population.do(event)
             self.commit()
+        for slot in list(self.pool.busy):
+            self.pool.release(slot, reusable=False)

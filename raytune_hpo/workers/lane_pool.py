@@ -137,9 +137,15 @@ class LanePool:
     leaving = ()  # a lane has no code of its own that could go on
 
     def release(self, slot: LaneSlot, *, reusable: bool = True, completed: bool = False) -> None:
-        """reusable, completed: of processes; a lane keeps nothing of its last trial."""
+        """A lane keeps nothing of its last trial. reusable: False of a trial that is given up; an array is given up
+        with its last one. completed: of processes."""
+        array = slot.array
+        assert array is not None
         slot.trial = None
         self._order(slot, Order("release", slot.number, slot.ticket))
+        if not reusable and array.in_call and array in self._arrays and all(lane.trial is None for lane in array.lanes):
+            self._arrays.remove(array)
+            array.actor.kill()
 
     def _order(self, slot: LaneSlot, order: Order) -> None:
         assert slot.array is not None

@@ -177,9 +177,7 @@ class Pool:
         return [
             slot
             for slot in self._slots
-            if slot.info is not None
-            and slot.trial is None
-            and (slot.leaving is None or slot.leaving.told is None)
+            if slot.info is not None and slot.trial is None and (slot.leaving is None or slot.leaving.told is None)
         ]
 
     def admits(self, slot: Slot, losses: float) -> bool:
@@ -204,9 +202,11 @@ class Pool:
         """The worker is told with the next trial that it gets, or at once if it gets none."""
         if slot.trial is not None:
             slot.leaving = Leaving(slot.trial, completed)
-        slot.trial = None
         if not reusable:
+            if slot in self._calls.values() and not self._transport.kills:
+                self._news.append(Noticed(f"{slot.trial}: its code cannot be ended, and goes on in this process"))
             self._drop(slot)
+        slot.trial = None
 
     @property
     def leaving(self) -> list[str]:
@@ -239,10 +239,10 @@ class Pool:
             else:
                 self._calls[slot.actor.call("start", asked, self._tell(slot))] = slot
         self._asked.clear()
-        asked_already = set(map(id, self._calls.values()))
+        asked_already = set(self._calls.values())
         for slot in list(self._slots):
             if slot.leaving is not None and slot.trial is None:
-                if id(slot) not in asked_already:
+                if slot not in asked_already:
                     self._calls[slot.actor.call("release", self._tell(slot))] = slot
                 elif self._overdue(slot, slot.leaving, UNHEARD_S):
                     self._give_up(slot, slot.leaving)
@@ -310,8 +310,8 @@ class Pool:
 
     def shutdown(self) -> None:
         """Workers that wait are asked to close first, which ends what they still hold."""
-        in_call = set(map(id, self._calls.values()))
-        closing = [slot.actor.call("close") for slot in self._slots if slot.info is not None and id(slot) not in in_call]
+        waiting = [slot for slot in self._slots if slot.info is not None and slot not in self._calls.values()]
+        closing = [slot.actor.call("close") for slot in waiting]
         deadline = time.monotonic() + function_session.STOP_TIMEOUT_S
         while closing and time.monotonic() < deadline:
             closing = [call for call in closing if call not in self._transport.answered(closing, 0.1)]
