@@ -144,8 +144,7 @@ class LanePool:
         slot.trial = None
         self._order(slot, Order("release", slot.number, slot.ticket))
         if not reusable and array.in_call and array in self._arrays and all(lane.trial is None for lane in array.lanes):
-            self._arrays.remove(array)
-            array.actor.kill()
+            self._drop(array)
 
     def _order(self, slot: LaneSlot, order: Order) -> None:
         assert slot.array is not None
@@ -192,9 +191,10 @@ class LanePool:
                 self._call(array)
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
-            array = self._calls.pop(call)
-            array.in_call = False
-            out += self._taken(array, call)
+            array = self._calls.pop(call, None)
+            if array is not None:  # it was not dropped for another answer
+                array.in_call = False
+                out += self._taken(array, call)
         return out
 
     def _call(self, array: _Array) -> None:
@@ -243,9 +243,7 @@ class LanePool:
             array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
 
     def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
-        self._arrays.remove(array)
-        self._staffing.lost(why)
-        array.actor.kill()
+        self._drop(array, why)
         inside = [slot for slot in array.lanes if slot.trial is not None and slot.inside]
         suspects = [slot for slot in inside if not slot.proven] or inside
         return [
@@ -253,6 +251,12 @@ class LanePool:
             for slot in array.lanes
             if slot.trial is not None
         ]
+
+    def _drop(self, array: _Array, why: str | None = None) -> None:
+        self._arrays.remove(array)
+        self._calls = {call: called for call, called in self._calls.items() if called is not array}
+        self._staffing.lost(why)
+        array.actor.kill()
 
     def shutdown(self) -> None:
         for array in self._arrays:

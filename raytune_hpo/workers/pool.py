@@ -217,7 +217,9 @@ class Pool:
         self._send()
         out: list[tuple[Slot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
-            slot = self._calls.pop(call)
+            slot = self._calls.pop(call, None)
+            if slot is None:
+                continue  # it was dropped meanwhile
             answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
@@ -295,6 +297,7 @@ class Pool:
     def _drop(self, slot: Slot, why: str | None = None) -> None:
         if slot in self._slots:
             self._slots.remove(slot)
+        self._calls = {call: called for call, called in self._calls.items() if called is not slot}
         self._staffing.lost(why)
         slot.actor.kill()
 
