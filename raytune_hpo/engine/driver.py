@@ -170,7 +170,8 @@ class Driver:
             self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
             return
         at = record.epoch if record is not None else 0
-        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid))
+        log = slot.info.log_of(trial.id)
+        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid, log))
         testing = needs_test(self.population, trial)
         if testing:
             self._testing.add(trial.id)

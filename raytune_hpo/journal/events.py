@@ -305,6 +305,17 @@ class Retried(TrialEvent):
 
 
 @dataclass(frozen=True)
+class Warned(TrialEvent):
+    """The trial's code warned. where: file and line. count: how often since it was last told of."""
+
+    KIND: ClassVar[str] = "warn"
+    category: str
+    text: str
+    where: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Deferred(TrialEvent):
     """The trial was not begun, as its worker's last trial has not ended: it waits for another place."""
 

@@ -7,7 +7,9 @@ a run. All see the same tables because all are this one derivation.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.journal import events
@@ -16,6 +18,20 @@ from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import copied
 from raytune_hpo.states import Decision, RunStatus, Status
+
+
+@dataclass
+class WarningSeen:
+    """A warning of trials' code, by its first text. trials: how often, by trial."""
+
+    category: str
+    text: str
+    where: str
+    trials: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        return f"{self.category}: {self.text} ({self.where})"
 
 
 class Ledger:
@@ -40,6 +56,7 @@ class Ledger:
         self.status = RunStatus.RUNNING
         self.held = False  # paused by a person
         self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
+        self.warnings: dict[tuple[str, str, str], WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
 
     def apply(self, event: Event) -> None:
@@ -136,6 +153,12 @@ class Ledger:
             trial.failures += 1
         trial.error, trial.error_file = event.error, event.file
         self.set_status(trial, Status.PENDING)
+
+    def _on_warn(self, trial: TrialState, event: events.Warned) -> None:
+        # Warnings that differ in a number alone are one to people.
+        key = event.category, re.sub(r"\d[\d.e+-]*", "#", event.text), event.where
+        seen = self.warnings.setdefault(key, WarningSeen(event.category, event.text, event.where))
+        seen.trials[trial.id] = seen.trials.get(trial.id, 0) + event.count
 
     def _on_defer(self, trial: TrialState, event: events.Deferred) -> None:
         self.set_status(trial, Status.PENDING)

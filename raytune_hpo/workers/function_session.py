@@ -56,6 +56,12 @@ def running() -> FunctionSession | None:
     return thread.session if isinstance(thread, _TrialThread) else _process.running
 
 
+def is_of(trial: str) -> bool:
+    """Whether the thread that asks is the trial's own."""
+    thread = threading.current_thread()
+    return isinstance(thread, _TrialThread) and thread.session.trial_id == trial
+
+
 class _Stopped(BaseException):
     """Raised inside `report` to unwind a function whose trial is over."""
 

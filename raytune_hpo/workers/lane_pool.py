@@ -18,6 +18,7 @@ from typing import Any
 
 from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
+from raytune_hpo.workers import deaths
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
@@ -80,6 +81,7 @@ class LanePool:
         self._calls: dict[Call, _Array] = {}
         self._made = 0
         self._staffing = Staffing(lambda: transport.capacity(resources), trials)
+        self._watch = deaths.Watch()
         self._surplus: list[EpochReport] = []
         self._news: list[Event] = []
         self.ending = False  # the run is about to end: every lane is to be saved
@@ -195,6 +197,8 @@ class LanePool:
             if array is not None:  # it was not dropped for another answer
                 array.in_call = False
                 out += self._taken(array, call)
+        for array in self._watch.dead((array, array.info) for array in self._calls.values()):
+            out += self._died(array, "")
         return out
 
     def _call(self, array: _Array) -> None:
@@ -213,8 +217,7 @@ class LanePool:
         except ActorLostError as error:
             if not error.died:
                 return self._lost(array, f"the lane array was lost: {error}")
-            why = str(error) if array.info is None else None
-            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
+            return self._died(array, str(error))
         if isinstance(answer, WorkerInfo):
             array.info = answer
             self._news += answer.phases
@@ -224,6 +227,7 @@ class LanePool:
             return []
         assert isinstance(answer, Turn)
         self._resize(array, answer.lanes)
+        self._news += answer.warned
         array.busy = answer.busy
         if array.busy and self._transport.concurrent:
             self._call(array)  # it goes on while the driver takes in what has come
@@ -241,6 +245,10 @@ class LanePool:
         """Lanes are never taken away: an array that finds that fewer fit takes its trials in turns."""
         for number in range(len(array.lanes), lanes):
             array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
+
+    def _died(self, array: _Array, said: str) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        how = deaths.explained(array.info, None, said)
+        return self._lost(array, f"the lane array {how}", said if array.info is None else None)
 
     def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
         self._drop(array, why)

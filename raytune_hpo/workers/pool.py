@@ -16,7 +16,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import full_disk
-from raytune_hpo.workers import function_session
+from raytune_hpo.workers import deaths, function_session
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 from raytune_hpo.workers.worker import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
 
@@ -160,6 +160,7 @@ class Pool:
         self._news: list[Event] = []
         self.ending = False
         self._staffing = Staffing(lambda: transport.capacity(resources), limit)
+        self._watch = deaths.Watch()
 
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
@@ -230,8 +231,13 @@ class Pool:
             else:
                 if isinstance(answer, Outcome):
                     self._has_left(slot, answer.left)
+                    self._news += answer.warned
                 if slot.trial is not None:
                     out.append((slot, answer))
+        for slot in self._watch.dead((slot, slot.info) for slot in self._calls.values()):
+            lost = self._lost(slot, ActorLostError("", died=True))
+            if slot.trial is not None:
+                out.append((slot, lost))
         return out
 
     def _send(self) -> None:
@@ -261,8 +267,10 @@ class Pool:
         leaving = slot.leaving
         if leaving is None:
             return
-        if left is not None and left.error:
-            self._news.append(Noticed(f"{left.trial}: after its last report: {left.error}"))
+        if left is not None:
+            self._news += left.warned
+            if left.error:
+                self._news.append(Noticed(f"{left.trial}: after its last report: {left.error}"))
         if left is None or left.ended:
             slot.leaving = None
         elif self._overdue(slot, leaving):
@@ -287,12 +295,15 @@ class Pool:
             raise_full_disk(error, slot.info)
             return Outcome("raised", error=str(error), traceback=error.text, reusable=False)
         except ActorLostError as error:
-            self._drop(slot, str(error) if error.died and slot.info is None else None)
-            # It may have died of what the trial before did after its last report.
-            blame = 1.0 if slot.leaving is None else 0.5
-            if error.died:
-                return Lost("the worker process died (killed, out of memory, or its machine was lost)", blame)
-            return Lost(f"the worker was lost: {error}", blame)
+            return self._lost(slot, error)
+
+    def _lost(self, slot: Slot, error: ActorLostError) -> Lost:
+        self._drop(slot, str(error) if error.died and slot.info is None else None)
+        # It may have died of what the trial before did after its last report.
+        blame = 1.0 if slot.leaving is None else 0.5
+        if error.died:
+            return Lost(f"the worker process {deaths.explained(slot.info, slot.trial, str(error))}", blame)
+        return Lost(f"the worker was lost: {error}", blame)
 
     def _drop(self, slot: Slot, why: str | None = None) -> None:
         if slot in self._slots:

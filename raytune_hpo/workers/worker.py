@@ -19,18 +19,20 @@ import socket
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, Phased
+from raytune_hpo.journal.events import CheckpointRecord, Phased, Warned
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
-from raytune_hpo.workers.function_session import FunctionSession, Raised, Report
+from raytune_hpo.workers import deaths, trial_log
+from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, is_of
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.trial_log import TrialLog
+from raytune_hpo.workers.warning_count import WarningCount
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
@@ -85,7 +87,7 @@ class Outcome:
     kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised",
     "unreadable" (the checkpoint to start from is damaged) or "occupied" (the worker's last trial has not ended, this
     one was not begun). reusable: whether the worker may take another trial. left: what there is to say of the worker's
-    last trial, in a call that was to begin another one.
+    last trial, in a call that was to begin another one. warned: what the trial's code warned of meanwhile.
     """
 
     kind: str
@@ -94,32 +96,57 @@ class Outcome:
     traceback: str = ""
     reusable: bool = True
     left: Left | None = None
+    warned: tuple[Warned, ...] = ()
 
 
 @dataclass(frozen=True)
 class Left:
-    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error: what that
-    raised after its last report."""
+    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error, warned: what
+    that raised and warned of after its last report."""
 
     trial: str
     ended: bool = True
     error: str = ""
+    warned: tuple[Warned, ...] = ()
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start."""
+    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start. mark: see
+    `deaths.process_mark`. logs: the folder of its trials' logs; one_log: the name of the log, where they share one.
+    """
 
     host: str
     pid: int
     sees_run: bool
     lanes: int = 1
     phases: tuple[Phased, ...] = ()
+    mark: str | None = None
+    logs: str | None = None
+    one_log: str | None = None
 
     @property
     def name(self) -> str:
         """Of the worker, in the journal."""
         return f"{self.host}-{self.pid}"
+
+    def log_of(self, trial: str) -> str | None:
+        """Where a trial's output goes: within the run directory, or HOST:PATH."""
+        if self.logs is None:
+            return None
+        folder = trial_log.FOLDER if self.sees_run else f"{self.host}:{self.logs}"
+        return f"{folder}/{self.one_log or trial}.log"
+
+    def log_file(self, trial: str | None) -> Path | None:
+        """The same as a path, on a machine that sees the run directory; None where only the worker's machine has it."""
+        name = self.one_log or trial
+        return Path(self.logs) / f"{name}.log" if self.logs is not None and self.sees_run and name else None
+
+    @property
+    def spool(self) -> Path:
+        """What took its output before there was any."""
+        assert self.logs is not None
+        return Path(self.logs) / trial_log.spool_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -143,9 +170,22 @@ class Posting:
         if self.paths is None:
             return
         sys.path.extend(path for path in self.paths if path not in sys.path)
-        if not self.verbose:
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # its own matters are none of a trial's
+        deaths.leave_traces()
+
+    def listening(self, is_own: Callable[[str], bool]) -> tuple[TrialLog, WarningCount, str]:
+        """What hears the trials of an actor: their logs, their warnings, and the folder of the logs. is_own: whether
+        the thread that asks is one of this trial's, or log's, where the process is the driver's own."""
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+        if self.paths is None:
+            folder = Path(self.run_path) / trial_log.FOLDER
+            return trial_log.ThreadLog(folder, worker, is_own), WarningCount(is_own, whole=False), str(folder)
+        if self.sees_run:
+            folder = Path(self.run_path) / trial_log.FOLDER
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="raytune_hpo_logs_"))
+        log = trial_log.ProcessLog(folder, worker, live=self.verbose)
+        return log, WarningCount(lambda _: True, whole=True), str(folder)
 
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""
@@ -185,13 +225,16 @@ class Worker:
         self._phases = tuple(phases.take())
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
+        self._log, self._warnings, self._logs = posting.listening(is_of)
         self._session: FunctionSession | None = None
         self._trial: Assignment | None = None
         self._epoch = 0
         self._temporary: Path | None = None
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, phases=self._phases)
+        pid = os.getpid()
+        mark = deaths.process_mark(pid)
+        return WorkerInfo(socket.gethostname(), pid, self._sees_run, 1, self._phases, mark, self._logs)
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
@@ -203,7 +246,7 @@ class Worker:
         if left is not None and not left.ended:
             return Outcome("occupied", left=left)
         outcome = self._begin(trial)
-        return replace(outcome, left=left) if left is not None and left.error else outcome
+        return replace(outcome, left=left) if left is not None and (left.error or left.warned) else outcome
 
     def _begin(self, trial: Assignment) -> Outcome:
         self._trial = trial
@@ -214,6 +257,8 @@ class Worker:
             if folder is None:
                 return Outcome("unreadable")
             self._epoch = trial.checkpoint.epoch
+        self._log.begin(trial.trial)
+        self._warnings.begin(trial.trial)
         self._session = FunctionSession(
             self._function,
             trial.config,
@@ -228,6 +273,12 @@ class Worker:
 
     def step(self, until: int) -> Outcome:
         """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
+        outcome = self._run(until)
+        assert self._trial is not None
+        warned = self._warnings.take(over=() if outcome.kind == "waiting" else (self._trial.trial,))
+        return replace(outcome, warned=warned) if warned else outcome
+
+    def _run(self, until: int) -> Outcome:
         assert self._session is not None
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
@@ -272,6 +323,9 @@ class Worker:
         raised = session.last_words
         self._session = None
         del session
+        self._log.end()
+        self._warnings.begin()
+        warned = self._warnings.take(over=(self._trial.trial,))
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
@@ -280,7 +334,7 @@ class Worker:
             # Back to the GPU, which other workers may share (ray#23971).
             gc.collect()
             torch.cuda.empty_cache()
-        return Left(self._trial.trial, error="" if raised is None else raised.summary)
+        return Left(self._trial.trial, error="" if raised is None else raised.summary, warned=warned)
 
     def close(self) -> None:
         """The worker is not needed any more: its trial has STOP_TIMEOUT_S to end, if it was not told to before."""
@@ -290,6 +344,8 @@ class Worker:
             left = self.release()
             if left is not None and not left.ended:
                 session.withdraw()
+        self._warnings.begin()
+        self._log.close()
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -100,7 +100,9 @@ def test_near_c10_a_long_epoch_is_not_cut_short(tmp_path: Path) -> None:
             time.sleep(0.5)
             report({"y": 0.5})
 
-    results = run(experiment(train, time_budget_s=0.7, executor="inline", num_samples=1, max_epochs=9), tmp_path / "run")
+    results = run(
+        experiment(train, time_budget_s=0.7, executor="inline", num_samples=1, max_epochs=9), tmp_path / "run"
+    )
     (trial,) = results.ledger.trials.values()
     assert (trial.status, trial.epoch) == ("stopped", 2)
     assert list(results.of(Noticed)) == []

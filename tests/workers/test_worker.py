@@ -12,7 +12,7 @@ import pytest
 from ray import cloudpickle, tune
 
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
-from raytune_hpo.workers import reporting
+from raytune_hpo.workers import deaths, reporting
 from raytune_hpo.workers import worker as worker_module
 from raytune_hpo.workers.worker import Assignment, Left, Outcome, Posting, Worker
 
@@ -47,6 +47,7 @@ def counts(config):
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "BATCH_S", 60.0)
+    monkeypatch.setattr(deaths, "leave_traces", lambda: None)  # of a process of its own
     workers = []
     (tmp_path / "experiment.json").write_text(json.dumps({"run_id": "right"}))
 

@@ -1,0 +1,150 @@
+"""What a trial prints, logs and warns is kept, wherever it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_hpo import Experiment, Float, load_results, report, run
+from raytune_hpo.journal.events import Started, Warned
+from raytune_hpo.results.results import Results
+from raytune_hpo.tasks.digits import Digits
+from raytune_hpo.workers import trial_log
+
+EXECUTORS = ["inline", "processes"]
+
+
+def experiment(task: Any, **fields: Any) -> Experiment:
+    values: dict[str, Any] = {"scheduler": "fifo", "searcher": "random", "num_samples": 4, "max_epochs": 2, **fields}
+    return Experiment(name="output", task=task, space={"x": Float(0.0, 1.0)}, metric="y", mode="min", **values)
+
+
+def logs(results: Results) -> dict[str, str]:
+    found = {event.trial: event.log for event in results.of(Started)}
+    files = {trial: results.run_dir / log for trial, log in found.items() if log is not None}
+    return {trial: file.read_text() for trial, file in files.items() if file.exists()}
+
+
+def warned(results: Results) -> dict[str, dict[str, int]]:
+    return {seen.line: seen.trials for seen in results.ledger.warnings.values()}
+
+
+def speaks(config: dict[str, Any]) -> None:
+    from raytune_hpo.workers.reporting import trial_id
+
+    name = trial_id()
+    if name == "t00002":
+        report({"y": 1.0})
+        return
+    print("printed by", name)
+    logger, handler = logging.getLogger("theirs"), logging.StreamHandler()
+    logger.addHandler(handler)
+    logger.warning("logged by %s", name)
+    logger.removeHandler(handler)
+    report({"y": 1.0})
+    for _ in range(3):
+        warnings.warn("the learning rate is high", RuntimeWarning, stacklevel=1)
+    report({"y": 2.0})
+    print("after the last report of", name)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_b20_each_trial_has_its_log_and_its_warnings(
+    executor: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(*given: Any) -> None:  # as Python does outside of pytest
+        print(warnings.formatwarning(*given[:4]), file=sys.stderr)
+
+    monkeypatch.setattr(warnings, "showwarning", show)
+    showwarning, filters = warnings.showwarning, list(warnings.filters)
+    results = run(experiment(speaks, executor=executor), tmp_path / "run")
+    assert (warnings.showwarning, list(warnings.filters)) == (showwarning, filters)
+    said = logs(results)
+    assert sorted(said) == ["t00000", "t00001", "t00003"]  # a silent one has none
+    for trial, text in said.items():
+        for line in (f"printed by {trial}", f"logged by {trial}", f"after the last report of {trial}"):
+            assert text.count(line) == 1
+        assert text.count("RuntimeWarning: the learning rate is high") == 1
+        assert not [other for other in said if other != trial and other in text]
+    ((line, trials),) = warned(results).items()
+    assert line.startswith("RuntimeWarning: the learning rate is high (test_trial_output.py:")
+    assert trials == dict.fromkeys(said, 3)
+    assert warned(load_results(tmp_path / "run")) == warned(results)
+    assert ("printed by t00000" in capfd.readouterr().out) == (executor == "inline")
+    assert not list((tmp_path / "run" / "logs").glob(".*"))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_near_b20_children_and_c_code_are_heard_and_a_flood_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def floods(config: dict[str, Any]) -> None:
+        subprocess.run([sys.executable, "-c", "print('a child')"], check=True)
+        os.write(1, b"a descriptor\n")
+        for number in range(200_000):
+            print(f"line {number:06d} of many")
+        report({"y": 1.0})
+
+    results = run(experiment(floods, executor="processes", num_samples=1, max_epochs=1), tmp_path / "run")
+    (text,) = logs(results).values()
+    assert text.startswith("a child\na descriptor\nline 000000 of many\n")
+    assert text.endswith("line 199999 of many\n")
+    assert "bytes left out\n" in text
+    assert len(text) < trial_log.HEAD_BYTES + trial_log.TAIL_BYTES + 100
+
+
+@dataclass(frozen=True)
+class Speaking(Digits):
+    def build_model(self, config: Mapping[str, Any]) -> Any:
+        print("building for", config["lr"])
+        warnings.warn(f"lr={config['lr']} is what it is", UserWarning, stacklevel=1)
+        return super().build_model(config)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("executor", ["lanes", "inline"])
+def test_near_b20_lanes_share_a_log_and_have_warnings_of_their_own(executor: str, tmp_path: Path) -> None:
+    space = {"lr": Float(1e-3, 1e-1, "log"), "batch_size": 256}
+    made = Experiment(
+        name="output", task=Speaking(), space=space, num_samples=3, max_epochs=1, scheduler="fifo",
+        searcher="random", executor=executor,
+    )  # fmt: skip
+    results = run(made, tmp_path / "run")
+    assert set(results.trials["status"]) == {"completed"}
+    names = {event.log for event in results.of(Started)}
+    texts = [(tmp_path / "run" / name).read_text() for name in names if name is not None]
+    for trial in results.ledger.trials.values():
+        assert any(f"building for {trial.config['lr']}" in text for text in texts)
+    ((_, trials),) = warned(results).items()  # one to people, though each has another number in it
+    assert set(trials) == set(results.ledger.trials)
+    assert {event.category for event in results.of(Warned)} == {"UserWarning"}
+
+
+def test_near_b20_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_log, "HEAD_BYTES", 100)
+    monkeypatch.setattr(trial_log, "TAIL_BYTES", 100)
+    file = os.open(tmp_path / "log", os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    written = 0
+    for number in range(500):
+        written += os.write(file, f"{number:09d}\n".encode())
+        assert trial_log.shorten(file, slack=3) <= 700
+    trial_log.shorten(file)
+    os.close(file)
+    head, mark, tail = (tmp_path / "log").read_text().partition("\n---- ")
+    left_out, _, tail = tail.partition(" bytes left out\n")
+    assert head == "".join(f"{n:09d}\n" for n in range(10))
+    assert tail == "".join(f"{n:09d}\n" for n in range(490, 500))
+    assert mark
+    assert int(left_out) == written - 200
