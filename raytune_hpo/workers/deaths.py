@@ -134,24 +134,23 @@ _killed = out_of_memory_kills()
 
 def explained(info: WorkerInfo | None, trial: str | None, said: str) -> str:
     """What a worker died of: "the worker process ...". said: by Ray."""
+    log = None if info is None else info.log_file(trial)
+    text = "" if info is None or log is None else tail_of(log, info.spool).rpartition(AGAIN)[2]
     if "OUT_OF_MEMORY" in said or "OutOfMemory" in said:
         return "was killed by Ray, as its machine was out of memory"
     if "SIGTERM" in said:
         return "received SIGTERM"
     if re.search(r"\bnode\b.*\bdied", said):
         return "died with its machine"
-    log = None if info is None else info.log_file(trial)
-    if log is not None:
-        assert info is not None
-        text = tail_of(log, info.spool).rpartition(AGAIN)[2]
-        fatal = re.findall(r"^Fatal Python error: (.+)$", text, re.MULTILINE)
-        exits = re.findall(rf"^{re.escape(EXIT)}\((-?\d+)\)$", text, re.MULTILINE)
-        if fatal:
-            return f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack: {info.log_of(trial or '')})"
-        if exits:
-            return f"called os._exit({exits[-1]})"
-        return (
-            "was killed, out of memory (SIGKILL)" if _more_out_of_memory() else "was killed (SIGKILL: out of memory?)"
-        )
+    fatal = re.findall(r"^Fatal Python error: (.+)$", text, re.MULTILINE)
+    exits = re.findall(rf"^{re.escape(EXIT)}\((-?\d+)\)$", text, re.MULTILINE)
     code = re.search(r"exit code (\d+)", said)
-    return f"exited with code {code[1]}" if code else "died (killed, out of memory, or its machine was lost)"
+    if fatal and info is not None:
+        return f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack: {info.log_of(trial or '')})"
+    if exits:
+        return f"called os._exit({exits[-1]})"
+    if code is not None:
+        return f"exited with code {code[1]}"
+    if log is None:
+        return "died (killed, out of memory, or its machine was lost)"
+    return "was killed, out of memory (SIGKILL)" if _more_out_of_memory() else "was killed (SIGKILL: out of memory?)"

@@ -58,7 +58,7 @@ def speaks(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_b20_each_trial_has_its_log_and_its_warnings(
     executor: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -113,7 +113,7 @@ class Speaking(Digits):
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("executor", ["lanes", "inline"])
 def test_near_b20_lanes_share_a_log_and_have_warnings_of_their_own(executor: str, tmp_path: Path) -> None:
     space = {"lr": Float(1e-3, 1e-1, "log"), "batch_size": 256}
