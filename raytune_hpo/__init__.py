@@ -31,15 +31,16 @@ from raytune_hpo.training.task import Task
 if TYPE_CHECKING:
     from raytune_hpo.cli.arguments import parse_changes
     from raytune_hpo.cli.main import run_file
-    from raytune_hpo.engine.run import resume, run
+    from raytune_hpo.display.screen import confirm, resume, retest, retry, run
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
-    from raytune_hpo.training.evaluation import evaluate as evaluate  # these two not of `import *`: they need torch
+    from raytune_hpo.training.checkpoint import (
+        load_state as load_state,
+    )  # these three not of `import *`: they need torch
+    from raytune_hpo.training.evaluation import evaluate as evaluate
     from raytune_hpo.training.trainer import Trainer as Trainer
-    from raytune_hpo.verdicts.confirm import confirm
-    from raytune_hpo.verdicts.retest import retest
     from raytune_hpo.workers.reporting import get_checkpoint, report
 
 __all__ = [
@@ -90,23 +91,26 @@ __all__ = [
     "report",
     "resume",
     "retest",
+    "retry",
     "run",
     "run_file",
 ]
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
-    "confirm": "verdicts.confirm",
+    "confirm": "display.screen",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
     "load_results": "results.results",
+    "load_state": "training.checkpoint",
     "parse_changes": "cli.arguments",
     "report": "workers.reporting",
-    "resume": "engine.run",
+    "resume": "display.screen",
     "Results": "results.results",
-    "retest": "verdicts.retest",
-    "run": "engine.run",
+    "retest": "display.screen",
+    "retry": "display.screen",
+    "run": "display.screen",
     "run_file": "cli.main",
     "Trainer": "training.trainer",
 }

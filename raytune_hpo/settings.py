@@ -37,7 +37,8 @@ class Resources(Options):
 class Checkpointing(Options):
     """When trials are checkpointed and what is kept. (The last epoch and every pause are saved in any case.)
 
-    Bounds the disk: a run of a thousand trials holds about keep_trials + running trials checkpoints.
+    Bounds the disk: a run of a thousand trials holds about keep_trials + running trials checkpoints, and at most
+    keep_trials more of failed ones, for `retry` to go on from.
     """
 
     FIELD: ClassVar[str] = "checkpoint"

@@ -13,7 +13,7 @@ class Outcome(StrEnum):
 
     COMPLETED = "completed"  # it reached its last epoch, or its function returned
     STOPPED = "stopped"  # by the scheduler, a plateau, a person or the end of the run
-    DIVERGED = "diverged"  # a loss or the objective is not finite: a normal end, and never the winner
+    DIVERGED = "diverged"  # the objective or our trainer's loss is not finite: a normal end, and never the winner
     FAILED = "failed"  # it raised, or lost its workers, more often than it may
 
     @property

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -357,7 +358,15 @@ def test_an_unfinished_confirmation_is_finished_first(digits: Path, copy: Callab
 
     original, repeating.run = repeating.run, begin  # type: ignore[assignment]
     try:
-        repeating.begin_or_go_on(run / "confirm", None, task=None, address=None, listeners=(), verbose=False)  # type: ignore[arg-type]
+        repeating.begin_or_go_on(
+            run / "confirm",
+            None,
+            again=SimpleNamespace(code=None),
+            task=None,
+            address=None,
+            listeners=(),
+            verbose=False,
+        )  # type: ignore[arg-type]
     finally:
         repeating.run = original
     assert calls == [run / "confirm"]

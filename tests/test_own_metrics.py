@@ -15,7 +15,7 @@ from own_metrics import MeasuredDiabetes, MeasuredDigits
 from repeated_run import trained_repetitions
 from sklearn.metrics import f1_score
 
-from raytune_hpo import Choice, Experiment, Float, run
+from raytune_hpo import Choice, Experiment, Float, load_experiment, run
 from raytune_hpo.ensembles.ensemble import Builder
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -102,7 +102,7 @@ def test_ensembles_and_confirm(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     path = trained_repetitions(tmp_path / "run", experiment).path
     directory = RunDirectory.open(path)
     directory.lock()
-    builder = Builder(directory, load_results(path))
+    builder = Builder(directory, load_results(path), load_experiment(path).resolved)
     chosen = builder.choose("greedy", 5)
     assert chosen.metric == name
     single, better = chosen.single.validation[name], chosen.validation[name]

@@ -13,6 +13,7 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
+from raytune_hpo.experiment.reopened import CHOICES
 from raytune_hpo.storage.run_directory import RunDirectory
 
 OF_A_SEARCH = "num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01"
@@ -44,6 +45,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, all else on stderr")
+
+
+def add_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--code",
+        choices=CHOICES,
+        default="recorded",
+        help="where today's files are other than the run's copy of them: the copy (default), or today's",
+    )
 
 
 def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:

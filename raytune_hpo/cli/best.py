@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if best is None:
         raise ExperimentError("run directory", str(results.run_dir), "has no report yet")
-    from raytune_hpo.display.summary import shown_path, shown_value
+    from raytune_hpo.display.summary import codes_line, shown_path, shown_value
     from raytune_hpo.space.configs import flatten
 
     print(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
@@ -37,4 +37,7 @@ def main(options: argparse.Namespace) -> int:
     if best.test is not None:
         print("test:       " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.test.items()))
     print(f"checkpoint: {shown_path(best.checkpoint) if best.checkpoint else 'none kept'}")
+    versions = codes_line(results)
+    if versions is not None:
+        print(versions)
     return 0

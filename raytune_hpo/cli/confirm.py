@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, own_stdout, print_json
+from raytune_hpo.cli.arguments import add_code, add_run_options, own_stdout, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,17 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test = parser.add_mutually_exclusive_group()
     test.add_argument("--again", action="store_true", help="open the test split a second time, and record that")
     test.add_argument("--no-test", action="store_true", help="leave the test split sealed: validation figures only")
+    add_code(parser)
     add_run_options(parser)
 
 
 def main(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from raytune_hpo.display.confirm_text import confirm_text
-    from raytune_hpo.display.progress import Progress
+    from raytune_hpo.cli.run import screen_of
+    from raytune_hpo.display.screen import confirm
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.storage.run_directory import RunDirectory
-    from raytune_hpo.verdicts.confirm import confirm
 
     with own_stdout(options):
         made = confirm(
@@ -33,19 +30,15 @@ def main(options: argparse.Namespace) -> int:
             options.seeds,
             test=not options.no_test,
             again=options.again,
+            code=options.code,
             address=options.address,
-            listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
             verbose=options.verbose,
+            screen=screen_of(options),
         )
     if made is None:
         if options.json:
             print_json({"run_dir": options.run_dir, "status": "interrupted"})
-        else:
-            print("interrupted: the same command goes on")
         return EXIT_INTERRUPTED
     if options.json:
         print_json(made.to_json())
-    else:
-        space = RunDirectory.open(made.run_dir).description()["experiment"]["space"]
-        print(confirm_text(made, space["constants"]))
     return 1 if any(status == "failed" for c in made.contenders for _, status in c.repeated.failures) else 0

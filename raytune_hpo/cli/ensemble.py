@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.cli.arguments import add_code, add_json, print_json
 from raytune_hpo.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -28,32 +28,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test = parser.add_mutually_exclusive_group()
     test.add_argument("--again", action="store_true", help="open the test split a second time, and record that")
     test.add_argument("--no-test", action="store_true", help="leave the test split sealed: validation figures only")
+    add_code(parser)
     add_json(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.ensembles.ensemble import Builder
+    from raytune_hpo.experiment.reopened import reopened
     from raytune_hpo.results.export import check_target
     from raytune_hpo.results.results import load_results
     from raytune_hpo.storage.run_directory import RunDirectory
 
     directory = RunDirectory.open(options.run_dir)
-    if options.output is not None:
-        check_target(Path(options.output))
+    output = None if options.output is None else Path(options.output).absolute()
+    if output is not None:
+        check_target(output)
     directory.lock()
     try:
-        builder = Builder(directory, load_results(directory.path))
-        ensemble = builder.choose(options.method, options.k)
-        opening = None if options.no_test else builder.test(ensemble, again=options.again)
-        for notice in ensemble.notices:
-            print(f"notice: {notice}", file=sys.stderr)
-        if options.json:
-            print_json({"run_dir": str(directory.path), **ensemble.to_json(opening)})
-        else:
-            _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
-        if options.output is not None:
-            files = builder.export(ensemble, opening, Path(options.output))
-            print(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
+        with reopened(directory, code=options.code) as taken:
+            builder = Builder(directory, load_results(directory.path), taken.say().resolved)
+            ensemble = builder.choose(options.method, options.k)
+            opening = None if options.no_test else builder.test(ensemble, again=options.again)
+            for notice in ensemble.notices:
+                print(f"notice: {notice}", file=sys.stderr)
+            if options.json:
+                print_json({"run_dir": str(directory.path), **ensemble.to_json(opening)})
+            else:
+                _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
+            if output is not None:
+                files = builder.export(ensemble, opening, output)
+                print(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error
     finally:

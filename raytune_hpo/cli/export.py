@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from raytune_hpo.cli.arguments import add_code
 from raytune_hpo.errors import ExperimentError
 
 
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
     parser.add_argument("-o", "--output", required=True, help="the folder to write, new or empty")
     parser.add_argument("--trial", help="a trial's id (default: the winner)")
+    add_code(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -20,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
 
     results = load_results(options.run_dir)
     try:
-        files = export(results, Path(options.output), options.trial)
+        files = export(results, Path(options.output), options.trial, code=options.code)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
     print(f"{options.output}: {', '.join(files)}")

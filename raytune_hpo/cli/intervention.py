@@ -6,7 +6,8 @@ import argparse
 from dataclasses import dataclass
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.reopened import reopened
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage import commands
@@ -49,7 +50,8 @@ def panda_of(run_dir: str) -> PandaRun:
     trial = next(iter(results.ledger.trials.values()), None)
     if trial is None or not (trial.metrics or trial.epoch):
         raise ExperimentError("run directory", run_dir, "has no finished epoch yet")
-    experiment = Experiment.from_json(results.experiment, source=directory.source).resolved
+    with reopened(directory) as taken:
+        experiment = taken.say().resolved
     return PandaRun(directory, experiment, results.kept(trial), directory.in_use(), results.ledger.held)
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
 
@@ -34,9 +34,12 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.probes.lr_range import lr_range_test
 
     recipe = experiment.recipe()
-    data = recipe.data(task.load(experiment.seed).for_trials())[0]
+    data = recipe.data(recipe.load())[0]
     seed = recipe.trial_seed("lr-range")
-    found = lr_range_test(task, data, config, seed, low=options.low, high=options.high, steps=options.steps)
+    try:
+        found = lr_range_test(task, data, config, seed, low=options.low, high=options.high, steps=options.steps)
+    except TrialError as error:
+        raise ExperimentError("task", type(task).__name__, f"cannot be trained: {error}") from error
     folder = Path(options.output or Path(experiment.storage) / f"{experiment.name}-lr-range")
     document = {"experiment": experiment.name, "config": config, **found.to_json()}
     try:

@@ -1,7 +1,7 @@
 """raytune-hpo: the command line. One verb, one module; a verb's imports happen when it runs.
 
-Exit codes: 0 done; 1 finished with failed trials; 2 the experiment or the command is wrong, nothing was
-started; 130 interrupted, state saved.
+Exit codes: 0 done; 1 finished with failed trials, or stopped since they fail alike; 2 the experiment or the command is
+wrong, nothing was started; 130 interrupted, state saved.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import os
 import re
 import sys
 import traceback
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from raytune_hpo.checks import no_such
+from raytune_hpo.display.lasting import lasting_streams
 from raytune_hpo.errors import ExperimentError
 
 EXIT_WRONG = 2
@@ -26,6 +26,7 @@ VERBS = {
     "run": "run an experiment file",
     "list": "list the runs of a storage folder",
     "resume": "go on with an interrupted run",
+    "retry": "try failed trials again, once their cause is mended, and go on with the run",
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
     "best": "show the winner of a run",
@@ -85,13 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command. Returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     given = ["--help"] if given == ["help"] else given
+    with lasting_streams():
+        return answer(given, ends=arguments is None)
+
+
+def answer(given: list[str], *, ends: bool) -> int:
+    """The exit code of a command. ends: whether the process does with it."""
     verb = next((a for a in given if a in VERBS), "")
     try:
         options = parser(verb).parse_args(given)
         module = importlib.import_module(_module(options.verb))
         code = int(module.main(options))
-        sys.stdout.flush()  # so that a closed pipe is noticed here
-        if arguments is None:
+        if ends:
             # The process ends: a last look through all that torch has made would take a quarter of a second.
             gc.disable()
             gc.freeze()
@@ -101,10 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         print(f"raytune-hpo: {error}", file=sys.stderr)
         return EXIT_WRONG
-    except BrokenPipeError:
-        # The reader of a pipe (head) has seen enough; Python flushes stdout again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         # Before a run has begun, or after it; a run answers to it by itself.
         print("raytune-hpo: interrupted", file=sys.stderr)

@@ -7,7 +7,7 @@ import dataclasses
 
 from raytune_hpo import checks
 from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
 MIB = 2**20
@@ -30,8 +30,11 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.display.summary import shown_config
     from raytune_hpo.probes.max_batch import max_batch
 
-    data = task.load(experiment.seed).for_trials()
-    found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit)
+    data = experiment.recipe().load()
+    try:
+        found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit)
+    except TrialError as error:
+        raise ExperimentError("task", type(task).__name__, f"cannot be trained: {error}") from error
     if options.json:
         print_json(dataclasses.asdict(found))
         return 0

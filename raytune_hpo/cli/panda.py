@@ -29,23 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     experiment, start = panda_experiment(options)
-    from rich.console import Console
+    from raytune_hpo.cli.run import finish, screen_of
+    from raytune_hpo.display.screen import run
 
-    from raytune_hpo.cli.run import finish
-    from raytune_hpo.display.panda_display import PandaProgress
-    from raytune_hpo.engine.run import run
-
-    console = Console(stderr=options.json)
     with own_stdout(options):
         results = run(
             experiment,
             options.run_dir,
             address=options.address,
-            listeners=[PandaProgress(console, quiet=options.quiet, start=start)],
             source=entry_of(options.file),
             verbose=options.verbose,
+            screen=screen_of(options, start),
         )
-    return finish(results, options, console)
+    return finish(results, options)
 
 
 def panda_experiment(options: argparse.Namespace) -> tuple[Experiment, str]:

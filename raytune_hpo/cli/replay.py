@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from raytune_hpo.cli.arguments import add_code
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
     parser.add_argument("--trial", help="a trial's id, for its newest checkpoint (default: the winner's best one)")
+    add_code(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -15,7 +18,7 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.results.text_table import plural
     from raytune_hpo.verdicts.replay import replay
 
-    replayed = replay(load_results(options.run_dir), options.trial)
+    replayed = replay(load_results(options.run_dir), options.trial, code=options.code)
     epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")
     what = f"{replayed.trial}: {epochs} in {segments} trained again"
     if replayed.differing and replayed.of_lane:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_run_options, changes_of, own_stdout, print_json
+from raytune_hpo.cli.arguments import add_code, add_run_options, changes_of, own_stdout, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,17 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="changes",
         help="another option of the task, resources.NAME or max_concurrent (repeatable)",
     )
+    add_code(parser)
     add_run_options(parser)
 
 
 def main(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from raytune_hpo.display.progress import Progress
-    from raytune_hpo.display.retest_text import retest_text
+    from raytune_hpo.cli.run import screen_of
+    from raytune_hpo.display.screen import retest
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.storage.run_directory import RunDirectory
-    from raytune_hpo.verdicts.retest import retest
 
     with own_stdout(options):
         made = retest(
@@ -41,19 +38,15 @@ def main(options: argparse.Namespace) -> int:
             options.seeds,
             data=options.data,
             changes=changes_of(options),
+            code=options.code,
             address=options.address,
-            listeners=[Progress(Console(stderr=options.json), quiet=options.quiet)],
             verbose=options.verbose,
+            screen=screen_of(options),
         )
     if made is None:
         if options.json:
             print_json({"run_dir": options.run_dir, "status": "interrupted"})
-        else:
-            print("interrupted: the same command goes on")
         return EXIT_INTERRUPTED
     if options.json:
         print_json(made.to_json())
-    else:
-        space = RunDirectory.open(made.run_dir).description()["experiment"]["space"]
-        print(retest_text(made, space["constants"]))
     return 1 if any(status == "failed" for row in made.rows for _, status in row.repeated.failures) else 0

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, own_stdout, print_json
 from raytune_hpo.experiment.resolved import EXECUTORS
+
+if TYPE_CHECKING:
+    from raytune_hpo.display.screen import Screen
+    from raytune_hpo.results.results import Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,39 +24,40 @@ def main(options: argparse.Namespace) -> int:
     experiment = experiment_of(options)
     if options.executor is not None:
         experiment = experiment.override({"executor": options.executor})
-    from rich.console import Console
+    from raytune_hpo.display.screen import run
 
-    from raytune_hpo.display.progress import Progress
-    from raytune_hpo.engine.run import run
-
-    console = Console(stderr=options.json)
     with own_stdout(options):
         results = run(
             experiment,
             options.run_dir,
             address=options.address,
-            listeners=[Progress(console, quiet=options.quiet)],
             source=entry_of(options.file),
             verbose=options.verbose,
+            screen=screen_of(options),
         )
-    return finish(results, options, console)
+    return finish(results, options)
 
 
-def finish(results: object, options: argparse.Namespace, console: object) -> int:
-    """The end of `run` and `resume`: print the results, choose the exit code."""
-    from rich.console import Console
-
-    from raytune_hpo.display.summary import summarize
-    from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
-    from raytune_hpo.results.results import Results
+def screen_of(options: argparse.Namespace, start: str | None = None) -> Screen:
+    """Where a run shows itself; what came of it is not left out when it is to be quiet."""
+    from raytune_hpo.display.screen import Screen
     from raytune_hpo.workers.phases import process_start
 
-    assert isinstance(results, Results)
-    assert isinstance(console, Console)
+    return Screen(
+        progress=not options.quiet,
+        closing=not options.json,
+        stderr=options.json,
+        since=process_start(),
+        start=start,
+    )
+
+
+def finish(results: Results, options: argparse.Namespace) -> int:
+    """The end of `run`, `panda`, `resume` and `retry`: the JSON document if it is wanted, the exit code."""
+    from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
+
     if options.json:
         print_json(results.to_json())
-    else:
-        summarize(results, console, process_start())
     if results.status != "finished":
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED if results.close_reason is None else 1
     return 1 if results.counts["failed"] else 0

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment
-from raytune_hpo.results.results import load_results
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.results.results import Best, load_results
+from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.data import Array
 from raytune_hpo.training.task import Task
 
@@ -48,7 +50,7 @@ class Pairs:
         return 1 - float(np.sum((self.predicted - self.y) ** 2)) / total if total else float("nan")
 
 
-def validation_pairs(run_dir: str | Path) -> Pairs:
+def validation_pairs(run_dir: str | Path, *, code: CodeChoice = "recorded") -> Pairs:
     """What the best checkpoint of a run's winner predicts of the validation split. The test split stays closed.
 
     Raises ExperimentError where the run has no winner yet or its task is no regression of one value, TrialError
@@ -58,7 +60,11 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     best = results.best
     if best is None or best.checkpoint is None:
         raise ExperimentError("run directory", str(run_dir), "has no winner with a checkpoint yet")
-    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source").resolved
+    with reopened(RunDirectory.open(results.run_dir), code=code) as taken:
+        return _pairs(taken.say().resolved, best, best.checkpoint, run_dir)
+
+
+def _pairs(experiment: ResolvedExperiment, best: Best, checkpoint: Path, run_dir: str | Path) -> Pairs:
     task = experiment.task
     if not isinstance(task, Task) or task.kind != "regression":
         raise ExperimentError("run directory", str(run_dir), "a pair plot is of a regression task")
@@ -66,9 +72,10 @@ def validation_pairs(run_dir: str | Path) -> Pairs:
     from raytune_hpo.training.checkpoint import load_state
     from raytune_hpo.training.ensemble_model import model_of, predictions
 
-    state = load_state(best.checkpoint)
+    state = load_state(checkpoint)
     config = task.resolved(best.config)
-    parts = experiment.recipe().data(task.splits(experiment.seed).for_trials())
+    recipe = experiment.recipe()
+    parts = recipe.data(recipe.load())
     y, predicted = [], []
     for part, of_part in zip(parts, state.get("folds", [state]), strict=True):
         y.append(np.asarray(part.validation.y, np.float64).reshape(len(part.validation), -1))
@@ -109,12 +116,12 @@ def figure_of(pairs: Pairs) -> Figure:
     return figure
 
 
-def pair_plot(run_dir: str | Path, path: str | Path) -> Pairs:
+def pair_plot(run_dir: str | Path, path: str | Path, *, code: CodeChoice = "recorded") -> Pairs:
     """Write the pair plot of a run to `path`, a PNG or whatever its ending says. Raises as `validation_pairs`.
 
     Also raises ExperimentError where the file cannot be written, or matplotlib has no such format.
     """
-    pairs = validation_pairs(run_dir)
+    pairs = validation_pairs(run_dir, code=code)
     try:
         figure_of(pairs).savefig(path, dpi=DOTS_PER_INCH)
     except (OSError, ValueError) as error:

@@ -40,7 +40,7 @@ class Progress(Listener):
         self._live: Live | None = None
         self._last_line = 0.0
         self._shown = ""
-        self._failures: dict[str, tuple[str, list[str]]] = {}  # by place: its first line, its trials
+        self._failures: set[str] = set()  # those that were said: their places in the code, or their texts
         self._fresh = False  # whether the events are of this session, and so news
         self._began = time.monotonic()
         self._done_before = 0
@@ -90,16 +90,12 @@ class Progress(Listener):
         if self._live is not None:
             self._live.stop()
             self._live = None
-        for first, trials in self._failures.values():
-            if len(trials) > 1:
-                self.say(f"{len(trials)} times: {first}", style="red")
 
     def _failure(self, trial_id: str, error: str, file: str | None) -> None:
-        """One line per distinct failure, when it is first seen; the counts come at the end."""
-        where = f" (traceback: {file})" if file else ""
-        _, seen = self._failures.setdefault(file or error, (error + where, []))
-        seen.append(trial_id)
-        if len(seen) == 1:
+        """One line per distinct failure, when it is first seen; the closing summary counts them."""
+        if (file or error) not in self._failures:
+            self._failures.add(file or error)
+            where = f" (traceback: {file})" if file else ""
             self.say(f"{trial_id}: {error}{where}", style="red")
 
     @property

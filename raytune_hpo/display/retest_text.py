@@ -15,6 +15,7 @@ MEANING = {
     "still best": "nothing beats the old winner beyond noise, and its level is within noise of what was recorded",
     "drifted": "no fresh sample beats the old winner, but another old one does, or its level moved, or it fails",
     "stale": "a fresh sample beats the old winner beyond noise",
+    "none": "the repetitions gave the same numbers, so that nothing is known of the noise",
 }
 
 

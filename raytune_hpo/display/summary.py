@@ -13,7 +13,10 @@ from rich.console import Console
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
+
+SHOWN = 3  # reasons
 
 
 def duration(seconds: float) -> str:
@@ -60,6 +63,47 @@ def shown_name(chosen: Mapping[str, Any]) -> str:
     return str(chosen.get("class", chosen["name"])).rpartition(":")[2]
 
 
+def whys(results: Results) -> list[str]:
+    """A line for each distinct reason for which trials diverged or failed, the most frequent first, SHOWN at most; but
+    not for what stopped the run, which is said by itself."""
+    found: dict[tuple[str, str], list[TrialState]] = {}
+    for trial in results.ledger.trials.values():
+        if trial.finished and not trial.eligible and (trial.error or "-") not in (results.close_reason or ""):
+            # The same place in the code, whatever the message says of the trial; the same metric, at whatever epoch.
+            text = trial.error or trial.reason or ""
+            place = trial.error_file or text.partition(" at epoch ")[0]
+            found.setdefault((trial.status, place), []).append(trial)
+    lines = []
+    for (status, _), trials in sorted(found.items(), key=lambda entry: -len(entry[1])):
+        first = trials[0]
+        file = f" (traceback: {first.error_file})" if first.error_file else ""
+        more = f", {first.id} for one" if len(trials) > 1 else f", {first.id}"
+        lines.append(f"{len(trials)} {status}{more}: {first.error or first.reason}{file}")
+    left = len(lines) - SHOWN
+    where = f"and {plural(left, 'other reason')}: raytune-hpo trials {shown_path(results.run_dir)}"
+    return lines[:SHOWN] + ([where] if left > 0 else [])
+
+
+def stopped_line(results: Results) -> str | None:
+    """Of a run that stopped by itself before its end: why, and what to do about it. None of any other."""
+    if results.close_reason is None:
+        return None
+    where = shown_path(results.run_dir)
+    return (
+        f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry {where} tries the failed trials "
+        f"again, and raytune-hpo resume {where} goes on without them"
+    )
+
+
+def codes_line(results: Results) -> str | None:
+    """That the trials were not all trained by the same code; None if they were."""
+    codes = results.ledger.codes
+    if len(codes) < 2:
+        return None
+    number = "two" if len(codes) == 2 else str(len(codes))
+    return f"{number} versions of the code trained these trials, which are ranked together: `trials` says which"
+
+
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
     """The closing lines: how it ended, the best five, what to do next.
 
@@ -73,6 +117,8 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
     console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    for line in whys(results):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -82,12 +128,20 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         ]
         lines = text_table(["trial", results.metric, "epoch", "status", "config"], rows)
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
+    versions = codes_line(results)
+    if versions is not None:
+        console.print(versions, style="yellow", soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
         figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
-    if results.status != "finished":
+    stopped = stopped_line(results)
+    if stopped is not None:
+        console.print(stopped, style="red", soft_wrap=True, highlight=False, markup=False)
+    elif results.status != "finished":
         console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
+    elif results.counts["failed"] and results.stop_reason is None:
+        console.print(f"once more:  raytune-hpo retry {where}", soft_wrap=True, highlight=False, markup=False)
     if top:
         console.print(f"the winner: raytune-hpo best {where}", soft_wrap=True, highlight=False, markup=False)

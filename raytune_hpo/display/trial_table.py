@@ -8,6 +8,8 @@ from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
 
+WIDTH = 60
+
 
 def trial_table(results: Results) -> str:
     """One row a trial, in the order of suggestion."""
@@ -15,16 +17,28 @@ def trial_table(results: Results) -> str:
     rows = [
         [
             row["trial_id"],
-            row["status"] + (f" ({row['reason']})" if row["reason"] not in (None, "max_epochs", "error") else ""),
+            row["status"],
+            short(row["error"] if row["status"] == "failed" else row["reason"]),
             str(row["epochs"]),
             "-" if row["best"] is None else f"{shown_value(row['best'])} @{row['best_epoch']}",
             "-" if row["last"] is None else shown_value(row["last"]),
             f"{row['seconds']:.1f}",
-            row["error"] if row["status"] == "failed" else shown_config(row["config"], constants),
+            shown_config(row["config"], constants),
         ]
         for row in results.rows()
     ]
-    return text_table(["trial", "status", "epochs", f"best {results.metric}", "last", "seconds", "config"], rows)
+    header = ["trial", "status", "reason", "epochs", f"best {results.metric}", "last", "seconds", "config"]
+    if len(results.ledger.codes) > 1:
+        header.insert(-1, "code")
+        for row, trial in zip(rows, results.rows(), strict=True):
+            row.insert(-1, "+".join(map(str, trial["code"])) or "-")
+    return text_table(header, rows)
+
+
+def short(reason: str | None) -> str:
+    """A reason in the width of a column; JSON has all of it."""
+    text = " ".join((reason or "-").split())
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
 
 
 def round_table(results: Results) -> str:

@@ -70,8 +70,9 @@ class Driver:
         last_sign_of_life = self._clock()
         slow_fill = False
         while not population.done:
-            if interrupt.requested:
-                self._wind_down(interrupt)
+            why = population.why_to_stop
+            if interrupt.requested or why is not None:
+                self._wind_down(why)
                 return RunStatus.INTERRUPTED
             self._check_budget()
             self._give_up_silent()
@@ -91,7 +92,8 @@ class Driver:
                 return RunStatus.INTERRUPTED
             self._discard(self.pool.take_surplus())
             for event in self.pool.take_news():
-                population.do(event)
+                if not (isinstance(event, events.DataLoaded) and population.ledger.data is not None):
+                    population.do(event)  # of the same data every worker tells
             # Journaled together with what is begun next, before the wait that sends it: one sync instead of two.
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)
@@ -318,10 +320,11 @@ class Driver:
 
     # Interruption ------------------------------------------------------------------------------
 
-    def _wind_down(self, interrupt: Interrupt) -> None:
-        """Let running epochs end, save them, start nothing new."""
+    def _wind_down(self, why: str | None) -> None:
+        """Let running epochs end, save them, start nothing new. why: None where a person asked for it."""
         deadline = self._clock() + GRACE_S
-        self.population.notice("stopping: running epochs are ending and are being saved; again to stop at once")
+        again = "; again to stop at once" if why is None else f": {why}"
+        self.population.notice(f"stopping: running epochs are ending and are being saved{again}")
         self.commit()
         self.pool.ending = True
         while self.pool.busy and self._clock() < deadline:

@@ -17,6 +17,7 @@ from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer
 from raytune_hpo.states import Decision, Outcome
 from raytune_hpo.training.early_stopping import PlateauTracker
+from raytune_hpo.training.task import Task
 
 DECISIONS = {
     Answer.CONTINUE: Decision.CONTINUE,
@@ -34,6 +35,10 @@ class Judge:
         self.host = host
         self.objective = experiment.objective
         self._plateaus: dict[str, PlateauTracker] = {}
+        # Any other metric may be NaN where it was not measured: a validation every fifth epoch, a class that is absent.
+        task = experiment.task
+        trains = isinstance(task, Task) and not task.has_own_trainer
+        self._decisive = ("train_loss", self.objective.metric) if trains else (self.objective.metric,)
 
     def add(self, trial: TrialState) -> None:
         if self.experiment.early_stopping is not None:
@@ -51,10 +56,11 @@ class Judge:
 
         stop_reason: why the run accepts no more work.
         """
-        if not self._finite(trial):
+        wrong = self._not_finite(trial)
+        if wrong is not None:
             if self.host.scheduler.handles_divergence and self._ask_scheduler(trial) == Decision.EXPLOITED:
                 return Decision.EXPLOITED, None
-            return Decision.DIVERGED, Ended(trial.id, Outcome.DIVERGED, "a loss or the metric is not finite")
+            return Decision.DIVERGED, Ended(trial.id, Outcome.DIVERGED, wrong, error=wrong)
         if trial.epoch >= self.last_epoch(trial):
             reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
             return Decision.COMPLETE, Ended(trial.id, Outcome.COMPLETED, reason)
@@ -72,7 +78,7 @@ class Judge:
             return self._ask_scheduler(trial) != Decision.EXPLOITED
         if not decision.of_scheduler:
             return True
-        if self._finite(trial):
+        if self._not_finite(trial) is None:
             self._on_plateau(trial)
         return self._ask_scheduler(trial) == decision
 
@@ -92,7 +98,12 @@ class Judge:
         """What the scheduler is shown of a report."""
         result = {self.objective.metric: trial.metrics[self.objective.metric], "epoch": trial.epoch}
         if self.host.scheduler.sees_metrics:
-            return {**trial.metrics, **result, "training_iteration": trial.epoch, "finite": self._finite(trial)}
+            return {
+                **trial.metrics,
+                **result,
+                "training_iteration": trial.epoch,
+                "finite": self._not_finite(trial) is None,
+            }
         return result
 
     def _on_plateau(self, trial: TrialState) -> bool:
@@ -110,6 +121,10 @@ class Judge:
             field = f"{self.experiment.scheduler.name}.on_trial_result"
             raise ExperimentError(field, answer, f"must be one of {', '.join(Answer)}") from None
 
-    def _finite(self, trial: TrialState) -> bool:
-        losses = [v for k, v in trial.metrics.items() if k.endswith("loss") and isinstance(v, float)]
-        return all(math.isfinite(v) for v in (trial.metrics[self.objective.metric], *losses))
+    def _not_finite(self, trial: TrialState) -> str | None:
+        """What of the newest report says that the trial has diverged; None if nothing does."""
+        for name in self._decisive:
+            value = trial.metrics.get(name)
+            if isinstance(value, float) and not math.isfinite(value):
+                return f"{name} is {value:g} at epoch {trial.epoch}"
+        return None

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from raytune_hpo.engine.fail_fast import FailFast
 from raytune_hpo.engine.judge import Judge
-from raytune_hpo.engine.retention import doomed_checkpoints
+from raytune_hpo.engine.retention import Retention
 from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import events
@@ -58,7 +59,8 @@ class Population:
         self.trials, self.live = self.ledger.trials, self.ledger.live
         self.mismatches = 0  # replayed decisions that came out otherwise than recorded
         self.doomed: list[CheckpointRecord] = []  # checkpoints to delete, once the step is journaled
-        self._ranking: list[TrialState] = []
+        self._retention = Retention(experiment.checkpoint, experiment.objective)
+        self._fail_fast = FailFast(experiment.fail_fast)
         self._step: list[Event] = []
 
     # Asked by the driver --------------------------------------------------------------------------
@@ -66,6 +68,12 @@ class Population:
     @property
     def done(self) -> bool:
         return self.ledger.exhausted and not self.live
+
+    @property
+    def why_to_stop(self) -> str | None:
+        """Why the session should end although there is work left: its trials fail alike. None while it should not."""
+        left = self.live or not (self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples)
+        return self._fail_fast.reason if left else None
 
     def take_step(self) -> list[Event]:
         """The events since the last call, to be journaled as one step."""
@@ -76,8 +84,17 @@ class Population:
         self.do(session)
         self.end_waiting()  # a run that was stopped ends those that ran when its process died
 
+    def reopen(self, trials: Iterable[str]) -> None:
+        """Try failed trials again.
+
+        The scheduler is told of each as of a new one, since it struck them off. A search of ours that heard of a
+        failure hears how the trial ends in the failure's place; any other one was told that it failed, and that stays.
+        """
+        for trial_id in trials:
+            self.do(events.Reopened(trial_id))
+
     def close_session(self, status: RunStatus) -> None:
-        self.do(events.Closed(status))
+        self.do(events.Closed(status, self._fail_fast.reason if status == RunStatus.INTERRUPTED else None))
 
     def notice(self, text: str) -> None:
         """Let the journal, and so everybody, know something."""
@@ -308,14 +325,14 @@ class Population:
     def _apply(self, event: Event) -> None:
         """Move the ledger, then the scheduler, the searcher and what is kept on disk along with it."""
         self.ledger.apply(event)
+        self._fail_fast.take(event)
         if isinstance(event, events.TrialEvent):
             trial = self.trials[event.trial]
             self._tell(trial, event)
             self._sync_status(trial.id)
             if isinstance(event, events.CheckpointSaved | events.Perturbed | events.Ended):
                 pinned = {record.path for record in self.host.pinned()}
-                rule = self.experiment.checkpoint
-                self.doomed += doomed_checkpoints(trial, self._ranking, rule, self.ledger.objective, pinned)
+                self.doomed += self._retention.doomed(trial, pinned)
             return
         if isinstance(event, events.Exhausted):
             self.host.exhausted()
@@ -331,12 +348,16 @@ class Population:
         """Let the scheduler and the searcher know of an event of a trial."""
         match event:
             case events.Reported():
-                if trial.searched:
+                if self._is_observed(trial):
                     with self._search_blamed:
                         self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
             case events.Decided():
                 self._follow(trial, event.decision)
             case events.Suggested():
+                self.judge.add(trial)
+                self.host.add(trial.id, trial.config)
+            case events.Reopened():
+                self._retention.reopened(trial)
                 self.judge.add(trial)
                 self.host.add(trial.id, trial.config)
             case events.Perturbed() | events.Narrowed():
@@ -348,10 +369,14 @@ class Population:
             case events.Ended():
                 self.judge.forget(trial)
                 self.host.end(trial.id, failed=not trial.eligible)
-                if trial.searched:
+                if self._is_observed(trial):
                     value = trial.best if trial.eligible else None
                     with self._search_blamed:
                         self.search.observe(trial.id, event.outcome, value, trial.epoch)
+
+    def _is_observed(self, trial: TrialState) -> bool:
+        """Whether the search is told what becomes of the trial."""
+        return trial.searched and (self.search.takes_corrections or not trial.reopened)
 
     def _follow(self, trial: TrialState, decision: Decision) -> None:
         hosted = self.host.trials[trial.id]

@@ -19,7 +19,8 @@ from raytune_hpo import checks
 from raytune_hpo.ensembles.library import Candidate, Library, device, targets
 from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.results.export import check_target, write_json, write_model
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.results.export import check_target, example_of, write_json, write_model
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.sealed_test import Opening, open_test, recorded
 from raytune_hpo.results.winner import load_test_split
@@ -88,15 +89,15 @@ def _to_json(candidate: Candidate) -> dict[str, Any]:
 
 
 class Builder:
-    """Chooses, tests and exports ensembles of one run, whose lock the caller holds.
+    """Chooses, tests and exports ensembles of one run, whose lock the caller holds; experiment: its own.
 
     Raises ExperimentError for a run of a function trainable.
     """
 
-    def __init__(self, directory: RunDirectory, results: Results) -> None:
+    def __init__(self, directory: RunDirectory, results: Results, experiment: ResolvedExperiment) -> None:
         self.directory = directory
         self.results = results
-        self.library = Library(directory, results)
+        self.library = Library(directory, results, experiment)
         self.task, self.seed = self.library.task, self.library.experiment.seed
         metric = results.metric.removeprefix("validation_")
         self.metrics = self.library.metrics
@@ -174,7 +175,7 @@ class Builder:
         """Write weights.safetensors, model.pt2 and ensemble.json to a new or empty folder. Answers their names."""
         check_target(target)
         target.mkdir(parents=True, exist_ok=True)
-        write_model(self.model(ensemble), self.task, self.seed, target)
+        write_model(self.model(ensemble), example_of(self.results, self.task), target)
         document = ensemble.to_json(opening)
         for member in document["members"]:
             member["resolved_config"] = self.task.resolved(member["config"])

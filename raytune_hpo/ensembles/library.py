@@ -14,7 +14,7 @@ import numpy as np
 
 from raytune_hpo.ensembles.selection import figures, is_finite, metrics_of, per_sample
 from raytune_hpo.errors import ExperimentError, TrialError
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal.events import CheckpointRecord, Perturbed, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.results import Results
@@ -53,13 +53,13 @@ class Candidate:
 
 
 class Library:
-    """The checkpoints of one run, whose lock the caller holds. notices: what was passed over, and why.
+    """The checkpoints of one run, whose lock the caller holds; experiment: its own. notices: what was passed over, and
+    why.
 
     Raises ExperimentError for a run of a function trainable.
     """
 
-    def __init__(self, directory: RunDirectory, results: Results) -> None:
-        experiment = Experiment.from_json(results.experiment, source=directory.source).resolved
+    def __init__(self, directory: RunDirectory, results: Results, experiment: ResolvedExperiment) -> None:
         if not isinstance(experiment.task, Task):
             expected = "is a function trainable, whose checkpoints only it can read; this needs a Task"
             raise ExperimentError("task", results.experiment["task"], expected)
@@ -93,7 +93,8 @@ class Library:
 
     def load(self, records: Iterator[CheckpointRecord], limit: int | None) -> tuple[list[Candidate], Array]:
         """The first `limit` (None: all) that load and predict finite values; and the validation data's `targets`."""
-        parts = self.experiment.recipe().data(self.task.splits(self.experiment.seed).for_trials())
+        recipe = self.experiment.recipe()
+        parts = recipe.data(recipe.load())
         y = np.concatenate([targets(p.validation, self.task.kind) for p in parts])
         found: list[Candidate] = []
         held_bytes = 0

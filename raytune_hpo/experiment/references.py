@@ -6,120 +6,27 @@
     {"made": "Name"}                                           made by the experiment file, under no name of its own
     {"unsaved": "Name"}                                        defined in a prompt or a notebook
 
-A file reference keeps its absolute path; a run directory holds a copy of the file as well, and the
-copy is used where the original is gone. Classes of searchers and schedulers are named likewise.
+A file reference keeps its absolute path. While a run's copy of its code is in use (`copied_modules`), files and modules
+are the copy's. Classes of searchers and schedulers are named likewise.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import raytune_hpo
-from raytune_hpo import checks, tasks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
+from raytune_hpo.experiment.loading import import_by_name, load_module
 from raytune_hpo.tasks import TASKS, task_by_name
 from raytune_hpo.training.task import Task
 
 FunctionTrainable = Callable[[dict[str, Any]], Any]
-FILE_MODULE_PREFIX = "raytune_hpo_file_"
-
-
-#: Folders of experiment files that this process has loaded code from.
-_FOLDERS: set[str] = set()
-
-
-#: Experiment files that are being read.
-_LOADING: list[str] = []
-
-
-def import_first(folder: str) -> None:
-    """Let `folder` come first where modules are looked for, and its modules be its own.
-
-    Two experiments may each have a helper.py beside them: one that another experiment's folder gave is forgotten, and
-    imported again from this one. What has imported the other keeps it.
-    """
-    if folder in sys.path:
-        sys.path.remove(folder)
-    sys.path.insert(0, folder)
-    others = _FOLDERS - {folder}
-    _FOLDERS.add(folder)
-    for name, module in list(sys.modules.items()):
-        place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-        if place is None or name.startswith(FILE_MODULE_PREFIX) or name == "__main__":
-            continue
-        if any(place.startswith(other + os.sep) for other in others) and not place.startswith(folder + os.sep):
-            top = name.partition(".")[0]
-            if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
-                del sys.modules[name]
-
-
-def load_module(path: Path, field: str = "experiment file") -> ModuleType:
-    """Execute a Python file as a module of its own, with its folder importable.
-
-    What it prints goes to stderr: stdout is for results. Raises ExperimentError where the file is
-    missing or fails.
-    """
-    path = path.resolve()
-    if not path.is_file():
-        raise ExperimentError(field, str(path), "must be a Python file" if path.exists() else "no such file")
-    name = FILE_MODULE_PREFIX + path.stem
-    import_first(str(path.parent))
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ExperimentError(field, str(path), "must be a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    _LOADING.append(path.name)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        if isinstance(error, SyntaxError):
-            raise ExperimentError(field, str(path), f"{error.msg} (line {error.lineno})") from error
-        where = f"line {lines[-1]}" if lines else "no line"
-        if isinstance(error, ExperimentError):
-            raise ExperimentError(error.field, error.value, f"{error.expected} ({path.name}, {where})") from error
-        raise ExperimentError(field, str(path), f"fails with {_explained(error)} ({where})") from error
-    finally:
-        _LOADING.pop()
-    return module
-
-
-def check_not_loading() -> None:
-    """Raise ExperimentError where an experiment file, while it is read, wants to start a run of its own."""
-    if _LOADING:
-        expected = 'starts a run when it is read: put that under if __name__ == "__main__":'
-        raise ExperimentError("experiment file", _LOADING[-1], expected)
-
-
-def _explained(error: BaseException) -> str:
-    """`TypeError: ...`, with the nearest field where one of a record's does not exist."""
-    text = f"{type(error).__name__}: {error}"
-    wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    record = None if wrong is None else getattr(raytune_hpo, wrong[1], getattr(tasks, wrong[1], None))
-    if wrong is None or not dataclasses.is_dataclass(record):
-        return text.replace(".__init__()", "()")
-    names = [f.name for f in dataclasses.fields(record)]
-    return f"{text.split('.', maxsplit=1)[0]}({wrong[2]}=...): {checks.no_such('field', wrong[2], names)}"
 
 
 def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
@@ -144,6 +51,9 @@ def class_reference(target: Any) -> dict[str, Any]:
     file = getattr(module, "__file__", None)
     if module is None or file is None or "<locals>" in name or _named(module, name) is not target:
         return {"unsaved": name}
+    spec = getattr(module, "__spec__", None)
+    if module.__name__ == "__main__" and spec is not None and spec.name != "__main__":  # python -m package.module
+        return {"import": f"{spec.name}:{name}"}
     if module.__name__ == "__main__" or module.__name__.startswith(FILE_MODULE_PREFIX):
         return {"file": str(Path(file).resolve()), "name": name}
     return {"import": f"{module.__name__}:{name}"}
@@ -155,26 +65,26 @@ def _named(node: Any, qualified_name: str) -> Any:
     return node
 
 
-def from_reference(reference: Mapping[str, Any], source: Path | None = None) -> Task | FunctionTrainable:
-    """The task that a reference names.
+def from_reference(reference: Mapping[str, Any]) -> Task | FunctionTrainable:
+    """The task that a reference names: nothing is called that is no Task, and nothing taken that trains nothing.
 
-    source: a folder with copies of experiment files, used where the original is gone.
     Raises ExperimentError where it cannot be found.
     """
     if "builtin" in reference:
         return task_by_name(reference["builtin"], **reference.get("options", {}))
-    found = found_by(reference, "task", source)
-    options = _of_their_types(found, reference.get("options", {}))
+    found = found_by(reference, "task")
+    name = getattr(found, "__qualname__", repr(found))
+    if not (inspect.isclass(found) and issubclass(found, Task)):
+        if "options" in reference:
+            raise ExperimentError("task", name, "is no Task: only one of those takes the recorded options")
+        return found  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
     try:
-        is_task = inspect.isclass(found) and issubclass(found, Task)
-        made: Any = found(**options) if is_task else found
+        return found(**_of_their_types(found, reference.get("options", {})))
     except TypeError as error:
-        name = getattr(found, "__qualname__", found)
         raise ExperimentError("task", name, f"no longer takes the recorded options: {error}") from error
-    return made  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
 
 
-def found_by(reference: Mapping[str, Any], field: str, source: Path | None = None) -> Any:
+def found_by(reference: Mapping[str, Any], field: str) -> Any:
     """The class or function that `class_reference` named. Raises ExperimentError naming `field`."""
     if "unsaved" in reference or "made" in reference:
         raise ExperimentError(
@@ -183,20 +93,22 @@ def found_by(reference: Mapping[str, Any], field: str, source: Path | None = Non
             f"was defined in a prompt, a notebook or a function; pass it again: resume(run_dir, {field}=...)",
         )
     if "file" in reference:
-        path = Path(reference["file"])
-        if not path.is_file() and source is not None:
-            path = source / path.name
-        found: Any = load_module(path, field)
+        found: Any = load_module(Path(reference["file"]), field)
         name = reference["name"]
     else:
-        module_name, name = reference["import"].split(":")
+        module_name, _, name = str(reference.get("import")).partition(":")
+        if module_name.partition(".")[0] in sys.stdlib_module_names:
+            raise ExperimentError(field, f"{module_name}:{name}", "is Python's own, and trains nothing")
         try:
-            found = importlib.import_module(module_name)
-        except ImportError as error:
-            raise ExperimentError(field, module_name, f"cannot be imported: {error}") from error
+            found = import_by_name(module_name)
+        except Exception as error:  # whatever a user's module does when it is imported
+            expected = f"cannot be imported: {type(error).__name__}: {error}"
+            raise ExperimentError(field, module_name, expected) from error
     found = _named(found, name)
     if found is None:
         raise ExperimentError(field, name, f"is no longer defined in {reference.get('file', reference.get('import'))}")
+    if not inspect.isclass(found) and not inspect.isfunction(found):
+        raise ExperimentError(field, name, "is no class and no function, which is all that is ever recorded by name")
     return found
 
 
@@ -209,17 +121,15 @@ def _of_their_types(cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def defined_in(task: Any) -> ModuleType | None:
-    """The module that a task's or trainable's code stands in, whatever it is wrapped in."""
+def innermost(task: Any) -> Any:
+    """The function or class that a task or trainable is made of, whatever it is wrapped in."""
     while (inside := _inside(task)) is not None:
         task = inside
     if inspect.ismethod(task):
         task = task.__func__
     if inspect.isfunction(task):
-        task = inspect.unwrap(task)
-    elif not inspect.isclass(task):
-        task = type(task)
-    return sys.modules.get(task.__module__)
+        return inspect.unwrap(task)
+    return task if inspect.isclass(task) else type(task)
 
 
 def _inside(task: Any) -> Any:
@@ -232,18 +142,6 @@ def _inside(task: Any) -> Any:
         return next((base for base in task.__bases__ if base is not object), None)
     held = inspect.getclosurevars(task).nonlocals if inspect.isfunction(task) else {}
     return next((held[name] for name in ("trainable", "func", "fn") if callable(held.get(name))), None)
-
-
-def code_version(*objects: Any) -> str | None:
-    """A digest of the files that the code of these (a task, classes) stands in; None where there is no such file."""
-    files = {getattr(defined_in(one), "__file__", None) for one in objects if one is not None}
-    digest = hashlib.blake2b(digest_size=8)
-    try:
-        for file in sorted(str(file) for file in files if file is not None):
-            digest.update(Path(file).read_bytes())
-    except OSError:
-        return None
-    return digest.hexdigest() if files - {None} else None
 
 
 def check_function(function: Any) -> None:

@@ -76,6 +76,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         stop=record("stop", StopRun, written.stop),
         checkpoint=record("checkpoint", Checkpointing, written.checkpoint),
         max_failures=written.max_failures,
+        fail_fast=written.fail_fast,
         storage=_storage(written.storage),
         start_points=start_points,
         folds=written.folds,
@@ -96,6 +97,8 @@ def _check_scalars(written: Experiment) -> None:
     checks.integer("max_epochs", written.max_epochs, 1)
     checks.integer("seed", written.seed, 0, 2**63 - 1)
     checks.integer("max_failures", written.max_failures, 0)
+    if written.fail_fast is not None:
+        checks.integer("fail_fast", written.fail_fast, 1)
     if written.max_concurrent is not None:
         checks.integer("max_concurrent", written.max_concurrent, 1)
     if written.time_budget_s is not None:

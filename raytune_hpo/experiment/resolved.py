@@ -49,6 +49,7 @@ class ResolvedExperiment:
     stop: StopRun
     checkpoint: Checkpointing
     max_failures: int
+    fail_fast: int | None
     storage: str
     start_points: tuple[Config, ...]
     folds: int | None
@@ -144,6 +145,7 @@ class ResolvedExperiment:
             "stop": dataclasses.asdict(self.stop),
             "checkpoint": dataclasses.asdict(self.checkpoint),
             "max_failures": self.max_failures,
+            "fail_fast": self.fail_fast,
             "storage": self.storage,
             "start_points": list(self.start_points),
             "folds": self.folds,

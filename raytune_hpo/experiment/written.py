@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from raytune_hpo.errors import ExperimentError
@@ -54,6 +53,8 @@ class Experiment:
     stop            StopRun(target, no_improvement_trials): ends the run
     checkpoint      Checkpointing(every, keep, keep_trials)
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
+    fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
+                    stop the run (`raytune-hpo retry` tries them again); None: never
     storage         the folder under which run directories are made
     start_points    configs to try first
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
@@ -86,6 +87,7 @@ class Experiment:
     stop: StopRun | Mapping[str, Any] = field(default_factory=StopRun)
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
+    fail_fast: int | None = 3
     storage: str = "runs"
     start_points: Sequence[Config] = ()
     folds: int | None = None
@@ -102,15 +104,9 @@ class Experiment:
         return self.resolved.to_json()
 
     @classmethod
-    def from_json(
-        cls,
-        data: Mapping[str, Any],
-        *,
-        source: Path | None = None,
-        given: Mapping[str, Any] | None = None,
-    ) -> Experiment:
-        """source: where copies of experiment files lie. given: fields that stand in for the recorded ones, such as a
-        task, a searcher or a listener that no file can make again."""
+    def from_json(cls, data: Mapping[str, Any], *, given: Mapping[str, Any] | None = None) -> Experiment:
+        """given: fields that stand in for the recorded ones, such as a task, a searcher or a listener that no file can
+        make again. Code is imported from where it is found now: see `reopened` for a run's own."""
         given = {name: value for name, value in (given or {}).items() if value is not None}
         known = {f.name: f for f in dataclasses.fields(cls) if f.init}
         for name, f in known.items():
@@ -121,10 +117,10 @@ class Experiment:
                 raise ExperimentError("experiment.json", name, "this version has no such field")
         values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
         if "task" not in given:
-            values["task"] = from_reference(data["task"], source)
+            values["task"] = from_reference(data["task"])
         for name in ("searcher", "scheduler"):
             if name not in given:
-                values[name] = _class_again(name, data[name], source)
+                values[name] = _class_again(name, data[name])
         return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
@@ -150,9 +146,9 @@ class Experiment:
         return one.override({"start_points": start})
 
 
-def _class_again(field_name: str, recorded: Any, source: Path | None) -> Any:
+def _class_again(field_name: str, recorded: Any) -> Any:
     """A recorded searcher or scheduler whose class is the user's, with that class for its name."""
     if not isinstance(recorded, Mapping) or recorded.get("name") == OBJECT or "from" not in recorded:
         return recorded
     rest = {name: value for name, value in recorded.items() if name not in ("from", "name")}
-    return {"name": found_by(recorded["from"], field_name, source), **rest}
+    return {"name": found_by(recorded["from"], field_name), **rest}

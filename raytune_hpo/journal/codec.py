@@ -85,6 +85,16 @@ class Coded:
 Metrics = Annotated[dict[str, Any], Coded(_write_metrics, _read_metrics)]
 
 
+def _read_shape(data: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(data, list) or not all(type(n) is int and 0 <= n < 2**31 for n in data):
+        raise MalformedError(where, data, "must be a list of sizes")
+    return tuple(data)
+
+
+#: (sizes of the axes).
+Shape = Annotated[tuple[int, ...], Coded(list, _read_shape)]
+
+
 # From types to functions --------------------------------------------------------------------------
 
 

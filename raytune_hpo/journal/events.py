@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from raytune_hpo.journal.codec import Metrics
+from raytune_hpo.journal.codec import Metrics, Shape
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
@@ -102,10 +102,11 @@ class ExecutorChanged(Event):
 
 @dataclass(frozen=True)
 class Closed(Event):
-    """The session's last event."""
+    """The session's last event. reason: why it ended before the run did, where nobody asked for that."""
 
     KIND: ClassVar[str] = "close"
     status: RunStatus
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,17 @@ class Phased(Event):
     began: float
     ended: float
     worker: str | None = None
+
+
+@dataclass(frozen=True)
+class DataLoaded(Event):
+    """The task's data, as models are given them. shape: of one sample; dtype: torch's name for its type."""
+
+    KIND: ClassVar[str] = "data"
+    shape: Shape
+    dtype: str
+    train: int
+    validation: int
 
 
 @dataclass(frozen=True)
@@ -332,6 +344,13 @@ class Ended(TrialEvent):
     reason: str
     error: str | None = None
     file: str | None = None
+
+
+@dataclass(frozen=True)
+class Reopened(TrialEvent):
+    """A failed trial is pending again, because a person says that the cause is mended: its failures count from 0."""
+
+    KIND: ClassVar[str] = "reopen"
 
 
 @dataclass(frozen=True)

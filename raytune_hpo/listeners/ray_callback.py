@@ -152,6 +152,8 @@ class RayCallback(Listener):
                 # One of lanes is a part of a file: nothing that a callback could read.
                 trial.checkpoint = CallbackCheckpoint(str(saved)) if "#" not in event.checkpoint.path else None
                 call = "on_trial_save", trial, {}
+            case events.Reopened():
+                trial.status = "PENDING"
             case events.Ended() if trial.status != "PENDING":  # of one that was never begun nobody was told
                 failed = event.outcome == Outcome.FAILED
                 trial.status = "ERROR" if failed else "TERMINATED"

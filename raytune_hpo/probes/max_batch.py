@@ -25,7 +25,7 @@ from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.training.data import Split, TrialData
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import SupervisedTrainer
+from raytune_hpo.training.trainer import SupervisedTrainer, TooFewSamplesError
 
 MARGIN = 0.1  # of the free memory, left free
 SAMPLES = 200  # configs looked at for the largest model
@@ -96,6 +96,7 @@ def max_batch(
     """The largest power of two whose steps fit the device's memory, for the space's largest model.
 
     limit: try no larger one. Never larger than the training split: such a batch is no other than all of it.
+    Raises TrialError for a model that cannot be trained at any size.
     """
     config, parameters = largest_model(task, space, seed)
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -160,7 +161,7 @@ def _on_cuda(task: Task, data: TrialData, config: Config, seed: int, sizes: list
             _step(task, data, config, seed, size, "cuda")
         except torch.cuda.OutOfMemoryError:
             return
-        except TrialError:  # batch norm and a batch of one
+        except TooFewSamplesError:  # batch norm and a batch of one
             continue
         finally:
             gc.collect()
@@ -179,6 +180,8 @@ def _on_cpu(task: Task, data: TrialData, config: Config, seed: int, sizes: list[
         for size in sizes:
             ours.send(size)
             answer = ours.recv()
+            if isinstance(answer, str):
+                raise TrialError(answer)
             if answer is not None:
                 yield Tried(size, answer)
     except EOFError:
@@ -190,7 +193,8 @@ def _on_cpu(task: Task, data: TrialData, config: Config, seed: int, sizes: list[
 
 
 def _child(pipe: Any, reference: Mapping[str, Any], data: TrialData, config: Config, seed: int) -> None:
-    """Takes steps of the sizes it is sent; answers its peak resident memory in bytes, None for an impossible size."""
+    """Takes steps of the sizes it is sent; answers its peak resident memory in bytes, None for an impossible size, and
+    what was raised as text, for whatever says nothing of memory."""
     task = from_reference(reference)
     assert isinstance(task, Task)
     try:
@@ -198,8 +202,13 @@ def _child(pipe: Any, reference: Mapping[str, Any], data: TrialData, config: Con
             size = pipe.recv()
             try:
                 _step(task, data, config, seed, size, "cpu")
-            except TrialError:
+            except TooFewSamplesError:
                 pipe.send(None)
+                continue
+            except Exception as error:
+                if isinstance(error, MemoryError) or "memory" in str(error):
+                    raise
+                pipe.send(" ".join(f"{type(error).__name__}: {error}".split()))
                 continue
             pipe.send(peak_bytes())
     except EOFError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.journal.events import CheckpointRecord, Reported
 from raytune_hpo.results.results import Results, finite
 from raytune_hpo.results.trial import TrialState
@@ -28,11 +28,14 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
-def export(results: Results, target: Path, trial_id: str | None = None) -> list[str]:
+def export(results: Results, target: Path, trial_id: str | None = None, *, code: CodeChoice = "recorded") -> list[str]:
     """Write the winner, or `trial_id`, to the new or empty folder `target`. Answers the file names.
+
+    The data are not needed: what the model takes is on record. code: as of `resume`.
 
     Raises ExperimentError for an unknown trial, one without a checkpoint, or a folder in use.
     """
@@ -40,9 +43,12 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
     check_target(target)
     if not CheckpointStore(results.run_dir, 0).intact(record):
         raise ExperimentError("checkpoint", str(results.run_dir / record.path), "is damaged")
-    source = results.run_dir / "source"
-    task = Experiment.from_json(results.experiment, source=source).task
-    seed = int(results.experiment["seed"])
+    target = target.absolute()
+    with reopened(RunDirectory.open(results.run_dir), code=code) as again:
+        return _written(results, trial, record, again.say().task, target)
+
+
+def _written(results: Results, trial: TrialState, record: CheckpointRecord, task: Any, target: Path) -> list[str]:
     config = trial.best_config
     target.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
@@ -52,7 +58,7 @@ def export(results: Results, target: Path, trial_id: str | None = None) -> list[
 
         document["resolved_config"] = task.resolved(config)
         state = load_state(results.run_dir / record.path)
-        write_model(model_of(task, document["resolved_config"], state), task, seed, target)
+        write_model(model_of(task, document["resolved_config"], state), example_of(results, task), target)
     else:
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")
     document["versions"] = RunDirectory.open(results.run_dir).description()["versions"]
@@ -92,18 +98,29 @@ def _umask() -> int:
     return mask
 
 
-def write_model(model: nn.Module, task: Task, seed: int, target: Path) -> None:
-    """weights.safetensors and model.pt2, of any batch size, of a model on the CPU in eval mode."""
+def example_of(results: Results, task: Task) -> torch.Tensor:
+    """Two samples of what the task's models take: [2, ...]. Of the recorded shape; runs of before that was recorded
+    load the data."""
     import torch
-    from safetensors.torch import save_file
 
     from raytune_hpo.training.evaluation import tensors_of
 
+    recorded = results.ledger.data
+    if recorded is not None:
+        return torch.zeros((2, *recorded.shape), dtype=getattr(torch, recorded.dtype))
+    x, _ = tensors_of(task.splits(int(results.experiment["seed"])).validation, task.kind, "cpu")
+    return x[:2].clone()
+
+
+def write_model(model: nn.Module, example: torch.Tensor, target: Path) -> None:
+    """weights.safetensors and model.pt2, of any batch size, of a model on the CPU in eval mode. example: a batch."""
+    import torch
+    from safetensors.torch import save_file
+
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, target / "weights.safetensors")
     (target / "weights.safetensors").chmod(0o666 & ~_umask())  # the library makes a file of its owner's alone
-    x, _ = tensors_of(task.splits(seed).validation, task.kind, "cpu")
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, (x[:2].clone(),), dynamic_shapes=({0: batch},))
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
     torch.export.save(program, target / "model.pt2")
 
 

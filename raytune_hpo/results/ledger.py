@@ -47,17 +47,25 @@ class Ledger:
         self.live: dict[str, TrialState] = {}
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.best_trial: TrialState | None = None
-        self.ended_since_best = 0
+        self._since_best: set[str] = set()  # the trials that `ended_since_best` counts
         self.exhausted = False  # no trial will be added any more
         self.stop_reason: str | None = None
         self.sessions = 0
+        self.codes: list[str] = []  # versions of the code that sessions trained with, in order
+        self.code: int | None = None  # this session's, from 1
         self.executor: events.Executor | None = None  # of the newest session
+        self.data: events.DataLoaded | None = None  # of a task
         self.seconds = 0.0
         self.status = RunStatus.RUNNING
+        self.close_reason: str | None = None  # why the last session ended before the run did, where nobody asked
         self.held = False  # paused by a person
         self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
         self.warnings: dict[tuple[str, str, str], WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
+
+    @property
+    def ended_since_best(self) -> int:
+        return len(self._since_best)
 
     def apply(self, event: Event) -> None:
         """Move by one event. Raises KeyError for a trial that is not there."""
@@ -73,16 +81,24 @@ class Ledger:
 
     def _on_session(self, event: events.SessionOpened) -> None:
         self.sessions = event.number
+        if event.code is not None and event.code not in self.codes:
+            self.codes.append(event.code)
+        self.code = None if event.code is None else 1 + self.codes.index(event.code)
         self.executor = event.executor
         self.status = RunStatus.RUNNING
+        self.close_reason = None
         self.held = False
         self._nothing_runs()
+
+    def _on_data(self, event: events.DataLoaded) -> None:
+        self.data = event
 
     def _on_executor(self, event: events.ExecutorChanged) -> None:
         self.executor = event.executor
 
     def _on_close(self, event: events.Closed) -> None:
         self.status = event.status
+        self.close_reason = event.reason
         self._nothing_runs()
 
     def _nothing_runs(self) -> None:
@@ -118,6 +134,8 @@ class Ledger:
         trial.epoch = event.epoch
         trial.metrics = dict(event.metrics)
         trial.seconds += event.seconds
+        if self.code is not None:
+            trial.codes.add(self.code)
         trial.losses = 0
         value = self.objective.of(event.metrics)
         if self.objective.better(value, trial.best):
@@ -126,7 +144,7 @@ class Ledger:
             leader = self.best_trial
             if leader is None or trial is leader or self.objective.better(value, leader.best):
                 self.best_trial = trial
-                self.ended_since_best = 0
+                self._since_best.clear()
         record = trial.resume_from
         if record is not None and record.epoch == trial.epoch:
             trial.scores[record.path] = value
@@ -193,9 +211,19 @@ class Ledger:
         del self.live[trial.id]
         if trial is self.best_trial and trial.eligible:
             return  # it is the best that the others are counted since
-        self.ended_since_best += 1
+        self._since_best.add(trial.id)
         if trial is self.best_trial:
             self.best_trial = self.winner()
+
+    def _on_reopen(self, trial: TrialState, event: events.Reopened) -> None:
+        trial.failures, trial.losses, trial.reopened = 0, 0, True
+        trial.reason = trial.error = trial.error_file = None
+        self.set_status(trial, Status.PENDING)
+        self.live[trial.id] = trial
+        self._since_best.discard(trial.id)
+        leader = self.best_trial
+        if trial.best is not None and (leader is None or trial.rank(self.objective) < leader.rank(self.objective)):
+            self.best_trial = trial
 
     def set_status(self, trial: TrialState, status: Status) -> None:
         self.counts[trial.status] -= 1

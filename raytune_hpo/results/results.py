@@ -33,7 +33,8 @@ SHOWN = 5  # trials
 class Best:
     """The winner. metric: the objective at its best epoch; validation: all metrics of that epoch;
     test: the test metrics of its checkpoint, None until the run has finished (or without a test split);
-    checkpoint: the folder of its best checkpoint, None if it saved none."""
+    checkpoint: its best one, None if it saved none: of a task what `raytune_hpo.load_state` reads (a folder, or
+    FILE#LANE), of a function the folder that it reported."""
 
     trial_id: str
     config: dict[str, Any]
@@ -113,6 +114,11 @@ class Results:
         return self.ledger.stop_reason
 
     @property
+    def close_reason(self) -> str | None:
+        """Why the last session ended before the run did although nobody asked: its trials failed alike. Else None."""
+        return self.ledger.close_reason
+
+    @property
     def best(self) -> Best | None:
         """The winner so far; None before the first report."""
         trial = self.ledger.winner()
@@ -151,6 +157,7 @@ class Results:
                 "error": t.error,
                 "error_file": t.error_file,
                 "generation": t.generation,
+                "code": sorted(t.codes),
                 "config": t.config,
             }
             for t in self.ledger.trials.values()
@@ -207,6 +214,7 @@ class Results:
             "run_dir": str(self.run_dir),
             "status": self.status,
             "stop_reason": self.stop_reason,
+            "close_reason": self.close_reason,
             "metric": self.metric,
             "mode": self.mode,
             "seconds": round(self.seconds, 3),

@@ -40,8 +40,10 @@ class TrialState:
     seconds: float = 0.0
     checkpoints: list[CheckpointRecord] = field(default_factory=list)  # oldest first
     scores: dict[str, float] = field(default_factory=dict)  # checkpoint path -> the metric at its epoch
+    codes: set[int] = field(default_factory=set)  # the versions of the code that it reported by, from 1
     failures: int = 0
     losses: float = 0  # workers lost since its last new report
+    reopened: bool = False  # it had failed, and is tried again
     reason: str | None = None
     error: str | None = None
     error_file: str | None = None

@@ -79,6 +79,9 @@ class Search(ABC):
     learns: ClassVar[bool] = True
     #: Whether `plan` decides how long trials run: schedulers that pause trials to do so do not go with it.
     plans_budgets: ClassVar[bool] = False
+    #: Whether a trial that was observed may be reported on and observed again, the later observation in place of the
+    #: earlier: one that failed and is tried again.
+    takes_corrections: ClassVar[bool] = False
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
         self.space = space
@@ -147,6 +150,7 @@ class SearchAlgorithm(Named, Search):
     #: What a user may choose, each with its default, its bounds and its meaning.
     Options: ClassVar[type[SearchOptions]] = SearchOptions
     options: SearchOptions
+    takes_corrections = True
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True

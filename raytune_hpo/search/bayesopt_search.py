@@ -34,6 +34,7 @@ from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config, config_key
+from raytune_hpo.states import Outcome
 
 FIT_POINTS = 100  # length scales are fitted on so many points at most
 MAX_PENDING = 200
@@ -167,6 +168,11 @@ class BayesOptSearch(SearchAlgorithm):
         steps = np.where(np.array(self._encoding.categories) > 0, again, steps)
         result: Vector = np.where(moved, steps, points).clip(0.0, math.nextafter(1.0, 0.0))
         return result
+
+    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
+        if not self.history[self._position[trial_id]].pending:  # a known result is corrected
+            self._fitted = (-1, ())
+        super().observe(trial_id, outcome, value, epoch)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fitted": (-1, ())}

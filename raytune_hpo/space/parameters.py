@@ -25,6 +25,7 @@ import numpy as np
 from raytune_hpo.checks import is_number
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space.conditions import Condition, same
+from raytune_hpo.space.foreign_objects import refuse_object
 
 BELOW_ONE = math.nextafter(1.0, 0.0)
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -32,6 +33,7 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 def json_value(where: str, value: Any) -> Any:
     """`value` as plain JSON data (tuples become lists). Raises ExperimentError naming `where`."""
+    refuse_object(where, value)
     if isinstance(value, Parameter):
         raise ExperimentError(where, value, "a parameter cannot stand inside a value; use .when(...) conditions")
     if isinstance(value, list | tuple):

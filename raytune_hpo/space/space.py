@@ -22,6 +22,7 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space.conditions import Condition
 from raytune_hpo.space.configs import Config, flatten, nest
+from raytune_hpo.space.foreign_dictionaries import refuse_dictionary
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, Vector, json_value, parameter_from_json
 
 __all__ = ["SearchSpace", "Vector", "describe"]
@@ -30,22 +31,26 @@ __all__ = ["SearchSpace", "Vector", "describe"]
 class SearchSpace:
     """The parameters, constants and conditions of an experiment.
 
+    recorded: the tree is one that was made before, whose constants are what they are.
+
     Raises ExperimentError for an empty space, a key that is no plain name, a value that is neither a
-    Parameter nor a JSON value, or a condition on an unknown, constant or circular parent.
+    Parameter nor a JSON value, another tuner's parameter, or a condition on an unknown, constant or circular parent.
     """
 
-    def __init__(self, tree: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Mapping[str, Any], *, recorded: bool = False) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.constants: dict[str, Any] = {}
         if not isinstance(tree, Mapping):
             raise ExperimentError("space", tree, "must be a dictionary of parameters and constants")
-        self._collect("", tree)
+        self._collect("", tree, recorded=recorded)
         if not self.parameters:
-            raise ExperimentError("space", dict(tree), "has no parameter to search (Float, Int or Choice)")
+            lists = any(isinstance(value, list) for value in self.constants.values())
+            hint = "; a list is a constant: Choice([...]) searches its values" if lists else ""
+            raise ExperimentError("space", dict(tree), f"has no parameter to search (Float, Int or Choice){hint}")
         self.paths: tuple[str, ...] = tuple(self.parameters)
         self.order: tuple[str, ...] = self._topological_order()
 
-    def _collect(self, prefix: str, tree: Mapping[str, Any]) -> None:
+    def _collect(self, prefix: str, tree: Mapping[str, Any], *, recorded: bool) -> None:
         for key, value in tree.items():
             if not isinstance(key, str) or not key or "." in key:
                 raise ExperimentError(f"space.{prefix}{key}", key, "a name must be text without a dot")
@@ -53,7 +58,9 @@ class SearchSpace:
             if isinstance(value, Parameter):
                 self.parameters[path] = value
             elif isinstance(value, Mapping) and value:
-                self._collect(path + ".", value)
+                if not recorded:
+                    refuse_dictionary(f"space.{path}", value)
+                self._collect(path + ".", value, recorded=recorded)
             else:
                 self.constants[path] = json_value(f"space.{path}", value)
 
@@ -200,7 +207,7 @@ class SearchSpace:
                 rest = tuple(c for c in conditions if c.parent != path)
                 kept[p] = dataclasses.replace(self.parameters[p], conditions=rest)
         flat.update((p, kept[p]) for p in self.paths if p in kept)
-        return SearchSpace(nest(flat))
+        return SearchSpace(nest(flat), recorded=True)
 
     # Finite spaces ------------------------------------------------------------------------------
 
@@ -271,7 +278,7 @@ class SearchSpace:
     def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
         flat: dict[str, Any] = dict(data["constants"])
         flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
-        return cls(nest(flat))
+        return cls(nest(flat), recorded=True)
 
 
 def _grid_values(parameter: Parameter, points: int) -> list[Any]:

@@ -1,7 +1,7 @@
 """A run directory: its layout, its lock and its description.
 
 experiment.json   the experiment as plain JSON, with versions, seed and git commit
-source/           a copy of the experiment file
+source/           the project's code that it trains with (see experiment.project); source-2/: of a later version
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 errors/           one traceback file per distinct failure
@@ -18,11 +18,11 @@ import fcntl
 import json
 import os
 import platform
-import shutil
 import socket
 import subprocess
 import time
 import zlib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -76,8 +76,19 @@ class RunDirectory:
             raise ExperimentError("storage", str(ancestor), "must be a folder that can be written to")
 
     @classmethod
-    def create(cls, path: Path, experiment: dict[str, Any], source: Path | None) -> Self:
-        """Make the directory and describe the run in it. Raises ExperimentError if there is one already."""
+    def create(
+        cls,
+        path: Path,
+        experiment: dict[str, Any],
+        entry: Path | None,
+        sources: Mapping[str, bytes] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make the directory and describe the run in it. Raises ExperimentError if there is one already.
+
+        entry: the experiment file; sources: what `source` is to hold, by path, the file alone if left out; origin: what
+        else is told of where the run comes from.
+        """
         cls.check_new(path)
         json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
         try:
@@ -86,19 +97,23 @@ class RunDirectory:
             run.lock()
             for folder in ("checkpoints", "errors"):
                 (path / folder).mkdir()
-            if source is not None:
-                (path / "source").mkdir()
-                shutil.copy2(source, path / "source" / source.name)
+            if sources is None:
+                sources = {} if entry is None else {entry.name: entry.read_bytes()}
+            for name, text in sources.items():
+                copy = path / "source" / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(text)
         except OSError as error:
             raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
         description = {
             "format": FORMAT,
             "run_id": os.urandom(8).hex(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "entry": str(source.resolve()) if source is not None else None,
+            "entry": str(entry.resolve()) if entry is not None else None,
+            **(origin or {}),
             "experiment": experiment,
             "versions": versions(),
-            "git_commit": git_commit(source.parent if source else Path.cwd()),
+            "git_commit": git_commit(entry.parent if entry else Path.cwd()),
         }
         write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode())
         return run

@@ -95,6 +95,8 @@ class FakePool:
         key: tuple[Any, ...] = (kind, trial.id, trial.generation, epoch, trial.failures, trial.losses)
         if kind == "start":
             key = (*key, len(trial.checkpoints))
+        if trial.reopened:  # what made it fail is mended, as far as chance may have it
+            key = (*key, "again", sum(event.trial == trial.id for event in self.simulation.of(events.Reopened)))
         return float(generator(self.simulation.resolved.seed, "fate", *key).random())
 
     def step(self, slot: Slot, until: int) -> None:

@@ -100,7 +100,8 @@ def check_sound(sim: Simulation) -> None:
     assert sim.overruns == 0, "a trial has run past a decision of its scheduler: next_decision promised none so early"
     assert sim.population.done
     ends = [e.trial for e in sim.of(events.Ended)]
-    assert sorted(ends) == sorted(sim.population.trials), "a trial has not ended, or ended twice"
+    begun = [*sim.population.trials, *(e.trial for e in sim.of(events.Reopened))]
+    assert sorted(ends) == sorted(begun), "a trial has not ended, or ended twice"
     assert all(t.finished for t in sim.trials)
     assert sim.population.ledger.counts == {status: sum(t.status == status for t in sim.trials) for status in Status}
     search = sim.population.search
@@ -159,6 +160,8 @@ def check_starts(journaled: list[Event]) -> None:
             case events.CheckpointLost(trial=trial):
                 saved[trial] = [record for record in saved[trial] if record.path != event.path]
                 fell_back.add(trial)
+            case events.Reopened(trial=trial):
+                fell_back.add(trial)  # of failed trials not all keep a checkpoint
             case events.Started(trial=trial):
                 own = [record.epoch for record in saved[trial] if record.generation == generation[trial]]
                 right = {0, *own} if trial in fell_back else {own[-1] if own else 0}

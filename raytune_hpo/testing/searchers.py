@@ -152,6 +152,33 @@ def check_restore(case: Case, how: str) -> None:
     assert play(resumed, nasty_value, 43, 70, lag=4) == play(whole, nasty_value, 43, 70, lag=4)
 
 
+def check_correction(case: Case) -> None:
+    """A trial that failed is tried again and ends well: the newer end counts, once, and a restart changes nothing."""
+
+    def value(config: Config) -> float | None:
+        return None if flatten(config)["size"] == "l" else nasty_value(config)
+
+    whole, again = (case.build(nasty_space(), **case.quick) for _ in range(2))
+    play(whole, value, 0, 34)
+    for s in whole.history:
+        again.replay(s.trial_id, s.config)
+    observed = whole.observed()
+    failed = [s.trial_id for s in observed if s.failed]
+    assert failed
+    for s in observed:
+        tell(again, s.trial_id, value(s.config))
+    for algorithm in (whole, again):
+        for trial_id in failed:
+            config = next(s.config for s in algorithm.history if s.trial_id == trial_id)
+            algorithm.report(trial_id, 1, nasty_value(config))
+            tell(algorithm, trial_id, nasty_value(config))
+    assert [s.trial_id for s in whole.observed()] == [s.trial_id for s in observed], "observed twice"
+    assert not any(s.failed for s in whole.observed())
+    number = len(whole.history)
+    assert play(whole, nasty_value, number, number + 15) == play(again, nasty_value, number, number + 15)
+    assert whole.state_dict() == again.state_dict()
+
+
 def check_mirror(case: Case) -> None:
     low = play(case.build(nasty_space(), mode="min", **case.quick), nasty_value, 0, 40)
     high = play(case.build(nasty_space(), mode="max", **case.quick), lambda c: -nasty_value(c), 0, 40)
@@ -295,6 +322,7 @@ CHECKS = [
     check_inside_the_space,
     check_seeds,
     check_mirror,
+    check_correction,
     check_failures_and_outliers,
     check_all_failed,
     check_thousand_trials,

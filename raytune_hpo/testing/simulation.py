@@ -67,7 +67,7 @@ def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0,
     options = {"name": scheduler} if isinstance(scheduler, str) else scheduler
     if isinstance(options, Mapping) and options["name"] in POPULATION_BASED:
         scheduler = {"mutate": ["x", "model.kind", "extra"], **options}
-    values = {"metric": METRIC, "mode": "max", "searcher": "random", "max_failures": 2, **fields}
+    values = {"metric": METRIC, "mode": "max", "searcher": "random", "max_failures": 2, "fail_fast": None, **fields}
     return Experiment(
         name="simulated",
         task=trainable,
@@ -141,8 +141,8 @@ class NoInterrupt:
 @dataclass
 class Simulation:
     """One run. crash_steps: the journal appends (counted over all sessions) at which the driver dies,
-    at even numbers before the step is written, at odd ones after it. interrupt_after: Ctrl-C after so many
-    rounds of each session but the last."""
+    at even numbers before the step is written, at odd ones after it. interrupts: Ctrl-C after so many rounds of each
+    session but the last. retries: how often all its failed trials are tried again, once it is finished."""
 
     experiment: Experiment
     workers: int = 1
@@ -150,6 +150,7 @@ class Simulation:
     faults: Faults = NONE
     crash_steps: set[int] = field(default_factory=set)
     interrupts: list[int] = field(default_factory=list)
+    retries: int = 0
     build: Callable[[ResolvedExperiment], Scheduler] = ResolvedExperiment.new_scheduler
     value: Callable[[dict[str, Any], int], float] = curve
 
@@ -175,13 +176,21 @@ class Simulation:
     def run(self) -> Simulation:
         while True:
             try:
-                if self._session() == RunStatus.FINISHED:
+                if self._session() == RunStatus.FINISHED and not self._failed():
                     return self
             except Crash:
                 continue
             finally:
                 self.rescued += self.population.rescued
                 self.mismatches += self.population.mismatches
+
+    def _failed(self) -> list[str]:
+        """The trials that are to be tried again, in a run that is finished."""
+        ledger = self.population.ledger
+        retried = sum(any(isinstance(e, events.Reopened) for e in step.events) for step in self._read()[0])
+        if ledger.status != RunStatus.FINISHED or ledger.stop_reason is not None or retried >= self.retries:
+            return []
+        return [trial.id for trial in self.trials if trial.status == Status.FAILED]
 
     def _session(self) -> RunStatus:
         self.sessions += 1
@@ -197,7 +206,9 @@ class Simulation:
         self.pool = FakePool(self)
         everything: Any = self
         driver = Driver(everything, population, everything, everything, self.pool, clock=lambda: self.now)
+        failed = self._failed()
         population.open_session(events.SessionOpened(self.sessions, pid=1))
+        population.reopen(failed)
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
         status = driver.drive(NoInterrupt(after))  # type: ignore[arg-type]

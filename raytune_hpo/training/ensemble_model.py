@@ -19,6 +19,7 @@ from torch import nn
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.data import Array, Kind, Split
 from raytune_hpo.training.evaluation import EVALUATION_BATCH, tensors_of
+from raytune_hpo.training.outputs import check_outputs, highest_class
 from raytune_hpo.training.random_states import preserved_random_states
 from raytune_hpo.training.task import Task
 
@@ -73,12 +74,17 @@ def _model(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> n
 
 
 def predictions(model: nn.Module, split: Split, kind: Kind, batch: int = EVALUATION_BATCH) -> Array:
-    """[n, C] class probabilities or [n, d] outputs, float32, of a model in eval mode on the device it is on."""
+    """[n, C] class probabilities or [n, d] outputs, float32, of a model in eval mode on the device it is on.
+
+    Raises TrialError for outputs that do not fit the split's targets.
+    """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, _ = tensors_of(split, kind, device)
+    x, y = tensors_of(split, kind, device)
+    highest = highest_class(y)
     found = []
     with torch.no_grad():
         for start in range(0, len(x), batch):
             outputs = model(x[start : start + batch].clone())  # a copy, as in `evaluate_tensors`
+            check_outputs(outputs, y[start : start + batch], highest)
             found.append((outputs.double().softmax(1) if kind == "classification" else outputs).float().cpu())
     return torch.cat(found).numpy()

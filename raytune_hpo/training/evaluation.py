@@ -11,6 +11,7 @@ from torch import nn
 
 from raytune_hpo.training.data import Array, Kind, Split
 from raytune_hpo.training.metrics import Metric
+from raytune_hpo.training.outputs import check_outputs, highest_class
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.task import Task
 
@@ -55,15 +56,20 @@ def evaluate(model: nn.Module, split: Split, task: Task, batch: int = EVALUATION
 def evaluate_tensors(
     model: nn.Module, x: torch.Tensor, y: torch.Tensor, metrics: Sequence[Metric], batch: int = EVALUATION_BATCH
 ) -> dict[str, float]:
-    """`evaluate` for data that is on the model's device already. x: [n, ...]; y: as `tensors_of`."""
+    """`evaluate` for data that is on the model's device already. x: [n, ...]; y: as `tensors_of`.
+
+    Raises TrialError for outputs that do not fit the targets.
+    """
     was_training = model.training
     model.eval()
-    scores = Scores(metrics)
+    scores, highest = Scores(metrics), highest_class(y)
     try:
         with torch.no_grad():
             for start in range(0, len(x), batch):
                 # A copy, since a model that works in place must not write to a shared array.
-                scores.add(model(x[start : start + batch].clone()), y[start : start + batch])
+                outputs, targets = model(x[start : start + batch].clone()), y[start : start + batch]
+                check_outputs(outputs, targets, highest)
+                scores.add(outputs, targets)
     finally:
         model.train(was_training)
     return scores.results()[0]

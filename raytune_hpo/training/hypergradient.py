@@ -135,7 +135,15 @@ class HypergradientTrainer(SupervisedTrainer):
     def _loss(self, ahead: _Lookahead, hyper: Mapping[str, torch.Tensor | float]) -> torch.Tensor:
         config = {**self.config, **self._rule.fixed_when_built(self.optimizer)}
         return validation_loss_after(
-            self.model, ahead.slots, config, hyper, ahead.batches, ahead.lr_factors, ahead.validation, self.task.kind
+            self.model,
+            ahead.slots,
+            config,
+            hyper,
+            ahead.batches,
+            ahead.lr_factors,
+            ahead.validation,
+            self.task.kind,
+            self._highest,
         )
 
     def _rehearse(self) -> None:

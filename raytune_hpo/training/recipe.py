@@ -6,13 +6,16 @@ imported before `trainer` is called.
 
 from __future__ import annotations
 
+import bdb
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raytune_hpo.errors import ExperimentError, RaytuneHpoError
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
+from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.resampling import fold_data, resplit
 from raytune_hpo.training.task import Task
@@ -36,6 +39,34 @@ class Recipe:
     def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
         """A trial's own seed; repetitions of a config share theirs with the same repetition of others."""
         return derive_seed(self.seed, "trial", trial_id) if repeat is None else derive_seed(self.seed, "repeat", repeat)
+
+    def load(self) -> TrialData:
+        """The training and validation data of the task, checked.
+
+        Raises ExperimentError whatever the task's `load` raises, since nothing has been trained yet that could fail by
+        it, but for a full disk and a debugger that was left.
+        """
+        from raytune_hpo.training.checked_data import check_enough
+
+        name = type(self.task).__name__
+        try:
+            data = self.task.splits(self.seed).for_trials()
+        except (RaytuneHpoError, bdb.BdbQuit):
+            raise
+        except Exception as error:
+            if full_disk(error) is not None:
+                raise
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ExperimentError("task", name, f"cannot load its data: {text}") from error
+        if not self.task.has_own_trainer:
+            check_enough(f"{name}.load", data, self.folds)
+        return data
+
+    def remarks(self, data: TrialData) -> list[str]:
+        """What a person should know of the loaded data."""
+        from raytune_hpo.training.checked_data import remarks
+
+        return [] if self.task.has_own_trainer else remarks(data, self.task.kind, self.folds)
 
     def data(self, loaded: TrialData, repeat: int | None = None) -> list[TrialData]:
         """What a trial's trainers see: one entry, or one a fold."""

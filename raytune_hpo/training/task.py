@@ -35,6 +35,8 @@ class Task(ABC):
     kind: ClassVar[Kind] = "classification"
     #: Whether training and validation samples may change places, as in cross-validation.
     exchangeable: ClassVar[bool] = True
+    #: Whether NaN in x is a missing value, which the model takes; otherwise data that hold any are refused.
+    missing_values: ClassVar[bool] = False
     #: What a regression predicts, in words and with its unit: the axes of a plot.
     target: ClassVar[str] = "y"
 
@@ -51,12 +53,13 @@ class Task(ABC):
 
     @final
     def splits(self, seed: int) -> Splits:
-        """What `load` answers, checked."""
-        found = self.load(seed)
-        if not isinstance(found, Splits):
-            expected = "must return Splits(train=Split(x, y), validation=..., test=...)"
-            raise ExperimentError(f"{type(self).__name__}.load", type(found).__name__, expected)
-        return found
+        """What `load` answers, checked (`training.checked_data`). Raises ExperimentError."""
+        from raytune_hpo.training.checked_data import check_type, checked_splits
+
+        field, found = f"{type(self).__name__}.load", self.load(seed)
+        if self.has_own_trainer:  # which may make of the data what it likes
+            return check_type(field, found)
+        return checked_splits(field, found, self.kind, missing_values=self.missing_values)
 
     @final
     def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:

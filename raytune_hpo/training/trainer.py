@@ -24,6 +24,7 @@ from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.lr_schedules import LRSchedule
 from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
+from raytune_hpo.training.outputs import check_outputs, highest_class
 from raytune_hpo.training.random_states import (
     get_random_states,
     preserved_random_states,
@@ -37,6 +38,10 @@ __all__ = ["SupervisedTrainer", "Trainer", "evaluate", "fit"]
 
 # How often the running loss is looked at: on a GPU each look waits for the device.
 FINITE_CHECK_STEPS = 32
+
+
+class TooFewSamplesError(TrialError):
+    """An epoch would have no step."""
 
 
 class Trainer(ABC):
@@ -103,6 +108,7 @@ class SupervisedTrainer(Trainer):
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._x, self._y = tensors_of(data.train, task.kind, self.device)
         self._validation = tensors_of(data.validation, task.kind, self.device)
+        self._highest = highest_class(self._y, self._validation[1])
 
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         """See `Trainer`. Raises ExperimentError for a bad config, TrialError for an impossible one."""
@@ -182,7 +188,9 @@ class SupervisedTrainer(Trainer):
         """One optimizer step on x: [N, ...], y: [N] or [N, d]. Returns the mean loss, shape []."""
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = loss_of(self.model(self.task.augment(x)), y, self.task.kind, self.config["label_smoothing"])
+            outputs = self.model(self.task.augment(x))
+            check_outputs(outputs, y, self._highest)
+            loss = loss_of(outputs, y, self.task.kind, self.config["label_smoothing"])
         # torch's own methods below lack annotations.
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.config["clip_norm"] > 0:
@@ -237,13 +245,17 @@ class SupervisedTrainer(Trainer):
 def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
     """(samples that an epoch uses, its optimizer steps).
 
-    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TrialError where
+    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TooFewSamplesError where
     that leaves nothing.
     """
+    if samples == 0:
+        raise TooFewSamplesError("there are no training samples")
     batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
     leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
-    if samples == 0 or (leave_out and 1 in (batch_size, samples)):
-        raise TrialError(f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch")
+    if leave_out and 1 in (batch_size, samples):
+        raise TooFewSamplesError(
+            f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
+        )
     used = samples - 1 if leave_out else samples
     return used, math.ceil(used / batch_size)
 

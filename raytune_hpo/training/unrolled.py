@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from raytune_hpo.training.data import Kind
 from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.outputs import check_outputs
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots, root
 
@@ -45,12 +46,14 @@ def validation_loss_after(
     lr_factors: Sequence[float],
     validation: Batch,
     kind: Kind,
+    highest: int | None = None,
 ) -> torch.Tensor:
     """The validation loss, shape [], after one optimizer step on each of the K `batches`.
 
     K = 0 gives the loss as it is. Dropout is off, and batch norm goes by the validation batch. The model and
     its optimizer stay as they are. config: resolved; `hyper` goes before it. lr_factors: [K],
-    the schedule's. Raises RuntimeError where gradients are asked of a model without second derivatives.
+    the schedule's. highest: the highest class of the data. Raises RuntimeError where gradients are asked of a model
+    without second derivatives, TrialError for outputs that do not fit the targets.
     """
     rule = RULES[config["optimizer"]]
     # Where no hyperparameter is to be differentiated by, each step's graph can go at once.
@@ -65,9 +68,9 @@ def validation_loss_after(
     model.train()
     try:
         for (x, y), factor in zip(batches, lr_factors, strict=True):
-            loss = training_loss(
-                functional_call(model, {**weights, **buffers}, (x,)), y, kind, values["label_smoothing"]
-            )
+            outputs = functional_call(model, {**weights, **buffers}, (x,))
+            check_outputs(outputs, y, highest)
+            loss = training_loss(outputs, y, kind, values["label_smoothing"])
             found = torch.autograd.grad(loss, [weights[name] for name in trained], create_graph=keep, allow_unused=True)
             gradients = {name: gradient for name, gradient in zip(trained, found, strict=True) if gradient is not None}
             at_step = {**values, "lr": values["lr"] * factor}
@@ -82,7 +85,9 @@ def validation_loss_after(
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.train()
-        return loss_of(functional_call(model, {**weights, **buffers}, (x,)), y, kind)
+        outputs = functional_call(model, {**weights, **buffers}, (x,))
+        check_outputs(outputs, y, highest)
+        return loss_of(outputs, y, kind)
     finally:
         model.train(was_training)
 

@@ -57,7 +57,8 @@ class Design:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval at CONFIDENCE, in the metric's units."""
+    """An estimate and its interval at CONFIDENCE, in the metric's units. One without width knows nothing of the noise,
+    and is on no side of anything."""
 
     estimate: float
     low: float
@@ -65,11 +66,16 @@ class Interval:
 
     @property
     def above_zero(self) -> bool:
-        return self.low > 0
+        return 0 < self.low < self.high
 
     @property
     def below_zero(self) -> bool:
-        return self.high < 0
+        return self.low < self.high < 0
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether it is away from 0 without a width."""
+        return self.low == self.high != 0
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,7 @@ def mean_interval(values: Array, design: Design, rng: np.random.Generator, devia
     from scipy import special
 
     mean, n = float(values.mean()), len(values)
-    least = _least(mean, design) if design.samples is not None and 0 <= mean <= 1 else 0.0
-    error, freedom = _error(values, design, least, deviations)
+    error, freedom = _error(values, design, _least_of_mean(mean, design), deviations)
     half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     plain = math.sqrt(values.var() / n)  # the deviation of the resampled means
     low, high = mean - half, mean + half
@@ -134,8 +139,7 @@ def margin(
     """
     gain = _gain(values - bound, mode)
     mean, level = float(values.mean()), float(gain.mean())
-    least = _least(mean, design) if design.samples is not None and 0 <= mean <= 1 else 0.0
-    error, freedom = _error(gain, design, least, deviations)
+    error, freedom = _error(gain, design, _least_of_mean(mean, design), deviations)
     return _student(level, error, freedom, (1 - CONFIDENCE) / chosen_from)
 
 
@@ -177,8 +181,21 @@ def _gain(difference: Any, mode: Mode) -> Any:
 
 
 def _least(share: float, design: Design) -> float:
-    """The least variance of a share, or of a difference of shares, that is counted on `design.samples` samples."""
-    return share * (1 - share) / design.samples if design.samples is not None and share < 1 else 0.0
+    """The least variance of a share, or of a difference of shares, that is counted on `design.samples` samples.
+
+    All of so many samples is no certainty: it counts as all but half a one.
+    """
+    if design.samples is None:
+        return 0.0
+    share = min(share, 1 - 0.5 / design.samples)
+    return share * (1 - share) / design.samples
+
+
+def _least_of_mean(mean: float, design: Design) -> float:
+    """The same of a share by itself, where none is no certainty either; 0 of what is no share."""
+    if design.samples is None or not 0 <= mean <= 1:
+        return 0.0
+    return _least(max(mean, 0.5 / design.samples), design)
 
 
 def _error(values: Array, design: Design, least: float, deviations: Array | None) -> tuple[float, int]:

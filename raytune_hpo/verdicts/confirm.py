@@ -20,8 +20,8 @@ from raytune_hpo import checks
 from raytune_hpo.ensembles.library import device
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.results.export import write_json
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.sealed_test import open_test, openings
@@ -54,6 +54,7 @@ def confirm(
     test: bool = True,
     again: bool = False,
     task: Task | FunctionTrainable | None = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     verbose: bool = False,
@@ -64,6 +65,7 @@ def confirm(
     seeds begin a new one (RUN_DIR/confirm-2, ...) once the last is finished. The judgement is kept in
     RUN_DIR/confirm.json. test: open the test split for the first, once; again: also if it was opened by an
     earlier confirmation, on record. task: in place of the recorded one, for tasks defined in a prompt or a notebook.
+    code: as of `resume`.
 
     Raises ExperimentError, before anything is started, if the run has fewer distinct configs, is in use, or cannot be
     run here.
@@ -78,18 +80,21 @@ def confirm(
         if len(trials) < k:
             expected = f"the run has {len(trials)} distinct configs with a report" + _at_most(len(trials))
             raise ExperimentError("-k", k, expected)
-        experiment = written_again(directory, {"task": task})
-        configs = [t.best_config for t in trials]
-        derived = repeated_experiment(experiment, configs, seeds, CONFIRM, keep_trials=None)
-        folder = _folder(directory.path, derived)
-        repeated = begin_or_go_on(folder, derived, task=task, address=address, listeners=listeners, verbose=verbose)
-        if repeated.status != "finished":
-            return None
-        made = _judge(results, repeated, trials, derived, seeds)
-        if test and made.first is not None and isinstance(experiment.resolved.task, Task):
-            made = _tested(directory, repeated, derived, made, made.first, again)
-        write_json(directory.path / CONFIRM_FILE, made.to_json())
-        return made
+        with reopened(directory, {"task": task}, code=code) as taken:
+            experiment = taken.say()
+            configs = [t.best_config for t in trials]
+            derived = repeated_experiment(experiment, configs, seeds, CONFIRM, keep_trials=None)
+            folder = _folder(directory.path, derived)
+            repeated = begin_or_go_on(
+                folder, derived, again=taken, task=task, address=address, listeners=listeners, verbose=verbose
+            )
+            if repeated.status != "finished":
+                return None
+            made = _judge(results, repeated, trials, derived, seeds)
+            if test and made.first is not None and isinstance(experiment.resolved.task, Task):
+                made = _tested(directory, repeated, derived, made, made.first, again)
+            write_json(directory.path / CONFIRM_FILE, made.to_json())
+            return made
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error
     finally:
@@ -122,7 +127,7 @@ def _judge(
 ) -> Confirmation:
     resolved_, task = derived.resolved, derived.resolved.task
     metric, mode = resolved_.objective.metric, resolved_.objective.mode
-    data = task.splits(derived.seed).for_trials() if isinstance(task, Task) else None
+    data = resolved_.recipe().load() if isinstance(task, Task) else None
     design, notice = design_of(resolved_, data)
     notices = [notice] if notice is not None else []
     if results.status != "finished":

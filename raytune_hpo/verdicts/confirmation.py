@@ -2,8 +2,8 @@
 
     winner   the first is better than every other, beyond noise
     tie      it is not: those that it does not beat beyond noise are named, and any of them may be taken
-    none     nothing is to be had: the first is no better than a model that learned nothing, or none trained well
-             every time
+    none     nothing is to be had: the first is no better than a model that learned nothing, none trained well
+             every time, or the repetitions were none: they came out the same, so that nothing is known of the noise
 
 The search's own best value is the luckiest of all that it saw. Its optimism is that value less the confirmed mean of
 the same config (Cawley & Talbot 2010, JMLR 11). How repetitions are judged: `repetitions`; how they are compared:
@@ -26,6 +26,14 @@ from raytune_hpo.verdicts.comparison import Array, Design, Interval, best_row, d
 from raytune_hpo.verdicts.repetitions import RepeatedConfig
 
 CONFIRM_FILE = "confirm.json"
+NOT_REPEATED = (
+    "not a repetition: the trial ignores its seed, and gave the same numbers every time; let it seed itself from "
+    "raytune_hpo.trial_seed(), and run it again"
+)
+EQUAL = (
+    "the repetitions came out equal, so that nothing is known of the noise: take more of them (--seeds), or a metric "
+    "that is finer"
+)
 Verdict = Literal["winner", "tie", "none"]
 
 
@@ -189,15 +197,29 @@ def judge(
         above = margin(values[first], naive, mode, design, len(sound), of_first)
     order = sorted(range(len(contenders)), key=lambda i: _rank(contenders[i], mode))
     made = replace(made, contenders=tuple(contenders[i] for i in order), above_naive=above)
-    if above is not None and not above.above_zero:
-        return replace(made, reason="no better than chance: a model that learned nothing does as well")
-    if len(sound) == 1 and len(contenders) > 1:
-        return replace(made, verdict="winner", reason="the only config that trained well in every repetition")
-    if all(c.beaten for c in made.contenders[1 : len(sound)]):
-        return replace(made, verdict="winner", reason="better than every other beyond noise")
-    return replace(
-        made, verdict="tie", reason="the differences are within noise: the cheaper or simpler one may be taken"
-    )
+    verdict, reason = _verdict(made)
+    same = [c.trial for c in made.contenders if c.mean is not None and c.repeated.identical]
+    if same and reason != NOT_REPEATED:
+        made = replace(made, notices=(*notices, f"of {', '.join(same)} {NOT_REPEATED}"))
+    return replace(made, verdict=verdict, reason=reason)
+
+
+def _verdict(made: Confirmation) -> tuple[Verdict, str]:
+    """contenders: in order, the first of them sound."""
+    sound = [c for c in made.contenders if c.mean is not None]
+    if sound[0].repeated.identical:
+        alone = not all(c.repeated.identical for c in sound)
+        return "none", f"of {sound[0].trial}, the first, {NOT_REPEATED}" if alone else NOT_REPEATED
+    above = made.above_naive
+    if above is not None and not (above.above_zero or above.tells_nothing):
+        return "none", "no better than chance: a model that learned nothing does as well"
+    if any(i is not None and i.tells_nothing for i in (above, *(c.behind for c in sound))):
+        return "none", EQUAL
+    if len(sound) == 1 and len(made.contenders) > 1:
+        return "winner", "the only config that trained well in every repetition"
+    if all(c.beaten for c in sound[1:]):
+        return "winner", "better than every other beyond noise"
+    return "tie", "the differences are within noise: the cheaper or simpler one may be taken"
 
 
 def stacked(repeated: list[RepeatedConfig]) -> tuple[Array, Array | None]:

@@ -16,6 +16,7 @@ from raytune_hpo.engine.run import resume, run
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment.reopened import Reopened
 from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
@@ -80,14 +81,23 @@ def begin_or_go_on(
     path: Path,
     experiment: Experiment,
     *,
+    again: Reopened,
     task: Task | FunctionTrainable | None,
     address: str | None,
     listeners: Sequence[Listener],
     verbose: bool,
 ) -> Results:
-    """Run `experiment` in `path`, or go on with what was begun there."""
+    """Run `experiment` in `path`, or go on with what was begun there. again: the run that its configs come from.
+
+    Raises ExperimentError if its trials fail alike.
+    """
     if (path / DESCRIPTION).is_file():
-        return resume(path, task=task, address=address, listeners=listeners, verbose=verbose)
-    if path.exists():  # killed before it was described: there is nothing in it
-        shutil.rmtree(path)
-    return run(experiment, path, address=address, listeners=listeners, verbose=verbose)
+        results = resume(path, task=task, address=address, listeners=listeners, verbose=verbose)
+    else:
+        if path.exists():  # killed before it was described: there is nothing in it
+            shutil.rmtree(path)
+        results = run(experiment, path, code=again.code, address=address, listeners=listeners, verbose=verbose)
+    if results.close_reason is not None:
+        expected = f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry tries them again there"
+        raise ExperimentError("repetitions", str(path), expected)
+    return results

@@ -54,11 +54,15 @@ class Repetition:
 
 @dataclass(frozen=True)
 class RepeatedConfig:
-    """A config and its repetitions, in order; failures: (trial, status) of those that failed or diverged."""
+    """A config and its repetitions, in order; failures: (trial, status) of those that failed or diverged. constant: at
+    every epoch the metric was the same in all repetitions, to the last digit; identical: so was all that they reported.
+    """
 
     config: Config
     repetitions: tuple[Repetition, ...]
     failures: tuple[tuple[str, str], ...]
+    constant: bool = False
+    identical: bool = False
 
     @property
     def reliable(self) -> bool:
@@ -103,9 +107,16 @@ def repeated_configs(results: Results) -> list[RepeatedConfig]:
         trials = [t for t in results.ledger.trials.values() if t.index % len(configs) == i]
         trained = [t for t in trials if t.finished and t.eligible and t.id in reports]
         failures = tuple((t.id, t.status.value) for t in trials if t not in trained)
-        repetitions = _judged(trained, [reports[t.id] for t in trained], results.metric, results.mode)
-        found.append(RepeatedConfig(config, repetitions, failures))
+        told = [reports[t.id] for t in trained]
+        repetitions = _judged(trained, told, results.metric, results.mode)
+        constant = _same([[report[results.metric] for report in of_trial] for of_trial in told])
+        found.append(RepeatedConfig(config, repetitions, failures, constant, constant and _same(told)))
     return found
+
+
+def _same(told: list[list[Any]]) -> bool:
+    """Whether several trials told the same; as text, in which NaN is NaN and every digit counts."""
+    return len(told) > 1 and len({repr(of_trial) for of_trial in told}) == 1
 
 
 def _judged(

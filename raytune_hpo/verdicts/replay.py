@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, Perturbed, SessionOpened, Suggested
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import Config
 from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -77,13 +79,25 @@ def lineage(results: Results, trial: str, generation: int, epoch: int) -> list[S
             return segments
 
 
-def replay(results: Results, trial_id: str | None = None, notice: Callable[[str], None] = print) -> Replayed:
+def replay(
+    results: Results,
+    trial_id: str | None = None,
+    notice: Callable[[str], None] = print,
+    *,
+    code: CodeChoice = "recorded",
+) -> Replayed:
     """Train a trial's newest checkpoint again (default: the winner's best) and compare the states.
 
-    notice: told of each segment as it begins. Raises ExperimentError for a function trainable, an unknown
-    trial, or one without an intact checkpoint.
+    notice: told of each segment as it begins. code: as of `resume`. Raises ExperimentError for a function
+    trainable, an unknown trial, or one without an intact checkpoint.
     """
-    experiment = Experiment.from_json(results.experiment, source=results.run_dir / "source").resolved
+    with reopened(RunDirectory.open(results.run_dir), code=code) as again:
+        return _replayed(again.say().resolved, results, trial_id, notice)
+
+
+def _replayed(
+    experiment: ResolvedExperiment, results: Results, trial_id: str | None, notice: Callable[[str], None]
+) -> Replayed:
     if not isinstance(experiment.task, Task):
         raise ExperimentError("run directory", str(results.run_dir), "a function trainable cannot be replayed")
     trial, record = _chosen(results, trial_id)
@@ -126,7 +140,7 @@ def _trained(
     torch.set_num_threads(max(1, int(experiment.resources.cpus)))  # as in a worker
     recipe = experiment.recipe()
     task = recipe.task
-    loaded = task.splits(recipe.seed).for_trials()
+    loaded = recipe.load()
     device = "cuda" if experiment.resources.gpus else "cpu"
     state: dict[str, Any] | None = None
     for segment in segments:

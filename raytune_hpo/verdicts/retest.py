@@ -15,8 +15,8 @@ from typing import Any
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.experiment.file import written_again
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.results.results import load_results
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
@@ -56,6 +56,7 @@ def retest(
     data: str | None = None,
     changes: Mapping[str, Any] | None = None,
     task: Task | FunctionTrainable | None = None,
+    code: CodeChoice = "recorded",
     address: str | None = None,
     listeners: Sequence[Any] = (),
     verbose: bool = False,
@@ -65,7 +66,8 @@ def retest(
     None if it was interrupted. Killed or interrupted, the same call goes on.
 
     data: in place of the task's option data_dir. changes: of task options, resources and max_concurrent, as of
-    `Experiment.override`. task: in place of the recorded one, for tasks defined in a prompt or a notebook.
+    `Experiment.override`. task: in place of the recorded one, for tasks defined in a prompt or a notebook. code: as of
+    `resume`.
 
     Raises ExperimentError, before anything is started, if the run has fewer distinct configs, is in use, or the changed
     task does not fit the run's configs.
@@ -73,6 +75,7 @@ def retest(
     checks.integer("-k", k, 2, MAX_CONFIGS)
     checks.integer("--fresh", fresh, 1, MAX_CONFIGS)
     checks.integer("--seeds", seeds, 2, MAX_SEEDS)
+    here = Path.cwd()
     directory = RunDirectory.open(run_dir)
     description = directory.description()
     directory.lock()
@@ -82,44 +85,47 @@ def retest(
         if len(old) < k:
             expected = f"the run has {len(old)} distinct configs with a report; -k takes 2 or more of them"
             raise ExperimentError("-k", k, expected)
-        experiment = written_again(directory, {"task": task})
-        experiment = experiment.override(_changes(experiment, changes or {}, data))
-        base = directory.path / RETEST
-        history = read_history(base)
-        number = _number(base, history)
-        configs = [o.config for o in old]
-        configs += _samples(experiment.resolved.space, experiment.seed, number, fresh, configs)
-        derived = repeated_experiment(experiment, configs, seeds, RETEST, keep_trials=KEPT_TRIALS)
-        folder = base / f"{number:03d}"
-        _check_same(folder, derived)
-        repeated = begin_or_go_on(folder, derived, task=task, address=address, listeners=listeners, verbose=verbose)
-        if repeated.status != "finished":
-            return None
-        runnable = derived.resolved.task
-        loaded = runnable.splits(derived.seed).for_trials() if isinstance(runnable, Task) else None
-        design, notice = design_of(derived.resolved, loaded)
-        made = judge(
-            results,
-            number,
-            old,
-            repeated_configs(repeated),
-            mode=derived.resolved.objective.mode,
-            seeds=seeds,
-            design=design,
-            changes=changed_versions(description, RunDirectory.open(folder).description()),
-            notices=() if notice is None else (notice,),
-        )
-        history.append(made.line(time.strftime("%Y-%m-%dT%H:%M:%S%z")))
-        write_history(base, history)
-        return replace(made, history=tuple(history))
+        with reopened(directory, {"task": task}, code=code) as again:
+            experiment = again.say()
+            experiment = experiment.override(_changes(experiment, changes or {}, data, here))
+            base = directory.path / RETEST
+            history = read_history(base)
+            number = _number(base, history)
+            configs = [o.config for o in old]
+            configs += _samples(experiment.resolved.space, experiment.seed, number, fresh, configs)
+            derived = repeated_experiment(experiment, configs, seeds, RETEST, keep_trials=KEPT_TRIALS)
+            folder = base / f"{number:03d}"
+            _check_same(folder, derived)
+            repeated = begin_or_go_on(
+                folder, derived, again=again, task=task, address=address, listeners=listeners, verbose=verbose
+            )
+            if repeated.status != "finished":
+                return None
+            runnable = derived.resolved.task
+            loaded = derived.resolved.recipe().load() if isinstance(runnable, Task) else None
+            design, notice = design_of(derived.resolved, loaded)
+            made = judge(
+                results,
+                number,
+                old,
+                repeated_configs(repeated),
+                mode=derived.resolved.objective.mode,
+                seeds=seeds,
+                design=design,
+                changes=changed_versions(description, RunDirectory.open(folder).description()),
+                notices=() if notice is None else (notice,),
+            )
+            history.append(made.line(time.strftime("%Y-%m-%dT%H:%M:%S%z")))
+            write_history(base, history)
+            return replace(made, history=tuple(history))
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error
     finally:
         directory.unlock()
 
 
-def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | None) -> dict[str, Any]:
-    """`changes` with --data among them. Raises ExperimentError for what a retest may not change."""
+def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | None, here: Path) -> dict[str, Any]:
+    """`changes` with --data, a path from `here`. Raises ExperimentError for what a retest may not change."""
     task = experiment.resolved.task
     options = task.options() if isinstance(task, Task) else {}
     for key, value in changes.items():
@@ -134,7 +140,7 @@ def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | Non
         raise ExperimentError("--data", data, f"this run's task has no option data_dir{listed}")
     if {"data_dir", "task.data_dir"} & set(changes):
         raise ExperimentError("--data", data, "data_dir is set twice")
-    return {**changes, "data_dir": str(Path(data).absolute())}
+    return {**changes, "data_dir": str(here / data)}
 
 
 def _number(base: Path, history: list[dict[str, Any]]) -> int:

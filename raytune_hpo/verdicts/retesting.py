@@ -6,6 +6,7 @@ The old best configs and a few fresh random samples of the same space are traine
     drifted      none does, but another of the old best now beats it beyond noise, or its own level has moved
                  beyond noise, up or down, or it no longer trains well every time
     still best   neither
+    none         the repetitions were none, or came out equal: nothing is known of the noise
 
 The old winner is the confirmed one (`confirm.json`: the winner, or the first), else the search's best trial. Its level
 is the metric at each repetition's best epoch, then and now, so that both are optimistic alike: paired with the
@@ -30,11 +31,11 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.seeding import generator
 from raytune_hpo.space.configs import Config, config_key
 from raytune_hpo.verdicts.comparison import Design, Interval, differences, mean_interval, shift, shift_from_search
-from raytune_hpo.verdicts.confirmation import CONFIRM_FILE, stacked
+from raytune_hpo.verdicts.confirmation import CONFIRM_FILE, EQUAL, NOT_REPEATED, stacked
 from raytune_hpo.verdicts.repetitions import RepeatedConfig
 
 HISTORY_FILE = "history.jsonl"
-Verdict = Literal["still best", "drifted", "stale"]
+Verdict = Literal["still best", "drifted", "stale", "none"]
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,9 @@ def _level(
 def _verdict(rows: tuple[Row, ...], level: Level | None) -> tuple[Verdict, str]:
     winner = rows[0].name
     fresh = [row.name for row in rows if row.fresh and (row.beats or (level is None and row.mean is not None))]
+    unmeasured = _unmeasured(rows, level)
+    if unmeasured is not None:
+        return "none", unmeasured
     if level is None:
         reason = f"{winner} no longer trains well every time"
         if fresh:
@@ -222,6 +226,19 @@ def _verdict(rows: tuple[Row, ...], level: Level | None) -> tuple[Verdict, str]:
         "still best",
         f"nothing beats {winner} beyond noise, and its level is within noise of what {level.against} said",
     )
+
+
+def _unmeasured(rows: tuple[Row, ...], level: Level | None) -> str | None:
+    """Why nothing is known of the noise; None where something is."""
+    sound = [row for row in rows if row.mean is not None]
+    if sound and all(row.repeated.identical for row in sound):
+        return NOT_REPEATED
+    if level is None:
+        return None
+    if rows[0].repeated.identical:
+        return f"of {rows[0].name}, the old winner, {NOT_REPEATED}"
+    intervals = [level.moved, *(row.ahead for row in sound if row.ahead is not None)]
+    return EQUAL if any(interval.tells_nothing for interval in intervals) else None
 
 
 def changed_versions(then: dict[str, Any], now: dict[str, Any]) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.experiment import ResolvedExperiment, copied_modules
+from raytune_hpo.experiment.references import FunctionTrainable, innermost
 from raytune_hpo.journal.events import Executor, ExecutorChanged
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -23,6 +23,7 @@ from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice, trial_log
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.transport import Actor, Transport
@@ -39,12 +40,14 @@ TRYING = "trying"
 
 @dataclass(frozen=True)
 class Opened:
-    """executor: which one; reason: why, where the experiment left it open; room: whether all trials fit at once."""
+    """executor: which one; reason: why, where the experiment left it open; room: whether all trials fit at once;
+    remarks: as of `Transport`."""
 
     executor: Executor
     pool: Workers
     reason: str | None
     room: bool
+    remarks: Callable[[], list[str]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Before:
 class Executors:
     """The executors of one session.
 
-    ray: a context in which Ray is there, entered only where trials need workers. notice: for people to read.
+    ray: a context in which Ray is there, entered only where trials need workers. imports: what they are to import.
+    notice: for people to read.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class Executors:
         ray: Callable[[], AbstractContextManager[None]],
         phases: Phases,
         *,
+        imports: Imports,
         address: str | None,
         verbose: bool,
         notice: Callable[[str], None],
     ) -> None:
         self._directory, self._experiment, self._session = directory, experiment, session
         self._ray, self._phases = ray, phases
+        self._imports = imports
         self._address, self._verbose, self._notice = address, verbose, notice
 
     @contextlib.contextmanager
@@ -92,11 +98,11 @@ class Executors:
                     stack.enter_context(self._ray())
                 from raytune_hpo.workers.ray_transport import RayTransport
 
-                transport = RayTransport()
+                transport = RayTransport(self._imports)
             else:
                 stack.enter_context(own_debugger())
             with self._phases("pool"):
-                data = transport.data(self._experiment.task, self._experiment.seed)
+                data = transport.data(_recipe(self._experiment))
                 pool: Workers
                 if found is None:
                     found, pool = self._found_out(transport, data)
@@ -109,7 +115,8 @@ class Executors:
                 stack.callback(trial_log.clean, self._directory.path)
                 stack.callback(pool.shutdown)
                 pool.ensure()
-            yield Opened(found.executor, pool, found.reason, has_room(self._experiment, found.executor, transport))
+            room = has_room(self._experiment, found.executor, transport)
+            yield Opened(found.executor, pool, found.reason, room, transport.remarks)
 
     def _chosen(self, before: Before, inline: InlineTransport) -> choice.Choice | None:
         """None where an array has to find out whether lanes are faster."""
@@ -141,7 +148,7 @@ class Executors:
             lanes = experiment.lanes_refusal is None
             return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
         with self._phases("data"):
-            loaded = inline.data(experiment.task, experiment.seed)()
+            loaded = inline.data(_recipe(experiment))()
         if not choice.is_small(experiment, loaded):
             return None if experiment.lanes_refusal is None else choice.Choice(Executor.PROCESSES)
         trying.touch()
@@ -159,8 +166,8 @@ class Executors:
         def make() -> tuple[Workers, ExecutorChanged]:
             from raytune_hpo.workers.ray_transport import RayTransport
 
-            transport = RayTransport()
-            data = transport.data(experiment.task, experiment.seed)
+            transport = RayTransport(self._imports)
+            data = transport.data(_recipe(experiment))
             executor = _of_workers(found.executor)
             pool = self._lanes(transport, data) if executor.of_lanes else self._processes(transport, data)
             reason = f"it has taken the {choice.seconds(found.start_s)} that workers take to start, and goes on"
@@ -226,8 +233,13 @@ class Executors:
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:
         run_id = self._directory.description()["run_id"]
-        paths = transport.paths()
-        return Posting(str(self._directory.path), run_id, self._session, resources.cpus, paths, self._verbose)
+        return Posting(
+            str(self._directory.path), run_id, self._session, resources.cpus, transport.imports(), self._verbose
+        )
+
+
+def _recipe(experiment: ResolvedExperiment) -> Recipe | None:
+    return experiment.recipe() if isinstance(experiment.task, Task) else None
 
 
 def has_room(experiment: ResolvedExperiment, executor: Executor, transport: Transport) -> bool:
@@ -263,6 +275,7 @@ def _room(transport: Transport, resources: Resources) -> int:
 
 
 def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+    copied_modules.adopt(innermost(task.task if isinstance(task, Recipe) else task))
     if not isinstance(task, Recipe):
         if not isinstance(task, type):
             return task

@@ -6,25 +6,29 @@ the worker that started them.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray import cloudpickle
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.trainer import Trainer
+from raytune_hpo.workers.imports import Imports, of_this_process
 
 
 class FoldProcess:
     """Holds the trainers of some folds of the running trial, one thread for all."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, imports: Imports, recipe: bytes) -> None:
         import torch
 
         torch.set_num_threads(1)
-        self._recipe = recipe
+        imports.take()
+        self._recipe: Recipe = pickle.loads(recipe)
         self._trainers: dict[int, Trainer] = {}
 
     def make(self, fold: int, data: TrialData) -> None:
@@ -38,7 +42,8 @@ class FoldProcess:
 
 def start_processes(recipe: Recipe, count: int) -> list[Any]:
     actor = ray.remote(FoldProcess).options(num_cpus=0, max_restarts=0)
-    return [actor.remote(recipe) for _ in range(count)]
+    pickled = cloudpickle.dumps(recipe)
+    return [actor.remote(of_this_process(), pickled) for _ in range(count)]
 
 
 class RemoteTrainer(Trainer):

@@ -16,10 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError, RaytuneHpoError
 from raytune_hpo.settings import Resources
-from raytune_hpo.storage.full_disk import full_disk
-from raytune_hpo.training.task import Task
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
 #: How long the end of a run waits for what its actor was writing.
@@ -136,6 +134,7 @@ class InlineTransport:
     def __init__(self) -> None:
         self._done = threading.Condition()
         self._data: Any = None
+        self._remarks: list[str] = []
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> InlineActor:
         """Waits until it is made: what both threads would import, one of them would only wait for."""
@@ -152,34 +151,26 @@ class InlineTransport:
         call.finish()
         return call
 
-    def data(self, task: Any, seed: int) -> Callable[[], Any]:
+    def data(self, recipe: Recipe | None) -> Callable[[], Any]:
         """Loaded once."""
 
         def loaded() -> Any:
-            if self._data is None and isinstance(task, Task):
-                self._data = _loaded(task, seed)
+            if self._data is None and recipe is not None:
+                self._data = recipe.load()
+                self._remarks = recipe.remarks(self._data)
             return self._data
 
         return loaded
 
+    def remarks(self) -> list[str]:
+        found, self._remarks = self._remarks, []
+        return found
+
     def packed(self, value: Any) -> Any:
         return value
 
-    def paths(self) -> None:
+    def imports(self) -> None:
         return None
 
     def capacity(self, resources: Resources) -> int:
         return 1
-
-
-def _loaded(task: Task, seed: int) -> Any:
-    """Raises ExperimentError whatever `load` raises: nothing has been trained yet that could fail by it."""
-    try:
-        return task.splits(seed).for_trials()
-    except (RaytuneHpoError, bdb.BdbQuit):
-        raise
-    except Exception as error:
-        if full_disk(error) is not None:
-            raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ExperimentError("task", type(task).__name__, f"cannot load its data: {text}") from error

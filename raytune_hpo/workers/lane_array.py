@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
@@ -40,6 +40,7 @@ from raytune_hpo.workers.worker import (
     Saved,
     WorkerInfo,
     called,
+    data_news,
 )
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class LaneArray:
             self._recipe: Recipe = pickle.loads(recipe) if isinstance(recipe, bytes) else recipe
         with phases("task and data"):
             self._loaded = data()
-        self._phases = tuple(phases.take())
+        self._news: tuple[Event, ...] = (*phases.take(), *data_news(self._loaded))
         self._run_path = Path(posting.run_path)
         self._store = CheckpointStore(self._run_path, posting.session)
         self._sees_run = posting.sees_run
@@ -135,9 +136,7 @@ class LaneArray:
     def info(self) -> WorkerInfo:
         pid, lanes = os.getpid(), self._capacity.lanes
         mark = deaths.process_mark(pid)
-        return WorkerInfo(
-            socket.gethostname(), pid, self._sees_run, lanes, self._phases, mark, self._logs, self._one_log
-        )
+        return WorkerInfo(socket.gethostname(), pid, self._sees_run, lanes, self._news, mark, self._logs, self._one_log)
 
     @property
     def _one_log(self) -> str:

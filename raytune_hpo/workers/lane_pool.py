@@ -220,7 +220,7 @@ class LanePool:
             return self._died(array, str(error))
         if isinstance(answer, WorkerInfo):
             array.info = answer
-            self._news += answer.phases
+            self._news += answer.news
             self._first_answer = min(self._first_answer, time.monotonic())
             self._staffing.answered()
             self._resize(array, answer.lanes)

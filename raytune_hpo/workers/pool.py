@@ -224,7 +224,7 @@ class Pool:
             answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
-                self._news += answer.phases
+                self._news += answer.news
                 self._staffing.answered()
             elif answer is None or isinstance(answer, Left):
                 self._has_left(slot, answer)

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment.references import FILE_MODULE_PREFIX, FunctionTrainable, defined_in
+from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.settings import Resources
-from raytune_hpo.training.task import Task
 from raytune_hpo.workers.machine import cpus, gpus
 
 LOOPBACK = "127.0.0.1"
@@ -211,16 +210,15 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def importable_by_value(task: Task | FunctionTrainable) -> Iterator[None]:
-    """Let workers have code of an experiment file, which they cannot import by name."""
+def importable_by_value() -> Iterator[None]:
+    """Let what is defined in experiment files travel to workers as it is here, whatever it is wrapped in."""
     from ray import cloudpickle
 
-    module = defined_in(task)
-    if module is None or not module.__name__.startswith(FILE_MODULE_PREFIX):
-        yield
-        return
-    cloudpickle.register_pickle_by_value(module)
+    files = [module for name, module in sys.modules.items() if name.startswith(FILE_MODULE_PREFIX)]
+    for module in files:
+        cloudpickle.register_pickle_by_value(module)
     try:
         yield
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        for module in files:
+            cloudpickle.unregister_pickle_by_value(module)

@@ -7,14 +7,17 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Resources
-from raytune_hpo.training.task import Task
+from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.machine import fits
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError
 from raytune_hpo.workers.worker import called
@@ -43,7 +46,7 @@ class RayActor:
         return RayCall(getattr(self._handle, method).remote(*arguments))
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
-        # Bytes, so that they are unpickled in the method, whose process has the driver's import paths by then.
+        # Bytes, so that they are unpickled in the method, whose process can import what the driver can by then.
         return RayCall(self._handle.do.remote(cloudpickle.dumps((function, arguments))))
 
     def kill(self) -> None:
@@ -54,6 +57,11 @@ class RayTransport:
     """The Ray that this process has started or joined."""
 
     concurrent = kills = True
+
+    def __init__(self, imports: Imports | None = None) -> None:
+        imports = imports or Imports()
+        self._imports = replace(imports, paths=[path for path in sys.path if path])
+        self._loading: Any = None  # a reference to the remarks of the data that are being loaded
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> RayActor:
         made = ray.remote(cls).options(
@@ -74,23 +82,41 @@ class RayTransport:
 
     def once(self, function: Callable[..., Any], *arguments: Any) -> RayCall:
         call = cloudpickle.dumps((function, arguments))
-        return RayCall(ray.remote(num_cpus=0)(_called).remote(import_paths(), call))
+        return RayCall(ray.remote(num_cpus=0)(_called).remote(self._imports, call))
 
-    def data(self, task: Any, seed: int) -> Callable[[], Any]:
+    def data(self, recipe: Recipe | None) -> Callable[[], Any]:
         """Loaded once, in a worker process; every node then holds one copy, which its workers share.
 
         Not a reference as it is: Ray starts no worker before its arguments are there, and workers have torch to import.
         """
-        if not isinstance(task, Task):
+        if recipe is None:
             return _nothing  # function trainables load their data themselves
-        return functools.partial(ray.get, self.once(data_for_trials, task, seed).ref)
+        call = cloudpickle.dumps((loaded_with_remarks, (recipe,)))
+        data, self._loading = ray.remote(num_cpus=0, num_returns=2)(_called).remote(self._imports, call)
+        return functools.partial(ray.get, data)
+
+    def remarks(self) -> list[str]:
+        if self._loading is None or not ray.wait([self._loading], timeout=0)[0]:
+            return []
+        loading, self._loading = self._loading, None
+        try:
+            found: list[str] = ray.get(loading)
+        except RayTaskError as error:
+            if isinstance(error.cause, ExperimentError | OSError):
+                raise error.cause from None
+            raise ExperimentError("task", "its data", f"cannot be loaded: {last_line(error)}") from error
+        except RayError as error:
+            raise ExperimentError(
+                "task", "its data", f"the process that loads them was lost: {last_line(error)}"
+            ) from error
+        return found
 
     def packed(self, value: Any) -> bytes:
         pickled: bytes = cloudpickle.dumps(value)
         return pickled
 
-    def paths(self) -> list[str]:
-        return import_paths()
+    def imports(self) -> Imports:
+        return self._imports
 
     def capacity(self, resources: Resources) -> int:
         """In the cluster's living nodes."""
@@ -102,16 +128,13 @@ def _nothing() -> None:
     return None
 
 
-def data_for_trials(task: Task, seed: int) -> Any:
-    return task.splits(seed).for_trials()
+def loaded_with_remarks(recipe: Recipe) -> tuple[Any, list[str]]:
+    data = recipe.load()
+    return data, recipe.remarks(data)
 
 
-def import_paths() -> list[str]:
-    return [p for p in sys.path if p]
-
-
-def _called(paths: list[str], call: bytes) -> Any:
-    sys.path.extend(p for p in paths if p not in sys.path)
+def _called(imports: Imports, call: bytes) -> Any:
+    imports.take()
     return called(call)
 
 

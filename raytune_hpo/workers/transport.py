@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from raytune_hpo.settings import Resources
+from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.workers.imports import Imports
 
 
 class CallFailedError(Exception):
@@ -75,14 +77,20 @@ class Transport(Protocol):
     def once(self, function: Callable[..., Any], *arguments: Any) -> Call:
         """As `Actor.do`, with no actor."""
 
-    def data(self, task: Any, seed: int) -> Callable[[], Any]:
-        """Gives what trials see of a task's data, wherever an actor calls it; None where `task` is no Task."""
+    def data(self, recipe: Recipe | None) -> Callable[[], Any]:
+        """Gives what trials see of a task's data, wherever an actor calls it; None where there is no task."""
+
+    def remarks(self) -> list[str]:
+        """What a person should know of the data that were loaded, each once. Does not wait for them.
+
+        Raises ExperimentError where they could not be loaded.
+        """
 
     def packed(self, value: Any) -> Any:
-        """As actors take what is the user's code: they unpickle bytes, after they have the driver's import paths."""
+        """As actors take what is the user's code: they unpickle bytes, after they can import what the driver can."""
 
-    def paths(self) -> list[str] | None:
-        """The import paths that actors lack; None where they are the driver's own."""
+    def imports(self) -> Imports | None:
+        """What actors need to import what the driver can; None where they are in its process."""
 
     def capacity(self, resources: Resources) -> int:
         """How many such actors have room at the same time."""

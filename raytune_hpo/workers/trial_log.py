@@ -2,8 +2,8 @@
 
 In a process of its own that is all that goes to its stdout and stderr, of C code and of child processes too
 (`ProcessLog`): both descriptors are the file. In the driver's process it is what the trial's own threads write to
-Python's streams, which goes to the terminal as well (`ThreadLog`). A trial that says nothing has no file. Of one that says
-more than HEAD_BYTES + TAIL_BYTES the beginning and the end are kept.
+Python's streams, which goes to the terminal as well (`ThreadLog`). A trial that says nothing has no file. Of one that
+says more than HEAD_BYTES + TAIL_BYTES the beginning and the end are kept.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class _Tee(io.TextIOBase):
 
 
 class ThreadLog:
-    """Of an actor in the driver's own process. is_own: whether the thread that asks is of the trial, or log, of this name."""
+    """Of an actor in the driver's own process. is_own: whether the thread that asks belongs to this trial, or log."""
 
     def __init__(self, folder: Path, worker: str, is_own: Callable[[str], bool]) -> None:
         self._folder, self._worker, self._is_own = folder, worker, is_own

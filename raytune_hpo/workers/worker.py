@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, Phased, Warned
+from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event, Warned
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.workers import deaths, trial_log
 from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, is_of
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.trial_log import TrialLog
 from raytune_hpo.workers.warning_count import WarningCount
@@ -101,8 +103,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Left:
-    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error, warned: what
-    that raised and warned of after its last report."""
+    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error, warned:
+    what that raised and warned of after its last report."""
 
     trial: str
     ended: bool = True
@@ -112,7 +114,7 @@ class Left:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. phases: of its start. mark: see
+    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal. mark: see
     `deaths.process_mark`. logs: the folder of its trials' logs; one_log: the name of the log, where they share one.
     """
 
@@ -120,7 +122,7 @@ class WorkerInfo:
     pid: int
     sees_run: bool
     lanes: int = 1
-    phases: tuple[Phased, ...] = ()
+    news: tuple[Event, ...] = ()
     mark: str | None = None
     logs: str | None = None
     one_log: str | None = None
@@ -154,22 +156,21 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    paths: the driver's import paths, since code of the experiment may lie beside its file; None for an actor in the
-    driver's own process.
+    imports: what the driver can import; None for an actor in the driver's own process.
     """
 
     run_path: str
     run_id: str
     session: int
     cpus: float
-    paths: list[str] | None
+    imports: Imports | None
     verbose: bool
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""
-        if self.paths is None:
+        if self.imports is None:
             return
-        sys.path.extend(path for path in self.paths if path not in sys.path)
+        self.imports.take()
         logging.getLogger("ray").setLevel(logging.ERROR)  # its own matters are none of a trial's
         deaths.leave_traces()
 
@@ -177,7 +178,7 @@ class Posting:
         """What hears the trials of an actor: their logs, their warnings, and the folder of the logs. is_own: whether
         the thread that asks is one of this trial's, or log's, where the process is the driver's own."""
         worker = f"{socket.gethostname()}-{os.getpid()}"
-        if self.paths is None:
+        if self.imports is None:
             folder = Path(self.run_path) / trial_log.FOLDER
             return trial_log.ThreadLog(folder, worker, is_own), WarningCount(is_own, whole=False), str(folder)
         if self.sees_run:
@@ -190,7 +191,7 @@ class Posting:
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""
         phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        if self.paths is not None:
+        if self.imports is not None:
             phases.since_process_start()
         return phases
 
@@ -222,7 +223,8 @@ class Worker:
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
             self._function = unpacked(data)
-        self._phases = tuple(phases.take())
+            found = data_news(data())
+        self._news: tuple[Event, ...] = (*phases.take(), *found)
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
         self._log, self._warnings, self._logs = posting.listening(is_of)
@@ -234,7 +236,7 @@ class Worker:
     def info(self) -> WorkerInfo:
         pid = os.getpid()
         mark = deaths.process_mark(pid)
-        return WorkerInfo(socket.gethostname(), pid, self._sees_run, 1, self._phases, mark, self._logs)
+        return WorkerInfo(socket.gethostname(), pid, self._sees_run, 1, self._news, mark, self._logs)
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
@@ -376,6 +378,15 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._threads)
+
+
+def data_news(data: TrialData | None) -> tuple[Event, ...]:
+    """What the journal is to hold of a task's data; nothing of a function, which has its own."""
+    if data is None:
+        return ()
+    torch = sys.modules.get("torch")
+    dtype = "float32" if torch is None else str(torch.get_default_dtype()).removeprefix("torch.")
+    return (DataLoaded(data.train.x.shape[1:], dtype, len(data.train), len(data.validation)),)
 
 
 def called(call: bytes) -> Any:

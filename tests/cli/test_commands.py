@@ -16,7 +16,7 @@ from written_run import end, finished_run, result, suggest, written_run
 from raytune_hpo import Choice, Experiment, Float, Int, load_experiment
 from raytune_hpo.cli.arguments import experiment_of
 from raytune_hpo.cli.main import VERBS, main, parser
-from raytune_hpo.cli.run import finish
+from raytune_hpo.cli.run import finish, screen_of
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Closed
 from raytune_hpo.results.results import load_results
@@ -196,10 +196,12 @@ def test_overrides_of_a_function_trainable() -> None:
 def test_trials_as_a_table(tmp_path: Path, capsys: Capture) -> None:
     assert main(["trials", str(finished_run(tmp_path / "run"))]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["trial", "status", "epochs", "best", "validation_accuracy", "last", "seconds", "config"]
-    assert lines[1].split() == ["t00000", "stopped", "(scheduler)", "1", "0.8", "@1", "0.8", "0.5", "lr=0.01"]
-    assert lines[2].split() == ["t00001", "completed", "3", "0.95", "@2", "0.94", "1.5", "lr=0.05"]
-    assert lines[4].endswith("ValueError: no")
+    assert lines[0].split() == [
+        "trial", "status", "reason", "epochs", "best", "validation_accuracy", "last", "seconds", "config",
+    ]  # fmt: skip
+    assert lines[1].split() == ["t00000", "stopped", "scheduler", "1", "0.8", "@1", "0.8", "0.5", "lr=0.01"]
+    assert lines[2].split() == ["t00001", "completed", "max_epochs", "3", "0.95", "@2", "0.94", "1.5", "lr=0.05"]
+    assert lines[4].split()[:5] == ["t00003", "failed", "ValueError:", "no", "0"]
     assert len(lines) == 5
 
 
@@ -272,15 +274,14 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_exit_codes_and_the_documents_of_a_run(as_json: bool, tmp_path: Path, capsys: Capture) -> None:
-    from rich.console import Console
-
     options = parser("run").parse_args(["run", "x.py", *(["--json"] if as_json else [])])
     done = written_run(tmp_path / "done", suggest("t00000"), result("t00000", 1, 0.5, "stop"),
                        end("t00000", "completed", "max_epochs"), Closed(RunStatus.FINISHED))  # fmt: skip
     stopped = written_run(tmp_path / "stopped", suggest("t00000"), Closed(RunStatus.INTERRUPTED))
     for run_dir, code in ((done, 0), (finished_run(tmp_path / "failed"), 1), (stopped, 130)):
         results = load_results(run_dir)
-        assert finish(results, options, Console(stderr=as_json)) == code
+        screen_of(options).show("fifo", lambda shown, results=results: results)
+        assert finish(results, options) == code
         out, err = capsys.readouterr()
         assert err == ""
         if as_json:

@@ -122,7 +122,7 @@ def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch
     assert ended == {
         "raises twice": ("completed", "max_epochs", 7, 2),
         "never works": ("failed", "error", 0, 2),
-        "diverges": ("diverged", "a loss or the metric is not finite", 3, 0),
+        "diverges": ("diverged", "value is nan at epoch 3", 3, 0),
         "stands still": ("stopped", "plateau", 5, 0),
         "is silent": ("failed", "error", 0, 0),
         "says another name": ("failed", "error", 0, 0),

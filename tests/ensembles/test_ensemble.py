@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from trained_run import trained_run
 
-from raytune_hpo import Choice, Experiment, ExperimentError, Float
+from raytune_hpo import Choice, Experiment, ExperimentError, Float, load_experiment
 from raytune_hpo.cli.main import main
 from raytune_hpo.ensembles.ensemble import Builder
 from raytune_hpo.ensembles.selection import average, cost, figures, gains, greedy, metrics_of, per_sample
@@ -67,7 +67,7 @@ def building(path):
     directory = RunDirectory.open(path)
     directory.lock()
     try:
-        yield Builder(directory, load_results(path))
+        yield Builder(directory, load_results(path), load_experiment(path).resolved)
     finally:
         directory.unlock()
 

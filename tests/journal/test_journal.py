@@ -52,7 +52,8 @@ EVERY: list[Event] = [
     events.ExecutorChanged(events.Executor.INLINE, "why", True),
     events.Exhausted(),
     events.RunStopped("target reached"),
-    events.Closed(RunStatus.FINISHED),
+    events.Closed(RunStatus.INTERRUPTED, "3 trials in a row failed with ValueError: x"),
+    events.Reopened("t00001"),
 ]  # fmt: skip
 STEPS: list[list[Event]] = [
     [events.SessionOpened(1)],

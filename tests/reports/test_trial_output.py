@@ -57,16 +57,22 @@ def speaks(config: dict[str, Any]) -> None:
     print("after the last report of", name)
 
 
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("always")
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_b20_each_trial_has_its_log_and_its_warnings(
-    executor: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def show(*given: Any) -> None:  # as Python does outside of pytest
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings are shown as they are outside of pytest."""
+
+    def show(*given: Any) -> None:
         print(warnings.formatwarning(*given[:4]), file=sys.stderr)
 
     monkeypatch.setattr(warnings, "showwarning", show)
+
+
+@pytest.mark.usefixtures("ray_session", "shown")
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_b20_each_trial_has_its_log_and_its_warnings(
+    executor: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     showwarning, filters = warnings.showwarning, list(warnings.filters)
     results = run(experiment(speaks, executor=executor), tmp_path / "run")
     assert (warnings.showwarning, list(warnings.filters)) == (showwarning, filters)
@@ -112,7 +118,7 @@ class Speaking(Digits):
         return super().build_model(config)
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "shown")
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("executor", ["lanes", "inline"])
 def test_near_b20_lanes_share_a_log_and_have_warnings_of_their_own(executor: str, tmp_path: Path) -> None:

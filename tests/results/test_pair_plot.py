@@ -15,7 +15,7 @@ from raytune_hpo.display.pair_plot import figure_of, pair_plot, validation_pairs
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.results import load_results
 from raytune_hpo.tasks import Diabetes
-from raytune_hpo.training.data import Splits
+from raytune_hpo.training.data import Split, Splits
 
 
 def experiment(**fields: Any) -> Experiment:
@@ -33,7 +33,7 @@ def test_the_pairs_are_the_winners_on_the_validation_split(tmp_path: Path, monke
     splits = Diabetes().load(3)
 
     def without_test(task: Any, seed: int) -> Splits:
-        return Splits(splits.train, splits.validation, None)  # type: ignore[arg-type]
+        return Splits(splits.train, splits.validation, Split(splits.test.x[:0], splits.test.y[:0]))
 
     monkeypatch.setattr(Diabetes, "load", without_test)
     pairs = validation_pairs(run)

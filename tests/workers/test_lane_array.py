@@ -19,6 +19,7 @@ from raytune_hpo.training.checkpoint import load_state
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.workers import lane_array, lane_writer
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.lane_array import LaneArray
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
@@ -31,7 +32,7 @@ RECIPE = Recipe(TASKS["digits"], max_epochs=9, seed=3)
 def array(folder: Path, every: int = 1, run_id: str = "x", task: str = "digits") -> LaneArray:
     (folder / DESCRIPTION).write_text(json.dumps({"run_id": "x"}))
     recipe = Recipe(TASKS[task], max_epochs=9, seed=3)
-    posting = Posting(str(folder), run_id, 1, 1, [], True)
+    posting = Posting(str(folder), run_id, 1, 1, Imports(), True)
     data = partial(part, TASKS[task])
     return LaneArray(pickle.dumps(recipe), data, posting, number=0, checkpoint_every=every, gpu=False, most=8)
 
@@ -151,7 +152,7 @@ def test_a_config_that_raises_fails_alone(tmp_path: Path) -> None:
     bad = {**CONFIG, "batch_norm": True, "batch_size": 1}
     found = collected(array(tmp_path), [start(0, "t0", 1, bad), start(1, "t1", 1)])
     assert found[0][0].kind == "raised"
-    assert found[0][0].error.startswith("TrialError: 203 training samples in batches of 1")
+    assert found[0][0].error.startswith("TooFewSamplesError: 203 training samples in batches of 1")
     assert "Traceback" in found[0][0].traceback
     assert epochs(found[1]) == [1]
 

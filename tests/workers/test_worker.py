@@ -14,6 +14,7 @@ from ray import cloudpickle, tune
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.workers import deaths, reporting
 from raytune_hpo.workers import worker as worker_module
+from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.worker import Assignment, Left, Outcome, Posting, Worker
 
 EVERY = 10**6
@@ -53,7 +54,7 @@ def make(tmp_path, monkeypatch):
 
     def build(function=counts, run_id="right", path=tmp_path):
         pickled = cloudpickle.dumps(lambda data: function)
-        workers.append(Worker(pickled, lambda: None, Posting(str(path), run_id, 1, 1.0, [], True)))
+        workers.append(Worker(pickled, lambda: None, Posting(str(path), run_id, 1, 1.0, Imports(), True)))
         return workers[-1]
 
     yield build
@@ -265,7 +266,7 @@ def test_import_paths_are_in_place_before_the_trainable_is_unpickled(tmp_path, m
     (tmp_path / "beside_the_experiment.py").write_text("def function(config):\n    return {'n': 5}\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     worker = Worker(
-        cloudpickle.dumps(ByName()), lambda: None, Posting(str(tmp_path), "x", 1, 1.0, [str(tmp_path)], True)
+        cloudpickle.dumps(ByName()), lambda: None, Posting(str(tmp_path), "x", 1, 1.0, Imports([str(tmp_path)]), True)
     )
     assert numbers(worker.start(assignment())) == [(1, 5)]
     worker.release()

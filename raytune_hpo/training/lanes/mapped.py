@@ -7,7 +7,7 @@ all lanes' values. A module that vmap refuses is run lane by lane (`Stack.unfusa
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,15 +38,16 @@ class Mapped(Layer):
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         own = {k.removeprefix(self._prefix): v for k, v in weights.items() if k.startswith(self._prefix)}
-        if len(x) == 1:
+        if len(lanes) == 1:
             rates = lanes[0].variants[self.name]
             for path, p in rates.items():
                 module = self._alone.get_submodule(path)
                 assert isinstance(module, nn.Dropout)
                 module.p = p
             self._alone.train(training)
-            out: Tensor = functional_call(self._alone, {k: v[0] for k, v in own.items()}, (x[0],))
-            return out[None]
+            out = functional_call(self._alone, {k: v[0] for k, v in own.items()}, (_each(x, lambda t: t[0]),))
+            answer: Tensor = _each(out, lambda t: t[None])
+            return answer
         self._fused.train(training)
         for dropout in self._dropouts:
             dropout.lanes = [
@@ -63,6 +64,15 @@ class Mapped(Layer):
         for k, v in moving.items():
             own[k].copy_(v)
         return fused
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A layer's answer with each of its tensors changed: one layer may hand a tuple to the next, as an LSTM does."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return tuple(_each(item, change) for item in value)
+    return {k: _each(v, change) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 class _SteppingOut(nn.Module):

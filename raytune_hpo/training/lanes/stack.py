@@ -21,6 +21,7 @@ from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
 from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Updates, clip
 from raytune_hpo.training.losses import lane_losses
+from raytune_hpo.training.outputs import check_outputs, check_tensor, highest_class
 from raytune_hpo.training.rules.rule import Rows
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.task import Task
@@ -44,6 +45,7 @@ class Stack:
     def __init__(self, task: Task, data: DeviceData, example: Lane, chunk: ChunkSize) -> None:
         self.task, self.data, self.chunk = task, data, chunk
         self._measured = task.measured()
+        self._highest = highest_class(data.y, data.validation_y)
         self.device = data.x.device
         #: Why its lanes are trained one by one, if they are.
         self.unfusable: str | None = None
@@ -202,6 +204,7 @@ class Stack:
         weights = self._weights(at, train=True)
         with torch.enable_grad():
             outputs = self._run(x, weights, lanes, training=True)
+            check_outputs(outputs, y[0], self._highest, lanes=True)
             some = None if smoothing is None or self.task.kind == "regression" else smoothing[at, 0]
             losses = lane_losses(outputs, y, self.task.kind, some)
         leaves = [w for w in weights.values() if w.requires_grad]
@@ -224,6 +227,7 @@ class Stack:
             if len(lanes) == 1 and self._has_modules and training:
                 stack.enter_context(lanes[0].as_global_generator(self.device))
             outputs = self.structure.run(x, weights, views, training=training)
+        check_tensor(outputs, lanes=True)
         return outputs.to(self._rows.weights.dtype)  # losses are never computed in half precision
 
     @torch.no_grad()
@@ -239,7 +243,9 @@ class Stack:
                 own = part.expand(len(lanes), *part.shape)
                 if self._has_modules:
                     own = own.clone()  # a module of the user's may work in place, on an array that others read
-                scores.add(self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH], at)
+                outputs, targets = self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH]
+                check_outputs(outputs, targets, self._highest, lanes=True)
+                scores.add(outputs, targets, at)
 
         self.chunk.run(len(self.lanes), one_pass)
         return scores.results()

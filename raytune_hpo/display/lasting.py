@@ -1,0 +1,79 @@
+"""Streams that outlast their readers: what cannot be written is left out, and nothing else changes.
+
+A run does not depend on who looks at it: the reader of a pipe may leave (`| head`), a terminal may be closed, the disk
+behind a redirected stdout may be full, an encoding may lack a character.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+class LastingStream:
+    """A text stream that never refuses: characters that it has no code for become '?', and once a write has failed the
+    rest is dropped.
+
+    discards: whether what lies behind the stream becomes the null device then, so that neither what its buffer still
+    holds nor what others write to it fails later. A pipe without a reader does in any case.
+    """
+
+    def __init__(self, stream: Any, *, discards: bool) -> None:
+        self.stream = stream
+        self._discards = discards
+        self.lost = False
+
+    def write(self, text: str) -> int:
+        if not self.lost:
+            try:
+                self.stream.write(text)
+            except UnicodeEncodeError as error:
+                self.write(text.encode(error.encoding, "replace").decode(error.encoding))
+            except (OSError, ValueError) as error:  # ValueError: it is closed
+                self._lose(error)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if not self.lost:
+            try:
+                self.stream.flush()
+            except (OSError, ValueError) as error:
+                self._lose(error)
+
+    def _lose(self, error: OSError | ValueError) -> None:
+        self.lost = True
+        if not self._discards and getattr(error, "errno", None) != errno.EPIPE:
+            return
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(null, self.stream.fileno())
+            finally:
+                os.close(null)
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def lasting_streams() -> Iterator[None]:
+    """A context in which this process's stdout and stderr last; for a process that is ours."""
+    before = sys.stdout, sys.stderr
+    lasting = [None if s is None else LastingStream(s, discards=True) for s in before]
+    sys.stdout, sys.stderr = lasting  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for stream in lasting:
+            if stream is not None:
+                stream.flush()  # here, and not when the process ends, it is seen that nobody reads
+        sys.stdout, sys.stderr = before

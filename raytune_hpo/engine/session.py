@@ -1,0 +1,209 @@
+"""A session of a run: one process takes it on and drives it to its end, or to an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.engine.interrupt import Interrupt
+from raytune_hpo.engine.reopening import open_journal
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import ResolvedExperiment, project
+from raytune_hpo.experiment.project import Code
+from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
+from raytune_hpo.journal.file import Reading
+from raytune_hpo.listeners.following import Listening, made_listeners
+from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.results import Results
+from raytune_hpo.results.winner import record_test
+from raytune_hpo.states import RunStatus
+from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.task import Task
+from raytune_hpo.workers.executors import Before, Executors, Opened
+from raytune_hpo.workers.imports import Imports, record_more
+from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.ray_runtime import importable_by_value, ray_session
+from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
+
+if TYPE_CHECKING:
+    from raytune_hpo.engine.population import Population
+    from raytune_hpo.workers.pool import Workers
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session of a run: what it is to do, and with what.
+
+    code: as the run trains with it. notices: to be said. again: failed trials to be tried again.
+    """
+
+    directory: RunDirectory
+    experiment: ResolvedExperiment
+    code: Code
+    notices: Sequence[str]
+    address: str | None
+    listeners: Sequence[Any]
+    verbose: bool
+    resumed: bool
+    again: Sequence[str] = ()
+
+    def results(self) -> Results:
+        """Drive it to its end, or to an interruption. The run's lock, which is held, is given up."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.directory.unlock)
+            interrupt = stack.enter_context(Interrupt())
+            description = self.directory.description()
+            view = RunView(self.directory.path, description["run_id"], description["experiment"], self.resumed)
+            listening = Listening(made_listeners((*self.listeners, *self.experiment.listeners)), view)
+            stack.callback(listening.close)
+            phases = Phases()
+            phases.since_process_start()
+            ledger = _drive(self, interrupt, listening, phases)
+        return Results(self.directory.path, description["experiment"], ledger)
+
+
+def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Phases) -> Ledger:
+    directory, experiment = work.directory, work.experiment
+
+    @contextlib.contextmanager
+    def ray() -> Iterator[None]:
+        with ray_session(work.address, verbose=work.verbose):
+            interrupt.arm()
+            with importable_by_value():
+                yield
+
+    try:
+        with contextlib.ExitStack() as stack:
+            reading, journal = open_journal(directory)
+            stack.callback(journal.close)
+            version = work.code.version if project.is_described(directory.path) else None
+            imports = Imports(code=work.code, source=str(project.keep(work.code, directory.path)))
+            stack.callback(record_more, imports.source)
+            stack.enter_context(imports.found_by_name())
+            session, before, notices = _earlier(reading, version)
+            notices += work.notices
+            executors = Executors(
+                directory,
+                experiment,
+                session,
+                ray,
+                phases,
+                imports=imports,
+                address=work.address,
+                verbose=work.verbose,
+                notice=notices.append,
+            )
+            # Workers start while this process still imports the scheduler and replays the journal.
+            opened = stack.enter_context(executors.opened(before))
+            pool = opened.pool
+            stack.callback(listening.close)  # before Ray is gone, which listeners may use
+            with phases("imports"):
+                from raytune_hpo.engine.driver import Driver
+                from raytune_hpo.engine.population import Population
+                from raytune_hpo.schedulers.host import SchedulerHost
+
+            store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
+            with phases("searcher and scheduler"):
+                host = SchedulerHost(experiment.new_scheduler())
+                population = Population(experiment, experiment.new_search(), host, store.adopt)
+            with phases("replay"):
+                notices += _replay(population, reading)
+            store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+            population.open_session(_began(session, opened, work.code))
+            population.reopen(work.again)
+            for phase in phases.take():
+                population.do(phase)
+            for notice in notices:
+                population.notice(notice)
+            driver = Driver(
+                directory, population, journal, store, pool, lambda: [*opened.remarks(), *listening.troubles()]
+            )
+            listening.open(journal, reading.link.events)
+            driver.commit()
+            status = driver.drive(interrupt)
+            if status == RunStatus.FINISHED:
+                with phases("test"):
+                    _test_winner(directory, experiment, population, pool)
+                for phase in phases.take():
+                    population.do(phase)
+            population.close_session(status)
+            driver.commit()
+            return population.ledger
+    except OSError as error:
+        place = error.filename or directory.path
+        if not _of_storage(error, directory.path):
+            raise  # of a user's own code, which has no wish to be told of a disk
+        raise ExperimentError(
+            "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
+        ) from error
+
+
+def _replay(population: Population, reading: Reading) -> Iterator[str]:
+    """Move the population to where the run stands. Answers what people should know of it."""
+    for step in reading.steps:
+        population.replay(step)
+    reading.steps.clear()  # the journal, which may be long, is on disk
+    if population.mismatches:
+        text = "recorded decisions would be made otherwise today; the recorded ones stand"
+        yield f"{population.mismatches} {text}"
+
+
+def _began(session: int, opened: Opened, code: Code) -> SessionOpened:
+    return SessionOpened(
+        number=session,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        executor=opened.executor,
+        room=opened.room,
+        code=code.version,
+        reason=opened.reason,
+    )
+
+
+def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]]:
+    """The number of the session that begins, what is known of the one before, and what people should know."""
+    told = SessionOpened | ExecutorChanged | Closed
+    happened = [e for step in reading.steps for e in step.events if isinstance(e, told)]
+    sessions = [e for e in happened if isinstance(e, SessionOpened)]
+    notices = []
+    if sessions and code is not None and sessions[-1].code not in (None, code):
+        notices.append("the code has changed since the last session: trials that go on are of both")
+    if reading.damage is not None:
+        notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
+    executors = [e.executor for e in happened if not isinstance(e, Closed)]
+    before = Before(executors[-1], died=not isinstance(happened[-1], Closed)) if executors else Before()
+    return 1 + len(sessions), before, notices
+
+
+def _of_storage(error: OSError, path: Path) -> bool:
+    """Whether an error is the run directory's, or a disk's that takes no more."""
+    inside = isinstance(error.filename, str) and Path(error.filename).is_relative_to(path)
+    return inside or full_disk(error) is not None or (error.filename is None and error.errno == errno.EIO)
+
+
+def _test_winner(
+    directory: RunDirectory, experiment: ResolvedExperiment, population: Population, pool: Workers
+) -> None:
+    """Open the test split, once, for the winner."""
+    winner = population.ledger.winner()
+    if winner is None or not isinstance(experiment.task, Task):
+        return
+    if winner.repeat is not None:
+        return  # the luckiest repetition says little: `confirm` judges configs, and opens the split for one of them
+
+    try:
+        record_test(directory, experiment, winner, pool.once)
+    except (CallFailedError, ActorLostError, DebuggerLeftError) as error:  # in the task's code: no result is lost by it
+        text = error.line if isinstance(error, CallFailedError) else str(error) or "the debugger was left"
+        population.notice(f"the winner {winner.id} was not tested: {text}")

@@ -1,0 +1,187 @@
+"""A run's experiment, taken up again: with the code that it has trained with, in the folder that it was begun in.
+
+    with reopened(RunDirectory.open(...)) as again:     imports, working directory: the run's
+        again.experiment.resolved.task ...
+
+Every verb that runs a run's own code does so in this context; those that only show it never import any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from raytune_hpo import checks
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment import copied_modules, project
+from raytune_hpo.experiment.chosen import OBJECT
+from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
+from raytune_hpo.experiment.file import experiment_in
+from raytune_hpo.experiment.project import Code
+from raytune_hpo.experiment.written import Experiment
+from raytune_hpo.storage.run_directory import RunDirectory
+
+CodeChoice = Literal["recorded", "current"]
+CHOICES = ("recorded", "current")
+SHOWN = 3  # files
+
+
+@dataclass
+class Reopened:
+    """experiment: the run's; code: what it trains with from here on; notices: what people should know of that."""
+
+    experiment: Experiment
+    code: Code
+    notices: list[str] = field(default_factory=list)
+
+    def say(self) -> Experiment:
+        """The experiment, after the notices are printed on stderr."""
+        for notice in self.notices:
+            print(f"raytune-hpo: {notice}", file=sys.stderr)
+        return self.experiment
+
+
+@contextlib.contextmanager
+def reopened(
+    directory: RunDirectory, given: Mapping[str, Any] | None = None, *, code: CodeChoice = "recorded"
+) -> Iterator[Reopened]:
+    """See the module.
+
+    given: objects that stand in for what is recorded (a task, a searcher, a scheduler); those left out the experiment
+    file makes anew. code: "recorded" is the run's own copy where today's files differ, "current" today's.
+    Raises ExperimentError where that cannot be.
+    """
+    checks.one_of("code", code, CHOICES)
+    description = directory.description()
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    entry = description.get("entry")
+    notices = [*_of_strangers(directory, description)]
+    with contextlib.ExitStack() as stack:
+        notices += stack.enter_context(_where_it_began(description.get("cwd")))
+        copy = None if "task" in given else project.recorded_code(directory.path, entry)
+        changed = {} if copy is None else project.differing(copy)
+        if copy is not None and code == "current":
+            _check_all_there(copy, changed)
+        elif copy is not None and changed:
+            notices.append(_told(changed))
+            stack.enter_context(copied_modules.in_use(copy))
+        if copy is not None and (code == "current" or not changed):
+            stack.enter_context(_importable(copy))
+        experiment = _written(directory, description, given, copy)
+        if copy is None or (code == "current" and changed):
+            copy = project.loaded_code(None if entry is None or not Path(entry).is_file() else Path(entry))
+        yield Reopened(experiment, copy, notices)
+
+
+def whoever() -> dict[str, str]:
+    """Who makes a run, and where: what `experiment.json` holds of that."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return {"user": user, "host": socket.gethostname()}
+
+
+def _of_strangers(directory: RunDirectory, description: Mapping[str, Any]) -> Iterator[str]:
+    """Whose code is about to run, where it is not this user's of this machine."""
+    made, here = description.get("made_by"), whoever()
+    owner = directory.description_path.stat().st_uid
+    if owner != os.getuid():
+        made = {"user": f"user {owner}", "host": here["host"], **(made or {})}
+    elif made in (None, here):
+        return
+    entry = Path(description.get("entry") or "").name
+    by, on = (str(made.get(name)) for name in ("user", "host")) if isinstance(made, Mapping) else ("?", "?")
+    yield f"this run was made by {by} on {on}: what runs now is its code" + (f", {entry}" if entry else "")
+
+
+@contextlib.contextmanager
+def _where_it_began(folder: Any) -> Iterator[list[str]]:
+    """The run's working directory, for relative paths in its code."""
+    if not isinstance(folder, str) or folder == os.getcwd():
+        yield []
+        return
+    if not os.path.isdir(folder):
+        yield [f"{folder}, in which the run was begun, is gone: relative paths are taken from {os.getcwd()}"]
+        return
+    with contextlib.chdir(folder):
+        yield []
+
+
+@contextlib.contextmanager
+def _importable(code: Code) -> Iterator[None]:
+    """The project's own files, where they are."""
+    before = list(sys.path)
+    sys.path[:0] = [path for path in code.import_paths() if path not in sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _check_all_there(code: Code, changed: Mapping[str, str]) -> None:
+    gone = [path for path, why in changed.items() if why == "is gone"]
+    if gone:
+        raise ExperimentError("--code", "current", f"{os.path.join(code.root, gone[0])} is gone; leave it out")
+
+
+def _told(changed: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{path} {why}" for path, why in list(changed.items())[:SHOWN])
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return f"{listed}{more} since the run was begun: its own copy is used (--code current takes today's)"
+
+
+def _written(
+    directory: RunDirectory, description: Mapping[str, Any], given: dict[str, Any], copy: Code | None
+) -> Experiment:
+    """What was an object in the experiment, and is not given, its file makes anew."""
+    recorded = description["experiment"]
+    objects = [name for name in ("searcher", "scheduler") if recorded[name]["name"] == OBJECT]
+    objects += ["task"] if "made" in recorded["task"] else []
+    objects += ["listeners"] if recorded.get("listeners") else []
+    missing = [name for name in objects if name not in given]
+    made = None
+    if missing and description.get("entry") is not None and (copy is not None or Path(description["entry"]).is_file()):
+        try:
+            made = experiment_in(Path(description["entry"]))
+        except ExperimentError as error:
+            if missing != ["listeners"]:
+                raise
+            # Listeners follow a run; that they cannot be made again is no reason not to go on with it.
+            print(f"raytune-hpo: without the experiment's listeners: {error}", file=sys.stderr)
+    if made is not None:
+        given = {**given, **{name: getattr(made, name) for name in missing}}
+        for name in ("searcher", "scheduler"):
+            _check_same(name, recorded[name], getattr(made.resolved, name).described if name in missing else None)
+    return Experiment.from_json(recorded, given=given)
+
+
+def _check_same(name: str, recorded: Mapping[str, Any], found: str | None) -> None:
+    if found is not None and _same_file(found) != _same_file(recorded["class"]):
+        expected = f"is what the experiment file makes now; the run was begun with {recorded['class']}"
+        raise ExperimentError(name, found or "a name", expected)
+
+
+def _same_file(described: str) -> str:
+    """A class's description, in which a script run by itself and the same one loaded by name are one."""
+    module, _, name = described.partition(":")
+    return name if module == "__main__" or module.startswith(FILE_MODULE_PREFIX) else described
+
+
+def written_again(directory: RunDirectory) -> Experiment:
+    """The run's experiment for a run of its own: by today's code; where some of that is gone by the run's copy, which
+    then is this process's code."""
+    description = directory.description()
+    copy = project.recorded_code(directory.path, description.get("entry"))
+    if copy is not None and "is gone" in project.differing(copy).values():
+        copied_modules.install(copy)
+    elif copy is not None:
+        sys.path[:0] = [path for path in copy.import_paths() if path not in sys.path]
+    return _written(directory, description, {}, copy)

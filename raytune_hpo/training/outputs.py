@@ -1,0 +1,63 @@
+"""What a model answers, compared with the targets before anything is computed of both.
+
+torch broadcasts: outputs [N] against targets [N, 1] have a loss, that of N x N pairs, which falls while the model
+learns nothing. So every place that trains or measures asks here first, batch by batch: shapes alone are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from raytune_hpo.errors import TrialError
+
+Tensor = torch.Tensor
+
+
+def highest_class(*targets: Tensor) -> int | None:
+    """Of targets [n] classes each; None of regression targets, and of none. Waits for the device."""
+    found = [int(y.max()) for y in targets if len(y) and not y.is_floating_point()]
+    return max(found, default=None)
+
+
+def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
+    """Raise TrialError for anything but a tensor of real numbers. lanes: shapes have their axis before the samples'."""
+    lead = 1 if lanes else 0
+    if not isinstance(outputs, Tensor):
+        parts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, list | tuple) else ()
+        shapes = ", ".join(str(list(part.shape[lead:])) for part in parts if isinstance(part, Tensor))
+        of = f" of {shapes}" if shapes else ""
+        raise TrialError(f"the model answers a {type(outputs).__name__}{of}: it must answer one tensor, its outputs")
+    if not outputs.is_floating_point():
+        dtype, shape = str(outputs.dtype).removeprefix("torch."), list(outputs.shape[lead:])
+        raise TrialError(
+            f"the model answers {dtype} {shape}: outputs must be floating-point (of classes logits, "
+            "not the likeliest class)"
+        )
+
+
+def check_outputs(outputs: Any, y: Tensor, highest: int | None = None, *, lanes: bool = False) -> None:
+    """Raise TrialError unless outputs fit the targets, so that nothing broadcasts.
+
+    y: [N] int64 classes for outputs [N, C], or [N, ...] targets for outputs [N, ...]; lanes: outputs have the axis of
+    lanes before these. highest: the highest class of the data, which must be below C.
+    """
+    check_tensor(outputs, lanes=lanes)
+    found = list(outputs.shape[1:] if lanes else outputs.shape)
+    wanted = list(y.shape)
+    if y.is_floating_point():
+        if found != wanted:
+            raise TrialError(
+                f"the model answers {found} for targets of shape {wanted}: it must answer that shape, or each answer "
+                "would be compared with every target"
+            )
+    elif len(found) != 2 or found[:1] != wanted:
+        raise TrialError(
+            f"the model answers {found} for targets of shape {wanted}: it must answer [N, C], a logit for each class"
+        )
+    elif highest is not None and highest >= found[1]:
+        raise TrialError(
+            f"the model answers {found}, {found[1]} logits a sample, for targets with classes 0 to {highest}: it must "
+            f"answer {highest + 1} or more"
+        )
