@@ -19,6 +19,13 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import copied
 from raytune_hpo.states import Decision, RunStatus, Status
 
+WarningKey = tuple[str, str, str]
+
+
+def warning_key(category: str, text: str, where: str) -> WarningKey:
+    """The same for warnings that differ in a number alone: they are one to people."""
+    return category, re.sub(r"\d[\d.e+-]*", "#", text), where
+
 
 @dataclass
 class WarningSeen:
@@ -60,7 +67,7 @@ class Ledger:
         self.close_reason: str | None = None  # why the last session ended before the run did, where nobody asked
         self.held = False  # paused by a person
         self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
-        self.warnings: dict[tuple[str, str, str], WarningSeen] = {}
+        self.warnings: dict[WarningKey, WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
 
     @property
@@ -173,8 +180,7 @@ class Ledger:
         self.set_status(trial, Status.PENDING)
 
     def _on_warn(self, trial: TrialState, event: events.Warned) -> None:
-        # Warnings that differ in a number alone are one to people.
-        key = event.category, re.sub(r"\d[\d.e+-]*", "#", event.text), event.where
+        key = warning_key(event.category, event.text, event.where)
         seen = self.warnings.setdefault(key, WarningSeen(event.category, event.text, event.where))
         seen.trials[trial.id] = seen.trials.get(trial.id, 0) + event.count
 

@@ -136,21 +136,21 @@ def explained(info: WorkerInfo | None, trial: str | None, said: str) -> str:
     """What a worker died of: "the worker process ...". said: by Ray."""
     log = None if info is None else info.log_file(trial)
     text = "" if info is None or log is None else tail_of(log, info.spool).rpartition(AGAIN)[2]
-    if "OUT_OF_MEMORY" in said or "OutOfMemory" in said:
-        return "was killed by Ray, as its machine was out of memory"
-    if "SIGTERM" in said:
-        return "received SIGTERM"
-    if re.search(r"\bnode\b.*\bdied", said):
-        return "died with its machine"
     fatal = re.findall(r"^Fatal Python error: (.+)$", text, re.MULTILINE)
     exits = re.findall(rf"^{re.escape(EXIT)}\((-?\d+)\)$", text, re.MULTILINE)
     code = re.search(r"exit code (\d+)", said)
+    killed = "was killed (SIGKILL: out of memory?)"
     if fatal and info is not None:
-        return f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack: {info.log_of(trial or '')})"
-    if exits:
-        return f"called os._exit({exits[-1]})"
-    if code is not None:
-        return f"exited with code {code[1]}"
-    if log is None:
-        return "died (killed, out of memory, or its machine was lost)"
-    return "was killed, out of memory (SIGKILL)" if _more_out_of_memory() else "was killed (SIGKILL: out of memory?)"
+        killed = f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack: {info.log_of(trial or '')})"
+    elif log is None:
+        killed = "died (killed, out of memory, or its machine was lost)"
+    elif _more_out_of_memory():
+        killed = "was killed, out of memory (SIGKILL)"
+    ways = {
+        "was killed by Ray, as its machine was out of memory": "OUT_OF_MEMORY" in said or "OutOfMemory" in said,
+        "received SIGTERM": "SIGTERM" in said,
+        "died with its machine": re.search(r"\bnode\b.*\bdied", said) is not None,
+        f"called {EXIT}({exits[-1] if exits else ''})": bool(exits) and not fatal,
+        f"exited with code {code[1] if code is not None else ''}": code is not None and not fatal,
+    }
+    return next((way for way, holds in ways.items() if holds), killed)

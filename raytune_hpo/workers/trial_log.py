@@ -248,7 +248,7 @@ class ThreadLog:
     def begin(self, name: str) -> None:
         self.end()
         self._name = name
-        self._undo.enter_context(_heard(self._hear))
+        self._undo.enter_context(_heard(self.hear))
 
     def end(self) -> None:
         self._undo.close()
@@ -262,7 +262,7 @@ class ThreadLog:
 
     def look(self) -> None: ...
 
-    def _hear(self, text: str) -> None:
+    def hear(self, text: str) -> None:
         if self._name is None or not text or not self._is_own(self._name):
             return
         with contextlib.suppress(OSError):  # it is on the terminal

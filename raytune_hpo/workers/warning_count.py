@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.journal.events import Warned
+from raytune_hpo.results.ledger import WarningKey, warning_key
 
 #: Distinct warnings of a trial that are told of: the text of some has a number in it that is another each time.
 MOST = 20
@@ -30,10 +31,12 @@ Key = tuple[str, str, str]
 
 class WarningCount:
     """Of a worker. is_own: whether the thread that warns is one of the trials'. whole: the process is a worker's, and
-    every warning in it a trial's; otherwise warnings are as they were, as long as no trial runs."""
+    every warning in it a trial's; otherwise warnings are as they were, as long as no trial runs. log: takes what a
+    trial warned of where people have seen the same of another trial."""
 
-    def __init__(self, is_own: Callable[[str], bool], *, whole: bool) -> None:
-        self._is_own, self._whole = is_own, whole
+    def __init__(self, is_own: Callable[[str], bool], log: Callable[[str], None], *, whole: bool) -> None:
+        self._is_own, self._log, self._whole = is_own, log, whole
+        self._shown_before: set[WarningKey] = set()
         self._trials: Sequence[str] = ()
         self._counts: dict[str, dict[Key, int]] = {}
         self._told: dict[str, dict[Key, int]] = {}
@@ -107,5 +110,11 @@ class WarningCount:
             first |= key not in counts
             if key in counts or len(counts) < MOST:
                 counts[key] = counts.get(key, 0) + 1
-        if first:
+        if not first:
+            return
+        kind = warning_key(*key)
+        if kind in self._shown_before and not self._whole:
+            self._log(warnings.formatwarning(message, category, filename, lineno, line))
+        else:
+            self._shown_before.add(kind)
             self._show(message, category, filename, lineno, file, line)

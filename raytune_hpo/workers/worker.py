@@ -180,13 +180,14 @@ class Posting:
         worker = f"{socket.gethostname()}-{os.getpid()}"
         if self.imports is None:
             folder = Path(self.run_path) / trial_log.FOLDER
-            return trial_log.ThreadLog(folder, worker, is_own), WarningCount(is_own, whole=False), str(folder)
+            heard = trial_log.ThreadLog(folder, worker, is_own)
+            return heard, WarningCount(is_own, heard.hear, whole=False), str(folder)
         if self.sees_run:
             folder = Path(self.run_path) / trial_log.FOLDER
         else:
             folder = Path(tempfile.mkdtemp(prefix="raytune_hpo_logs_"))
         log = trial_log.ProcessLog(folder, worker, live=self.verbose)
-        return log, WarningCount(lambda _: True, whole=True), str(folder)
+        return log, WarningCount(lambda _: True, print, whole=True), str(folder)
 
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from raytune_hpo import Experiment, Float, load_results, report, run
+from raytune_hpo.cli import logs as logs_verb
+from raytune_hpo.cli.logs import CONTROL
+from raytune_hpo.cli.main import main
 from raytune_hpo.journal.events import Started, Warned
 from raytune_hpo.results.results import Results
 from raytune_hpo.tasks.digits import Digits
@@ -154,3 +157,47 @@ def test_near_b20_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, mon
     assert tail == "".join(f"{n:09d}\n" for n in range(490, 500))
     assert mark
     assert int(left_out) == written - 200
+
+
+ECHO = """
+import sys, warnings
+from raytune_hpo import Experiment, Float, report
+
+def train(config):
+    print("this is", config["x"] > 0, "\\x1b]0;title\\x07")
+    warnings.warn("look out")
+    report({"y": 1.0})
+
+experiment = Experiment(name="echo", task=train, space={"x": Float(0.0, 1.0)}, metric="y", mode="min", max_epochs=1,
+                        num_samples=3, scheduler="fifo", searcher="random", executor="inline")
+"""
+
+
+@pytest.mark.usefixtures("shown")
+@pytest.mark.filterwarnings("always")
+def test_b20_the_command_line_shows_logs_and_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, path = tmp_path / "echo.py", str(tmp_path / "run")
+    file.write_text(ECHO)
+    assert main(["run", str(file), "--run-dir", path]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("t00000 warned: UserWarning: look out (echo.py:7)") == 1
+    assert said.out.count("warned: 3 trials: UserWarning: look out (echo.py:7)") == 1
+    assert said.err.count("UserWarning: look out") == 1  # a person has seen it
+    assert main(["logs", path, "t00002", "-f"]) == 0
+    (shown, *rest) = capsys.readouterr().out.splitlines()
+    assert shown.startswith("this is True")
+    assert "UserWarning: look out" in rest[0]
+    assert main(["logs", path, "t00007"]) == 2
+    assert "trial = 't00007': " in capsys.readouterr().err
+
+
+def test_near_b20_a_strangers_journal_names_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "secret.log").write_text("secret")
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    (tmp_path / "run" / "logs" / "t1.log").symlink_to(tmp_path / "secret.log")
+    for name in ("logs/t1.log", "../secret.log", "logs/../../secret.log", str(tmp_path / "secret.log"), "logs"):
+        assert logs_verb._file(tmp_path / "run", name) is None
+    assert (
+        CONTROL.sub("", "a\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2Jb\tc\r\n")
+        == "a\x1b[31mred\x1b[0m 0;title2Jb\tc\r\n"
+    )
