@@ -140,8 +140,8 @@ def explained(info: WorkerInfo | None, trial: str | None, said: str) -> str:
     exits = re.findall(rf"^{re.escape(EXIT)}\((-?\d+)\)$", text, re.MULTILINE)
     code = re.search(r"exit code (\d+)", said)
     killed = "was killed (SIGKILL: out of memory?)"
-    if fatal and info is not None:
-        killed = f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack: {info.log_of(trial or '')})"
+    if fatal:  # the same words for every trial: equal failures are counted
+        killed = f"died of {SIGNALS.get(fatal[-1], fatal[-1])} (its stack stands in the trial's log)"
     elif log is None:
         killed = "died (killed, out of memory, or its machine was lost)"
     elif _more_out_of_memory():

@@ -228,7 +228,11 @@ class Executors:
         )
         arguments = (transport.packed(make), data, self._posting(transport, resources))
         return Pool(
-            transport, lambda: transport.actor(Worker, resources, *arguments), resources, experiment.max_concurrent
+            transport,
+            lambda: transport.actor(Worker, resources, *arguments),
+            resources,
+            experiment.max_concurrent,
+            fresh=experiment.fresh_workers,
         )
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:

@@ -146,14 +146,22 @@ class Staffing:
 class Pool:
     """Processes for trials of one size.
 
-    make_actor: the next worker, in whatever process the transport has for it. limit: at most so many.
+    make_actor: the next worker, in whatever process the transport has for it. limit: at most so many. fresh: each
+    trial has a worker that had none before it.
     """
 
     def __init__(
-        self, transport: Transport, make_actor: Callable[[], Actor], resources: Resources, limit: int | None
+        self,
+        transport: Transport,
+        make_actor: Callable[[], Actor],
+        resources: Resources,
+        limit: int | None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._transport = transport
         self._make_actor = make_actor
+        self._fresh = fresh
         self._slots: list[Slot] = []
         self._calls: dict[Call, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
@@ -178,7 +186,9 @@ class Pool:
         return [
             slot
             for slot in self._slots
-            if slot.info is not None and slot.trial is None and (slot.leaving is None or slot.leaving.told is None)
+            if slot.info is not None
+            and slot.trial is None
+            and (slot.leaving is None or (slot.leaving.told is None and not self._fresh))
         ]
 
     def admits(self, slot: Slot, losses: float) -> bool:
@@ -273,6 +283,8 @@ class Pool:
                 self._news.append(Noticed(f"{left.trial}: after its last report: {left.error}"))
         if left is None or left.ended:
             slot.leaving = None
+            if self._fresh and slot.trial is None:
+                self._drop(slot)
         elif self._overdue(slot, leaving):
             self._give_up(slot, leaving)
 

@@ -57,10 +57,10 @@ def test_c22_the_error_says_what_a_worker_died_of(tmp_path: Path, monkeypatch: p
     errors = {WAYS[trial.index]: trial.error for trial in results.ledger.trials.values()}
     assert errors == {
         "os._exit(7)": "the worker process called os._exit(7)",
-        "SIGSEGV": "the worker process died of SIGSEGV (its stack: logs/t00001.log)",
+        "SIGSEGV": "the worker process died of SIGSEGV (its stack stands in the trial's log)",
         "SIGKILL": "the worker process was killed (SIGKILL: out of memory?)",
         "SIGTERM": "the worker process received SIGTERM",
-        "SIGABRT": "the worker process died of SIGABRT (its stack: logs/t00004.log)",
+        "SIGABRT": "the worker process died of SIGABRT (its stack stands in the trial's log)",
         "fork": "the worker process called os._exit(3)",
         "lives": None,
     }
