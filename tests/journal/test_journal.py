@@ -40,6 +40,8 @@ EVERY: list[Event] = [
     events.Decided("t0", 5, Decision.EXPLOITED, "because"),
     events.CheckpointSaved("t0", dataclasses.replace(RECORD, trial="t0")),
     events.CheckpointLost("t0", "checkpoints/t0/00-00001.1"),
+    events.Deferred("t0"),
+    events.Warned("t0", "UserWarning", "look out", "train.py:7", 3),
     events.Perturbed("t0", "t1", 4, 1, 5, 2, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
     events.Commanded("t0", "1-2", "nudge", True, "done"),
     events.Retried("t0", 5, "ValueError: x", "errors/1.txt", True, 0.25),
