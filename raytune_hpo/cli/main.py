@@ -30,6 +30,7 @@ VERBS = {
     "retry": "try failed trials again, once their cause is mended, and go on with the run",
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
+    "logs": "show what a trial has printed, logged and warned",
     "best": "show the winner of a run",
     "confirm": "train a run's best configs again from fresh seeds, and say which is best",
     "retest": "train old best configs on today's data: do the settings still hold",

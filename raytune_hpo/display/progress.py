@@ -62,6 +62,7 @@ class Progress(Listener):
 
     def event(self, number: int, event: Event, step: Step) -> None:
         self.ledger.seconds = step.t
+        warnings = len(self.ledger.warnings)
         self.ledger.apply(event)
         if isinstance(event, events.SessionOpened) and event.pid == os.getpid():
             self._fresh, self._began, self._done_before = True, time.monotonic(), self._finished
@@ -70,6 +71,8 @@ class Progress(Listener):
             self.say(WHERE[event.executor] + (f": {event.reason}" if event.reason else ""))
         elif self._fresh:
             self.news(event)
+            if len(self.ledger.warnings) > warnings:  # the run's first of its kind
+                self.say(f"{event.trial} warned: {list(self.ledger.warnings.values())[-1].line}", style="yellow")
 
     def news(self, event: Event) -> None:
         """An event of this session."""

@@ -20,6 +20,9 @@ from raytune_hpo.space.configs import flatten
 SHOWN = 3  # reasons
 
 
+WARNINGS_SHOWN = 5
+
+
 def duration(seconds: float) -> str:
     """1 h 5 min, 3 min 20 s, 12 s."""
     whole = round(seconds)
@@ -105,6 +108,14 @@ def codes_line(results: Results) -> str | None:
     return f"{number} versions of the code trained these trials, which are ranked together: `trials` says which"
 
 
+def warning_lines(results: Results) -> list[str]:
+    """What the trials' code warned of, the most frequent first."""
+    seen = sorted(results.ledger.warnings.values(), key=lambda one: -len(one.trials))
+    lines = [f"warned: {plural(len(one.trials), 'trial')}: {one.line}" for one in seen[:WARNINGS_SHOWN]]
+    others = len(seen) - len(lines)
+    return lines if others <= 0 else [*lines, f"warned: {others} others: see {results.run_dir / 'logs'}"]
+
+
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
     """The closing lines: how it ended, the best five, what to do next.
 
@@ -118,7 +129,7 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
     console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
-    for line in whys(results):
+    for line in [*whys(results), *warning_lines(results)]:
         console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:

@@ -240,6 +240,11 @@ class Population:
         else:
             self.do(events.Ended(trial.id, Outcome.FAILED, "error", error, file))
 
+    def defer(self, trial: TrialState) -> None:
+        """Its worker was not free after all. It waits again, and nothing is held against it."""
+        self.do(events.Deferred(trial.id))
+        self.end_waiting()
+
     def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
         """A checkpoint turned out damaged or gone: fall back to the one before it."""
         self.do(events.CheckpointLost(record.trial, record.path))

@@ -82,6 +82,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         checkpoint=record("checkpoint", Checkpointing, written.checkpoint),
         max_failures=written.max_failures,
         fail_fast=written.fail_fast,
+        fresh_workers=written.fresh_workers,
         storage=_storage(written.storage),
         start_points=start_points,
         folds=written.folds,
@@ -109,6 +110,11 @@ def _check_scalars(written: Experiment) -> None:
     if written.time_budget_s is not None:
         checks.number("time_budget_s", written.time_budget_s, 0, open_low=True)
     checks.one_of("executor", written.executor, EXECUTORS)
+    if not isinstance(written.fresh_workers, bool):
+        raise ExperimentError("fresh_workers", written.fresh_workers, "must be True or False")
+    if written.fresh_workers and written.executor in ("inline", "lanes"):
+        expected = "gives each trial a process of its own: use executor processes or auto with it"
+        raise ExperimentError("fresh_workers", True, expected)
 
 
 def _resources(task: Any, given: Any) -> Resources:

@@ -56,6 +56,8 @@ class Experiment:
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
     fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
                     stop the run (`raytune-hpo retry` tries them again); None: never
+    fresh_workers   True: each start of a trial has a new process, which nothing that an earlier trial did to its own
+                    can reach; it costs a process's start, seconds, and goes with processes
     storage         the folder under which run directories are made
     start_points    configs to try first
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
@@ -89,6 +91,7 @@ class Experiment:
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
     fail_fast: int | None = 3
+    fresh_workers: bool = False
     storage: str = "runs"
     start_points: Sequence[Config] = ()
     folds: int | None = None

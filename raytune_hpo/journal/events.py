@@ -325,6 +325,24 @@ class Retried(TrialEvent):
 
 
 @dataclass(frozen=True)
+class Warned(TrialEvent):
+    """The trial's code warned. where: file and line. count: how often since it was last told of."""
+
+    KIND: ClassVar[str] = "warn"
+    category: str
+    text: str
+    where: str
+    count: Count
+
+
+@dataclass(frozen=True)
+class Deferred(TrialEvent):
+    """The trial was not begun, as its worker's last trial has not ended: it waits for another place."""
+
+    KIND: ClassVar[str] = "defer"
+
+
+@dataclass(frozen=True)
 class Ended(TrialEvent):
     """The trial is over. reason: "max_epochs", "budget", "done", "returned", "plateau", the scheduler's name, "error",
     or why the run was stopped."""

@@ -150,6 +150,7 @@ _CHECKS: dict[type[Event], Callable[..., None]] = {
     events.RangeTested: Order._live,
     events.Narrowed: Order._live,
     events.Started: Order._live,
+    events.Deferred: Order._live,
     events.Reported: Order._report,
     events.Decided: Order._decide,
     events.CheckpointSaved: Order._checkpoint,

@@ -84,7 +84,7 @@ def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0,
 @dataclass(frozen=True)
 class Faults:
     """Probabilities: of a call to raise, to lose its worker, to report NaN, to report no metric, to return;
-    of a start to find its checkpoint damaged."""
+    of a start to find its checkpoint damaged, or its worker still at the trial before."""
 
     raises: float = 0.0
     lost: float = 0.0
@@ -92,6 +92,7 @@ class Faults:
     no_metric: float = 0.0
     returns: float = 0.0
     damaged: float = 0.0
+    occupied: float = 0.0
 
 
 NONE = Faults()

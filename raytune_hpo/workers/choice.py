@@ -63,6 +63,7 @@ def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
     resources = experiment.resources
     found = {
         "on a cluster": address is not None,
+        "fresh_workers asks for a process a trial": experiment.fresh_workers,
         "a function runs in a process of its own": not isinstance(experiment.task, Task),
         "a trial has several CPUs for its folds": experiment.folds is not None and resources.cpus > 1,
         "a trial has several GPUs": resources.gpus > 1,

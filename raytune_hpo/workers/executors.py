@@ -22,7 +22,7 @@ from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers import choice
+from raytune_hpo.workers import choice, trial_log
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.imports import Imports
@@ -90,6 +90,7 @@ class Executors:
     @contextlib.contextmanager
     def opened(self, before: Before) -> Iterator[Opened]:
         """Raises ExperimentError where no machine has a trial's resources."""
+        trial_log.clean(self._directory.path)
         inline = InlineTransport()
         with own_debugger():
             found = self._chosen(before, inline)
@@ -114,6 +115,7 @@ class Executors:
                     pool = self._processes(transport, data)
                 if found.executor.is_inline and self._experiment.executor == "auto":
                     pool = GrowingPool(pool, self._growth(found))
+                stack.callback(trial_log.clean, self._directory.path)
                 stack.callback(pool.shutdown)
                 pool.ensure()
             room = has_room(self._experiment, found.executor, transport)
@@ -234,6 +236,7 @@ class Executors:
             lambda: transport.actor(Worker, resources, *arguments, of_task=of_task),
             resources,
             experiment.max_concurrent,
+            fresh=experiment.fresh_workers,
         )
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:

@@ -27,10 +27,13 @@ from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import tune_session
 from raytune_hpo.workers.metric_values import CONTROLS, plain_metrics
-from raytune_hpo.workers.outcomes import Outcome, Report, Returned, raised
+from raytune_hpo.workers.outcomes import Outcome, Raised, Report, Returned, raised
 from raytune_hpo.workers.surroundings import Place, Surroundings
 
+#: How long a function may take to unwind once its trial is over, and how long a completed one may for what it does
+#: after its last report.
 STOP_TIMEOUT_S = 10.0
+FINISH_TIMEOUT_S = 60.0
 
 
 class _TrialThread(threading.Thread):
@@ -66,6 +69,12 @@ def check_thread() -> None:
     over = _left.get(threading.current_thread())
     if over is not None:
         raise TrialError(f"report() was called in a thread of {over}, which is over: let it end with its trial")
+
+
+def is_of(trial: str) -> bool:
+    """Whether the thread that asks is the trial's own."""
+    thread = threading.current_thread()
+    return isinstance(thread, _TrialThread) and thread.session.trial_id == trial
 
 
 class _Stopped(BaseException):
@@ -110,7 +119,7 @@ class FunctionSession:
         self._batch: list[Outcome] = []
         self._most, self._deadline = 1, 0.0
         self._go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopping = False
+        self._stopping = self._returning = False
         self._prepare_thread = prepare_thread
         own = copy.deepcopy(config)
         self._thread = _TrialThread(target=self._run, args=(function, own), daemon=True, name=trial_id)
@@ -136,22 +145,45 @@ class FunctionSession:
                 self._thread.start()
             return self._outcomes.get()
 
-    def stop(self) -> bool:
-        """End the function where it waits. False if it does not end within STOP_TIMEOUT_S."""
-        self._stopping = True
+    def stop(self, timeout_s: float | None = None, *, returning: bool = False) -> bool:
+        """End the function where it waits. False if it does not end within `timeout_s`, of STOP_TIMEOUT_S by default:
+        then ask again.
+
+        returning: the report that it waits in returns, and the next one ends it.
+        """
+        told, self._stopping = self._stopping, True
+        if not told:
+            self._returning = returning
         if self._started and self._thread.is_alive():
             with self._around.entered():
-                self._go_on.put(None)
-                self._thread.join(STOP_TIMEOUT_S)
+                if not told:
+                    self._go_on.put(None)
+                self._thread.join(STOP_TIMEOUT_S if timeout_s is None else timeout_s)
                 self._around.over = not self._thread.is_alive()
-        if _process.running is self:
-            _process.running = None
-            tune_session.withdraw()
         if self._thread.is_alive():
             return False
+        self.withdraw()
         if self._started:
             self._clear_up()
         return True
+
+    def withdraw(self) -> None:
+        """Only the function's own thread finds the session from now on."""
+        if _process.running is self:
+            _process.running = None
+            tune_session.withdraw()
+
+    @property
+    def told_to_end(self) -> bool:
+        return self._stopping
+
+    @property
+    def last_words(self) -> Raised | None:
+        """What the function raised after its last report was taken; None where it did not."""
+        last: Outcome | None = None
+        while not self._outcomes.empty():
+            last = self._outcomes.get()[-1]
+        return last if isinstance(last, Raised) else None
 
     @property
     def directory(self) -> Path:
@@ -194,7 +226,7 @@ class FunctionSession:
                 return  # no hand-over, which costs more than the report does
             self._hand_over()
             self._go_on.get()
-            if not done:  # what it does after its last word is done as well
+            if not done and not self._returning:  # what it does after its last word is done as well
                 self._check_goes_on()
 
     def _check_goes_on(self) -> None:

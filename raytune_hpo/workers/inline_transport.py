@@ -129,7 +129,7 @@ def own_debugger() -> Iterator[None]:
 class InlineTransport:
     """See `Transport`. There is room for one actor."""
 
-    concurrent = False
+    concurrent = kills = False
 
     def __init__(self) -> None:
         self._done = threading.Condition()

@@ -200,12 +200,12 @@ def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
         if not verbose:
             for name in ("ray", "ray.tune", "ray.train", "ray.data"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _off_stdout(verbose=verbose):
-            try:
-                yield
-            finally:
-                if not joined:
-                    ray.shutdown()
+    with _off_stdout(verbose=verbose):
+        try:
+            yield
+        finally:
+            if not joined:
+                ray.shutdown()
 
 
 @contextlib.contextmanager

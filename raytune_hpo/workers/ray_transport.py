@@ -56,7 +56,7 @@ class RayActor:
 class RayTransport:
     """The Ray that this process has started or joined."""
 
-    concurrent = True
+    concurrent = kills = True
 
     def __init__(self, imports: Imports | None = None) -> None:
         imports = imports or Imports()

@@ -63,9 +63,11 @@ class Actor(Protocol):
 
 
 class Transport(Protocol):
-    """concurrent: actors work while the driver does, so that none should wait for its next orders."""
+    """concurrent: actors work while the driver does, so that none should wait for its next orders. kills:
+    `Actor.kill` ends whatever the actor is at."""
 
     concurrent: bool
+    kills: bool
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> Actor:
         """Begin to make a `cls(*arguments, **options)` that has these resources to itself."""

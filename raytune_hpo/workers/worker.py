@@ -19,31 +19,35 @@ import socket
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
+from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event, Warned
 from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.workers import trial_directories
-from raytune_hpo.workers.function_session import FunctionSession
+from raytune_hpo.workers import deaths, trial_directories, trial_log
+from raytune_hpo.workers.function_session import FunctionSession, is_of
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.process_state import WorkingDirectory
 from raytune_hpo.workers.surroundings import Place
+from raytune_hpo.workers.trial_log import TrialLog
+from raytune_hpo.workers.warning_count import WarningCount
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
 BATCH_S = 0.02
+#: How long a call waits for the last trial's function to end. Most take less than a millisecond; the others are asked
+#: for again, so that the pool knows of them and may give up the worker.
+PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,10 @@ class EpochReport:
 class Outcome:
     """What came of one call: reports, in order, and then how the call ended.
 
-    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised" or
-    "unreadable" (the checkpoint to start from is damaged). reusable: whether the worker may take another trial.
+    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised",
+    "unreadable" (the checkpoint to start from is damaged) or "occupied" (the worker's last trial has not ended, this
+    one was not begun). reusable: whether the worker may take another trial. left: what there is to say of the worker's
+    last trial, in a call that was to begin another one. warned: what the trial's code warned of meanwhile.
     """
 
     kind: str
@@ -99,22 +105,58 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     reusable: bool = True
+    left: Left | None = None
+    warned: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True)
+class Left:
+    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error, warned:
+    what that raised and warned of after its last report."""
+
+    trial: str
+    ended: bool = True
+    error: str = ""
+    warned: tuple[Warned, ...] = ()
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal."""
+    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal. mark: see
+    `deaths.process_mark`. logs: the folder of its trials' logs; one_log: the name of the log, where they share one.
+    """
 
     host: str
     pid: int
     sees_run: bool
     lanes: int = 1
     news: tuple[Event, ...] = ()
+    mark: str | None = None
+    logs: str | None = None
+    one_log: str | None = None
 
     @property
     def name(self) -> str:
         """Of the worker, in the journal."""
         return f"{self.host}-{self.pid}"
+
+    def log_of(self, trial: str) -> str | None:
+        """Where a trial's output goes: within the run directory, or HOST:PATH."""
+        if self.logs is None:
+            return None
+        folder = trial_log.FOLDER if self.sees_run else f"{self.host}:{self.logs}"
+        return f"{folder}/{self.one_log or trial}.log"
+
+    def log_file(self, trial: str | None) -> Path | None:
+        """The same as a path, on a machine that sees the run directory; None where only the worker's machine has it."""
+        name = self.one_log or trial
+        return Path(self.logs) / f"{name}.log" if self.logs is not None and self.sees_run and name else None
+
+    @property
+    def spool(self) -> Path:
+        """What took its output before there was any."""
+        assert self.logs is not None
+        return Path(self.logs) / trial_log.spool_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -148,9 +190,23 @@ class Posting:
         if self.cwd is not None:
             WorkingDirectory(self.cwd).put_back()  # on another machine it need not be there
         self.imports.take()
-        if not self.verbose:
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # its own matters are none of a trial's
+        deaths.leave_traces()
+
+    def listening(self, is_own: Callable[[str], bool]) -> tuple[TrialLog, WarningCount, str]:
+        """What hears the trials of an actor: their logs, their warnings, and the folder of the logs. is_own: whether
+        the thread that asks is one of this trial's, or log's, where the process is the driver's own."""
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+        if self.imports is None:
+            folder = Path(self.run_path) / trial_log.FOLDER
+            heard = trial_log.ThreadLog(folder, worker, is_own)
+            return heard, WarningCount(is_own, heard.hear, whole=False), str(folder)
+        if self.sees_run:
+            folder = Path(self.run_path) / trial_log.FOLDER
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="raytune_hpo_logs_"))
+        log = trial_log.ProcessLog(folder, worker, live=self.verbose)
+        return log, WarningCount(lambda _: True, print, whole=True), str(folder)
 
     def phases(self) -> Phases:
         """Of the actor, from the start of its process on."""
@@ -194,22 +250,30 @@ class Worker:
         self._news: tuple[Event, ...] = (*phases.take(), *found)
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
+        self._log, self._warnings, self._logs = posting.listening(is_of)
         self._session: FunctionSession | None = None
         self._trial: Assignment | None = None
         self._epoch = 0
         self._temporary: Path | None = None
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, news=self._news)
+        pid = os.getpid()
+        mark = deaths.process_mark(pid)
+        return WorkerInfo(socket.gethostname(), pid, self._sees_run, 1, self._news, mark, self._logs)
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""
         return called(call)
 
-    def start(self, trial: Assignment) -> Outcome:
-        """Take a trial and run it to its first reports."""
-        if not self.release():
-            return Outcome("raised", error="the last trial's function does not end", reusable=False)
+    def start(self, trial: Assignment, completed: bool = False) -> Outcome:
+        """Take a trial and run it to its first reports. completed: as for `release`, of the trial before."""
+        left = self.release(completed)
+        if left is not None and not left.ended:
+            return Outcome("occupied", left=left)
+        outcome = self._begin(trial)
+        return replace(outcome, left=left) if left is not None and (left.error or left.warned) else outcome
+
+    def _begin(self, trial: Assignment) -> Outcome:
         self._trial = trial
         self._epoch = 0
         folder: Path | None = None
@@ -218,6 +282,8 @@ class Worker:
             if folder is None:
                 return Outcome("unreadable")
             self._epoch = trial.checkpoint.epoch
+        self._log.begin(trial.trial)
+        self._warnings.begin(trial.trial)
         self._session = FunctionSession(
             self._function,
             trial.config,
@@ -234,6 +300,12 @@ class Worker:
 
     def step(self, until: int) -> Outcome:
         """Let the trial run on, at most to the report of epoch `until`. Raises OSError where a disk is full."""
+        outcome = self._run(until)
+        assert self._trial is not None
+        warned = self._warnings.take(over=() if outcome.kind == "waiting" else (self._trial.trial,))
+        return replace(outcome, warned=warned) if warned else outcome
+
+    def _run(self, until: int) -> Outcome:
         assert self._session is not None
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
@@ -268,26 +340,43 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def release(self) -> bool:
-        """End the present trial, if there is one. False: its function does not end, drop this worker."""
-        session, self._session = self._session, None
+    def release(self, completed: bool = False) -> Left | None:
+        """End the present trial; None if there is none. Waits for PATIENCE_S at most: ask again if it has not ended.
+
+        completed: its function returns from its last report, and does what it does after that.
+        """
+        session = self._session
+        if session is None:
+            return None
+        assert self._trial is not None
+        if not session.stop(PATIENCE_S, returning=completed):
+            return Left(self._trial.trial, ended=False)
+        raised = session.last_words
+        self._session = None
+        del session
+        self._log.end()
+        self._warnings.begin()
+        warned = self._warnings.take(over=(self._trial.trial,))
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
-        if session is None:
-            return True
-        ended = session.stop()
-        del session
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             # Back to the GPU, which other workers may share (ray#23971).
             gc.collect()
             torch.cuda.empty_cache()
-        return ended
+        return Left(self._trial.trial, error="" if raised is None else raised.summary, warned=warned)
 
     def close(self) -> None:
-        """The run is over."""
-        self.release()
+        """The worker is not needed any more: its trial has STOP_TIMEOUT_S to end, if it was not told to before."""
+        session = self._session
+        if session is not None:
+            session.stop(PATIENCE_S if session.told_to_end else None)
+            left = self.release()
+            if left is not None and not left.ended:
+                session.withdraw()
+        self._warnings.begin()
+        self._log.close()
         trial_directories.closed(Path(self._posting.run_path))
 
     def _place(self, trial: Assignment) -> Place:
