@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import time
@@ -117,6 +118,15 @@ class RunDirectory:
         }
         write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode())
         return run
+
+    def discard(self) -> None:
+        """Remove the run if nothing has happened in it, so that the next try finds the place free."""
+        try:
+            empty = not self.journal_path.exists() or self.journal_path.stat().st_size == 0
+        except OSError:
+            empty = False
+        if empty:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
