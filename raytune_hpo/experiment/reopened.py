@@ -69,9 +69,11 @@ def reopened(
         changed = {} if copy is None else project.differing(copy)
         if copy is not None and code == "current":
             _check_all_there(copy, changed)
-        elif copy is not None and changed:
-            notices.append(_told(changed))
-            stack.enter_context(copied_modules.in_use(copy))
+        elif copy is not None:
+            _check_files(copy, description["experiment"])
+            if changed:
+                notices.append(_told(changed))
+                stack.enter_context(copied_modules.in_use(copy))
         if copy is not None and (code == "current" or not changed):
             stack.enter_context(_importable(copy))
         experiment = _written(directory, description, given, copy)
@@ -132,6 +134,15 @@ def _check_all_there(code: Code, changed: Mapping[str, str]) -> None:
         raise ExperimentError("--code", "current", f"{os.path.join(code.root, gone[0])} is gone; leave it out")
 
 
+def _check_files(code: Code, recorded: Mapping[str, Any]) -> None:
+    """Raise ExperimentError for a file that is named and is not the run's: no run has others executed."""
+    own = {code.original(file) for file in code.files}
+    named = {"task": recorded["task"], **{name: recorded[name].get("from") for name in ("searcher", "scheduler")}}
+    for name, reference in named.items():
+        if isinstance(reference, Mapping) and "file" in reference and reference["file"] not in own:
+            raise ExperimentError(name, reference["file"], "is not in the run's copy of its code (--code current)")
+
+
 def _told(changed: Mapping[str, str]) -> str:
     listed = ", ".join(f"{path} {why}" for path, why in list(changed.items())[:SHOWN])
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
@@ -180,6 +191,10 @@ def written_again(directory: RunDirectory) -> Experiment:
     then is this process's code."""
     description = directory.description()
     copy = project.recorded_code(directory.path, description.get("entry"))
+    for notice in _of_strangers(directory, description):
+        print(f"raytune-hpo: {notice}", file=sys.stderr)
+    if copy is not None:
+        _check_files(copy, description["experiment"])
     if copy is not None and "is gone" in project.differing(copy).values():
         copied_modules.install(copy)
     elif copy is not None:

@@ -435,6 +435,7 @@ def described(path: Path, **changes: object) -> None:
     {"import": "torch:__version__"},
     {"import": "no_such_module_here:x"},
     {"import": "antigravity"},
+    {"file": "VICTIM.py", "name": "Mine"},
 ])  # fmt: skip
 @pytest.mark.parametrize("verb", ["export", "ensemble", "replay", "resume"])
 def test_c4_only_tasks_are_called(
@@ -447,6 +448,7 @@ def test_c4_only_tasks_are_called(
     experiment = json.loads((path / "experiment.json").read_text())["experiment"]
     described(path, experiment={**experiment, "task": json.loads(text)})
     more = ["-o", str(tmp_path / "out")] if verb == "export" else []
+    (tmp_path / "victim.py").write_text(f"{READS}\nopen('{tmp_path}/victim', 'w')")
     capsys.readouterr()
     assert main([verb, str(path), *more]) == 2
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("raytune-hpo: task = ")]) == 1
