@@ -195,9 +195,7 @@ def test_a10_the_users_own_ray_counts_and_stays(monkeypatch: pytest.MonkeyPatch,
     made = experiment(report, resources={"cpus": 1, "gpus": 2})
     before_start.check_place(made.resolved, None)
     assert choice.places(made.resolved) == 2
-    with pytest.raises(
-        ExperimentError, match=r"gpus = 5\.0: the Ray of this process has 4 GPUs; ask for less$"
-    ):
+    with pytest.raises(ExperimentError, match=r"gpus = 5\.0: the Ray of this process has 4 GPUs; ask for less$"):
         run(experiment(report, resources={"cpus": 1, "gpus": 5}), tmp_path / "run")
 
 
