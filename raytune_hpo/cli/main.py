@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from raytune_hpo.checks import no_such
 from raytune_hpo.display.lasting import lasting_streams
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import RaytuneHpoError
+from raytune_hpo.printable import printable_lines
 
 EXIT_WRONG = 2
 EXIT_INTERRUPTED = 130
@@ -103,10 +104,10 @@ def answer(given: list[str], *, ends: bool) -> int:
             gc.disable()
             gc.freeze()
         return code
-    except ExperimentError as error:
+    except RaytuneHpoError as error:  # (a TrialError: of a checkpoint that a verb reads)
         if "--verbose" in given and error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        print(f"raytune-hpo: {error}", file=sys.stderr)
+            sys.stderr.write(printable_lines("".join(traceback.format_exception(error.__cause__))))
+        print(f"raytune-hpo: {printable_lines(str(error))}", file=sys.stderr)
         return EXIT_WRONG
     except KeyboardInterrupt:
         # Before a run has begun, or after it; a run answers to it by itself.

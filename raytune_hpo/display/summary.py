@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.results.trial import TrialState
@@ -36,7 +37,7 @@ def shown_path(path: Path) -> str:
         short = path.relative_to(Path.cwd())
     except ValueError:
         short = path
-    return shlex.quote(str(short))
+    return shlex.quote(printable(str(short)))
 
 
 def shown_value(value: Any) -> str:
@@ -94,7 +95,7 @@ def stopped_line(results: Results) -> str | None:
     where = shown_path(results.run_dir)
     return (
         f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry {where} tries the failed trials "
-        f"again, and raytune-hpo resume {where} goes on without them"
+        f"again (with --code current, if it was in the code), raytune-hpo resume {where} goes on without them"
     )
 
 
@@ -127,9 +128,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
-    console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
     for line in [*whys(results), *warning_lines(results)]:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -141,15 +142,15 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
     versions = codes_line(results)
     if versions is not None:
-        console.print(versions, style="yellow", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(versions), style="yellow", soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
-        figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
+        figures = printable(", ".join(f"{k} {'-' if v is None else f'{v:.5g}'}" for k, v in best.test.items()))
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     stopped = stopped_line(results)
     if stopped is not None:
-        console.print(stopped, style="red", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(stopped), style="red", soft_wrap=True, highlight=False, markup=False)
     elif results.status != "finished":
         console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
     elif results.counts["failed"] and results.stop_reason is None:

@@ -239,7 +239,7 @@ class Driver:
             if record is not None:
                 self.population.saved(record)
             try:
-                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds)
+                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds, report.done)
             except TrialError as error:
                 self._discard(answer.reports[number:])
                 self.pool.release(slot, reusable=answer.reusable)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,23 @@ from raytune_hpo.training.task import Task
 from raytune_hpo.workers.before_start import check_place
 from raytune_hpo.workers.ray_runtime import ray_session
 
+_RUN = threading.Lock()
 
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Ray, signals, working directories and random states are a process's, and so is a run."""
+    check_not_loading()
+    if not _RUN.acquire(blocking=False):
+        expected = "another run is going on in this process; wait for it, or start this one in a process of its own"
+        raise ExperimentError("thread", threading.current_thread().name, expected)
+    try:
+        yield
+    finally:
+        _RUN.release()
+
+
+@_one_at_a_time()
 def run(
     experiment: Experiment,
     run_dir: str | Path | None = None,
@@ -44,12 +61,11 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    check_not_loading()
     resolved = experiment.resolved
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
-    RunDirectory.check_new(path)
+    RunDirectory.check_new(path, or_beside=run_dir is None)
     check_place(resolved, address)
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then
@@ -59,7 +75,9 @@ def run(
     entry = None if code.entry is None else Path(code.root, code.entry)
     origin = {"cwd": os.getcwd(), "made_by": whoever()}
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
-        directory = RunDirectory.create(path, resolved.to_json(), entry, code.documents(), origin)
+        directory = RunDirectory.create(
+            path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
+        )
         notices = [f"{code.left_out} files of the project are not copied: it is too large"] if code.left_out else []
         try:
             return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
@@ -91,6 +109,7 @@ def resume(
     return go_on(run_dir, given, code, address, listeners, verbose)
 
 
+@_one_at_a_time()
 def go_on(
     run_dir: str | Path,
     given: dict[str, Any],
@@ -102,7 +121,6 @@ def go_on(
     reopen: Callable[[Results], list[str]] | None = None,
 ) -> Results:
     """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
-    check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:

@@ -6,8 +6,9 @@ starts. Neither ray nor torch is imported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -118,13 +119,17 @@ class Experiment:
         for name in data:
             if name not in known:
                 raise ExperimentError("experiment.json", name, "this version has no such field")
-        values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
+        with _as_recorded("space", data["space"]):
+            values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
         if "task" not in given:
-            values["task"] = from_reference(data["task"])
+            with _as_recorded("task", data["task"]):
+                values["task"] = from_reference(data["task"])
         for name in ("searcher", "scheduler"):
             if name not in given:
-                values[name] = _class_again(name, data[name])
-        return cls(**values)
+                with _as_recorded(name, data[name]):
+                    values[name] = _class_again(name, data[name])
+        with _as_recorded("experiment", data["name"]):
+            return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
         """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options.
@@ -147,6 +152,16 @@ class Experiment:
         )
         start = list(one.resolved.start_points[:1]) or [one.resolved.usual_config()]
         return one.override({"start_points": start})
+
+
+@contextlib.contextmanager
+def _as_recorded(field_name: str, value: Any) -> Iterator[None]:
+    """What a description that we have not written lets our code raise becomes an ExperimentError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        expected = f"is not as this version writes it ({type(error).__name__}: {error})"
+        raise ExperimentError(f"experiment.json: {field_name}", value, expected) from error
 
 
 def _class_again(field_name: str, recorded: Any) -> Any:

@@ -16,13 +16,13 @@ import socket
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import one_line, traceback_text
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
@@ -328,8 +328,7 @@ def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
         raise disk from None
     if isinstance(error, bdb.BdbQuit):
         raise error
-    text = "".join(traceback.format_exception(error))
-    return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
+    return Outcome("raised", reports, one_line(error), traceback_text(error, error.__traceback__))
 
 
 def _report(pending: _Pending) -> EpochReport:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
-from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import deaths, function_session
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 from raytune_hpo.workers.worker import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
@@ -358,4 +358,4 @@ def raise_full_disk(error: CallFailedError, info: WorkerInfo | None) -> None:
     disk = full_disk(error.error)
     if disk is not None:
         machine = "a worker" if info is None else info.host
-        raise OSError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None
+        raise DiskError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None

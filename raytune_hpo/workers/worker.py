@@ -26,13 +26,19 @@ from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event, Warned
+from raytune_hpo.seeding import trial_seed
+from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
+from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.workers import deaths, trial_log
-from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, is_of
+from raytune_hpo.workers import deaths, trial_directories, trial_log
+from raytune_hpo.workers.function_session import FunctionSession, is_of
 from raytune_hpo.workers.imports import Imports
+from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.process_state import WorkingDirectory
+from raytune_hpo.workers.surroundings import Place
 from raytune_hpo.workers.trial_log import TrialLog
 from raytune_hpo.workers.warning_count import WarningCount
 
@@ -74,12 +80,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One report of the trainable. seconds: from the one before it, waiting for the driver left out."""
+    """One report of the trainable. seconds: from the one before it, waiting for the driver left out. done: the
+    trainable says that it is done."""
 
     epoch: int
     metrics: dict[str, Any]
     seconds: float
     saved: Saved | None
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,9 @@ class Posting:
     """What an actor that trains is told of the run it serves.
 
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    imports: what the driver can import; None for an actor in the driver's own process.
+    imports: what the driver can import; None for an actor in the driver's own process. cwd: the directory that the run
+    was begun in. own_directories: whether trials of a function work in directories of their own. name, seed, objective:
+    the experiment's. gpus: the actor's. most: actors of the run at a time, None for as many as fit.
     """
 
     run_path: str
@@ -165,11 +175,20 @@ class Posting:
     cpus: float
     imports: Imports | None
     verbose: bool
+    cwd: str | None = None
+    own_directories: bool = True
+    name: str = ""
+    seed: int = 0
+    objective: str | None = None
+    gpus: float = 0.0
+    most: int | None = None
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""
         if self.imports is None:
             return
+        if self.cwd is not None:
+            WorkingDirectory(self.cwd).put_back()  # on another machine it need not be there
         self.imports.take()
         logging.getLogger("ray").setLevel(logging.ERROR)  # its own matters are none of a trial's
         deaths.leave_traces()
@@ -213,13 +232,16 @@ class Posting:
 class Worker:
     """See the module. Made an actor by the pool.
 
-    make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled.
+    make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled. of_task: it is
+    a task's.
     """
 
-    def __init__(self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting) -> None:
+    def __init__(
+        self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting, *, of_task: bool = False
+    ) -> None:
         phases = posting.phases()
         posting.prepare_process()
-        self._threads = posting.threads
+        self._posting, self._of_task = posting, of_task
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
@@ -271,6 +293,8 @@ class Worker:
             checkpoint=folder,
             scratch=self._scratch,
             prepare_thread=self._set_threads,
+            epoch=self._epoch,
+            place=self._place(trial),
         )
         return self.step(trial.until)
 
@@ -299,9 +323,9 @@ class Worker:
                     return Outcome("returned", tuple(reports))
                 self._epoch += 1
                 saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
-                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved))
+                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved, outcome.done))
                 before = outcome.at if saved is None else time.perf_counter()
-            if self._epoch >= until or before - began > BATCH_S:
+            if self._epoch >= until or reports[-1].done or before - began > BATCH_S:
                 return Outcome("waiting", tuple(reports))
 
     def save(self) -> Saved | None:
@@ -309,8 +333,12 @@ class Worker:
         if self._session is None or self._session.save is None:
             return None
         folder = self._scratch()
-        self._session.save(folder)
-        return self._commit(folder)
+        try:
+            self._session.save(folder)
+            return self._commit(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def release(self, completed: bool = False) -> Left | None:
         """End the present trial; None if there is none. Waits for PATIENCE_S at most: ask again if it has not ended.
@@ -349,21 +377,47 @@ class Worker:
                 session.withdraw()
         self._warnings.begin()
         self._log.close()
+        trial_directories.closed(Path(self._posting.run_path))
+
+    def abandon(self) -> None:
+        """From another thread: whatever the trial is at is not waited for."""
+        session = self._session
+        if session is not None:
+            session.abandon()
+
+    def _place(self, trial: Assignment) -> Place:
+        posting = self._posting
+        return Place(
+            trial.trial,
+            trial_seed(posting.seed, trial.trial, trial.repeat),
+            run_path=Path(posting.run_path) if self._sees_run else None,
+            original=posting.cwd,
+            changes_directory=posting.own_directories,
+            shared=posting.imports is None,
+            objective=posting.objective,
+            of_task=self._of_task,
+            experiment=posting.name,
+            resources=Resources(posting.cpus, posting.gpus),
+            most=posting.most,
+        )
 
     # Checkpoints --------------------------------------------------------------------------------
 
     def _scratch(self) -> Path:
         assert self._trial is not None
-        return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
+        with storing():
+            return self._store.scratch(self._trial.trial) if self._sees_run else Path(tempfile.mkdtemp())
 
     def _commit(self, folder: Path) -> Saved:
         assert self._trial is not None
-        if self._sees_run:
-            record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
+        try:
+            if not self._sees_run:
+                return Saved(self._epoch, payload=pack(folder))
+            with storing():
+                record = self._store.commit(folder, self._trial.trial, self._trial.generation, self._epoch)
             return Saved(self._epoch, record=record)
-        payload = pack(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        return Saved(self._epoch, payload=payload)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # of what could not be kept; what was, is elsewhere now
 
     def _fetch(self, record: CheckpointRecord, payload: bytes | None) -> Path | None:
         if self._sees_run:
@@ -378,7 +432,7 @@ class Worker:
         # OpenMP keeps the number per thread: this runs in the trial's own.
         torch = sys.modules.get("torch")
         if torch is not None:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(self._posting.threads)
 
 
 def data_news(data: TrialData | None) -> tuple[Event, ...]:
