@@ -6,7 +6,6 @@ import argparse
 
 from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json, say
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.workers.ray_runtime import check_local_resources
 
 SHOWN = 5
 
@@ -18,10 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.workers.before_start import check_code, check_place
+
     experiment = experiment_of(options).resolved
     RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
     if options.address is None:
-        check_local_resources(experiment.resources)
+        check_place(experiment, None)
+    else:
+        check_code(experiment, options.address)
     search = experiment.new_search()
     if experiment.scheduler.is_object:
         experiment.new_scheduler()

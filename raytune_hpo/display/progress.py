@@ -71,7 +71,7 @@ class Progress(Listener):
             self.say(WHERE[event.executor] + (f": {event.reason}" if event.reason else ""))
         elif self._fresh:
             self.news(event)
-            if len(self.ledger.warnings) > warnings:  # the run's first of its kind
+            if isinstance(event, events.Warned) and len(self.ledger.warnings) > warnings:  # the run's first of its kind
                 self.say(f"{event.trial} warned: {list(self.ledger.warnings.values())[-1].line}", style="yellow")
 
     def news(self, event: Event) -> None:

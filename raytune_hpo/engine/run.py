@@ -21,7 +21,8 @@ from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.workers.before_start import check_place
+from raytune_hpo.workers.ray_runtime import ray_session
 
 _RUN = threading.Lock()
 
@@ -64,7 +65,7 @@ def run(
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
     RunDirectory.check_new(path, or_beside=run_dir is None)
-    _check_place(resolved, address)
+    check_place(resolved, address)
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then
     if isinstance(resolved.task, Task):
@@ -77,7 +78,11 @@ def run(
             path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
         )
         notices = [f"{code.left_out} files of the project are not copied: it is too large"] if code.left_out else []
-        return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
+        try:
+            return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
+        except ExperimentError:
+            directory.discard()
+            raise
 
 
 def resume(
@@ -124,7 +129,7 @@ def go_on(
             return results
         with reopened(directory, given, code=code) as taken:
             resolved = taken.experiment.resolved
-            _check_place(resolved, address)
+            check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()
             return Session(
@@ -138,12 +143,3 @@ def _source_of(experiment: ResolvedExperiment) -> Path | None:
     """The file that the experiment's task is defined in, where its task tells; else it is the script that runs."""
     file = to_reference(experiment.task).get("file")
     return Path(file) if file else None
-
-
-def _check_place(experiment: ResolvedExperiment, address: str | None) -> None:
-    if address is None:
-        check_local_resources(experiment.resources)
-    elif experiment.executor == "inline":
-        raise ExperimentError("executor", "inline", "trains in this process: it cannot go with --address")
-    else:
-        check_address(address)

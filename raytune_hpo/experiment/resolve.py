@@ -132,6 +132,10 @@ def _storage(storage: Any) -> str:
     if not isinstance(storage, str | Path) or not str(storage):
         raise ExperimentError("storage", storage, "must be the path of a folder")
     check_is_local("storage", storage)
+    try:
+        Path(storage).expanduser()
+    except RuntimeError as error:
+        raise ExperimentError("storage", str(storage), f"names nobody's home: {error}") from error
     return str(storage)
 
 

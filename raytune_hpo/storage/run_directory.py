@@ -133,6 +133,15 @@ class RunDirectory:
         write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode(), OWN_FILE)
         return run
 
+    def discard(self) -> None:
+        """Remove the run if nothing has happened in it, so that the next try finds the place free."""
+        try:
+            empty = not self.journal_path.exists() or self.journal_path.stat().st_size == 0
+        except OSError:
+            empty = False
+        if empty:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     @staticmethod
     def _claimed(path: Path) -> Path:
         """A new folder: `path`, or one beside it."""

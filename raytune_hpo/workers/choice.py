@@ -19,7 +19,9 @@ from raytune_hpo.journal.events import Executor
 from raytune_hpo.seeding import generator
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.machine import cpus, fits, gpus
+from raytune_hpo.workers.machine import fits
+from raytune_hpo.workers.ray_runtime import cpus_here as cpus
+from raytune_hpo.workers.ray_runtime import gpus_here as gpus
 
 if TYPE_CHECKING:
     from raytune_hpo.training.speed import Speed

@@ -173,6 +173,11 @@ class FunctionSession:
             _process.running = None
             tune_session.withdraw()
 
+    def abandon(self) -> None:
+        """Let a `run` that waits in another thread return: the function, which cannot be ended, is not waited for."""
+        self._stopping = True
+        self._outcomes.put([Returned()])
+
     @property
     def told_to_end(self) -> bool:
         return self._stopping

@@ -22,6 +22,8 @@ from raytune_hpo.workers.transport import ActorLostError, CallFailedError, Debug
 
 #: How long the end of a run waits for what its actor was writing.
 CLOSE_S = 120.0
+#: And for an actor whose call is given up.
+ABANDON_S = 5.0
 
 
 class InlineCall:
@@ -91,7 +93,11 @@ class InlineActor:
         and whoever gives the call up has waited already."""
         self._killed = True
         self._calls.put(None)
-        self._thread.join(0.0 if self._in_call else CLOSE_S)
+        if self._in_call and hasattr(self._object, "abandon"):
+            self._object.abandon()  # what it has changed of the process is put back then
+            self._thread.join(ABANDON_S)
+        else:
+            self._thread.join(0.0 if self._in_call else CLOSE_S)
 
     def _send(self, work: Callable[[], Any]) -> InlineCall:
         call = InlineCall(self._done, work)

@@ -193,10 +193,10 @@ class LanePool:
                 self._call(array)
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
-            array = self._calls.pop(call, None)
-            if array is not None:  # it was not dropped for another answer
-                array.in_call = False
-                out += self._taken(array, call)
+            called = self._calls.pop(call, None)
+            if called is not None:  # it was not dropped for another answer
+                called.in_call = False
+                out += self._taken(called, call)
         for array in self._watch.dead((array, array.info) for array in self._calls.values()):
             out += self._died(array, "")
         return out

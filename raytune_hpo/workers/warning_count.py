@@ -47,6 +47,8 @@ class WarningCount:
     def begin(self, *trials: str) -> None:
         """What is warned of from now on is these trials'; nobody's, if there are none."""
         self._trials = trials
+        if self._whole:
+            warnings.showwarning = self._hook  # a trial before may have put another there
         if not self._whole and trials and self._show is None:
             self._install()
         elif not self._whole and not trials and self._show is not None:

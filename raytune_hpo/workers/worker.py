@@ -379,6 +379,12 @@ class Worker:
         self._log.close()
         trial_directories.closed(Path(self._posting.run_path))
 
+    def abandon(self) -> None:
+        """From another thread: whatever the trial is at is not waited for."""
+        session = self._session
+        if session is not None:
+            session.abandon()
+
     def _place(self, trial: Assignment) -> Place:
         posting = self._posting
         return Place(

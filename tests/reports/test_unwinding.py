@@ -89,20 +89,18 @@ def test_near_b9_one_that_is_stopped_is_unwound(executor: str, tmp_path: Path) -
     assert set(results.trials["status"]) == {"stopped"}
     assert marked(folder, "finally") == set(results.ledger.trials)
     assert marked(folder, "fourth") == set()
-    results = run(experiment(train, executor=executor), tmp_path / "completed")
+    results = run(experiment(train, executor="inline"), tmp_path / "completed")
     assert set(results.trials["status"]) == {"completed"}
     assert marked(folder, "fourth") == set(results.ledger.trials)
     assert marked(folder, "after") == set()
 
 
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_near_b9_an_error_after_the_last_report_is_said_and_fails_no_trial(executor: str, tmp_path: Path) -> None:
+def test_near_b9_an_error_after_the_last_report_is_said_and_fails_no_trial(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> None:
         report({"y": config["x"]})
         raise OSError("no room for the plot")
 
-    results = run(experiment(train, executor=executor, max_epochs=1), tmp_path / "run")
+    results = run(experiment(train, executor="inline", max_epochs=1), tmp_path / "run")
     assert set(results.trials["status"]) == {"completed"}
     assert sorted(notices(results)) == [
         f"t0000{n}: after its last report: OSError: no room for the plot" for n in range(4)
