@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
 from pathlib import Path
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.owned import inside, opened
 
 FOLLOW_EVERY_S = 0.3
 #: What a terminal is not shown of what a trial has printed: all control characters and sequences but colours.
@@ -21,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.checks import no_such
-    from raytune_hpo.errors import ExperimentError
     from raytune_hpo.journal.events import Started
     from raytune_hpo.results.results import load_results
     from raytune_hpo.storage.run_directory import RunDirectory
@@ -55,16 +58,20 @@ def _file(run_dir: Path, name: str | None) -> Path | None:
     """The file of a log's name in the journal, if it is one of this run's: a journal may be a stranger's."""
     if name is None or not re.fullmatch(r"logs/[^/]+\.log", name):
         return None
-    file = run_dir / name
-    return None if file.is_symlink() else file
+    try:
+        return inside(run_dir, name)
+    except ExperimentError:
+        return None
 
 
 def _show(file: Path, shown: dict[Path, int]) -> None:
     """Print what has come to a file since it was last shown; what was cut from a long one meanwhile is not."""
-    if not file.is_file():
+    try:
+        descriptor = opened(file)
+    except FileNotFoundError:
         return
-    with file.open("rb") as stream:
-        stream.seek(min(shown.get(file, 0), file.stat().st_size))
+    with os.fdopen(descriptor, "rb") as stream:
+        stream.seek(min(shown.get(file, 0), os.fstat(descriptor).st_size))
         text = stream.read().decode(errors="replace")
         shown[file] = stream.tell()
     sys.stdout.write(CONTROL.sub("", text) if sys.stdout.isatty() else text)

@@ -5,6 +5,7 @@ source/           the project's code that it trains with (see experiment.project
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 trials/           TRIAL folders, in which a function's trials work (see workers.trial_directories)
+logs/             what trials print, TRIAL.log (see workers.trial_log)
 errors/           one traceback file per distinct failure
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)

@@ -22,6 +22,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.owned import make_folder, opened
+from raytune_hpo.storage.full_disk import storing
+
 #: The folder within the run directory.
 FOLDER = "logs"
 HEAD_BYTES = TAIL_BYTES = 512 * 1024
@@ -34,7 +38,8 @@ AGAIN = "---- goes on in "
 
 class TrialLog(Protocol):
     def begin(self, name: str) -> None:
-        """What is said from now on is said by `name`. Raises OSError where the file cannot be opened."""
+        """What is said from now on is said by `name`. Raises DiskError where the file cannot be opened, ExperimentError
+        where something else stands in its place."""
 
     def end(self) -> None:
         """The trial is over. Without effect where none has begun."""
@@ -51,8 +56,7 @@ def spool_name(worker: str) -> str:
 
 
 def _opened(path: Path, *, create: bool) -> int:
-    create_flag = os.O_CREAT if create else 0
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | create_flag, 0o644)
+    return opened(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0))
 
 
 def _go_on(descriptor: int, worker: str) -> None:
@@ -107,10 +111,10 @@ class ProcessLog:
         self._thread: threading.Thread | None = None
 
     def begin(self, name: str) -> None:
-        with self._lock:
+        with self._lock, storing():
             self.end()
             if self._thread is None:
-                self._folder.mkdir(exist_ok=True)
+                make_folder(self._folder)
                 self._thread = threading.Thread(target=self._watch, daemon=True, name="trial log")
                 self._thread.start()
             path = self._folder / f"{name}.log"
@@ -265,9 +269,9 @@ class ThreadLog:
     def hear(self, text: str) -> None:
         if self._name is None or not text or not self._is_own(self._name):
             return
-        with contextlib.suppress(OSError):  # it is on the terminal
+        with contextlib.suppress(OSError, ExperimentError):  # it is on the terminal
             if self._file is None:
-                self._folder.mkdir(exist_ok=True)
+                make_folder(self._folder)
                 self._file = _opened(self._folder / f"{self._name}.log", create=True)
                 if os.fstat(self._file).st_size:
                     _go_on(self._file, self._worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -36,8 +37,10 @@ def test_c10_a_trial_that_never_reports_outlasts_no_budget(tmp_path: Path) -> No
         report({"y": 0.5})
         time.sleep(0.05)
         report({"y": 0.25})
+        os.environ["LEFT_BY_A_TRIAL"] = "1"
         over.wait(600)
 
+    directory = os.getcwd()
     results = run(experiment(silent, time_budget_s=0.2, executor="inline", num_samples=3), tmp_path / "run")
     over.set()
     assert (results.status, results.stop_reason) == ("finished", "time budget of 0.2 s used")
@@ -46,6 +49,7 @@ def test_c10_a_trial_that_never_reports_outlasts_no_budget(tmp_path: Path) -> No
     said = [event.text for event in results.of(Noticed)]
     assert said[0].endswith("after the run was stopped, it is given up")
     assert said[1].endswith("its code cannot be ended, and goes on in this process")
+    assert (os.getcwd(), os.environ.get("LEFT_BY_A_TRIAL")) == (directory, None)
 
 
 @pytest.mark.usefixtures("ray_session", "short")
