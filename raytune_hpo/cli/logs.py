@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from raytune_hpo.owned import inside
+
 FOLLOW_EVERY_S = 0.3
 #: What a terminal is not shown of what a trial has printed: all control characters and sequences but colours.
 CONTROL = re.compile(r"\x1b(?!\[[\d;]*m)[@-_]?|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]")
@@ -52,11 +54,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _file(run_dir: Path, name: str | None) -> Path | None:
-    """The file of a log's name in the journal, if it is one of this run's: a journal may be a stranger's."""
+    """The file of a log's name in the journal, if it is one of this run's: a journal may be a stranger's.
+
+    Raises ExperimentError for one that is reached through a link.
+    """
     if name is None or not re.fullmatch(r"logs/[^/]+\.log", name):
         return None
-    file = run_dir / name
-    return None if file.is_symlink() else file
+    return inside(run_dir, name)
 
 
 def _show(file: Path, shown: dict[Path, int]) -> None:
