@@ -114,7 +114,7 @@ def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch
     monkeypatch.setattr(population, "LOSSES_ALLOWED", 1)
     points = [{"quality": 0.9 - number / 100, "how": how} for number, how in enumerate(HOW)]
     fields = {"max_epochs": 7, "max_failures": 2, "early_stopping": {"patience": 3}}
-    results = run(make(points, {"how": Choice(HOW)}, **fields), tmp_path / "run")
+    results = run(make(points, {"how": Choice(HOW)}, **fields), tmp_path / "run", quiet=True)
     assert results.status == "finished"
     check_curves(results)
     rows = dict(zip(HOW, results.rows(), strict=True))
