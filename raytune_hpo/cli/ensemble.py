@@ -93,13 +93,14 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
         return
     found = opening.metrics
     names = [name.removeprefix("test_") for name in found if name.startswith("test_")]
-    figures = ", ".join(f"{n} {_shown(found[f'test_{n}'])} (single {_shown(found[f'single_test_{n}'])})" for n in names)
+    pairs = [(n, _shown(found.get(f"test_{n}")), _shown(found.get(f"single_test_{n}"))) for n in names]
+    figures = ", ".join(f"{n} {own} (single {single})" for n, own, single in pairs)
     say(f"test:       {figures}; opened {opening.begun}{', again' if opening.again else ''}")
     for name in names:
-        gain, low, high = (found[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
+        gain, low, high = (found.get(f"gain_{name}{end}") for end in ("", "_low", "_high"))
         if gain is not None and low is not None and high is not None:
             say(f"gain:       {name} {gain:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}: {_verdict(low, high)}")
-    say(f"            (paired bootstrap over {found['samples']:.0f} test samples, positive is better)")
+    say(f"            (paired bootstrap over {opening.figures['samples']:.0f} test samples, positive is better)")
 
 
 def _shown(figure: float | None) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from raytune_hpo.experiment.written import Experiment
 
 DEFAULT_SAMPLES = 64
+MOST = 10**9  # trials, epochs of one
+MOST_POPULATION = 100_000
 
 
 def resolve(written: Experiment) -> ResolvedExperiment:
@@ -97,7 +99,7 @@ def _check_scalars(written: Experiment) -> None:
         raise ExperimentError(
             "name", written.name, "must be 1 to 100 letters, digits, '.', '_' or '-', the first one a letter or digit"
         )
-    checks.integer("max_epochs", written.max_epochs, 1)
+    checks.integer("max_epochs", written.max_epochs, 1, MOST)
     checks.integer("seed", written.seed, 0, 2**63 - 1)
     checks.integer("max_failures", written.max_failures, 0)
     if written.fail_fast is not None:
@@ -171,7 +173,10 @@ def _samples(
         return 1
     if written.num_samples is None:
         return DEFAULT_SAMPLES if total is None else total
-    checks.integer("num_samples", written.num_samples, 1)
+    checks.integer("num_samples", written.num_samples, 1, MOST)
+    if scheduler.kind.is_population and written.num_samples > MOST_POPULATION:
+        expected = f"is the population of {scheduler.name}, whose trials live all at once: at most {MOST_POPULATION:,}"
+        raise ExperimentError("num_samples", written.num_samples, expected)
     if total is not None and written.num_samples > total:
         raise ExperimentError(
             "num_samples", written.num_samples, f"this search ends after {total} trials; leave it out to run all"

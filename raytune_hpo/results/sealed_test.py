@@ -11,8 +11,10 @@ in between leaves one without metrics, which may be finished for the same subjec
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,6 +56,13 @@ class Opening:
     begun: str
     ended: str | None = None
     metrics: Figures | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The metrics to calculate with; NaN for one that is not finite, or not there."""
+        found: dict[str, float] = defaultdict(lambda: math.nan)
+        found.update((name, value) for name, value in (self.metrics or {}).items() if value is not None)
+        return found
 
 
 def openings(run_path: Path) -> list[Opening]:

@@ -29,6 +29,7 @@ import numpy as np
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.limits import check_size
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.seeding import generator
@@ -43,7 +44,10 @@ UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisitio
 
 
 class BayesOptSearch(SearchAlgorithm):
-    """One model of all trials; what is suggested maximizes its acquisition function."""
+    """One model of all trials; what is suggested maximizes its acquisition function.
+
+    So many columns at most as the surrogate takes (`Surrogate.columns`): one a parameter, but one an option of an
+    unordered Choice."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -70,6 +74,8 @@ class BayesOptSearch(SearchAlgorithm):
 
     def prepare(self) -> None:
         self._encoding = CubeEncoding(self.space)
+        what = "columns (a parameter is one, an unordered Choice one an option)"
+        check_size(self.name, self._encoding.width, SURROGATES[self.options.surrogate].columns, what)
         self._fitted: tuple[int, tuple[Any, ...]] = (-1, ())  # (finished trials, kernels): a cache of `_learned`
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:

@@ -39,17 +39,20 @@ import numpy as np
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.limits import check_size
 from raytune_hpo.search.unit_cube import CubeEncoding, Mask, indices
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config, config_key
 
+MOST_PARAMETERS = 1000
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs
 SPARE = 2  # observations beyond min_points that the paper asks for before it builds a model
 
 
 class BohbSearch(SearchAlgorithm):
-    """Its model is that of the good and of the bad configs at the largest budget with enough reports."""
+    """Its model is that of the good and of the bad configs at the largest budget with enough reports. MOST_PARAMETERS
+    parameters at most."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -73,6 +76,7 @@ class BohbSearch(SearchAlgorithm):
     options: Options
 
     def prepare(self) -> None:
+        check_size(self.name, len(self.space), MOST_PARAMETERS, "parameters")
         self._encoding = CubeEncoding(self.space)
         #: [D] the number of options of an unordered Choice, else 0
         self._options = [self.space.parameters[path].categories for path in self.space.paths]

@@ -35,6 +35,7 @@ import numpy as np
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.limits import check_size
 from raytune_hpo.seeding import derive_seed, generator
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
@@ -42,11 +43,13 @@ from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
+MOST_TRIES, MULTIPLICATIONS = 100, 2 * 10**8  # to draw a point within the cube
+MOST_NUMBERS = 500
 MODEL_ATTEMPTS = 8  # a config that was suggested before is drawn again from the distribution, then at random
 
 
 class CmaEsSearch(SearchAlgorithm):
-    """The distribution of the numbers, and the unordered choices of the best."""
+    """The distribution of the numbers, and the unordered choices of the best. MOST_NUMBERS numbers at most."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -77,6 +80,7 @@ class CmaEsSearch(SearchAlgorithm):
         parameters = [self.space.parameters[path] for path in self.space.paths]
         self._unordered = [i for i, p in enumerate(parameters) if p.categories]
         self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
+        check_size(self.name, len(self._numbers), MOST_NUMBERS, "numbers")
         self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
         self._reached: tuple[int, Any] = (0, None)  # (finished trials told, the library's optimizer): a cache
 
@@ -129,9 +133,14 @@ class CmaEsSearch(SearchAlgorithm):
     def _start(self, mean: Vector, population: int | None) -> Any:
         from cmaes import CMA
 
-        bounds = np.tile([0.0, 1.0], (len(mean), 1))
         return CMA(
-            mean=mean.clip(0.0, 1.0), sigma=self.options.sigma, bounds=bounds, population_size=population, seed=0
+            mean=mean.clip(0.0, 1.0),
+            sigma=self.options.sigma,
+            bounds=np.tile([0.0, 1.0], (len(mean), 1)),
+            population_size=population,
+            # Every try multiplies two matrices; in so many dimensions hardly one of them lies in the cube.
+            n_max_resampling=max(1, min(MOST_TRIES, MULTIPLICATIONS // len(mean) ** 3)),
+            seed=0,
         )
 
     def _shrunk(self, optimizer: Any) -> bool:
@@ -151,7 +160,9 @@ class CmaEsSearch(SearchAlgorithm):
 
     def _told(self, position: int, optimizer: Any) -> Vector:
         """The point [D] for the trial at `position` in the history, not too far from the mean."""
-        inactive = draw(optimizer, derive_seed(self.seed, "cmaes-inactive", position))
+        inactive = optimizer.mean.copy()
+        if len(self.space.values(self.history[position].config)) < len(self.space):
+            inactive = draw(optimizer, derive_seed(self.seed, "cmaes-inactive", position))
         point = self._point(self.history[position], generator(self.seed, "cmaes-point", position), inactive)
         away, dimensions = point - optimizer.mean, len(point)
         distance = math.sqrt(away @ np.linalg.solve(covariance(optimizer), away))

@@ -29,16 +29,19 @@ from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.import_later import import_later
+from raytune_hpo.search.limits import check_size
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 
+MOST_PARAMETERS = 1000
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)
 MODEL_ATTEMPTS = 4  # a config that was suggested before is drawn again from the model, then at random
 
 
 class HyperOptSearch(SearchAlgorithm):
-    """TPE on documents made from the history."""
+    """TPE on documents made from the history. MOST_PARAMETERS parameters at most, of which ten options of an unordered
+    Choice count as one more."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -55,6 +58,9 @@ class HyperOptSearch(SearchAlgorithm):
     options: Options
 
     def prepare(self) -> None:
+        options = sum(p.categories for p in self.space.parameters.values())
+        size = len(self.space) + options // 10
+        check_size(self.name, size, MOST_PARAMETERS, "parameters (ten options of an unordered Choice count as one)")
         self._domain: Any = None
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
 
@@ -69,8 +75,9 @@ class HyperOptSearch(SearchAlgorithm):
         domain = self._get_domain()
         documents, gamma = self._documents()
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # Densities underflow to log(0) far from every observation; argmax copes with -inf.
-            warnings.simplefilter("ignore")
+            # Densities underflow to log(0) far from every observation; argmax copes with -inf. What else hyperopt warns
+            # of is its own; and no more is ignored, since a trial may be warning beside this.
+            warnings.filterwarnings("ignore", module="hyperopt")
             trials = hyperopt.trials_from_docs(documents, validate=False)
             answer = hyperopt.tpe.suggest(
                 [number],

@@ -37,6 +37,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.hyperopt_search import from_label, to_label
+from raytune_hpo.search.limits import check_size
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
@@ -59,8 +60,12 @@ class _Mirror:
     next: int = 0  # the first position in the history that is not in the study
 
 
+MOST_PARAMETERS, MOST_OF_CMAES = 2000, 100
+
+
 class OptunaSearch(SearchAlgorithm):
-    """Raises ExperimentError where Optuna is not installed."""
+    """MOST_PARAMETERS parameters at most, of its cmaes MOST_OF_CMAES. Raises ExperimentError where Optuna is not
+    installed."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -79,6 +84,8 @@ class OptunaSearch(SearchAlgorithm):
     def prepare(self) -> None:
         if importlib.util.find_spec("optuna") is None:
             raise ExperimentError("searcher", "optuna", 'needs Optuna: pip install "raytune-hpo[optuna]"')
+        most = MOST_OF_CMAES if self.options.sampler == "cmaes" else MOST_PARAMETERS
+        check_size(self.name, len(self.space), most, f"parameters with its {self.options.sampler}")
         self._distributions: dict[str, Any] = {}
         self._mirror: _Mirror | None = None
 

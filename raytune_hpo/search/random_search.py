@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space.configs import Config
 
+MOST_SOBOL = 21_201  # direction numbers that SciPy has
+
 
 class RandomSearch(SearchAlgorithm):
-    """Config number i depends on the seed and on i alone."""
+    """Config number i depends on the seed and on i alone. A Sobol sequence has MOST_SOBOL parameters at most."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
@@ -29,6 +32,9 @@ class RandomSearch(SearchAlgorithm):
     options: Options
 
     def prepare(self) -> None:
+        if self.options.sampler == "sobol" and len(self.space) > MOST_SOBOL:
+            expected = f"has {MOST_SOBOL:,} parameters at most, and this space has {len(self.space):,}: take uniform"
+            raise ExperimentError("searcher.sampler", "sobol", expected)
         self._sobol: Any = None
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:

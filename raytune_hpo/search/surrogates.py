@@ -33,7 +33,7 @@ from raytune_hpo.space import Vector
 NOISE = 1e-4  # variance of the noise in the targets' units
 PRIOR_LENGTH, PRIOR_SPREAD = 0.5, 1.0  # median and log-standard deviation of the prior on length scales
 VARIANCES, LENGTHS = (0.05, 20.0), (0.03, 10.0)  # bounds
-FIT_EVALUATIONS = 30
+FIT_EVALUATIONS, FEWEST_EVALUATIONS, COLUMN_EVALUATIONS = 30, 6, 6000
 DRAWS = 8  # kernels of sampled_gp
 UPDATES = 6  # one-dimensional slice updates between two draws
 SLICE = 1.5  # the first guess of a slice's width, in the logarithm of a hyperparameter
@@ -46,9 +46,11 @@ Model = Callable[[Vector], tuple[Vector, Vector]]
 
 
 class Surrogate(ABC):
-    """One kind of model. observations: as many finished trials as it can afford in each suggestion."""
+    """One kind of model. observations, columns: as many finished trials, and columns of their codes, as it can afford
+    in each suggestion."""
 
     observations: ClassVar[int] = 200
+    columns: ClassVar[int] = 1000
 
     @abstractmethod
     def learn(self, codes: Vector, targets: Vector, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -95,7 +97,7 @@ class GaussianProcess(Surrogate):
 class SampledGaussianProcess(GaussianProcess):
     """The chain starts at the maximum of the posterior, so that it needs no time to get there."""
 
-    observations = 100
+    observations, columns = 100, 400
 
     def learn(self, codes: Vector, targets: Vector, rng: np.random.Generator) -> tuple[Any, ...]:
         def log_posterior(theta: Vector) -> float:
@@ -182,6 +184,7 @@ def log_prior(theta: Vector) -> tuple[float, Vector]:
 def fit_theta(codes: Vector, targets: Vector) -> Vector:
     """The theta [1 + E] of most posterior density for codes [n, E], targets [n]."""
     from scipy.optimize import minimize
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
@@ -191,15 +194,17 @@ def fit_theta(codes: Vector, targets: Vector) -> Vector:
             prior, prior_gradient = log_prior(theta)
             return float(value - prior), gradient - prior_gradient
 
-        found = minimize(
-            posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": FIT_EVALUATIONS}
-        )
+        found = minimize(posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": evaluations})
         return found.x, float(found.fun)
 
-    lengths = np.full(codes.shape[1], PRIOR_LENGTH)
+    columns = codes.shape[1]
+    # One costs as much as there are columns: within about a second for bayesopt's most.
+    evaluations = min(FIT_EVALUATIONS, max(FEWEST_EVALUATIONS, COLUMN_EVALUATIONS // columns))
+    lengths = np.full(columns, PRIOR_LENGTH)
     kernel = ConstantKernel(1.0, VARIANCES) * Matern(lengths, LENGTHS, nu=2.5)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of length scales at their bounds, which is no news to a user
+        # Of length scales at their bounds, which is no news to a user. No more: a trial may be warning beside this.
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
         process = GaussianProcessRegressor(kernel=kernel, alpha=NOISE, optimizer=optimizer).fit(codes, targets)
     theta: Vector = np.array(process.kernel_.theta)
     return theta

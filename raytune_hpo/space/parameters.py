@@ -283,9 +283,18 @@ class Choice(Parameter):
         if len(self.options) < 2:
             raise ExperimentError("Choice.options", self.options, "needs two or more; write a constant instead")
         options = tuple(json_value("Choice.options", o) for o in self.options)
-        for i, option in enumerate(options):
-            if any(same(option, other) for other in options[:i]):
+        # Text and numbers by their hash, or ten thousand options would be compared with one another.
+        hashed: set[tuple[bool, Any]] = set()
+        others: list[Any] = []
+        for option in options:
+            nested = isinstance(option, list | dict)
+            key = (isinstance(option, bool), None if nested else option)
+            if any(same(option, other) for other in others) if nested else key in hashed:
                 raise ExperimentError("Choice.options", option, "stands in the list twice")
+            if nested:
+                others.append(option)
+            else:
+                hashed.add(key)
         object.__setattr__(self, "options", options)
         if not isinstance(self.ordered, bool):
             raise ExperimentError("Choice.ordered", self.ordered, "must be True or False")

@@ -65,7 +65,7 @@ class SearchSpace:
                 self.constants[path] = json_value(f"space.{path}", value)
 
     def _topological_order(self) -> tuple[str, ...]:
-        order: list[str] = []
+        order: dict[str, None] = {}  # a list whose members are found at once
         visiting: set[str] = set()
 
         def visit(path: str) -> None:
@@ -77,7 +77,7 @@ class SearchSpace:
             for condition in self.parameters[path].conditions:
                 self._check_condition(path, condition.parent, condition.op, condition.operand)
                 visit(condition.parent)
-            order.append(path)
+            order[path] = None
 
         for path in self.parameters:
             visit(path)
