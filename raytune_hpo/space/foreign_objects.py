@@ -47,7 +47,7 @@ def _ray(value: Any) -> Foreign | None:
     whose = {"flaml": "FLAML's", "syne_tune": "Syne Tune's"}.get(package, "Ray Tune's")
     sampler = getattr(value, "sampler", None)
     step = getattr(sampler, "q", None)
-    inner = getattr(sampler, "sampler", None) or sampler
+    inner: Any = getattr(sampler, "sampler", None) or sampler
     of = type(inner).__name__ if inner is not None else "_Uniform"
     log, q = "Log" in of, "q" if step is not None else ""
     listed = ", ".join(
