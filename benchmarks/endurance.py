@@ -93,7 +93,7 @@ def one(scheduler: str, number: int, folder: str) -> dict[str, Any]:
     try:
         turns = rng.randint(6, 60)  # the driver commits twice a turn of its loop
         with killed_after(turns if number % 3 == 0 else None):
-            run(experiment, path)
+            run(experiment, path, quiet=True)
     except KilledError:
         killed = True
         resume(path, task=train)

@@ -110,7 +110,7 @@ def row_of(file: Path, *, size: str, data_dir: str | None, folder: Path) -> Row:
         except ExperimentError as error:
             return Row(name, method, note="no data", why=str(error))
     try:
-        results = run(experiment, folder / name, source=file)
+        results = run(experiment, folder / name, source=file, quiet=True)
     except RaytuneHpoError as error:
         return Row(name, method, note="failed", failed=True, why=str(error))
     return _row(name, method, results, (experiment.folds or 1))

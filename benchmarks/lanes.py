@@ -150,7 +150,7 @@ def _experiment(trials: int, **fields: Any) -> Any:
 def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
     from raytune_hpo import run
 
-    results = run(_experiment(trials, executor=executor), Path(folder) / "run")
+    results = run(_experiment(trials, executor=executor), Path(folder) / "run", quiet=True)
     live = os.cpu_count() or 1
     if results.ledger.executor.of_lanes:
         from raytune_hpo.workers.executors import MOST_LANES
@@ -233,7 +233,7 @@ def one_population(scheduler: str, trials: int, folder: str) -> dict[str, float]
 
     options = {"name": "pbt", "interval": 4} if scheduler == "pbt" else scheduler
     with watched() as family:
-        results = run(_experiment(trials, scheduler=options, max_epochs=40), Path(folder) / "run")
+        results = run(_experiment(trials, scheduler=options, max_epochs=40), Path(folder) / "run", quiet=True)
     reports = times_of(results, events.Reported)
     exploits = len(results.perturbations)
     return {"train_s": reports[-1] - reports[0], "cpu_s": family.cpu_s, "exploits": exploits}
@@ -263,7 +263,7 @@ def many(trials: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder, watched() as family:
         began = time.perf_counter()
-        results = run(_experiment(trials), Path(folder) / "run")
+        results = run(_experiment(trials), Path(folder) / "run", quiet=True)
         wall = time.perf_counter() - began
         of_kind = {"begun": events.Suggested, "ended": events.Ended, "reports": events.Reported}
         times = {name: times_of(results, kind) for name, kind in of_kind.items()}

@@ -136,7 +136,7 @@ def _ours(contestant: str, trials: int, epochs: int, folder: str) -> int:
         max_epochs=epochs + 1,
         executor=OURS[contestant],
     )
-    return sum(trial.epoch for trial in run(experiment, Path(folder) / "run").ledger.trials.values())
+    return sum(trial.epoch for trial in run(experiment, Path(folder) / "run", quiet=True).ledger.trials.values())
 
 
 def _ray(contestant: str, trials: int, epochs: int, folder: str) -> int:

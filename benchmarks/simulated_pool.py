@@ -52,6 +52,7 @@ class SimulatedPool:
     """Stands in for `workers.pool.Pool`. A trial's state is its epoch, and so is a checkpoint."""
 
     ending = False
+    leaving = ()
 
     def __init__(self, curve: Callable[[Config], Curve], metric: str, workers: int) -> None:
         self.now = 0.0
@@ -114,7 +115,7 @@ class SimulatedPool:
         path = checkpoint_path(assignment.trial, assignment.generation, epoch, 1)
         return Saved(epoch, CheckpointRecord(assignment.trial, assignment.generation, epoch, path, 1, 1))
 
-    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+    def release(self, slot: Slot, *, reusable: bool = True, completed: bool = False) -> None:
         slot.trial = None
 
 

@@ -38,7 +38,7 @@ SHOWN = ("validation_loss", "test_loss", "test_accuracy")
 def figures(way: str, changes: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """One run: what SHOWN names, of its winner, and `epochs`, trained by all trials."""
     file, own = WAYS[way]
-    results = run(load_experiment(EXPERIMENTS / f"{file}.py").override({**own, **changes}), folder)
+    results = run(load_experiment(EXPERIMENTS / f"{file}.py").override({**own, **changes}), folder, quiet=True)
     best = results.best
     assert best is not None
     assert best.test is not None

@@ -31,7 +31,8 @@ from raytune_hpo.training.task import Task
 if TYPE_CHECKING:
     from raytune_hpo.cli.arguments import parse_changes
     from raytune_hpo.cli.main import run_file
-    from raytune_hpo.display.screen import confirm, resume, retest, retry, run
+    from raytune_hpo.display.screen import resume, retry, run
+    from raytune_hpo.display.verdict_screen import confirm, retest
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.results import Results, load_results
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )  # these three not of `import *`: they need torch
     from raytune_hpo.training.evaluation import evaluate as evaluate
     from raytune_hpo.training.trainer import Trainer as Trainer
-    from raytune_hpo.workers.reporting import get_checkpoint, report
+    from raytune_hpo.workers.reporting import get_checkpoint, report, trial_dir, trial_seed
 
 __all__ = [
     "Accuracy",
@@ -94,11 +95,13 @@ __all__ = [
     "retry",
     "run",
     "run_file",
+    "trial_dir",
+    "trial_seed",
 ]
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
-    "confirm": "display.screen",
+    "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
@@ -108,11 +111,13 @@ _LAZY = {
     "report": "workers.reporting",
     "resume": "display.screen",
     "Results": "results.results",
-    "retest": "display.screen",
+    "retest": "display.verdict_screen",
     "retry": "display.screen",
     "run": "display.screen",
     "run_file": "cli.main",
     "Trainer": "training.trainer",
+    "trial_dir": "workers.reporting",
+    "trial_seed": "workers.reporting",
 }
 
 _TASKS = ("CaliforniaHousing", "Cifar10", "Diabetes", "Digits", "LinearExtrapolation", "Mnist", "MnistCnn")

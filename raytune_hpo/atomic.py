@@ -14,12 +14,18 @@ CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file to write what `path` is to hold; in its place and on disk when the block ends without an error."""
+def replaced(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write what `path` is to hold; in its place and on disk when the block ends without an error.
+
+    mode: its permissions, of which the process's mask may take some away.
+    """
     # In the same folder, since a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(
+            missing_ok=True
+        )  # of a process that had this number before; whatever it is, it is not written to
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -32,8 +38,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    with replaced(path) as file:
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    with replaced(path, mode) as file:
         file.write(data)
 
 

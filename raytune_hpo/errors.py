@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from types import TracebackType
+
+from raytune_hpo.printable import printable
 
 PACKAGE = str(Path(__file__).parent) + "/"
 
@@ -27,10 +30,13 @@ class ExperimentError(RaytuneHpoError):
         self.field = field
         self.value = value
         self.expected = expected
-        shown = " ".join(repr(value).split())
+        try:
+            shown = " ".join(repr(value).split())
+        except (ValueError, RecursionError):  # an integer of too many digits, a list too deep
+            shown = f"a {type(value).__name__}"
         if len(shown) > 120:
             shown = shown[:117] + "..."
-        super().__init__(" ".join(f"{field} = {shown}: {expected}".split()))
+        super().__init__(printable(" ".join(f"{field} = {shown}: {expected}".split())))
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.expected)
@@ -56,3 +62,35 @@ class blamed:  # noqa: N801  (read as a statement: with blamed("searcher", name)
 
 class TrialError(RaytuneHpoError):
     """A trial cannot go on (its report lacks the metric, its checkpoint is unreadable, ...)."""
+
+
+# Text of exceptions, which are a user's own: their `__str__` may raise, and what they say may be no UTF-8 ------------
+
+
+def encodable(text: str) -> str:
+    """The text with its lone surrogates, which no file and no terminal takes, written as escapes."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says; nothing where it cannot say it."""
+    try:
+        return encodable(str(error))
+    except BaseException:  # whatever it is, it is a fault of the exception's, and not ours
+        return ""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as a line: its type and what it says."""
+    return " ".join(f"{type(error).__name__}: {text_of(error)[:5000]}".split()).removesuffix(":")
+
+
+def traceback_text(error: BaseException, frames: TracebackType | None) -> str:
+    """An exception with its traceback from `frames` on. Never raises."""
+    for whole in (True, False):
+        try:
+            said = traceback.format_exception(type(error), error, frames, chain=whole)
+            return encodable("".join(said))
+        except BaseException:  # what it says, its notes or its attributes cannot be had
+            continue
+    return one_line(error)

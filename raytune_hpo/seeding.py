@@ -26,3 +26,9 @@ def derive_seed(seed: int, *key: str | int) -> int:
     """A seed in [0, 2**31) for libraries that want an integer."""
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=tuple(_key(k) for k in key))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)
+
+
+def trial_seed(seed: int, trial_id: str, repeat: int | None = None) -> int:
+    """A trial's own seed, from the experiment's; repetitions of a config share theirs with the same repetition of
+    others."""
+    return derive_seed(seed, "trial", trial_id) if repeat is None else derive_seed(seed, "repeat", repeat)

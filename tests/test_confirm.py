@@ -352,9 +352,10 @@ def test_an_unfinished_confirmation_is_finished_first(digits: Path, copy: Callab
 
     calls: list[Path] = []
 
-    def begin(experiment: Experiment, path: Path, **_: Any) -> None:
+    def begin(experiment: Experiment, path: Path, **_: Any) -> Any:
         assert not path.exists()
         calls.append(path)
+        return SimpleNamespace(close_reason=None)
 
     original, repeating.run = repeating.run, begin  # type: ignore[assignment]
     try:

@@ -521,7 +521,7 @@ def test_a_session_after_damage_says_so_and_deletes_no_checkpoint(tmp_path: Path
     assert aside.read_bytes() == damaged
     (notice,) = [event.text for event in results.of(Noticed) if "set aside" in event.text]
     assert notice.startswith(f"line {len(lines)} of journal.jsonl was changed")
-    assert notice.endswith("no checkpoint is deleted in this session")
+    assert notice.endswith("no checkpoint of before is deleted")
 
 
 def test_damage_is_remembered_until_the_journal_says_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raytune_hpo"
 
 #: The rooms, from the ground up: each may import those before it, and none after it.
 ROOMS = (
-    *("errors", "atomic", "seeding", "states", "objective", "checks", "options", "settings"),
+    *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
     *("space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
     *("experiment", "results", "probes", "workers", "engine"),
@@ -24,6 +24,7 @@ ROOMS = (
 RAY = (
     "workers/class_trainable.py",
     "workers/fold_process.py",
+    "workers/nested_tasks.py",
     "workers/ray_runtime.py",
     "workers/ray_transport.py",
     "workers/reporting.py",

@@ -365,7 +365,7 @@ def test_a_damaged_description(content: str, words: str, tmp_path: Path, refused
     ("lines", "words"),
     [
         ((SUGGEST, "{torn\n", RESULT), "journal.jsonl:2': was changed: it has no checksum; restore the journal"),
-        ((RESULT,), "does not follow from the events before it"),
+        ((RESULT,), "is no trial that was suggested before"),
         (({"event": "suggest", "trial": "t00000"},), "events[0] (suggest).config = None: is missing"),
         (({"event": "levitate"},), "'levitate': is no event that this version knows; a newer one wrote it"),
     ],

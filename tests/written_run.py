@@ -33,10 +33,12 @@ def suggest(trial: str, **config: Any) -> Suggested:
     return Suggested(trial, config or {"lr": 0.01})
 
 
-def result(trial: str, epoch: int, accuracy: float, decision: str = "continue") -> tuple[Event, Event]:
+def result(
+    trial: str, epoch: int, accuracy: float, decision: str = "continue", generation: int = 0
+) -> tuple[Event, Event]:
     """A report and what is decided on it: one step, as the driver writes it."""
     metrics = {"validation_accuracy": accuracy, "validation_loss": 1 - accuracy}
-    return Reported(trial, 0, epoch, metrics, 0.5), Decided(trial, epoch, Decision(decision))
+    return Reported(trial, generation, epoch, metrics, 0.5), Decided(trial, epoch, Decision(decision))
 
 
 def checkpoint(trial: str, epoch: int) -> CheckpointSaved:

@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
 from raytune_hpo.experiment.reopened import CHOICES
+from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
 
 OF_A_SEARCH = "num_samples=128, scheduler=fifo, searcher.n_initial=10, space.lr=0.01"
@@ -92,6 +93,11 @@ def entry_of(file: str) -> Path | None:
         return Path(file)
     path = Path(file)
     return RunDirectory.open(path if path.is_dir() else path.parent).entry
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print text for people, of which a terminal obeys nothing."""
+    print(printable_lines(text), file=file)
 
 
 def print_json(document: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.cli.arguments import add_json, print_json, say
 from raytune_hpo.errors import ExperimentError
 
 
@@ -29,15 +29,15 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.display.summary import codes_line, shown_path, shown_value
     from raytune_hpo.space.configs import flatten
 
-    print(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
-    print("config:")
+    say(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
+    say("config:")
     for path, value in flatten(best.config).items():
-        print(f"  {path} = {shown_value(value)}")
-    print("validation: " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.validation.items()))
+        say(f"  {path} = {shown_value(value)}")
+    say("validation: " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.validation.items()))
     if best.test is not None:
-        print("test:       " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.test.items()))
-    print(f"checkpoint: {shown_path(best.checkpoint) if best.checkpoint else 'none kept'}")
+        say("test:       " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.test.items()))
+    say(f"checkpoint: {shown_path(best.checkpoint) if best.checkpoint else 'none kept'}")
     versions = codes_line(results)
     if versions is not None:
-        print(versions)
+        say(versions)
     return 0

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.cli.run import screen_of
-    from raytune_hpo.display.screen import confirm
+    from raytune_hpo.display.verdict_screen import confirm
     from raytune_hpo.engine.interrupt import EXIT_INTERRUPTED
 
     with own_stdout(options):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytune_hpo.cli.arguments import add_code, add_json, print_json
+from raytune_hpo.cli.arguments import add_code, add_json, print_json, say
 from raytune_hpo.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def main(options: argparse.Namespace) -> int:
             ensemble = builder.choose(options.method, options.k)
             opening = None if options.no_test else builder.test(ensemble, again=options.again)
             for notice in ensemble.notices:
-                print(f"notice: {notice}", file=sys.stderr)
+                say(f"notice: {notice}", file=sys.stderr)
             if options.json:
                 print_json({"run_dir": str(directory.path), **ensemble.to_json(opening)})
             else:
                 _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
             if output is not None:
                 files = builder.export(ensemble, opening, output)
-                print(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
+                say(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error
     finally:
@@ -69,7 +69,7 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
     from raytune_hpo.display.summary import shown_config, shown_value
     from raytune_hpo.results.text_table import plural, text_table
 
-    print(f"{ensemble.method}: {plural(len(ensemble.members), 'member')} of {plural(ensemble.looked_at, 'checkpoint')}")
+    say(f"{ensemble.method}: {plural(len(ensemble.members), 'member')} of {plural(ensemble.looked_at, 'checkpoint')}")
     weighted = sorted(zip(ensemble.members, ensemble.weights, strict=True), key=lambda pair: -pair[1])
     rows = [
         [
@@ -81,24 +81,30 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
         ]
         for (member, _), weight in weighted
     ]
-    print(text_table(["trial", "epoch", "weight", f"validation {ensemble.metric}", "config"], rows))
+    say(text_table(["trial", "epoch", "weight", f"validation {ensemble.metric}", "config"], rows))
     single = ensemble.single
-    print(
+    say(
         "validation: "
         + ", ".join(f"{k} {v:.5g} (single {single.validation[k]:.5g})" for k, v in ensemble.validation.items())
         + f"; single: {single.record.trial} at epoch {single.record.epoch}"
     )
     if opening is None or opening.metrics is None:
-        print("test:       sealed")
+        say("test:       sealed")
         return
     found = opening.metrics
     names = [name.removeprefix("test_") for name in found if name.startswith("test_")]
-    figures = ", ".join(f"{n} {found[f'test_{n}']:.5g} (single {found[f'single_test_{n}']:.5g})" for n in names)
-    print(f"test:       {figures}; opened {opening.begun}{', again' if opening.again else ''}")
+    pairs = [(n, _shown(found.get(f"test_{n}")), _shown(found.get(f"single_test_{n}"))) for n in names]
+    figures = ", ".join(f"{n} {own} (single {single})" for n, own, single in pairs)
+    say(f"test:       {figures}; opened {opening.begun}{', again' if opening.again else ''}")
     for name in names:
-        gain, low, high = (found[f"gain_{name}{end}"] for end in ("", "_low", "_high"))
-        print(f"gain:       {name} {gain:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}: {_verdict(low, high)}")
-    print(f"            (paired bootstrap over {found['samples']:.0f} test samples, positive is better)")
+        gain, low, high = (found.get(f"gain_{name}{end}") for end in ("", "_low", "_high"))
+        if gain is not None and low is not None and high is not None:
+            say(f"gain:       {name} {gain:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}: {_verdict(low, high)}")
+    say(f"            (paired bootstrap over {opening.figures['samples']:.0f} test samples, positive is better)")
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.5g}"
 
 
 def _verdict(low: float, high: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raytune_hpo.cli.arguments import add_code
+from raytune_hpo.cli.arguments import add_code, say
 from raytune_hpo.errors import ExperimentError
 
 
@@ -25,5 +25,5 @@ def main(options: argparse.Namespace) -> int:
         files = export(results, Path(options.output), options.trial, code=options.code)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
-    print(f"{options.output}: {', '.join(files)}")
+    say(f"{options.output}: {', '.join(files)}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.cli.arguments import add_json, print_json, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,23 +22,23 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"run_dir": str(results.run_dir), "metric": results.metric, **found.to_json()})
         return 0
-    print(found.verdict)
+    say(found.verdict)
     if not found.can_tell:
         return 0
     from raytune_hpo.results.text_table import plural, text_table
 
     rows = [[name, _shown(s), str(handbook_place(name) or "-")] for name, s in found.main.items()]
-    print(text_table(["parameter", "share of variance", "handbook"], rows))
+    say(text_table(["parameter", "share of variance", "handbook"], rows))
     if found.pairs:
         rows = [[" x ".join(names), _shown(s)] for names, s in found.pairs.items()]
-        print(text_table(["pair", "share of variance"], rows))
-    print(
+        say(text_table(["pair", "share of variance"], rows))
+    say(
         f"the rest, {found.rest:.0%}: {'larger' if options.pairs else 'all'} interactions, and what the forest reads "
         "into chance"
     )
     bad = f"; {plural(found.bad, 'diverged or failed trial')} tied for the worst rank" if found.bad else ""
-    print(f"of the ranks by {results.metric}{bad}")
-    print("handbook: " + "; ".join(f"{place} {words}" for place, (words, _) in enumerate(HANDBOOK, start=1)))
+    say(f"of the ranks by {results.metric}{bad}")
+    say("handbook: " + "; ".join(f"{place} {words}" for place, (words, _) in enumerate(HANDBOOK, start=1)))
     return 0
 
 

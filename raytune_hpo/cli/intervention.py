@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from raytune_hpo.cli.arguments import say
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import reopened
@@ -66,13 +67,13 @@ def send(options: argparse.Namespace, run: PandaRun, command: str, **arguments: 
     path = run.directory.path
     command_id = commands.send(path, command, **arguments)
     if not run.is_running:
-        print(f"{command}: noted; no process runs it now, so it is taken when the run is resumed")
+        say(f"{command}: noted; no process runs it now, so it is taken when the run is resumed")
         return 0
     event = commands.wait_for(path, run.directory.description()["run_id"], command_id, options.wait)
     if event is None:
-        print(f"{command}: noted; it is taken at the end of the running epoch")
+        say(f"{command}: noted; it is taken at the end of the running epoch")
         return 0
     if not event.applied:
         raise ExperimentError(command, command_id, f"was refused: {event.outcome}")
-    print(event.outcome)
+    say(event.outcome)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.cli.arguments import add_json, print_json, say
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 
@@ -48,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"storage": str(storage), "runs": documents})
     elif rows:
-        print(text_table(["run", "status", "begun", "trials", "metric", "best"], rows))
+        say(text_table(["run", "status", "begun", "trials", "metric", "best"], rows))
     else:
-        print(f"no runs in {options.storage}")
+        say(f"no runs in {options.storage}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json, say
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
@@ -52,16 +52,16 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json(document)
     elif options.apply:
-        print(line)
+        say(line)
     else:
         config.pop("lr", None)
-        print(f"{experiment.name}: {len(found.lrs)} steps of {shown_config(config)}")
+        say(f"{experiment.name}: {len(found.lrs)} steps of {shown_config(config)}")
         if not found.falls:
-            print(f"the loss never falls between {found.low:.1e} and {found.high:.1e}: no range to suggest")
+            say(f"the loss never falls between {found.low:.1e} and {found.high:.1e}: no range to suggest")
         else:
-            print(f"range:    {found.low:.1e} to {found.high:.1e}, steepest at {found.point:.1e}")
-            print(f"to paste: {line}")
+            say(f"range:    {found.low:.1e} to {found.high:.1e}, steepest at {found.point:.1e}")
+            say(f"to paste: {line}")
         if found.exploded_at is not None:
-            print(f"exploded: at {found.exploded_at:.1e}")
-        print(f"written:  {shown_path((folder / 'lr_range.png').absolute())} and lr_range.json beside it")
+            say(f"exploded: at {found.exploded_at:.1e}")
+        say(f"written:  {shown_path((folder / 'lr_range.png').absolute())} and lr_range.json beside it")
     return 0

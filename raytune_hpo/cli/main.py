@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from raytune_hpo.checks import no_such
 from raytune_hpo.display.lasting import lasting_streams
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import RaytuneHpoError
+from raytune_hpo.printable import printable_lines
 
 EXIT_WRONG = 2
 EXIT_INTERRUPTED = 130
@@ -29,6 +30,7 @@ VERBS = {
     "retry": "try failed trials again, once their cause is mended, and go on with the run",
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
+    "logs": "show what a trial has printed, logged and warned",
     "best": "show the winner of a run",
     "confirm": "train a run's best configs again from fresh seeds, and say which is best",
     "retest": "train old best configs on today's data: do the settings still hold",
@@ -102,10 +104,10 @@ def answer(given: list[str], *, ends: bool) -> int:
             gc.disable()
             gc.freeze()
         return code
-    except ExperimentError as error:
+    except RaytuneHpoError as error:  # (a TrialError: of a checkpoint that a verb reads)
         if "--verbose" in given and error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        print(f"raytune-hpo: {error}", file=sys.stderr)
+            sys.stderr.write(printable_lines("".join(traceback.format_exception(error.__cause__))))
+        print(f"raytune-hpo: {printable_lines(str(error))}", file=sys.stderr)
         return EXIT_WRONG
     except KeyboardInterrupt:
         # Before a run has begun, or after it; a run answers to it by itself.

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from raytune_hpo import checks
-from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json, say
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
@@ -39,16 +39,16 @@ def main(options: argparse.Namespace) -> int:
         print_json(dataclasses.asdict(found))
         return 0
     model = {k: v for k, v in found.config.items() if k in task.structural_hyperparameters()}
-    print(f"{experiment.name}: the largest model has {found.parameters:,} parameters: {shown_config(model)}")
+    say(f"{experiment.name}: the largest model has {found.parameters:,} parameters: {shown_config(model)}")
     why = {
         "memory": f"twice as much would not fit into {found.free_bytes / MIB:,.0f} MiB of free memory",
         "data": f"there are {len(data.train):,} training samples",
         "limit": "--limit",
     }[found.bound]
     if found.batch_size == 0:
-        print(f"no batch fits on {found.device}: {found.free_bytes / MIB:,.0f} MiB are free")
+        say(f"no batch fits on {found.device}: {found.free_bytes / MIB:,.0f} MiB are free")
         return 1
     for tried in found.tried[-3:]:
-        print(f"  batch {tried.batch_size:>6}: {tried.bytes / MIB:,.0f} MiB at its peak")
-    print(f"largest batch on {found.device}: {found.batch_size} (bound by: {why})")
+        say(f"  batch {tried.batch_size:>6}: {tried.bytes / MIB:,.0f} MiB at its peak")
+    say(f"largest batch on {found.device}: {found.batch_size} (bound by: {why})")
     return 0

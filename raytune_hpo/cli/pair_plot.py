@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from raytune_hpo.cli.arguments import add_code
+from raytune_hpo.cli.arguments import add_code, say
 
 DEFAULT_FILE = "pair_plot.png"
 
@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
 
     path = Path(options.output) if options.output else Path(options.run_dir) / DEFAULT_FILE
     pairs = pair_plot(options.run_dir, path, code=options.code)
-    print(
+    say(
         f"{pairs.trial}: RMSE {pairs.rmse:.4g}, R² {pairs.r2:.3f} on {len(pairs.y)} validation samples; "
         f"written to {shown_path(path.absolute())}"
     )

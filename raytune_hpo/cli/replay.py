@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_code
+from raytune_hpo.cli.arguments import add_code, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +22,12 @@ def main(options: argparse.Namespace) -> int:
     epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")
     what = f"{replayed.trial}: {epochs} in {segments} trained again"
     if replayed.differing and replayed.of_lane:
-        print(
-            f"{what}: not the same to the bit, which only lanes of linear layers promise: {_some(replayed.differing)}"
-        )
+        say(f"{what}: not the same to the bit, which only lanes of linear layers promise: {_some(replayed.differing)}")
         return 1
     if replayed.differing:
-        print(f"{what}: DIFFERENT from {replayed.checkpoint} in {_some(replayed.differing)}")
+        say(f"{what}: DIFFERENT from {replayed.checkpoint} in {_some(replayed.differing)}")
         return 1
-    print(f"{what}: the same weights, optimizer and random states to the bit")
+    say(f"{what}: the same weights, optimizer and random states to the bit")
     return 0
 
 

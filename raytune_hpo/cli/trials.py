@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from raytune_hpo.cli.arguments import add_json, print_json
+from raytune_hpo.cli.arguments import add_json, print_json, say
+from raytune_hpo.printable import printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +24,14 @@ def main(options: argparse.Namespace) -> int:
         document = {"run_dir": str(results.run_dir), "status": results.status, "trials": results.rows()}
         print_json({**document, "rounds": results.rounds})
     elif options.csv:
-        results.trials.to_csv(sys.stdout, index=False)
+        text = results.trials.to_csv(index=False)
+        # Data stays as it is, except for a terminal, and what no encoding has.
+        text = printable_lines(text) if sys.stdout.isatty() else text.encode("utf-8", "backslashreplace").decode()
+        sys.stdout.write(text)
     else:
         from raytune_hpo.display.trial_table import round_table, trial_table
 
-        print(trial_table(results))
+        say(trial_table(results))
         if results.rounds:
-            print("\n" + round_table(results))
+            say("\n" + round_table(results))
     return 0

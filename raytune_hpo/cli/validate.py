@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json
+from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json, say
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.workers.ray_runtime import check_local_resources
 
 SHOWN = 5
 
@@ -18,10 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.workers.before_start import check_code, check_place
+
     experiment = experiment_of(options).resolved
     RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
     if options.address is None:
-        check_local_resources(experiment.resources)
+        check_place(experiment, None)
+    else:
+        check_code(experiment, options.address)
     search = experiment.new_search()
     if experiment.scheduler.is_object:
         experiment.new_scheduler()
@@ -42,16 +45,16 @@ def main(options: argparse.Namespace) -> int:
     total = search.total()
     of_total = f" (this search ends after {total})" if total is not None else ""
     trials = plural(experiment.num_samples, "trial") + of_total
-    print(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {objective.mode} {objective.metric}")
-    print("space:")
+    say(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {objective.mode} {objective.metric}")
+    say("space:")
     width = max(map(len, [*experiment.space.parameters, *experiment.space.constants]))
     for path, parameter in experiment.space.parameters.items():
-        print(f"  {path:{width}}  {type(parameter).__name__} {describe(parameter)}")
+        say(f"  {path:{width}}  {type(parameter).__name__} {describe(parameter)}")
     for path, value in experiment.space.constants.items():
-        print(f"  {path:{width}}  = {value}")
-    print(f"first {plural(len(configs), 'config')}:")
+        say(f"  {path:{width}}  = {value}")
+    say(f"first {plural(len(configs), 'config')}:")
     for config in configs:
-        print(
+        say(
             "  " + "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in flatten(config).items())
         )
     return 0

@@ -82,8 +82,8 @@ def _verdict(made: Confirmation) -> Iterator[str]:
 
 def _test(made: Confirmation) -> Iterator[str]:
     if made.opening is not None and made.opening.metrics is not None:
-        found = made.opening.metrics
-        names = [n for n in found if n.startswith("test_") and not n.endswith("_std")]
+        found = made.opening.figures
+        names = [n for n in made.opening.metrics if n.startswith("test_") and not n.endswith("_std")]
         figures = ", ".join(f"{n} {found[n]:.5g} +- {found[f'{n}_std']:.2g}" for n in names)
         which = "" if made.verdict == "winner" else ", the first of the tie"
         yield (

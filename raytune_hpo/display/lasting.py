@@ -65,15 +65,23 @@ class LastingStream:
 
 
 @contextlib.contextmanager
+def some_streams() -> Iterator[None]:
+    """A context in which stdout and stderr are there, if only the null device: Ray does not start without."""
+    with contextlib.ExitStack() as stack:
+        for name, redirected in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
+            if getattr(sys, name) is None:
+                null = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(redirected(null))
+        yield
+
+
+@contextlib.contextmanager
 def lasting_streams() -> Iterator[None]:
     """A context in which this process's stdout and stderr last; for a process that is ours."""
-    before = sys.stdout, sys.stderr
-    lasting = [None if s is None else LastingStream(s, discards=True) for s in before]
-    sys.stdout, sys.stderr = lasting  # type: ignore[assignment]
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(some_streams())
+        for redirected, stream in ((contextlib.redirect_stdout, sys.stdout), (contextlib.redirect_stderr, sys.stderr)):
+            lasting: Any = LastingStream(stream, discards=True)
+            stack.enter_context(redirected(lasting))
+            stack.callback(lasting.flush)  # here, and not when the process ends, it is seen that nobody reads
         yield
-    finally:
-        for stream in lasting:
-            if stream is not None:
-                stream.flush()  # here, and not when the process ends, it is seen that nobody reads
-        sys.stdout, sys.stderr = before

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raytune_hpo.atomic import replaced
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
@@ -123,7 +124,8 @@ def pair_plot(run_dir: str | Path, path: str | Path, *, code: CodeChoice = "reco
     """
     pairs = validation_pairs(run_dir, code=code)
     try:
-        figure_of(pairs).savefig(path, dpi=DOTS_PER_INCH)
+        with replaced(Path(path)) as file:  # not through a link that may stand in its place
+            figure_of(pairs).savefig(file, dpi=DOTS_PER_INCH, format=Path(path).suffix[1:] or "png")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExperimentError("--output", str(path), f"cannot be written: {reason}") from error

@@ -15,6 +15,7 @@ from raytune_hpo.display.terminal_chart import chart
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
 
@@ -75,10 +76,10 @@ class PandaProgress(Progress):
         return "  ".join(parts)
 
     def _draw(self, live: Live, line: str) -> None:
-        drawn = [Text(self._metric), *map(Text, chart(self._curve, WIDTH, HEIGHT))]
+        drawn = [Text(printable(self._metric)), *map(Text, chart(self._curve, WIDTH, HEIGHT))]
         if self._rates:
             drawn += [Text("learning rate"), *map(Text, chart(self._rates, WIDTH, RATE_HEIGHT))]
-        live.update(Group(*drawn, Text(line)))
+        live.update(Group(*drawn, Text(printable(line))))
 
 
 def intervention(event: Event) -> str | None:

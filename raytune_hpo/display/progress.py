@@ -19,6 +19,7 @@ from raytune_hpo.display.summary import duration, header
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.printable import printable, printable_lines
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.states import Outcome, Status
 
@@ -61,6 +62,7 @@ class Progress(Listener):
 
     def event(self, number: int, event: Event, step: Step) -> None:
         self.ledger.seconds = step.t
+        warnings = len(self.ledger.warnings)
         self.ledger.apply(event)
         if isinstance(event, events.SessionOpened) and event.pid == os.getpid():
             self._fresh, self._began, self._done_before = True, time.monotonic(), self._finished
@@ -69,6 +71,8 @@ class Progress(Listener):
             self.say(WHERE[event.executor] + (f": {event.reason}" if event.reason else ""))
         elif self._fresh:
             self.news(event)
+            if isinstance(event, events.Warned) and len(self.ledger.warnings) > warnings:  # the run's first of its kind
+                self.say(f"{event.trial} warned: {list(self.ledger.warnings.values())[-1].line}", style="yellow")
 
     def news(self, event: Event) -> None:
         """An event of this session."""
@@ -84,7 +88,7 @@ class Progress(Listener):
 
     def say(self, text: str, style: str | None = None) -> None:
         if not self.quiet:
-            self.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+            self.console.print(printable_lines(text), style=style, soft_wrap=True, highlight=False, markup=False)
 
     def end(self) -> None:
         if self._live is not None:
@@ -122,7 +126,7 @@ class Progress(Listener):
         left = self._time_left(finished, total, now)
         if left is not None:
             parts.append(f"{duration(left)} left")
-        text = Text("  ".join(parts))
+        text = Text(printable("  ".join(parts)))
         if self._live is None:
             if text.plain != self._shown:
                 self.say(text.plain)

@@ -1,17 +1,16 @@
-"""run, resume, retry, confirm and retest with what people see of them, alike from Python and on the command line."""
+"""run, resume and retry with what people see of them, alike from Python and on the command line."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.display.console import LastingConsole
+from raytune_hpo.display.lasting import some_streams
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
-from raytune_hpo.display.retest_text import retest_text
 from raytune_hpo.display.summary import stopped_line, summarize
 from raytune_hpo.engine import retry as retrying
 from raytune_hpo.engine import run as running
@@ -19,14 +18,11 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.listeners.listener import Listener
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.verdicts import confirm as confirming
-from raytune_hpo.verdicts import retest as retesting
-from raytune_hpo.verdicts.confirmation import Confirmation
-from raytune_hpo.verdicts.retesting import Retest
 
 
 class Screen:
@@ -55,15 +51,18 @@ class Screen:
     def of(cls, quiet: bool) -> Screen:
         return cls(progress=not quiet, closing=not quiet)
 
-    def listener(self, scheduler: str) -> Listener:
+    def listeners(self, scheduler: str = "") -> list[Listener]:
         """Who shows a run under the scheduler of that name as it goes."""
+        if not self.progress:
+            return []
         if scheduler in SCHEDULERS and scheduler_class(scheduler).takes_commands:
-            return PandaProgress(self.console, quiet=not self.progress, start=self.start)
-        return Progress(self.console, quiet=not self.progress)
+            return [PandaProgress(self.console, quiet=False, start=self.start)]
+        return [Progress(self.console, quiet=False)]
 
-    def show(self, scheduler: str, work: Callable[[Listener], Results]) -> Results:
+    def show(self, scheduler: str, work: Callable[[list[Listener]], Results]) -> Results:
         """Let `work` be watched, and sum up what came of it."""
-        results = work(self.listener(scheduler))
+        with some_streams():
+            results = work(self.listeners(scheduler))
         if self.closing:
             summarize(results, self.console, self.since)
         elif self.progress or self.console.stderr:
@@ -72,7 +71,7 @@ class Screen:
 
     def say(self, text: str | None) -> None:
         if text is not None:
-            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+            self.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def run(
@@ -98,7 +97,7 @@ def run(
     return (screen or Screen.of(quiet)).show(
         experiment.resolved.scheduler.name,
         lambda shown: running.run(
-            experiment, run_dir, address=address, listeners=[shown, *listeners], source=source, verbose=verbose
+            experiment, run_dir, address=address, listeners=[*shown, *listeners], source=source, verbose=verbose
         ),
     )
 
@@ -128,7 +127,7 @@ def resume(
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: running.resume(
-            run_dir, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
+            run_dir, **given, code=code, address=address, listeners=[*shown, *listeners], verbose=verbose
         ),
     )
 
@@ -157,92 +156,11 @@ def retry(
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: retrying.retry(
-            run_dir, trials, **given, code=code, address=address, listeners=[shown, *listeners], verbose=verbose
+            run_dir, trials, **given, code=code, address=address, listeners=[*shown, *listeners], verbose=verbose
         ),
     )
-
-
-def confirm(
-    run_dir: str | Path,
-    k: int = 5,
-    seeds: int = 5,
-    *,
-    test: bool = True,
-    again: bool = False,
-    task: Task | FunctionTrainable | None = None,
-    code: CodeChoice = "recorded",
-    address: str | None = None,
-    listeners: Sequence[Any] = (),
-    quiet: bool = False,
-    verbose: bool = False,
-    screen: Screen | None = None,
-) -> Confirmation | None:
-    """Train the k best distinct configs of a run `seeds` times each, and judge them; None if it was interrupted.
-
-    How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.confirm.confirm`.
-    """
-    screen = screen or Screen.of(quiet)
-    made = confirming.confirm(
-        run_dir,
-        k,
-        seeds,
-        test=test,
-        again=again,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
-        verbose=verbose,
-    )
-    if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, constants_of(made)))
-    return made
-
-
-def retest(
-    run_dir: str | Path,
-    k: int = 5,
-    fresh: int = 5,
-    seeds: int = 3,
-    *,
-    data: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    task: Task | FunctionTrainable | None = None,
-    code: CodeChoice = "recorded",
-    address: str | None = None,
-    listeners: Sequence[Any] = (),
-    quiet: bool = False,
-    verbose: bool = False,
-    screen: Screen | None = None,
-) -> Retest | None:
-    """Train the k old best configs and `fresh` random samples of the space `seeds` times each, and judge the old one.
-
-    How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.retest.retest`.
-    """
-    screen = screen or Screen.of(quiet)
-    made = retesting.retest(
-        run_dir,
-        k,
-        fresh,
-        seeds,
-        data=data,
-        changes=changes,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[Progress(screen.console, quiet=not screen.progress), *listeners],
-        verbose=verbose,
-    )
-    if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else retest_text(made, constants_of(made)))
-    return made
 
 
 def scheduler_of(run_dir: str | Path) -> str:
     """The name of a run's scheduler. Raises ExperimentError if there is no run."""
     return str(RunDirectory.open(run_dir).description()["experiment"]["scheduler"]["name"])
-
-
-def constants_of(made: Confirmation | Retest) -> Mapping[str, Any]:
-    constants: Mapping[str, Any] = RunDirectory.open(made.run_dir).description()["experiment"]["space"]["constants"]
-    return constants

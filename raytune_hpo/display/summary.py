@@ -11,12 +11,16 @@ from typing import Any
 from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
 
 SHOWN = 3  # reasons
+
+
+WARNINGS_SHOWN = 5
 
 
 def duration(seconds: float) -> str:
@@ -33,7 +37,7 @@ def shown_path(path: Path) -> str:
         short = path.relative_to(Path.cwd())
     except ValueError:
         short = path
-    return shlex.quote(str(short))
+    return shlex.quote(printable(str(short)))
 
 
 def shown_value(value: Any) -> str:
@@ -91,7 +95,7 @@ def stopped_line(results: Results) -> str | None:
     where = shown_path(results.run_dir)
     return (
         f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry {where} tries the failed trials "
-        f"again, and raytune-hpo resume {where} goes on without them"
+        f"again (with --code current, if it was in the code), raytune-hpo resume {where} goes on without them"
     )
 
 
@@ -102,6 +106,14 @@ def codes_line(results: Results) -> str | None:
         return None
     number = "two" if len(codes) == 2 else str(len(codes))
     return f"{number} versions of the code trained these trials, which are ranked together: `trials` says which"
+
+
+def warning_lines(results: Results) -> list[str]:
+    """What the trials' code warned of, the most frequent first."""
+    seen = sorted(results.ledger.warnings.values(), key=lambda one: -len(one.trials))
+    lines = [f"warned: {plural(len(one.trials), 'trial')}: {one.line}" for one in seen[:WARNINGS_SHOWN]]
+    others = len(seen) - len(lines)
+    return lines if others <= 0 else [*lines, f"warned: {others} others: see {results.run_dir / 'logs'}"]
 
 
 def summarize(results: Results, console: Console, since: float | None = None) -> None:
@@ -116,9 +128,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
-    console.print(f"{ended} in {taken}: {listed}", soft_wrap=True, highlight=False, markup=False)
-    for line in whys(results):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
+    for line in [*whys(results), *warning_lines(results)]:
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
         constants = frozenset(results.experiment["space"]["constants"])
@@ -130,15 +142,15 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         console.print(lines, soft_wrap=True, highlight=False, markup=False)
     versions = codes_line(results)
     if versions is not None:
-        console.print(versions, style="yellow", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(versions), style="yellow", soft_wrap=True, highlight=False, markup=False)
     best = results.best
     if best is not None and best.test:
-        figures = ", ".join(f"{k} {v:.5g}" for k, v in best.test.items())
+        figures = printable(", ".join(f"{k} {'-' if v is None else f'{v:.5g}'}" for k, v in best.test.items()))
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     stopped = stopped_line(results)
     if stopped is not None:
-        console.print(stopped, style="red", soft_wrap=True, highlight=False, markup=False)
+        console.print(printable(stopped), style="red", soft_wrap=True, highlight=False, markup=False)
     elif results.status != "finished":
         console.print(f"go on:      raytune-hpo resume {where}", soft_wrap=True, highlight=False, markup=False)
     elif results.counts["failed"] and results.stop_reason is None:

@@ -22,6 +22,7 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.journal.file import Journal
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
@@ -30,7 +31,7 @@ from raytune_hpo.workers.pool import Lost, Slot, Workers
 from raytune_hpo.workers.transport import DebuggerLeftError
 from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
-#: How long an interrupted run waits for running epochs to end before it gives them up.
+#: How long a run that was interrupted, or stopped, waits at least for running epochs to end before it gives them up.
 GRACE_S = 10.0
 STALLED_S = 60.0
 SLOW_FILL_S = 0.02
@@ -59,6 +60,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
+        self._stopped: float | None = None  # when the run was seen to be stopped, by the clock
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
         self._takes_commands = population.host.scheduler.takes_commands
 
@@ -73,6 +75,7 @@ class Driver:
                 self._wind_down(why)
                 return RunStatus.INTERRUPTED
             self._check_budget()
+            self._give_up_silent()
             self.pool.ensure()
             if slow_fill:
                 self.commit()  # what has come need not wait for the search to think
@@ -103,7 +106,7 @@ class Driver:
                 population.notice(trouble)
         for trial in list(population.trials.values())[:1] if self._takes_commands else ():
             self._take_commands(trial)  # too late, and that is said
-        self.commit()
+        self._settle(GRACE_S)
         return RunStatus.FINISHED
 
     def commit(self) -> None:
@@ -121,6 +124,27 @@ class Driver:
         seconds = self._seconds_before + self._clock() - self._began
         if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
             self.population.stop(f"time budget of {budget:g} s used")
+
+    def _give_up_silent(self) -> None:
+        """End the trials that have not reported since the run was stopped: their epochs had GRACE_S, and twice as long
+        as any trial's epochs have taken on average."""
+        reason = self.population.ledger.stop_reason
+        if reason is None or not self.pool.busy:
+            return
+        now = self._clock()
+        self._stopped = now if self._stopped is None else self._stopped
+        if now < self._stopped + GRACE_S:
+            return
+        longest_s = max((t.seconds / t.epoch for t in self.population.trials.values() if t.epoch), default=0.0)
+        if now < self._stopped + 2 * longest_s:
+            return
+        for slot in list(self.pool.busy):
+            trial = self.population.trials[slot.trial]
+            self.pool.release(slot, reusable=False)
+            if not trial.finished:
+                silence = f"no report for {now - self._stopped:.0f} s after the run was stopped"
+                self.population.notice(f"{trial.id}: {silence}, it is given up")
+                self.population.do(events.Ended(trial.id, Ending.STOPPED, reason))
 
     # Work out ----------------------------------------------------------------------------------
 
@@ -148,7 +172,8 @@ class Driver:
             self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
             return
         at = record.epoch if record is not None else 0
-        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid))
+        log = slot.info.log_of(trial.id)
+        self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid, log))
         testing = needs_test(self.population, trial)
         if testing:
             self._testing.add(trial.id)
@@ -175,7 +200,12 @@ class Driver:
         """Take what a worker answered. last: the run is ending, so the trial is saved and not continued."""
         assert slot.trial is not None
         trial = self.population.trials[slot.trial]
-        if trial.finished:  # the scheduler has ended it, while it trained
+        if isinstance(answer, Outcome) and answer.kind == "occupied":
+            slot.trial = None
+            self._testing.discard(trial.id)
+            if not trial.finished:
+                self.population.defer(trial)
+        elif trial.finished:  # the scheduler has ended it, while it trained
             self._let_go(slot, trial, answer)
         elif isinstance(answer, Lost):
             slot.trial = None
@@ -209,7 +239,7 @@ class Driver:
             if record is not None:
                 self.population.saved(record)
             try:
-                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds)
+                decision = self.population.report(trial, report.epoch, report.metrics, report.seconds, report.done)
             except TrialError as error:
                 self._discard(answer.reports[number:])
                 self.pool.release(slot, reusable=answer.reusable)
@@ -222,7 +252,8 @@ class Driver:
                 if not surplus and record is None and answer.kind == "waiting" and trial.eligible:
                     self._save(slot, trial, report.epoch)
                 self._discard(surplus)  # a decision that no scheduler foresaw: the epochs after it do not count
-                self.pool.release(slot, reusable=answer.reusable)
+                completed = trial.status == Status.COMPLETED
+                self.pool.release(slot, reusable=answer.reusable, completed=completed)
                 return False
         return True
 
@@ -301,4 +332,21 @@ class Driver:
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())
             self.commit()
+        self._settle(0.0)
+
+    def _settle(self, busy_s: float) -> None:
+        """Let the code of trials that are over run to its end; the pool ends what takes longer than its grace.
+
+        busy_s: how long those are waited for that are over, but have not heard of it in their epoch.
+        """
         self.commit()
+        deadline = self._clock() + busy_s
+        while self.pool.leaving or (self.pool.busy and self._clock() < deadline):
+            for slot, answer in self.pool.wait(0.1):
+                self._take(slot, answer, last=True)
+            self._discard(self.pool.take_surplus())
+            for event in self.pool.take_news():
+                self.population.do(event)
+            self.commit()
+        for slot in list(self.pool.busy):
+            self.pool.release(slot, reusable=False)

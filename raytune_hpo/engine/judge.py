@@ -51,18 +51,19 @@ class Judge:
         """The epoch at which a trial is complete."""
         return self.experiment.max_epochs if trial.limit is None else trial.limit
 
-    def judge(self, trial: TrialState, stop_reason: str | None) -> tuple[Decision, Ended | None]:
+    def judge(self, trial: TrialState, stop_reason: str | None, done: bool = False) -> tuple[Decision, Ended | None]:
         """(decision on the trial's newest report, the trial's end if it is over).
 
-        stop_reason: why the run accepts no more work.
+        stop_reason: why the run accepts no more work. done: the trial says that it is over.
         """
         wrong = self._not_finite(trial)
         if wrong is not None:
             if self.host.scheduler.handles_divergence and self._ask_scheduler(trial) == Decision.EXPLOITED:
                 return Decision.EXPLOITED, None
             return Decision.DIVERGED, Ended(trial.id, Outcome.DIVERGED, wrong, error=wrong)
-        if trial.epoch >= self.last_epoch(trial):
-            reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else "budget"
+        if done or trial.epoch >= self.last_epoch(trial):
+            reason = "budget" if trial.epoch >= self.last_epoch(trial) else "done"
+            reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else reason
             return Decision.COMPLETE, Ended(trial.id, Outcome.COMPLETED, reason)
         if self._on_plateau(trial):
             return Decision.PLATEAU, Ended(trial.id, Outcome.STOPPED, "plateau")

@@ -184,11 +184,13 @@ class Population:
     def saved(self, record: CheckpointRecord) -> None:
         self.do(events.CheckpointSaved(record.trial, record))
 
-    def report(self, trial: TrialState, epoch: int, metrics: Mapping[str, Any], seconds: float) -> str:
+    def report(
+        self, trial: TrialState, epoch: int, metrics: Mapping[str, Any], seconds: float, done: bool = False
+    ) -> str:
         """Take a report and decide: "continue", "pause" or "end".
 
         A report that is known already (the trial repeats epochs since its last checkpoint) changes
-        nothing. Raises TrialError for a report without the metric.
+        nothing. done: the trial says that it is over. Raises TrialError for a report without the metric.
         """
         if epoch <= trial.epoch:
             return "continue"
@@ -201,7 +203,7 @@ class Population:
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise TrialError(f"the report's {self.metric!r} is no float: an integer of {value.bit_length()} bits")
         self.do(events.Reported(trial.id, trial.generation, epoch, dict(metrics), round(seconds, 4)))
-        decision, end = self.judge.judge(trial, self.ledger.stop_reason)
+        decision, end = self.judge.judge(trial, self.ledger.stop_reason, done)
         note = self.host.noted if decision == Decision.CONTINUE else None
         self.do(events.Decided(trial.id, epoch, decision, note))
         if end is not None and not trial.finished:  # the scheduler may have ended it itself, by `stop_trial`
@@ -237,6 +239,11 @@ class Population:
             self.end_waiting()
         else:
             self.do(events.Ended(trial.id, Outcome.FAILED, "error", error, file))
+
+    def defer(self, trial: TrialState) -> None:
+        """Its worker was not free after all. It waits again, and nothing is held against it."""
+        self.do(events.Deferred(trial.id))
+        self.end_waiting()
 
     def checkpoint_unreadable(self, record: CheckpointRecord) -> None:
         """A checkpoint turned out damaged or gone: fall back to the one before it."""

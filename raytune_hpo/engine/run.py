@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,26 @@ from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, ray_session
+from raytune_hpo.workers.before_start import check_place
+from raytune_hpo.workers.ray_runtime import ray_session
+
+_RUN = threading.Lock()
 
 
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Ray, signals, working directories and random states are a process's, and so is a run."""
+    check_not_loading()
+    if not _RUN.acquire(blocking=False):
+        expected = "another run is going on in this process; wait for it, or start this one in a process of its own"
+        raise ExperimentError("thread", threading.current_thread().name, expected)
+    try:
+        yield
+    finally:
+        _RUN.release()
+
+
+@_one_at_a_time()
 def run(
     experiment: Experiment,
     run_dir: str | Path | None = None,
@@ -43,13 +60,12 @@ def run(
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
-    check_not_loading()
     resolved = experiment.resolved
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
-    RunDirectory.check_new(path)
-    _check_place(resolved, address)
+    RunDirectory.check_new(path, or_beside=run_dir is None)
+    check_place(resolved, address)
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then
     if isinstance(resolved.task, Task):
@@ -58,9 +74,15 @@ def run(
     entry = None if code.entry is None else Path(code.root, code.entry)
     origin = {"cwd": os.getcwd(), "made_by": whoever()}
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
-        directory = RunDirectory.create(path, resolved.to_json(), entry, code.documents(), origin)
+        directory = RunDirectory.create(
+            path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
+        )
         notices = [f"{code.left_out} files of the project are not copied: it is too large"] if code.left_out else []
-        return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
+        try:
+            return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
+        except ExperimentError:
+            directory.discard()
+            raise
 
 
 def resume(
@@ -86,6 +108,7 @@ def resume(
     return go_on(run_dir, given, code, address, listeners, verbose)
 
 
+@_one_at_a_time()
 def go_on(
     run_dir: str | Path,
     given: dict[str, Any],
@@ -97,7 +120,6 @@ def go_on(
     reopen: Callable[[Results], list[str]] | None = None,
 ) -> Results:
     """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
-    check_not_loading()
     directory = RunDirectory.open(run_dir)
     directory.lock()
     try:
@@ -107,7 +129,7 @@ def go_on(
             return results
         with reopened(directory, given, code=code) as taken:
             resolved = taken.experiment.resolved
-            _check_place(resolved, address)
+            check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()
             return Session(
@@ -118,18 +140,6 @@ def go_on(
 
 
 def _source_of(experiment: ResolvedExperiment) -> Path | None:
-    """The file that makes the experiment, where its task tells, or where an object in it has to be made again."""
+    """The file that the experiment's task is defined in, where its task tells; else it is the script that runs."""
     file = to_reference(experiment.task).get("file")
-    objects = experiment.searcher.is_object or experiment.scheduler.is_object or experiment.listeners
-    if file is None and (objects or "made" in to_reference(experiment.task)):
-        file = getattr(sys.modules.get("__main__"), "__file__", None)
     return Path(file) if file else None
-
-
-def _check_place(experiment: ResolvedExperiment, address: str | None) -> None:
-    if address is None:
-        check_local_resources(experiment.resources)
-    elif experiment.executor == "inline":
-        raise ExperimentError("executor", "inline", "trains in this process: it cannot go with --address")
-    else:
-        check_address(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.engine.interrupt import Interrupt
-from raytune_hpo.engine.reopening import open_journal
+from raytune_hpo.engine.reopening import open_journal, replay
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, project
 from raytune_hpo.experiment.project import Code
@@ -25,7 +26,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
-from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -71,16 +72,19 @@ class Session:
             ledger = _drive(self, interrupt, listening, phases)
         return Results(self.directory.path, description["experiment"], ledger)
 
+    @contextlib.contextmanager
+    def ray(self, interrupt: Interrupt) -> Iterator[None]:
+        """Ray, for the run's workers."""
+        with contextlib.ExitStack() as stack:
+            with interrupt.kept_from_children():
+                stack.enter_context(ray_session(self.address, verbose=self.verbose))
+            interrupt.arm()
+            stack.enter_context(importable_by_value())
+            yield
+
 
 def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Phases) -> Ledger:
     directory, experiment = work.directory, work.experiment
-
-    @contextlib.contextmanager
-    def ray() -> Iterator[None]:
-        with ray_session(work.address, verbose=work.verbose):
-            interrupt.arm()
-            with importable_by_value():
-                yield
 
     try:
         with contextlib.ExitStack() as stack:
@@ -96,7 +100,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 directory,
                 experiment,
                 session,
-                ray,
+                functools.partial(work.ray, interrupt),
                 phases,
                 imports=imports,
                 address=work.address,
@@ -112,13 +116,13 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
                 from raytune_hpo.engine.population import Population
                 from raytune_hpo.schedulers.host import SchedulerHost
 
-            store = CheckpointStore(directory.path, session, deletes=reading.damage is None)
+            store = CheckpointStore(directory.path, session, doubted=reading.doubted)
             with phases("searcher and scheduler"):
                 host = SchedulerHost(experiment.new_scheduler())
                 population = Population(experiment, experiment.new_search(), host, store.adopt)
             with phases("replay"):
-                notices += _replay(population, reading)
-            store.clean(record for trial in population.trials.values() for record in trial.checkpoints)
+                named = _replay(population, reading, directory.journal_path, notices)
+            store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             population.open_session(_began(session, opened, work.code))
             population.reopen(work.again)
             for phase in phases.take():
@@ -143,19 +147,20 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         place = error.filename or directory.path
         if not _of_storage(error, directory.path):
             raise  # of a user's own code, which has no wish to be told of a disk
+        with contextlib.suppress(OSError):
+            drop_half_written(directory.path)
         raise ExperimentError(
             "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error
 
 
-def _replay(population: Population, reading: Reading) -> Iterator[str]:
-    """Move the population to where the run stands. Answers what people should know of it."""
-    for step in reading.steps:
-        population.replay(step)
-    reading.steps.clear()  # the journal, which may be long, is on disk
+def _replay(population: Population, reading: Reading, path: Path, notices: list[str]) -> set[str]:
+    """Move the population to where the run stands. Answers the paths of all checkpoints that were ever named."""
+    named = replay(reading.steps, population.replay, path)
     if population.mismatches:
         text = "recorded decisions would be made otherwise today; the recorded ones stand"
-        yield f"{population.mismatches} {text}"
+        notices.append(f"{population.mismatches} {text}")
+    return named
 
 
 def _began(session: int, opened: Opened, code: Code) -> SessionOpened:
@@ -180,7 +185,7 @@ def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]
     if sessions and code is not None and sessions[-1].code not in (None, code):
         notices.append("the code has changed since the last session: trials that go on are of both")
     if reading.damage is not None:
-        notices.append(f"{reading.damage}; no checkpoint is deleted in this session")
+        notices.append(f"{reading.damage}; no checkpoint of before is deleted")
     executors = [e.executor for e in happened if not isinstance(e, Closed)]
     before = Before(executors[-1], died=not isinstance(happened[-1], Closed)) if executors else Before()
     return 1 + len(sessions), before, notices

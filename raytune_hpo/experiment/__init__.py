@@ -7,7 +7,9 @@
     chosen      a searcher, scheduler or listener: a name, a class or an object of the user's
     references  how code of the user's is named in a run, and found again
     overrides   --set FIELD=VALUE
-    file        experiment files
+    file        experiment files; loading, their execution as modules
+    project     the project's code that a run trains with: found, copied, compared
+    reopened    a run's experiment again, with its own code (copied_modules) and in its own folder
 
 What this folder may not do: import ray or torch, or start anything.
 """

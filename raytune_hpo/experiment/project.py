@@ -29,6 +29,7 @@ from raytune_hpo.errors import PACKAGE, ExperimentError
 from raytune_hpo.experiment import copied_modules
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.experiment.loading import as_read, import_by_name
+from raytune_hpo.owned import OWN_FILE, make_folder, opened, read_bytes
 
 MOST_BYTES = 20 * 2**20
 MANIFEST = ".manifest.json"
@@ -98,6 +99,8 @@ def become(name: str, source: Path) -> None:
 def loaded_code(entry: Path | None) -> Code:
     """The project's modules that this process has imported. entry: its experiment file or script."""
     entry = _script() if entry is None else entry.resolve()
+    if entry is not None and _installed(str(entry)):
+        entry = None
     root = _root_of(entry)
     found = _found_in(root)
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
@@ -196,11 +199,11 @@ def _version(files: list[SourceFile]) -> str:
 
 
 def write(code: Code, folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(folder)
     for path, text in code.documents().items():
         target = folder / path
         target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_atomically(target, text)
+        write_atomically(target, text, OWN_FILE)
 
 
 def keep(code: Code, run_path: Path) -> Path:
@@ -230,7 +233,9 @@ def is_described(run_path: Path) -> bool:
 def read(folder: Path) -> Code:
     """What `write` wrote. Raises ExperimentError where it is damaged, or is not within the folder."""
     try:
-        data = json.loads((folder / MANIFEST).read_text())
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link")
+        data = json.loads(read_bytes(folder / MANIFEST))
         files = tuple(SourceFile(**file) for file in data.pop("files"))
         code = Code(**{**data, "paths": tuple(data["paths"]), "files": files})
         _check(code)
@@ -293,7 +298,7 @@ def record_more(folder: Path) -> None:
         found = {name: at for name, at in _found_in(code.root).items() if name not in known}
         if not found:
             return
-        with (folder / ".lock").open("w") as lock:
+        with os.fdopen(opened(folder / ".lock", os.O_WRONLY | os.O_CREAT), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             code = read(folder)
             known = {file.module for file in code.files}

@@ -175,8 +175,8 @@ def _written(
 
 
 def _check_same(name: str, recorded: Mapping[str, Any], found: str | None) -> None:
-    if found is not None and _same_file(found) != _same_file(recorded["class"]):
-        expected = f"is what the experiment file makes now; the run was begun with {recorded['class']}"
+    if found is not None and _same_file(found) != _same_file(str(recorded.get("class"))):
+        expected = f"is what the experiment file makes now; the run was begun with {recorded.get('class')}"
         raise ExperimentError(name, found or "a name", expected)
 
 

@@ -45,6 +45,9 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     space = written.space if isinstance(written.space, SearchSpace) else SearchSpace(written.space)
     check_space_fits(task, space)
     objective = checked_objective(task, written.metric, written.mode)
+    if objective.metric in ("epoch", "training_iteration"):
+        expected = "is what schedulers count reports by: report the objective under another name"
+        raise ExperimentError("metric", objective.metric, expected)
     plateau = written.early_stopping
     if plateau is not None:
         plateau = checked_plateau(task, record("early_stopping", EarlyStopping, plateau), objective)
@@ -79,6 +82,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         checkpoint=record("checkpoint", Checkpointing, written.checkpoint),
         max_failures=written.max_failures,
         fail_fast=written.fail_fast,
+        fresh_workers=written.fresh_workers,
         storage=_storage(written.storage),
         start_points=start_points,
         folds=written.folds,
@@ -106,6 +110,11 @@ def _check_scalars(written: Experiment) -> None:
     if written.time_budget_s is not None:
         checks.number("time_budget_s", written.time_budget_s, 0, open_low=True)
     checks.one_of("executor", written.executor, EXECUTORS)
+    if not isinstance(written.fresh_workers, bool):
+        raise ExperimentError("fresh_workers", written.fresh_workers, "must be True or False")
+    if written.fresh_workers and written.executor in ("inline", "lanes"):
+        expected = "gives each trial a process of its own: use executor processes or auto with it"
+        raise ExperimentError("fresh_workers", True, expected)
 
 
 def _resources(task: Any, given: Any) -> Resources:
@@ -123,6 +132,10 @@ def _storage(storage: Any) -> str:
     if not isinstance(storage, str | Path) or not str(storage):
         raise ExperimentError("storage", storage, "must be the path of a folder")
     check_is_local("storage", storage)
+    try:
+        Path(storage).expanduser()
+    except RuntimeError as error:
+        raise ExperimentError("storage", str(storage), f"names nobody's home: {error}") from error
     return str(storage)
 
 

@@ -50,6 +50,7 @@ class ResolvedExperiment:
     checkpoint: Checkpointing
     max_failures: int
     fail_fast: int | None
+    fresh_workers: bool
     storage: str
     start_points: tuple[Config, ...]
     folds: int | None
@@ -64,6 +65,7 @@ class ResolvedExperiment:
             "a function trainable runs in a process of its own": not isinstance(self.task, Task),
             "this task brings its own trainer": isinstance(self.task, Task) and self.task.has_own_trainer,
             "folds train several models a trial": self.folds is not None,
+            "fresh_workers asks for a process a trial": self.fresh_workers,
             "hypergradients look ahead in each trial by itself": self.hypergradient is not None,
             "a learning-rate range test comes before each structure": self.lr_range is not None,
             f"a {self.scheduler.name} is one model": self.scheduler.kind.is_of_one,
@@ -146,6 +148,7 @@ class ResolvedExperiment:
             "checkpoint": dataclasses.asdict(self.checkpoint),
             "max_failures": self.max_failures,
             "fail_fast": self.fail_fast,
+            "fresh_workers": self.fresh_workers,
             "storage": self.storage,
             "start_points": list(self.start_points),
             "folds": self.folds,

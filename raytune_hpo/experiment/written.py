@@ -6,8 +6,9 @@ starts. Neither ray nor torch is imported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class Experiment:
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
     fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
                     stop the run (`raytune-hpo retry` tries them again); None: never
+    fresh_workers   True: each start of a trial has a new process, which nothing that an earlier trial did to its own
+                    can reach; it costs a process's start, seconds, and goes with processes
     storage         the folder under which run directories are made
     start_points    configs to try first
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
@@ -88,6 +91,7 @@ class Experiment:
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
     fail_fast: int | None = 3
+    fresh_workers: bool = False
     storage: str = "runs"
     start_points: Sequence[Config] = ()
     folds: int | None = None
@@ -115,13 +119,17 @@ class Experiment:
         for name in data:
             if name not in known:
                 raise ExperimentError("experiment.json", name, "this version has no such field")
-        values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
+        with _as_recorded("space", data["space"]):
+            values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
         if "task" not in given:
-            values["task"] = from_reference(data["task"])
+            with _as_recorded("task", data["task"]):
+                values["task"] = from_reference(data["task"])
         for name in ("searcher", "scheduler"):
             if name not in given:
-                values[name] = _class_again(name, data[name])
-        return cls(**values)
+                with _as_recorded(name, data[name]):
+                    values[name] = _class_again(name, data[name])
+        with _as_recorded("experiment", data["name"]):
+            return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
         """A changed copy: field names, dotted ones ("searcher.n_initial", "space.lr") and task options.
@@ -144,6 +152,16 @@ class Experiment:
         )
         start = list(one.resolved.start_points[:1]) or [one.resolved.usual_config()]
         return one.override({"start_points": start})
+
+
+@contextlib.contextmanager
+def _as_recorded(field_name: str, value: Any) -> Iterator[None]:
+    """What a description that we have not written lets our code raise becomes an ExperimentError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        expected = f"is not as this version writes it ({type(error).__name__}: {error})"
+        raise ExperimentError(f"experiment.json: {field_name}", value, expected) from error
 
 
 def _class_again(field_name: str, recorded: Any) -> Any:

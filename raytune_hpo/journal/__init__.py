@@ -6,6 +6,8 @@ reading it from the start.
 
     events    one frozen record for each event and for a step: the vocabulary
     codec     records to JSON and back, derived from their fields' types
+    names     the forms of what a run names: trials, checkpoints, files
+    order     which event may come next
     chain     a line's number and checksum, and what is wrong with a line that does not fit
     file      the writer, the reader, and the cursor that follows a journal as it grows
     format1   runs of before the chain, read as they are

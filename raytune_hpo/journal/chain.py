@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.journal.codec import MalformedError, decoded, encoded
 from raytune_hpo.journal.events import KINDS, Event, Step
 
+_NUMBERS = (int, float)
+FOREVER_S = 1e12  # thirty thousand years
 _SUM = b',"sum":"'
+_KEYS = dict.fromkeys(("n", "t", "at", "events")).keys()
 _TAIL = len(_SUM) + 16 + len(b'"}\n')
 
 
@@ -57,6 +61,10 @@ def read(line: bytes, link: Link, run_id: str) -> tuple[Step, Link]:
     if sum_ != _sum(body, link.sum, run_id):
         raise BrokenError(_told(body, expected))
     data = _parsed(body + b"}")
+    if not isinstance(data, dict) or data.keys() != _KEYS:
+        raise MalformedError("line", data, f"must have {', '.join(_KEYS)} and nothing else")
+    if type(data["n"]) is not int or data["n"] != expected:
+        raise MalformedError("n", data["n"], f"must be {expected}, the line's number")
     return step_of(data, expected, link.events), Link(expected, sum_, link.events + len(data["events"]))
 
 
@@ -66,7 +74,7 @@ def _told(body: bytes, expected: int) -> str:
         number = _parsed(body + b"}").get("n")
     except (MalformedError, AttributeError):
         number = None
-    if not isinstance(number, int) or number == expected:
+    if type(number) is not int or number == expected or abs(number) > sys.maxsize:
         return "was changed, or is of another run"
     if number > expected:
         missing = f"line {expected} is" if number == expected + 1 else f"lines {expected} to {number - 1} are"
@@ -77,8 +85,9 @@ def _told(body: bytes, expected: int) -> str:
 def step_of(data: Any, number: int, first: int) -> Step:
     """A line's JSON as a step. Raises MalformedError."""
     for name in ("t", "at"):
-        if not isinstance(data.get(name), int | float):
-            raise MalformedError(name, data.get(name), "must be a number")
+        value = data.get(name)
+        if type(value) not in _NUMBERS or not -FOREVER_S <= value <= FOREVER_S:
+            raise MalformedError(name, value, "must be a number of seconds")
     if not isinstance(data.get("events"), list):
         raise MalformedError("events", data.get("events"), "must be a list")
     events = tuple(event_of(item, f"events[{i}]") for i, item in enumerate(data["events"]))
@@ -104,13 +113,17 @@ def _dumped(data: Any) -> bytes:
 def _parsed(text: bytes) -> Any:
     """Strict JSON. Raises MalformedError."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _STRICT.decode(text.decode())
     except (ValueError, RecursionError) as error:
         raise MalformedError("line", text[:60].decode(errors="replace"), f"is no JSON ({error})") from error
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+#: One for all lines: `json.loads` makes one for each that it is asked for something of the kind.
+_STRICT = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _sum(body: bytes, previous: str, run_id: str) -> str:

@@ -1,8 +1,9 @@
 """Records to JSON and back, derived from the types of their fields.
 
-Types: bool, int, float, str, enums of texts, X | None, Any (plain JSON data), dict[str, Any], dict[int, float],
-records, and `Metrics`. A field at its default is not written. JSON is strict: what is not finite in metrics is written
-as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed.
+Types: bool, int, float, str, enums of texts, X | None, dict[str, Any] (plain JSON data), dict[int, float], records,
+`Metrics`, and what `whole` and `text` make. A field at its default is not written. JSON is strict: what is not finite
+in metrics is written as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed; no number is beyond a float's
+range.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -21,8 +24,22 @@ class MalformedError(ValueError):
     """A value does not fit its field. The message names the field, the value and what would be right."""
 
     def __init__(self, where: str, value: Any, expected: str) -> None:
-        shown = repr(value)
-        super().__init__(f"{where} = {shown if len(shown) <= 80 else shown[:77] + '...'}: {expected}")
+        super().__init__(f"{where} = {shown(value)}: {expected}")
+        self._parts = where, value, expected
+
+    def within(self, where: str) -> MalformedError:
+        """The same, told from further out."""
+        inner, value, expected = self._parts
+        return MalformedError(f"{where}.{inner}", value, expected)
+
+
+def shown(value: Any) -> str:
+    """A value that may be of any size, in a few words."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, a list too deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 Read = Callable[[Any, str], Any]
@@ -44,17 +61,24 @@ def decoded(cls: Any, data: Any, where: str) -> Any:
 # Metrics ------------------------------------------------------------------------------------------
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_MAX = int(sys.float_info.max)
 
 
 def _write_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    for value in metrics.values():
-        if isinstance(value, float) and not math.isfinite(value):
-            break
-    else:
+    if not any(map(_beyond, metrics.values())):
         return metrics
-    return {
-        k: {"float": str(float(v))} if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()
-    }
+    return {k: {"float": _word(v)} if _beyond(v) else v for k, v in metrics.items()}
+
+
+def _beyond(value: Any) -> bool:
+    """Whether JSON has no number for it, or one that no float is."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return type(value) is int and not -_MAX <= value <= _MAX
+
+
+def _word(value: float) -> str:
+    return str(float(value)) if isinstance(value, float) else "inf" if value > 0 else "-inf"
 
 
 def _read_metrics(data: Any, where: str) -> dict[str, Any]:
@@ -62,7 +86,10 @@ def _read_metrics(data: Any, where: str) -> dict[str, Any]:
         raise MalformedError(where, data, "must be an object")
     out = {}
     for name, value in data.items():
-        out[name] = _read_metric(value, f"{where}.{name}") if isinstance(value, dict | list) else value
+        kind = type(value)
+        if kind is int and _beyond(value):
+            raise MalformedError(f"{where}.{name}", value, _TOO_LARGE)
+        out[name] = _read_metric(value, f"{where}.{name}") if kind is dict or kind is list else value
     return out
 
 
@@ -93,9 +120,67 @@ def _read_shape(data: Any, where: str) -> tuple[int, ...]:
 
 #: (sizes of the axes).
 Shape = Annotated[tuple[int, ...], Coded(list, _read_shape)]
+# Numbers and texts of a form ------------------------------------------------------------------------
+
+
+def whole(low: int, high: int) -> Coded:
+    """An integer from `low` to `high`."""
+
+    def read(value: Any, where: str) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise MalformedError(where, value, f"must be an integer from {low} to {high}")
+        return value
+
+    return Coded(_as_it_is, read)
+
+
+def text(fits: Callable[[str], object], form: str) -> Coded:
+    """A text that `fits`. form: in words, what it must be."""
+
+    def read(value: Any, where: str) -> str:
+        if not isinstance(value, str) or not fits(value):
+            raise MalformedError(where, value, f"must be {form}")
+        return value
+
+    return Coded(_as_it_is, read)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+# Plain data -----------------------------------------------------------------------------------------
+
+_DEEPEST = 64  # objects and lists in each other
+_TOO_LARGE = "is beyond the range of numbers"
+
+
+def read_plain_data(value: Any, where: str) -> dict[str, Any]:
+    """An object of JSON's. Raises MalformedError for numbers beyond a float's range, and for too many objects and lists
+    in each other."""
+    if not isinstance(value, dict):
+        raise MalformedError(where, value, "must be an object")
+    _check_plain(value, where, _DEEPEST)
+    return value
+
+
+def _check_plain(value: Any, where: str, deepest: int) -> None:
+    if deepest == 0:
+        raise MalformedError(where, value, f"is nested more than {_DEEPEST} deep")
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in items:
+        kind = type(item)
+        if kind is str:
+            continue
+        if _beyond(item):
+            raise MalformedError(f"{where}.{name}", item, _TOO_LARGE)
+        if kind is dict or kind is list:
+            _check_plain(item, f"{where}.{name}", deepest - 1)
 
 
 # From types to functions --------------------------------------------------------------------------
+
+_UNIONS = (types.UnionType, typing.Union)
 
 
 @functools.cache
@@ -110,7 +195,7 @@ def _writer(hint: Any) -> Write:
     if typing.get_origin(hint) is Annotated:
         write: Write = hint.__metadata__[0].write
         return write
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in _UNIONS:
         inner = _writer(_not_none(hint))
         return lambda value: None if value is None else inner(value)
     if dataclasses.is_dataclass(hint):
@@ -136,26 +221,23 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 @functools.cache
-def _reader(hint: Any) -> Read:  # noqa: PLR0911  (one return a type)
+def _reader(hint: Any) -> Read:
     if typing.get_origin(hint) is Annotated:
         read: Read = hint.__metadata__[0].read
         return read
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in _UNIONS:
         inner = _reader(_not_none(hint))
         return lambda value, where: None if value is None else inner(value, where)
     if dataclasses.is_dataclass(hint):
         return _record_reader(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return functools.partial(_read_enum, hint)
-    if hint is Any:
-        return lambda value, where: value
-    origin = typing.get_origin(hint)
-    if origin is dict and typing.get_args(hint)[0] is int:
-        return _read_curve
-    return functools.partial(_read_plain, dict if origin is dict else hint)
+    if typing.get_origin(hint) is dict:
+        return _read_curve if typing.get_args(hint)[0] is int else read_plain_data
+    return functools.partial(_read_plain, hint)
 
 
-def _not_none(hint: types.UnionType) -> Any:
+def _not_none(hint: Any) -> Any:
     (kind,) = [a for a in typing.get_args(hint) if a is not type(None)]
     return kind
 
@@ -164,21 +246,27 @@ def _record_reader(cls: Any) -> Read:
     parts = [(f.name, _default(f), _reader(h)) for f, h in _fields(cls)]
     names = {name for name, _, _ in parts}
 
-    def read(data: Any, where: str) -> Any:
-        if not isinstance(data, dict):
-            raise MalformedError(where, data, "must be an object")
+    def from_fields(data: dict[str, Any]) -> Any:
         values = []
         for name, default, inner in parts:
             if name in data:
-                values.append(inner(data[name], f"{where}.{name}"))
+                values.append(inner(data[name], name))
             elif default is dataclasses.MISSING:
-                raise MalformedError(f"{where}.{name}", None, "is missing")
+                raise MalformedError(name, None, "is missing")
             else:
                 values.append(default)
         if len(data) > len(names) or not data.keys() <= names:
             more = next(name for name in data if name not in names)
-            raise MalformedError(f"{where}.{more}", data[more], "is no field that this version knows")
+            raise MalformedError(more, data[more], "is no field that this version knows")
         return cls(*values)
+
+    def read(data: Any, where: str) -> Any:
+        if not isinstance(data, dict):
+            raise MalformedError(where, data, "must be an object")
+        try:
+            return from_fields(data)
+        except MalformedError as error:  # the whole path is put together where it is needed: the rest is read often
+            raise error.within(where) from None
 
     return read
 
@@ -186,26 +274,30 @@ def _record_reader(cls: Any) -> Read:
 def _read_enum(cls: type[Enum], value: Any, where: str) -> Enum:
     try:
         return cls(value)
-    except ValueError:
+    except (ValueError, TypeError):  # (of what has no hash)
         raise MalformedError(where, value, f"must be one of {', '.join(m.value for m in cls)}") from None
 
 
-_WORDS = {int: "an integer", float: "a finite number", str: "a text", bool: "true or false", dict: "an object"}
+_WORDS = {int: "an integer", float: "a finite number", str: "a text", bool: "true or false"}
 
 
 def _read_plain(kind: type, value: Any, where: str) -> Any:
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = number and (isinstance(value, int) or math.isfinite(value))
+        fits = type(value) in (int, float) and -_MAX <= value <= _MAX
+    elif kind is int:
+        fits = type(value) is int and -_MAX <= value <= _MAX
     else:
-        fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        fits = isinstance(value, kind)
     if not fits:
         raise MalformedError(where, value, f"must be {_WORDS[kind]}")
     return value
 
 
+_EPOCH = re.compile(r"[0-9]{1,9}")
+
+
 def _read_curve(value: Any, where: str) -> dict[int, float]:
     """Epochs are texts in JSON."""
-    if not isinstance(value, dict) or not all(k.isdigit() for k in value):
+    if not isinstance(value, dict) or not all(_EPOCH.fullmatch(k) for k in value):
         raise MalformedError(where, value, "must be an object, epoch: value")
     return {int(k): _read_plain(float, v, f"{where}.{k}") for k, v in value.items()}

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from raytune_hpo.journal.codec import Metrics, Shape
+from raytune_hpo.journal import names
+from raytune_hpo.journal.codec import Metrics, Shape, text, whole
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
+
+# What a value may be, whoever wrote the journal.
+TrialId = Annotated[str, text(names.TRIAL.fullmatch, "a trial's name, as t00007")]
+Epoch = Annotated[int, whole(0, 10**9 - 1)]
+Count = Annotated[int, whole(0, 2**63 - 1)]
+CheckpointPath = Annotated[str, text(names.is_checkpoint_path, "the path of a checkpoint within the run directory")]
+RunFile = Annotated[str, text(names.is_inside, "a path within the run directory")]
 
 
 class Executor(StrEnum):
@@ -55,12 +63,12 @@ class CheckpointRecord:
     path: within the run directory, a folder or FILE#LANE. bytes, crc32: of its content, see `storage.checkpoints`.
     """
 
-    trial: str
-    generation: int
-    epoch: int
-    path: str
-    bytes: int
-    crc32: int
+    trial: TrialId
+    generation: Epoch
+    epoch: Epoch
+    path: CheckpointPath
+    bytes: Count
+    crc32: Annotated[int, whole(0, 2**32 - 1)]
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,8 @@ class SessionOpened(Event):
     trials run where they do, where the experiment left it open."""
 
     KIND: ClassVar[str] = "session"
-    number: int
-    pid: int = 0
+    number: Annotated[int, whole(1, 10**9 - 1)]
+    pid: Count = 0
     host: str = ""
     started: str = ""
     executor: Executor = Executor.PROCESSES
@@ -128,8 +136,8 @@ class DataLoaded(Event):
     KIND: ClassVar[str] = "data"
     shape: Shape
     dtype: str
-    train: int
-    validation: int
+    train: Count
+    validation: Count
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ class Amended(Event):
 class TrialEvent(Event):
     """Base of the events of one trial."""
 
-    trial: str
+    trial: TrialId
 
 
 @dataclass(frozen=True)
@@ -194,10 +202,10 @@ class Suggested(TrialEvent):
 
     KIND: ClassVar[str] = "suggest"
     config: Config
-    limit: int | None = None
-    parent: str | None = None
+    limit: Annotated[int, whole(1, 10**9 - 1)] | None = None
+    parent: TrialId | None = None
     checkpoint: CheckpointRecord | None = None
-    repeat: int | None = None
+    repeat: Count | None = None
     note: dict[str, Any] | None = None
     suggested: Config | None = None
     origin: Origin = Origin.SEARCH
@@ -227,11 +235,11 @@ class Started(TrialEvent):
     what the trial prints, within the run directory."""
 
     KIND: ClassVar[str] = "start"
-    epoch: int
+    epoch: Epoch
     host: str = ""
     worker: str | None = None
-    pid: int | None = None
-    log: str | None = None
+    pid: Count | None = None
+    log: RunFile | None = None
 
 
 @dataclass(frozen=True)
@@ -240,8 +248,8 @@ class Reported(TrialEvent):
     out."""
 
     KIND: ClassVar[str] = "report"
-    generation: int
-    epoch: int
+    generation: Epoch
+    epoch: Epoch
     metrics: Metrics
     seconds: float
 
@@ -251,7 +259,7 @@ class Decided(TrialEvent):
     """What was decided about the trial's newest report. note: what the scheduler has to say of it."""
 
     KIND: ClassVar[str] = "decide"
-    epoch: int
+    epoch: Epoch
     decision: Decision
     note: str | None = None
 
@@ -269,7 +277,7 @@ class CheckpointLost(TrialEvent):
     """A checkpoint is damaged or gone, and not to be used again."""
 
     KIND: ClassVar[str] = "lost_checkpoint"
-    path: str
+    path: CheckpointPath
 
 
 @dataclass(frozen=True)
@@ -280,11 +288,11 @@ class Perturbed(TrialEvent):
     """
 
     KIND: ClassVar[str] = "perturb"
-    donor: str
-    donor_epoch: int
-    donor_generation: int
-    epoch: int
-    generation: int
+    donor: TrialId
+    donor_epoch: Epoch
+    donor_generation: Epoch
+    epoch: Epoch
+    generation: Epoch
     old_config: Config
     new_config: Config
     checkpoint: CheckpointRecord
@@ -309,23 +317,41 @@ class Retried(TrialEvent):
     lost_worker: its worker died; blame: its part in that, from 0 to 1."""
 
     KIND: ClassVar[str] = "retry"
-    epoch: int
+    epoch: Epoch
     error: str
-    file: str | None = None
+    file: RunFile | None = None
     lost_worker: bool = False
     blame: float = 1.0
 
 
 @dataclass(frozen=True)
+class Warned(TrialEvent):
+    """The trial's code warned. where: file and line. count: how often since it was last told of."""
+
+    KIND: ClassVar[str] = "warn"
+    category: str
+    text: str
+    where: str
+    count: Count
+
+
+@dataclass(frozen=True)
+class Deferred(TrialEvent):
+    """The trial was not begun, as its worker's last trial has not ended: it waits for another place."""
+
+    KIND: ClassVar[str] = "defer"
+
+
+@dataclass(frozen=True)
 class Ended(TrialEvent):
-    """The trial is over. reason: "max_epochs", "budget", "returned", "plateau", the scheduler's name, "error", or why
-    the run was stopped."""
+    """The trial is over. reason: "max_epochs", "budget", "done", "returned", "plateau", the scheduler's name, "error",
+    or why the run was stopped."""
 
     KIND: ClassVar[str] = "end"
     outcome: Outcome
     reason: str
     error: str | None = None
-    file: str | None = None
+    file: RunFile | None = None
 
 
 @dataclass(frozen=True)

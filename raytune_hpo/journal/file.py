@@ -1,12 +1,13 @@
 """The journal's file: written with a sync a line, read whole, or followed as it grows.
 
 Only a last line without its newline is torn: a crash in mid-write. A last line that is complete and does not fit is
-damage; it is kept aside and named, and whoever goes on with the run deletes no checkpoint in that session, since what
-the line said of checkpoints is not known.
+damage; it is kept aside and named, and whoever goes on with the run deletes no checkpoint of before, since what the
+line said of checkpoints is not known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -21,6 +22,8 @@ from raytune_hpo.journal import chain, format1
 from raytune_hpo.journal.chain import BrokenError, Link
 from raytune_hpo.journal.codec import MalformedError
 from raytune_hpo.journal.events import Event, Step
+from raytune_hpo.journal.order import Order
+from raytune_hpo.owned import opened
 
 RECENT = 2048  # steps that the writer keeps at hand for those in its process who follow the journal
 
@@ -30,6 +33,7 @@ class Reading:
     """What a journal says. link: what the next line is chained to; end: the offset after the last sound line.
 
     damage: what is wrong with the last line, in one sentence, None if nothing is; aside: its bytes. format: 1 or 2.
+    doubted: whether it may have said more, so that nothing may be deleted by it.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -38,6 +42,7 @@ class Reading:
     damage: str | None = None
     aside: bytes = b""
     format: int = 2
+    doubted: bool = False
 
 
 def read(path: Path, run_id: str) -> Reading:
@@ -46,21 +51,20 @@ def read(path: Path, run_id: str) -> Reading:
     Raises ExperimentError for a line that does not fit and is not the last, and for one of a newer version: that is no
     crash's doing.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return Reading()
     steps: list[Step] = []
-    link, end = Link(), 0
-    with path.open("rb") as file:
-        first = file.readline()
-        file.seek(0)
-        of_format_1 = format1.is_line(first)
-        reader = format1.reader() if of_format_1 else chain.read
+    link, end, order = Link(), 0, Order()
+    with os.fdopen(opened(path), "rb") as file:
         lines = list(file)
+    of_format_1 = bool(lines) and format1.is_line(lines[0])
+    reader = format1.reader() if of_format_1 else chain.read
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             break  # torn
         try:
-            step, link = reader(line, link, run_id)
+            step, link_after = reader(line, link, run_id)
+            order.follow(step)
         except (BrokenError, MalformedError) as error:
             damage = f"line {number} of {path.name} {_sentence(error)}"
             # Where the checksum fits, the line is as it was written: by a newer version, not by accident.
@@ -70,6 +74,7 @@ def read(path: Path, run_id: str) -> Reading:
                 raise ExperimentError("journal", f"{path}:{number}", expected) from error
             return Reading(steps, link, end, damage, line, 1 if of_format_1 else 2)
         steps.append(step)
+        link = link_after
         end += len(line)
     return Reading(steps, link, end, format=1 if of_format_1 else 2)
 
@@ -93,7 +98,7 @@ class Journal:
         self.path, self.run_id = path, run_id
         self.link = link or Link()
         self._clock = clock
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        self._file = opened(path, os.O_WRONLY | os.O_CREAT)
         self._recent: deque[Step] = deque(maxlen=RECENT)
         self._lock = threading.Lock()
         if offset is not None:
@@ -101,7 +106,8 @@ class Journal:
         self.synced = os.lseek(self._file, 0, os.SEEK_END)  # bytes; what a reader may take for written
 
     def append(self, t: float, events: Sequence[Event]) -> Step:
-        """t: seconds of running."""
+        """t: seconds of running. Raises ExperimentError where the file was taken away."""
+        self._check_place()
         step = Step(self.link.number + 1, round(t, 4), round(self._clock(), 3), tuple(events), self.link.events)
         line, link = chain.written(step, self.link, self.run_id)
         view = memoryview(line)
@@ -113,6 +119,17 @@ class Journal:
             self.synced += len(line)
             self._recent.append(step)
         return step
+
+    def _check_place(self) -> None:
+        """Raises ExperimentError where the file is no longer where it was: what is written to it would be lost."""
+        own = os.fstat(self._file)
+        if own.st_nlink > 0:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                here = os.stat(self.path)
+                # Or by its size: some file systems have no lasting number for a file.
+                if os.path.samestat(own, here) or here.st_size == self.synced:
+                    return
+        raise ExperimentError("journal", str(self.path), "was moved, deleted or replaced while the run wrote it")
 
     def since(self, number: int) -> list[Step] | None:
         """The steps after line `number`; None if some of them are not at hand any more."""
@@ -138,6 +155,7 @@ class Cursor:
         self.path, self.run_id = path, run_id
         self._journal = journal
         self._link, self._offset = Link(), 0
+        self._order = Order()
 
     @property
     def events(self) -> int:
@@ -153,22 +171,25 @@ class Cursor:
                     self._link = Link(step.number, "", step.first + len(step.events))
                 return fresh
             self._link, self._offset, skip = Link(), 0, self._link.number
+            self._order = Order()
             return [step for step in self._from_file() if step.number > skip]
         return self._from_file()
 
     def _from_file(self) -> list[Step]:
         found: list[Step] = []
         end = math.inf if self._journal is None else self._journal.synced
-        with self.path.open("rb") as file:
+        with os.fdopen(opened(self.path), "rb") as file:
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n") or self._offset >= end:
                     break
                 try:
-                    step, self._link = chain.read(line, self._link, self.run_id)
+                    step, link = chain.read(line, self._link, self.run_id)
+                    self._order.follow(step)
                 except (BrokenError, MalformedError) as error:
                     number = self._link.number + 1
                     raise ExperimentError("journal", f"{self.path}:{number}", _sentence(error)) from error
+                self._link = link
                 self._offset += len(line)
                 found.append(step)
         if self._journal is not None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from raytune_hpo.journal.chain import BrokenError, Link, event_of, written
+from raytune_hpo.journal.chain import FOREVER_S, BrokenError, Link, event_of, written
 from raytune_hpo.journal.codec import MalformedError
 from raytune_hpo.journal.events import Event, Step
 
@@ -35,8 +35,8 @@ def reader() -> Callable[[bytes, Link, str], tuple[Step, Link]]:
             raise BrokenError("is damaged") from None
         if more:
             raise BrokenError("is of another format than the first")
-        if not isinstance(data.get("t"), int | float):
-            raise MalformedError("t", data.get("t"), "must be a number")
+        if type(data.get("t")) not in (int, float) or not 0 <= data["t"] <= FOREVER_S:
+            raise MalformedError("t", data.get("t"), "must be a number of seconds")
         events: list[Event] = []
         for i, item in enumerate(steps_events):
             events += _events_of(item, f"events[{i}]")

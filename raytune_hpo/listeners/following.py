@@ -13,6 +13,7 @@ from typing import Any
 from raytune_hpo.journal.events import Step
 from raytune_hpo.journal.file import Cursor, Journal, read
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.printable import printable
 from raytune_hpo.storage.run_directory import RunDirectory
 
 POLL_S = 0.1
@@ -144,7 +145,7 @@ class Listening:
                 name = name_of(following.listener)
                 self._take_trouble(f"listener {name} is behind: raytune_hpo.follow(run_dir, ...) tells it the rest")
         for text in self.troubles():  # too late for the journal
-            print(f"raytune-hpo: {text}", file=sys.stderr)
+            print(f"raytune-hpo: {printable(text)}", file=sys.stderr)
 
 
 def follow(run_dir: str | Path, listener: Any) -> None:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.owned import inside, stays_inside
 from raytune_hpo.space.configs import Config, copied
 from raytune_hpo.states import Outcome
+from raytune_hpo.storage.lane_files import split_path
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,10 @@ class RayCallback(Listener):
 
     def begin(self, run: RunView) -> None:
         self._run = run
-        self._folder = run.path / "listeners" / self.name
+        self._folder = inside(run.path, f"listeners/{self.name}")
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not stays_inside(self._folder):  # callbacks append to files by their names
+            raise ExperimentError("run directory", str(self._folder), "holds a link that leads out of it")
 
     def position(self) -> int:
         # Here, where the session has its Ray: callbacks may start actors.
@@ -150,7 +155,9 @@ class RayCallback(Listener):
             case events.CheckpointSaved():
                 saved = self._run.path / event.checkpoint.path
                 # One of lanes is a part of a file: nothing that a callback could read.
-                trial.checkpoint = CallbackCheckpoint(str(saved)) if "#" not in event.checkpoint.path else None
+                trial.checkpoint = (
+                    CallbackCheckpoint(str(saved)) if split_path(event.checkpoint.path)[1] is None else None
+                )
                 call = "on_trial_save", trial, {}
             case events.Reopened():
                 trial.status = "PENDING"

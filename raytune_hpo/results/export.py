@@ -20,8 +20,8 @@ from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.journal.events import CheckpointRecord, Reported
-from raytune_hpo.results.results import Results, finite
-from raytune_hpo.results.trial import TrialState
+from raytune_hpo.results.results import Results
+from raytune_hpo.results.trial import TrialState, finite
 from raytune_hpo.results.winner import read_test
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory

@@ -7,7 +7,9 @@ a run. All see the same tables because all are this one derivation.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.journal import events
@@ -16,6 +18,27 @@ from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import copied
 from raytune_hpo.states import Decision, RunStatus, Status
+
+WarningKey = tuple[str, str, str]
+
+
+def warning_key(category: str, text: str, where: str) -> WarningKey:
+    """The same for warnings that differ in a number alone: they are one to people."""
+    return category, re.sub(r"\d[\d.e+-]*", "#", text), where
+
+
+@dataclass
+class WarningSeen:
+    """A warning of trials' code, by its first text. trials: how often, by trial."""
+
+    category: str
+    text: str
+    where: str
+    trials: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        return f"{self.category}: {self.text} ({self.where})"
 
 
 class Ledger:
@@ -44,6 +67,7 @@ class Ledger:
         self.close_reason: str | None = None  # why the last session ended before the run did, where nobody asked
         self.held = False  # paused by a person
         self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
+        self.warnings: dict[WarningKey, WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
 
     @property
@@ -153,6 +177,14 @@ class Ledger:
         else:
             trial.failures += 1
         trial.error, trial.error_file = event.error, event.file
+        self.set_status(trial, Status.PENDING)
+
+    def _on_warn(self, trial: TrialState, event: events.Warned) -> None:
+        key = warning_key(event.category, event.text, event.where)
+        seen = self.warnings.setdefault(key, WarningSeen(event.category, event.text, event.where))
+        seen.trials[trial.id] = seen.trials.get(trial.id, 0) + event.count
+
+    def _on_defer(self, trial: TrialState, event: events.Deferred) -> None:
         self.set_status(trial, Status.PENDING)
 
     def _on_perturb(self, trial: TrialState, event: events.Perturbed) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -14,9 +13,10 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
 from raytune_hpo.journal.file import Reading, read
 from raytune_hpo.objective import Mode, Objective
+from raytune_hpo.printable import printable
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.text_table import text_table
-from raytune_hpo.results.trial import TrialState
+from raytune_hpo.results.trial import TrialState, finite
 from raytune_hpo.results.winner import read_test
 from raytune_hpo.space.configs import flatten
 from raytune_hpo.storage.checkpoints import exists
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 SHOWN = 5  # trials
+#: The columns of `Results.curves` that are no metrics, and what stands before a metric of such a name.
+OF_A_REPORT = ("trial_id", "generation", "epoch", "seconds", "decision")
+METRIC = "metric."
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,10 @@ class Results:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row a trial and epoch: trial_id, generation, epoch, seconds, decision and every metric."""
+        """One row a trial and epoch: trial_id, generation, epoch, seconds, decision and every metric.
+
+        A metric of one of these names is the column metric.NAME.
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -184,7 +190,7 @@ class Results:
         for event in self.events:
             if isinstance(event, Reported):
                 row = {"trial_id": event.trial, "generation": event.generation, "epoch": event.epoch}
-                newest[event.trial] = {**row, "seconds": event.seconds, "decision": None, **event.metrics}
+                newest[event.trial] = {**row, "seconds": event.seconds, "decision": None, **as_columns(event.metrics)}
                 rows.append(newest[event.trial])
             elif isinstance(event, Decided) and event.trial in newest:
                 newest[event.trial]["decision"] = event.decision.value
@@ -201,6 +207,9 @@ class Results:
         """The rounds of a coarse-to-fine search, in order: round, first_trial, epochs_share (of max_epochs), carried
         (the trials trained on), box (path -> [lowest, highest value] or the options left). Empty for others."""
         notes = [(t.id, t.note) for t in self.ledger.trials.values() if t.note is not None and "box" in t.note]
+        for trial_id, note in notes:
+            if not _is_round(note) or not note["box"].keys() <= self.experiment["space"]["parameters"].keys():
+                raise ExperimentError(f"{trial_id}.note", note, "is no round of a search over this run's space")
         return [{"round": note["round"], "first_trial": trial_id, **note} for trial_id, note in notes]
 
     def top(self, k: int) -> list[TrialState]:
@@ -232,7 +241,7 @@ class Results:
             [t.id, f"{t.best:.5g}", str(t.best_epoch), t.status.value, " ".join(_pairs(t.best_config))]
             for t in self.top(SHOWN)
         ]
-        return f"{self.run_dir.name}: {self.status}, {counts}", header, rows
+        return f"{printable(self.run_dir.name)}: {self.status}, {counts}", header, rows
 
     def __repr__(self) -> str:
         line, header, rows = self._shown()
@@ -248,14 +257,29 @@ class Results:
         return f"<p>{escape(line)}</p>{table}"
 
 
+def _is_round(note: Mapping[str, Any]) -> bool:
+    """Whether it has what `rounds` says, of the right types: a journal may be a stranger's."""
+    match note:
+        case {"round": int(), "epochs_share": int() | float(), "carried": list(), "box": dict(box)}:
+            return all(isinstance(side, list) and len(side) >= 1 for side in box.values())
+    return False
+
+
 def _pairs(config: Mapping[str, Any]) -> Iterator[str]:
     for path, value in flatten(config).items():
         yield f"{path}={value:.4g}" if isinstance(value, float) else f"{path}={value}"
 
 
-def finite(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Metrics as strict JSON: NaN and infinities become None."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+def as_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics under the names of their columns in `Results.curves`; no two get the same one."""
+
+    def column(name: str) -> str:
+        own = name
+        while own.startswith(METRIC):
+            own = own.removeprefix(METRIC)
+        return METRIC + name if own in OF_A_REPORT else name
+
+    return {column(name): value for name, value in metrics.items()}
 
 
 def load_results(run_dir: str | Path) -> Results:
@@ -269,9 +293,11 @@ def load_results(run_dir: str | Path) -> Results:
         for event in step.events:
             try:
                 ledger.apply(event)
-            except (KeyError, TypeError, ValueError) as error:
-                expected = f"does not follow from the events before it ({type(error).__name__}: {error})"
-                raise ExperimentError("journal", event, expected) from error
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                expected = (
+                    f"its {event.KIND} does not follow from the events before it ({type(error).__name__}: {error})"
+                )
+                raise ExperimentError("journal", f"{directory.journal_path}:{step.number}", expected) from error
     results = Results(directory.path, experiment, ledger, reading.damage)
     vars(results)["steps"] = reading.steps  # what the property would read again
     return results

@@ -11,17 +11,34 @@ in between leaves one without metrics, which may be finished for the same subjec
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.codec import Coded, MalformedError, decoded, read_plain_data
+from raytune_hpo.owned import OWN_FILE, read_bytes
+from raytune_hpo.results.trial import finite
 from raytune_hpo.storage.run_directory import RunDirectory
 
 TEST_FILE = "test.json"
+
+
+def _read_figures(value: Any, where: str) -> dict[str, float | None]:
+    for name, figure in read_plain_data(value, where).items():
+        if figure is not None and type(figure) not in (int, float):
+            raise MalformedError(f"{where}.{name}", figure, "must be a number or null")
+    return value  # type: ignore[no-any-return]
+
+
+#: name -> number, None where it is not finite (of an empty split, say).
+Figures = Annotated[dict[str, float | None], Coded(lambda value: value, _read_figures)]
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class Opening:
 
     purpose: who looked ("winner", "ensemble", ...). subject: what was tested, as plain JSON. again: whether
     it was a second look, by demand. begun and ended: local times with offset, ISO 8601. metrics: None if
-    it was begun and never ended.
+    it was begun and never ended; a figure that is not finite is None.
     """
 
     purpose: str
@@ -38,16 +55,37 @@ class Opening:
     again: bool
     begun: str
     ended: str | None = None
-    metrics: dict[str, float] | None = None
+    metrics: Figures | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The metrics to calculate with; NaN for one that is not finite, or not there."""
+        found: dict[str, float] = defaultdict(lambda: math.nan)
+        found.update((name, value) for name, value in (self.metrics or {}).items() if value is not None)
+        return found
 
 
 def openings(run_path: Path) -> list[Opening]:
     """Every opening, in order; none if the split is still sealed. Raises ExperimentError if test.json is damaged."""
     path = run_path / TEST_FILE
+    if not os.path.lexists(path):
+        return []
     try:
-        return [Opening(**o) for o in json.loads(path.read_text())["openings"]] if path.exists() else []
-    except (ValueError, KeyError, TypeError) as error:
+        document = json.loads(read_bytes(path), parse_constant=_as_null)
+        return [decoded(Opening, item, f"openings[{i}]") for i, item in enumerate(_items(document))]
+    except (ValueError, RecursionError) as error:
         raise ExperimentError("run directory", str(path), f"is damaged: {error}") from error
+
+
+def _items(document: Any) -> list[Any]:
+    items = document.get("openings") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise MalformedError("openings", items, "must be a list")
+    return items
+
+
+def _as_null(constant: str) -> None:
+    """Older versions wrote NaN and infinities as such."""
 
 
 def recorded(run_path: Path, purpose: str, subject: dict[str, Any] | None = None) -> Opening | None:
@@ -61,7 +99,7 @@ def open_test(
     directory: RunDirectory,
     purpose: str,
     subject: dict[str, Any],
-    evaluate: Callable[[], dict[str, float]],
+    evaluate: Callable[[], Mapping[str, float]],
     *,
     again: bool = False,
 ) -> Opening:
@@ -80,7 +118,7 @@ def open_test(
         record.append(Opening(purpose, subject, bool(earlier), _now()))
         _write(directory.path, record)
     place = len(record) - 1 if unfinished is None else record.index(unfinished)
-    record[place] = replace(record[place], metrics=_plain(evaluate()), ended=_now())
+    record[place] = replace(record[place], metrics=_plain(finite(evaluate())), ended=_now())
     _write(directory.path, record)
     return record[place]
 
@@ -107,4 +145,4 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
 
 def _write(run_path: Path, record: list[Opening]) -> None:
     document = {"openings": [asdict(o) for o in record]}
-    write_atomically(run_path / TEST_FILE, (json.dumps(document, indent=2) + "\n").encode())
+    write_atomically(run_path / TEST_FILE, (json.dumps(document, indent=2) + "\n").encode(), OWN_FILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,3 +75,8 @@ class TrialState:
             if best is None or objective.better(score, self.scores.get(best.path, math.nan)):
                 best = record
         return best
+
+
+def finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as strict JSON: NaN and infinities become None."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.results.sealed_test import TEST_FILE, open_test, openings, recorded
 from raytune_hpo.results.trial import TrialState
@@ -67,4 +68,9 @@ def record_test(
 def read_test(run_path: Path) -> dict[str, Any] | None:
     """The winner's sealed figures: trial, checkpoint, epoch and metrics; None if the split was not opened for it."""
     opening = recorded(run_path, WINNER)
-    return None if opening is None else {**opening.subject, "metrics": opening.metrics}
+    if opening is None:
+        return None
+    if not {"trial", "checkpoint", "epoch"} <= opening.subject.keys():
+        expected = "is damaged: a winner's opening names its trial, checkpoint and epoch"
+        raise ExperimentError("run directory", str(run_path / TEST_FILE), expected)
+    return {**opening.subject, "metrics": opening.metrics}

@@ -9,42 +9,63 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.codec import read_plain_data
 from raytune_hpo.journal.events import Commanded
 from raytune_hpo.journal.file import Cursor
+from raytune_hpo.owned import OWN_FILE, inside, make_folder, read_bytes
 
 FOLDER = "commands"
 Command = dict[str, Any]
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 def send(run_path: Path, command: str, **arguments: Any) -> str:
     """Leave a command for the run. Answers its id."""
-    folder = run_path / FOLDER
-    folder.mkdir(exist_ok=True)
+    folder = inside(run_path, FOLDER)
+    make_folder(folder)
     command_id = f"{time.time_ns():020d}-{os.getpid()}"
     document = {"id": command_id, "command": command, **arguments}
-    write_atomically(folder / f"{command_id}.json", json.dumps(document).encode())
+    write_atomically(folder / f"{command_id}.json", json.dumps(document).encode(), OWN_FILE)
     return command_id
 
 
 def pending(run_path: Path) -> list[Command]:
-    """The commands that nobody has taken, oldest first. An unreadable file is none of ours and left alone."""
+    """The commands that nobody has taken, oldest first. A file that is no command is none of ours and left alone."""
     found: list[Command] = []
     folder = run_path / FOLDER
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        with contextlib.suppress(ValueError, OSError):
-            document = json.loads(path.read_text())
-            if isinstance(document, dict) and document.get("id") == path.stem:
+    if folder.is_symlink() or not folder.is_dir():
+        return found
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ValueError, OSError, RecursionError, ExperimentError):
+            document = read_plain_data(json.loads(read_bytes(path)), "command")
+            if document.get("id") == path.stem and _is_command(document):
                 found.append(document)
     return found
 
 
+def _is_command(document: Command) -> bool:
+    """Whether it has what the driver reads of it."""
+    if _ID.fullmatch(document["id"]) is None:
+        return False
+    match document:
+        case {"command": "nudge", "changes": dict()}:
+            return True
+        case {"command": "rollback", "epoch": int(epoch)}:
+            return not isinstance(epoch, bool)
+        case {"command": "pause" | "resume"}:
+            return True
+    return False
+
+
 def remove(run_path: Path, command_id: str) -> None:
-    (run_path / FOLDER / f"{command_id}.json").unlink(missing_ok=True)
+    inside(run_path, f"{FOLDER}/{command_id}.json").unlink(missing_ok=True)
 
 
 def wait_for(run_path: Path, run_id: str, command_id: str, timeout_s: float) -> Commanded | None:

@@ -22,7 +22,7 @@ import numpy as np
 from raytune_hpo.atomic import replaced
 from raytune_hpo.errors import TrialError
 
-FOLDER = "lanes"  # under checkpoints/; no trial is named so
+SUFFIX = ".safetensors"
 MAGIC_OF_ZIP = b"PK"
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +30,9 @@ Array = np.ndarray[Any, Any]
 
 def split_path(path: str) -> tuple[str, str | None]:
     """(file or folder, member): the member is None for a checkpoint of its own."""
-    file, mark, member = path.partition("#")
-    return file, member if mark else None
+    # By what stands round the mark: a run directory's own path may have a "#" in it.
+    file, _, member = path.rpartition(f"{SUFFIX}#")
+    return (file + SUFFIX, member) if file and "/" not in member else (path, None)
 
 
 def fingerprint_of(rows: Mapping[str, Array], fact: str) -> tuple[int, int]:
@@ -46,7 +47,8 @@ def fingerprint_of(rows: Mapping[str, Array], fact: str) -> tuple[int, int]:
 
 def write(path: Path, members: Sequence[str], tensors: Mapping[str, Array], shared: Any, facts: Sequence[str]) -> None:
     """Write a file; whole and on disk when this returns. tensors: [lanes, ...] each; facts: a JSON text a lane."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):  # none above: a run directory that was deleted is not made again
+        folder.mkdir(exist_ok=True)
     with replaced(path) as file:
         file.write(_serialized(members, tensors, shared, facts))
 
@@ -69,10 +71,16 @@ class LaneFile:
             opened: Any = safe_open
             self._file = opened(path, framework="np")
             metadata: dict[str, str] = self._file.metadata()
-            self.members: list[str] = json.loads(metadata["members"])
+            self.members: list[str] = _texts(metadata, "members")
+            self.facts: list[str] = _texts(metadata, "facts")
             self.shared: Any = json.loads(metadata["shared"])
-            self.facts: list[str] = json.loads(metadata["facts"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            lanes = len(self.members)
+            if len(set(self.members)) != lanes or len(self.facts) != lanes:
+                raise ValueError("its lanes have no names, or not one fact each")
+            for name in self._file.keys():  # noqa: SIM118
+                if self._file.get_slice(name).get_shape()[:1] != [lanes]:
+                    raise ValueError(f"its {name} has not {lanes} rows")
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise TrialError(f"checkpoint {path} cannot be read: {error}") from error
 
     def row(self, member: str | None) -> tuple[dict[str, Array], str]:
@@ -97,6 +105,13 @@ class LaneFile:
         """A file of this lane alone, as bytes."""
         rows, fact = self.row(member)
         return _serialized([member], {name: row[None] for name, row in rows.items()}, self.shared, [fact])
+
+
+def _texts(metadata: Mapping[str, str], name: str) -> list[str]:
+    found = json.loads(metadata[name])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ValueError(f"its {name} are no list of texts")
+    return found
 
 
 def intact(path: Path, member: str, size: int, crc: int) -> bool:

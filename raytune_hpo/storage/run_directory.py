@@ -4,21 +4,28 @@ experiment.json   the experiment as plain JSON, with versions, seed and git comm
 source/           the project's code that it trains with (see experiment.project); source-2/: of a later version
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
+trials/           TRIAL folders, in which a function's trials work (see workers.trial_directories)
 errors/           one traceback file per distinct failure
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)
 listeners/        what callbacks of Ray Tune's write (see listeners.ray_callback)
 confirm/, retest/  runs of their own inside this one, and confirm.json, what they say
 lock              held by the process that runs the experiment
+
+All of it is its owner's alone to write, and so is what a later session reads back: whoever could change that could have
+code executed. `chmod -R go+rX` lets others read a run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
+import shutil
 import socket
+import stat
 import subprocess
 import time
 import zlib
@@ -29,10 +36,13 @@ from typing import Any, Self
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.owned import OWN_FILE, OWN_FOLDER, inside, make_folder, opened, write_own
+from raytune_hpo.storage.description import DESCRIPTION, FORMAT, described
 
-FORMAT = 2
-READABLE = (1, 2)
-DESCRIPTION = "experiment.json"
+__all__ = ["DESCRIPTION", "FORMAT", "RunDirectory", "git_commit", "versions"]
+
+
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 #: How long a claim waits for somebody who only looks (`in_use`).
 LOCK_WAIT_S = 0.5
 PACKAGES = ("raytune-hpo", "ray", "torch", "torchvision", "hyperopt", "bayesian-optimization", "numpy", "pandas")
@@ -56,20 +66,20 @@ class RunDirectory:
         return path
 
     @classmethod
-    def check_new(cls, path: Path) -> None:
-        """Raise ExperimentError unless a run could be created at `path`. Creates nothing."""
+    def check_new(cls, path: Path, *, or_beside: bool = False) -> None:
+        """Raise ExperimentError unless a run could be created at `path`. Creates nothing. or_beside: as in `create`."""
         try:
-            cls._check_new(path)
+            cls._check_new(path, or_beside)
         except OSError as error:  # a name too long, a folder that may not be looked into
             raise ExperimentError("storage", str(path), f"cannot be used: {error.strerror or error}") from error
 
     @classmethod
-    def _check_new(cls, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def _check_new(cls, path: Path, or_beside: bool) -> None:
+        if not or_beside and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ExperimentError(
                 "run directory", str(path), "exists already; choose another, or go on with it: raytune-hpo resume"
             )
-        ancestor = path
+        ancestor = path.parent if or_beside else path
         while not ancestor.exists():
             ancestor = ancestor.parent
         if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
@@ -83,26 +93,31 @@ class RunDirectory:
         entry: Path | None,
         sources: Mapping[str, bytes] | None = None,
         origin: Mapping[str, Any] | None = None,
+        *,
+        or_beside: bool = False,
     ) -> Self:
         """Make the directory and describe the run in it. Raises ExperimentError if there is one already.
 
         entry: the experiment file; sources: what `source` is to hold, by path, the file alone if left out; origin: what
-        else is told of where the run comes from.
+        else is told of where the run comes from. or_beside: where somebody has made a directory at `path` meanwhile,
+        take NAME-2, NAME-3, ... in its place.
         """
-        cls.check_new(path)
         json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path = cls._claimed(path) if or_beside else path
+            cls.check_new(path)
+            if not path.exists():
+                path.mkdir(OWN_FOLDER, parents=True, exist_ok=True)
+            elif (mode := path.stat().st_mode) & WRITABLE_BY_OTHERS:
+                path.chmod(stat.S_IMODE(mode) & ~WRITABLE_BY_OTHERS)
             run = cls(path)
             run.lock()
             for folder in ("checkpoints", "errors"):
-                (path / folder).mkdir()
+                (path / folder).mkdir(OWN_FOLDER)
             if sources is None:
                 sources = {} if entry is None else {entry.name: entry.read_bytes()}
             for name, text in sources.items():
-                copy = path / "source" / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(text)
+                write_own(run.source / name, text)
         except OSError as error:
             raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
         description = {
@@ -115,14 +130,36 @@ class RunDirectory:
             "versions": versions(),
             "git_commit": git_commit(entry.parent if entry else Path.cwd()),
         }
-        write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode())
+        write_atomically(run.description_path, (json.dumps(description, indent=2) + "\n").encode(), OWN_FILE)
         return run
+
+    def discard(self) -> None:
+        """Remove the run if nothing has happened in it, so that the next try finds the place free."""
+        try:
+            empty = not self.journal_path.exists() or self.journal_path.stat().st_size == 0
+        except OSError:
+            empty = False
+        if empty:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def _claimed(path: Path) -> Path:
+        """A new folder: `path`, or one beside it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        base, n = path, 1
+        while True:
+            try:
+                path.mkdir(OWN_FOLDER)
+                return path
+            except FileExistsError:  # made by another run since this one has looked
+                n += 1
+                path = base.with_name(f"{base.name}-{n}")
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """An existing run. Raises ExperimentError if `path` holds none."""
         path = Path(path).absolute()
-        if not (path / DESCRIPTION).is_file():
+        if not os.path.lexists(path / DESCRIPTION) or (path / DESCRIPTION).is_dir():
             raise ExperimentError("run directory", str(path), "holds no run (no experiment.json in it)")
         return cls(path)
 
@@ -140,18 +177,7 @@ class RunDirectory:
 
     def description(self) -> dict[str, Any]:
         """The content of experiment.json. Raises ExperimentError if it is damaged or of another format."""
-        try:
-            data = json.loads(self.description_path.read_text())
-        except ValueError as error:
-            raise ExperimentError("run directory", str(self.description_path), f"is damaged: {error}") from error
-        found = data.get("format") if isinstance(data, dict) else data
-        if found not in READABLE:
-            raise ExperimentError(str(self.description_path), found, f"this version reads formats up to {FORMAT}")
-        experiment = data.get("experiment")
-        needed = {"metric", "mode", "space", "task", "seed", "searcher", "scheduler"}
-        if not isinstance(experiment, dict) or not needed <= set(experiment) or not isinstance(data.get("run_id"), str):
-            raise ExperimentError("run directory", str(self.description_path), "is damaged: fields are missing")
-        return data  # type: ignore[no-any-return]
+        return described(self.description_path)
 
     @property
     def entry(self) -> Path | None:
@@ -159,7 +185,8 @@ class RunDirectory:
         recorded = self.description().get("entry")
         if recorded is not None and Path(recorded).is_file():
             return Path(recorded)
-        copies = sorted(self.source.glob("*.py")) if self.source.is_dir() else []
+        there = self.source.is_dir() and not self.source.is_symlink()
+        copies = sorted(copy for copy in self.source.glob("*.py") if not copy.is_symlink()) if there else []
         return next((copy for copy in copies if recorded is None or copy.name == Path(recorded).name), None)
 
     def now_of_format_2(self) -> None:
@@ -167,14 +194,35 @@ class RunDirectory:
         itself shows what it is."""
         data = self.description()
         if data["format"] != FORMAT:
-            write_atomically(self.description_path, (json.dumps({**data, "format": FORMAT}, indent=2) + "\n").encode())
+            content = json.dumps({**data, "format": FORMAT}, indent=2) + "\n"
+            write_atomically(self.description_path, content.encode(), OWN_FILE)
+
+    def clear_begun(self) -> None:
+        """Remove what `create` made of a run that was killed before it was described.
+
+        Raises ExperimentError where there is anything else.
+        """
+        for folder in ("checkpoints", "errors"):
+            with contextlib.suppress(OSError):
+                (self.path / folder).rmdir()
+        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"lock", "source"}:
+            shutil.rmtree(self.source, ignore_errors=True)  # (which leaves a link alone)
+            (self.path / "lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+        if os.path.lexists(self.path):
+            raise ExperimentError("run directory", str(self.path), "is no run and holds other files: move it away")
 
     def lock(self) -> None:
         """Claim the run for this process; the claim ends with the process, however it ends.
 
         Raises ExperimentError naming the process that has it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            descriptor = opened(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            expected = f"cannot be claimed (its lock: {error.strerror or error})"
+            raise ExperimentError("run directory", str(self.path), expected) from error
         deadline = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
@@ -195,7 +243,7 @@ class RunDirectory:
     def in_use(self) -> bool:
         """Whether another process has claimed the run. Claims nothing."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = opened(self.path / "lock")
         except FileNotFoundError:
             return False
         try:
@@ -219,8 +267,8 @@ class RunDirectory:
         """
         lines = [line for line in traceback.splitlines() if line.startswith("  File ")]
         relative = f"errors/{zlib.crc32(chr(10).join(lines or [traceback]).encode()):08x}.txt"
-        path = self.path / relative
-        path.parent.mkdir(exist_ok=True)
+        path = inside(self.path, relative)
+        make_folder(path.parent)
         if not path.exists():
             write_atomically(path, f"first seen in {trial_id}\n\n{traceback.rstrip()}\n".encode())
         return relative

@@ -23,12 +23,14 @@ class FakePool:
     """Workers in virtual time. Their trials' state is an epoch number, and so is a checkpoint."""
 
     ending = False
+    leaving = ()
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.slots = [self._slot() for _ in range(simulation.workers)]
         self._calls: list[tuple[float, str, int, Slot, Outcome | Lost]] = []
         self._tie = itertools.count()
+        self._deferred: set[tuple[Any, ...]] = set()
         self._at: dict[int, tuple[Assignment, int]] = {}  # id(slot) -> what it runs, its epoch
 
     @staticmethod
@@ -79,7 +81,11 @@ class FakePool:
             assert assignment.generation == 0
         self._at[id(slot)] = (assignment, epoch)
         draw = self._draw("start", assignment, epoch)
-        if assignment.checkpoint is not None and draw < sim.faults.damaged:
+        again = (trial.id, epoch, trial.failures, trial.losses)
+        if again not in self._deferred and self._draw("occupied", assignment, epoch) < sim.faults.occupied:
+            self._deferred.add(again)
+            self._answer(slot, Outcome("occupied"), ("occupied", epoch))
+        elif assignment.checkpoint is not None and draw < sim.faults.damaged:
             self._answer(slot, Outcome("unreadable"), ("start", epoch))
         else:
             self.step(slot, assignment.until)
@@ -162,7 +168,7 @@ class FakePool:
         self.simulation.saves += 1
         return self._written(*self._at[id(slot)])
 
-    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+    def release(self, slot: Slot, *, reusable: bool = True, completed: bool = False) -> None:
         assert slot.trial is not None
         sim, (assignment, epoch) = self.simulation, self._at[id(slot)]
         trial = sim.population.trials[slot.trial]

@@ -24,13 +24,14 @@ from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import chain, events
 from raytune_hpo.journal.chain import Link
 from raytune_hpo.journal.events import CheckpointRecord, Event, Step
+from raytune_hpo.journal.names import checkpoint_path
+from raytune_hpo.journal.order import Order
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers import SCHEDULERS, Scheduler, scheduler_class
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus, Status
-from raytune_hpo.storage.checkpoints import checkpoint_path
 from raytune_hpo.testing.fake_pool import FakePool
 
 METRIC = "value"
@@ -83,7 +84,7 @@ def make_experiment(scheduler: Any, *, samples: int, epochs: int, seed: int = 0,
 @dataclass(frozen=True)
 class Faults:
     """Probabilities: of a call to raise, to lose its worker, to report NaN, to report no metric, to return;
-    of a start to find its checkpoint damaged."""
+    of a start to find its checkpoint damaged, or its worker still at the trial before."""
 
     raises: float = 0.0
     lost: float = 0.0
@@ -91,6 +92,7 @@ class Faults:
     no_metric: float = 0.0
     returns: float = 0.0
     damaged: float = 0.0
+    occupied: float = 0.0
 
 
 NONE = Faults()
@@ -205,8 +207,9 @@ class Simulation:
         self.pool = FakePool(self)
         everything: Any = self
         driver = Driver(everything, population, everything, everything, self.pool, clock=lambda: self.now)
+        earlier = sum(isinstance(e, events.SessionOpened) for step in steps for e in step.events)
         failed = self._failed()
-        population.open_session(events.SessionOpened(self.sessions, pid=1))
+        population.open_session(events.SessionOpened(1 + earlier, pid=1))
         population.reopen(failed)
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
@@ -234,9 +237,10 @@ class Simulation:
         return step
 
     def _read(self) -> tuple[list[Step], Link]:
-        steps, link = [], Link()
+        steps, link, order = [], Link(), Order()
         for line in self.lines:
             step, link = chain.read(line, link, RUN_ID)
+            order.follow(step)
             steps.append(step)
         return steps, link
 

@@ -20,6 +20,10 @@ def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and torch (every device) from one integer."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
+    seed_torch(seed)
+
+
+def seed_torch(seed: int) -> None:
     # As torch.manual_seed, which records a traceback for each kind of device that is not in use: 0.5 ms.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():

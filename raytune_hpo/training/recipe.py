@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raytune_hpo.errors import ExperimentError, RaytuneHpoError
-from raytune_hpo.seeding import derive_seed
+from raytune_hpo.errors import ExperimentError, RaytuneHpoError, one_line
+from raytune_hpo.seeding import derive_seed, trial_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.storage.full_disk import full_disk
@@ -37,8 +37,7 @@ class Recipe:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
-        """A trial's own seed; repetitions of a config share theirs with the same repetition of others."""
-        return derive_seed(self.seed, "trial", trial_id) if repeat is None else derive_seed(self.seed, "repeat", repeat)
+        return trial_seed(self.seed, trial_id, repeat)
 
     def load(self) -> TrialData:
         """The training and validation data of the task, checked.
@@ -56,8 +55,7 @@ class Recipe:
         except Exception as error:
             if full_disk(error) is not None:
                 raise
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ExperimentError("task", name, f"cannot load its data: {text}") from error
+            raise ExperimentError("task", name, f"cannot load its data: {one_line(error)}") from error
         if not self.task.has_own_trainer:
             check_enough(f"{name}.load", data, self.folds)
         return data

@@ -22,6 +22,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.owned import inside
 from raytune_hpo.results.export import write_json
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.results.sealed_test import open_test, openings
@@ -110,6 +111,7 @@ def _folder(run_path: Path, derived: Experiment) -> Path:
     number = 1
     while True:
         path = run_path / (CONFIRM if number == 1 else f"{CONFIRM}-{number}")
+        inside(run_path, path.name)
         if not (path / DESCRIPTION).is_file():
             return path
         recorded = RunDirectory.open(path).description()["experiment"]

@@ -7,7 +7,6 @@ began it, or by `raytune-hpo resume RUN_DIR/confirm`.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import Reopened
 from raytune_hpo.listeners.listener import Listener
+from raytune_hpo.owned import inside
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.settings import StopRun
 from raytune_hpo.space.configs import Config, config_key
-from raytune_hpo.storage.run_directory import DESCRIPTION
+from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 from raytune_hpo.training.task import Task
 
 MAX_CONFIGS, MAX_SEEDS = 100, 1000
@@ -91,11 +91,11 @@ def begin_or_go_on(
 
     Raises ExperimentError if its trials fail alike.
     """
+    inside(path.parent, path.name)
     if (path / DESCRIPTION).is_file():
         results = resume(path, task=task, address=address, listeners=listeners, verbose=verbose)
     else:
-        if path.exists():  # killed before it was described: there is nothing in it
-            shutil.rmtree(path)
+        RunDirectory(path).clear_begun()
         results = run(experiment, path, code=again.code, address=address, listeners=listeners, verbose=verbose)
     if results.close_reason is not None:
         expected = f"stopped: {results.close_reason}; once that is mended, raytune-hpo retry tries them again there"

@@ -6,6 +6,7 @@ Each retest is a run of its own in RUN_DIR/retest/001, 002, ... (`repeating`), a
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.owned import inside
 from raytune_hpo.results.results import load_results
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
@@ -88,7 +90,7 @@ def retest(
         with reopened(directory, {"task": task}, code=code) as again:
             experiment = again.say()
             experiment = experiment.override(_changes(experiment, changes or {}, data, here))
-            base = directory.path / RETEST
+            base = inside(directory.path, RETEST)
             history = read_history(base)
             number = _number(base, history)
             configs = [o.config for o in old]
@@ -143,10 +145,13 @@ def _changes(experiment: Experiment, changes: Mapping[str, Any], data: str | Non
     return {**changes, "data_dir": str(here / data)}
 
 
+_NUMBER = re.compile(r"[0-9]{3,6}")
+
+
 def _number(base: Path, history: list[dict[str, Any]]) -> int:
     """Of the retest to go on with, or of a new one."""
     judged = {line["number"] for line in history}
-    begun = {int(p.name) for p in base.iterdir() if p.name.isdigit()} if base.is_dir() else set()
+    begun = {int(p.name) for p in base.iterdir() if _NUMBER.fullmatch(p.name)} if base.is_dir() else set()
     unfinished = begun - judged
     return max(unfinished) if unfinished else 1 + max(judged, default=0)
 

@@ -17,6 +17,7 @@ was the best of many (`comparison.shift_from_search`), and then seldom enough to
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +25,11 @@ from typing import Any, Literal
 import numpy as np
 
 from raytune_hpo.atomic import write_atomically
+from raytune_hpo.checks import is_number
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.codec import read_plain_data, shown
 from raytune_hpo.objective import Mode
+from raytune_hpo.owned import read_bytes
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.seeding import generator
@@ -136,19 +140,26 @@ def old_configs(results: Results, trials: list[TrialState]) -> list[OldConfig]:
     """
     path = results.run_dir / CONFIRM_FILE
     searched = {t.id: OldConfig(t.id, t.best_config, t.best or 0.0, None) for t in trials}
-    if not path.exists():
+    if not os.path.lexists(path):
         return list(searched.values())
     found: dict[str, OldConfig] = {}
     try:
-        for entry in json.loads(path.read_text())["configs"]:
-            values = None if entry["failures"] else tuple(r["best"] for r in entry["repetitions"])
-            old = OldConfig(entry["trial"], entry["config"], entry["search"]["metric"], values)
+        for entry in json.loads(read_bytes(path))["configs"]:
+            values = None if entry["failures"] else tuple(_number(r["best"]) for r in entry["repetitions"])
+            config = read_plain_data(entry["config"], "config")
+            old = OldConfig(str(entry["trial"]), config, _number(entry["search"]["metric"]), values)
             found[config_key(old.config)] = old
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExperimentError("run directory", str(path), f"is damaged: {error!r}; confirm the run again") from error
     for old in searched.values():
         found.setdefault(config_key(old.config), old)
     return list(found.values())
+
+
+def _number(value: Any) -> float:
+    if not is_number(value):
+        raise ValueError(f"{shown(value)} is no number")
+    return float(value)
 
 
 def judge(
@@ -260,9 +271,13 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """One dictionary a retest, in order. Raises ExperimentError if the file is damaged."""
     path = folder / HISTORY_FILE
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    except ValueError as error:
+        lines = [json.loads(line) for line in read_bytes(path).splitlines()] if os.path.lexists(path) else []
+        for number, line in enumerate(lines, start=1):
+            if type(read_plain_data(line, f"line {number}").get("number")) is not int:
+                raise ValueError(f"line {number} has no number")
+    except (ValueError, RecursionError) as error:
         raise ExperimentError("run directory", str(path), f"is damaged: {error}") from error
+    return lines
 
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:

@@ -19,7 +19,9 @@ from raytune_hpo.journal.events import Executor
 from raytune_hpo.seeding import generator
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers.machine import cpus, fits, gpus
+from raytune_hpo.workers.machine import fits
+from raytune_hpo.workers.ray_runtime import cpus_here as cpus
+from raytune_hpo.workers.ray_runtime import gpus_here as gpus
 
 if TYPE_CHECKING:
     from raytune_hpo.training.speed import Speed
@@ -63,6 +65,7 @@ def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
     resources = experiment.resources
     found = {
         "on a cluster": address is not None,
+        "fresh_workers asks for a process a trial": experiment.fresh_workers,
         "a function runs in a process of its own": not isinstance(experiment.task, Task),
         "a trial has several CPUs for its folds": experiment.folds is not None and resources.cpus > 1,
         "a trial has several GPUs": resources.gpus > 1,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,16 +17,18 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, copied_modules
 from raytune_hpo.experiment.references import FunctionTrainable, innermost
 from raytune_hpo.journal.events import Executor, ExecutorChanged
+from raytune_hpo.owned import inside
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
-from raytune_hpo.workers import choice
+from raytune_hpo.workers import choice, trial_log
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.surroundings import trials_have_directories
 from raytune_hpo.workers.transport import Actor, Transport
 from raytune_hpo.workers.worker import Posting
 
@@ -87,6 +90,7 @@ class Executors:
     @contextlib.contextmanager
     def opened(self, before: Before) -> Iterator[Opened]:
         """Raises ExperimentError where no machine has a trial's resources."""
+        trial_log.clean(self._directory.path)
         inline = InlineTransport()
         with own_debugger():
             found = self._chosen(before, inline)
@@ -111,6 +115,7 @@ class Executors:
                     pool = self._processes(transport, data)
                 if found.executor.is_inline and self._experiment.executor == "auto":
                     pool = GrowingPool(pool, self._growth(found))
+                stack.callback(trial_log.clean, self._directory.path)
                 stack.callback(pool.shutdown)
                 pool.ensure()
             room = has_room(self._experiment, found.executor, transport)
@@ -141,7 +146,7 @@ class Executors:
     def _tried(self, inline: InlineTransport) -> choice.Choice | None:
         """By training a little in this process, which the task's own code may not survive. None as of `_chosen`."""
         experiment = self._experiment
-        trying = self._directory.path / TRYING
+        trying = inside(self._directory.path, TRYING)
         if trying.exists():
             lanes = experiment.lanes_refusal is None
             return choice.Choice(self._survivor(Executor.INLINE_LANES if lanes else Executor.INLINE))
@@ -225,14 +230,32 @@ class Executors:
             folds_at_once=int(resources.cpus) if transport.concurrent else 1,
         )
         arguments = (transport.packed(make), data, self._posting(transport, resources))
+        of_task = isinstance(experiment.task, Task)
         return Pool(
-            transport, lambda: transport.actor(Worker, resources, *arguments), resources, experiment.max_concurrent
+            transport,
+            lambda: transport.actor(Worker, resources, *arguments, of_task=of_task),
+            resources,
+            experiment.max_concurrent,
+            fresh=experiment.fresh_workers,
         )
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:
         run_id = self._directory.description()["run_id"]
+        experiment = self._experiment
         return Posting(
-            str(self._directory.path), run_id, self._session, resources.cpus, transport.imports(), self._verbose
+            str(self._directory.path),
+            run_id,
+            self._session,
+            resources.cpus,
+            transport.imports(),
+            self._verbose,
+            cwd=os.getcwd(),
+            own_directories=trials_have_directories(),
+            name=experiment.name,
+            seed=experiment.seed,
+            objective=experiment.objective.metric,
+            gpus=resources.gpus,
+            most=experiment.max_concurrent,
         )
 
 

@@ -7,27 +7,33 @@ here: a function that reports to us alone starts without it.
 
 from __future__ import annotations
 
-import bdb
 import copy
 import inspect
+import os
 import queue
 import shutil
+import sys
 import threading
 import time
-import traceback
+import warnings
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-
-from raytune_hpo.errors import TrialError
+from raytune_hpo.errors import PACKAGE, TrialError
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import tune_session
+from raytune_hpo.workers.metric_values import CONTROLS, plain_metrics
+from raytune_hpo.workers.outcomes import Outcome, Raised, Report, Returned, raised
+from raytune_hpo.workers.surroundings import Place, Surroundings
 
+#: How long a function may take to unwind once its trial is over, and how long a completed one may for what it does
+#: after its last report.
 STOP_TIMEOUT_S = 10.0
+FINISH_TIMEOUT_S = 60.0
 
 
 class _TrialThread(threading.Thread):
@@ -43,6 +49,9 @@ class _Process:
 
 _process = _Process()
 
+#: Threads that a trial's code has started and that live on after it -> the trial.
+_left: weakref.WeakKeyDictionary[threading.Thread, str] = weakref.WeakKeyDictionary()
+
 
 def running() -> FunctionSession | None:
     """The session of the trial that calls this; None outside of one.
@@ -50,48 +59,33 @@ def running() -> FunctionSession | None:
     A thread of a trial that should have ended, but has not, is never taken for the trial that runs now.
     """
     thread = threading.current_thread()
-    return thread.session if isinstance(thread, _TrialThread) else _process.running
+    if isinstance(thread, _TrialThread):
+        return thread.session
+    return None if thread in _left else _process.running
+
+
+def check_thread() -> None:
+    """Raise TrialError in a thread whose trial is over: nobody hears it, and it is not to be taken for another's."""
+    over = _left.get(threading.current_thread())
+    if over is not None:
+        raise TrialError(f"report() was called in a thread of {over}, which is over: let it end with its trial")
+
+
+def is_of(trial: str) -> bool:
+    """Whether the thread that asks is the trial's own."""
+    thread = threading.current_thread()
+    return isinstance(thread, _TrialThread) and thread.session.trial_id == trial
 
 
 class _Stopped(BaseException):
     """Raised inside `report` to unwind a function whose trial is over."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a function reported: plain metrics, and the folder of its checkpoint if it saved one. at: when, by
-    time.perf_counter."""
-
-    metrics: dict[str, Any]
-    checkpoint: Path | None
-    at: float = field(default=0.0, compare=False)
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The function returned."""
-
-
-@dataclass(frozen=True)
-class Raised:
-    """The function raised. summary: one line; text: the traceback, ours left out; disk: what says that one is full;
-    quit: somebody has left a debugger."""
-
-    summary: str
-    text: str
-    out_of_memory: bool
-    disk: OSError | None = None
-    quit: bool = False
-
-
-Outcome = Report | Returned | Raised
-
-
 class FunctionSession:
     """One trial's run of a function, from start to stop.
 
-    scratch: makes an empty folder on the disk that checkpoints end up on. The function has a config of its own, which
-    it may change.
+    epoch: of the checkpoint. place: where it runs. scratch: makes an empty folder on the disk that checkpoints end up
+    on. The function has a config of its own, which it may change.
     """
 
     def __init__(
@@ -105,10 +99,19 @@ class FunctionSession:
         checkpoint: Path | None,
         scratch: Callable[[], Path],
         prepare_thread: Callable[[], None],
+        epoch: int = 0,
+        place: Place | None = None,
     ) -> None:
         self.trial_id = trial_id
+        self.place = place or Place(trial_id, 0, changes_directory=False)
+        self._around = Surroundings(self.place)
+        self._pid = os.getpid()
+        self._reporting = threading.Lock()
+        self._over = False
+        self._named: set[str] = set()  # metrics of which it was said that they are left out
+        self._threads: set[threading.Thread] = set()  # that were there before it
         self.repeat, self.range_test = repeat, range_test
-        self.checkpoint = checkpoint
+        self.checkpoint, self.epoch = checkpoint, epoch
         self.save: Callable[[Path], None] | None = None
         self._scratch = scratch
         self._made: set[Path] = set()
@@ -116,7 +119,7 @@ class FunctionSession:
         self._batch: list[Outcome] = []
         self._most, self._deadline = 1, 0.0
         self._go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopping = False
+        self._stopping = self._returning = False
         self._prepare_thread = prepare_thread
         own = copy.deepcopy(config)
         self._thread = _TrialThread(target=self._run, args=(function, own), daemon=True, name=trial_id)
@@ -131,25 +134,80 @@ class FunctionSession:
         """Let the function run on: to its next report, or to so many if they come within `seconds` and before one that
         has a checkpoint, or to its end. What came, in order."""
         self._most, self._deadline = reports, time.perf_counter() + seconds
-        if self._started:
-            self._go_on.put(None)
-        else:
-            self._started = True
-            _process.running = self
-            tune_session.offer(self)
-            self._thread.start()
-        return self._outcomes.get()
+        with self._around.entered():
+            if self._started:
+                self._go_on.put(None)
+            else:
+                self._started = True
+                self._threads = set(threading.enumerate())
+                _process.running = self
+                tune_session.offer(self)
+                self._thread.start()
+            return self._outcomes.get()
 
-    def stop(self) -> bool:
-        """End the function where it waits. False if it does not end within STOP_TIMEOUT_S."""
-        self._stopping = True
-        self._go_on.put(None)
+    def stop(self, timeout_s: float | None = None, *, returning: bool = False) -> bool:
+        """End the function where it waits. False if it does not end within `timeout_s`, of STOP_TIMEOUT_S by default:
+        then ask again.
+
+        returning: the report that it waits in returns, and the next one ends it.
+        """
+        told, self._stopping = self._stopping, True
+        if not told:
+            self._returning = returning
+        if self._started and self._thread.is_alive():
+            with self._around.entered():
+                if not told:
+                    self._go_on.put(None)
+                self._thread.join(STOP_TIMEOUT_S if timeout_s is None else timeout_s)
+                self._around.over = not self._thread.is_alive()
+        if self._thread.is_alive():
+            return False
+        self.withdraw()
         if self._started:
-            self._thread.join(STOP_TIMEOUT_S)
+            self._clear_up()
+        return True
+
+    def withdraw(self) -> None:
+        """Only the function's own thread finds the session from now on."""
         if _process.running is self:
             _process.running = None
             tune_session.withdraw()
-        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Let a `run` that waits in another thread return: the function, which cannot be ended, is not waited for."""
+        self._stopping = True
+        self._outcomes.put([Returned()])
+
+    @property
+    def told_to_end(self) -> bool:
+        return self._stopping
+
+    @property
+    def last_words(self) -> Raised | None:
+        """What the function raised after its last report was taken; None where it did not."""
+        last: Outcome | None = None
+        while not self._outcomes.empty():
+            last = self._outcomes.get()[-1]
+        return last if isinstance(last, Raised) else None
+
+    @property
+    def directory(self) -> Path:
+        """Of the trial's own; of a task's trial the one that it works in."""
+        return self._around.directory or Path.cwd()
+
+    def _clear_up(self) -> None:
+        self._started = False
+        mine = (t for t in threading.enumerate() if t not in self._threads and not isinstance(t, _TrialThread))
+        _left.update((thread, self.trial_id) for thread in mine)
+        self._threads.clear()
+        self._drop_scratch()
+        self._around.end()
+
+    def _drop_scratch(self) -> None:
+        """What was written for checkpoints that were never reported."""
+        made, self._made = self._made, set()
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def scratch(self) -> Path:
         folder = self._scratch()
@@ -160,19 +218,64 @@ class FunctionSession:
 
     def report(self, metrics: Mapping[str, Any], folder: Path | None = None) -> None:
         """Behind `reporting.report` and `tune.report`. folder: of a checkpoint's files."""
-        if self._stopping:
+        if os.getpid() != self._pid:
+            text = "report() was called in a process that the trial has forked: report from the trial's own process"
+            raise TrialError(text)
+        with self._reporting:  # of several threads one after the other
+            self._check_goes_on()
+            done = _truth(metrics.get("done"))
+            report = Report(self._plain(metrics), self._copied(folder), time.perf_counter(), done)
+            self._batch.append(report)
+            alone = folder is not None or done
+            if not alone and len(self._batch) < self._most and report.at < self._deadline:
+                return  # no hand-over, which costs more than the report does
+            self._hand_over()
+            self._go_on.get()
+            if not done and not self._returning:  # what it does after its last word is done as well
+                self._check_goes_on()
+
+    def _check_goes_on(self) -> None:
+        if self._stopping and threading.current_thread() is self._thread:
             raise _Stopped
-        if folder is not None and folder not in self._made:  # the function's own, which it may delete or change
-            own, folder = folder, self.scratch()
-            shutil.copytree(own, folder, dirs_exist_ok=True)
-        report = Report(plain_metrics(metrics), folder, time.perf_counter())
-        self._batch.append(report)
-        if folder is None and len(self._batch) < self._most and report.at < self._deadline:
-            return  # no hand-over, which costs more than the report does
-        self._hand_over()
+        if self._stopping or self._over:
+            raise TrialError(f"report() was called in a thread of {self.trial_id}, which is over")
+
+    def _plain(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Metrics as plain values. What is left out is said once a trial. Raises TrialError where the objective is."""
+        if not isinstance(metrics, Mapping):
+            raise TrialError(f"report() takes a dictionary of metrics, not {type(metrics).__name__}")
+        kept, left_out = plain_metrics({k: v for k, v in metrics.items() if k not in CONTROLS})
+        if self.place.objective in left_out:
+            raise TrialError(f"metric {self.place.objective!r} {left_out[self.place.objective]}: it must be a number")
+        new = {name: what for name, what in left_out.items() if name not in self._named}
+        if new:
+            self._named.update(new)
+            said = ", ".join(f"{name!r} {what}" for name, what in list(new.items())[:10])
+            warnings.warn(f"left out of what is reported, for it is no number: {said}", stacklevel=_users_frame())
+        return kept
+
+    def _copied(self, folder: Path | None) -> Path | None:
+        """The checkpoint's folder, as ours: the function may delete or change its own."""
+        if folder is None or folder in self._made:
+            self._made.discard(folder or Path())
+            return folder
+        try:
+            own = self.scratch()
+            shutil.copytree(folder, own, dirs_exist_ok=True)
+        except OSError as error:
+            disk = full_disk(error, self.place.run_path)
+            if disk is None:
+                raise
+            self._give_up(disk)
+        self._made.discard(own)
+        return own
+
+    def _give_up(self, disk: DiskError) -> NoReturn:
+        """Hand a full disk over at once: the function might take it for a failure of its own, and go on without."""
+        self._drop_scratch()
+        self._hand_over(raised(disk))
         self._go_on.get()
-        if self._stopping:
-            raise _Stopped
+        raise _Stopped
 
     def _run(self, function: FunctionTrainable, config: dict[str, Any]) -> None:
         try:
@@ -183,11 +286,21 @@ class FunctionSession:
                     self._report_returned(item)
             else:
                 self._report_returned(returned)
-            self._hand_over(Returned())
+            self._end(Returned())
         except _Stopped:
             pass
         except BaseException as error:  # a SystemExit of the user's code ends its trial, not the worker
-            self._hand_over(raised(error))
+            if isinstance(error, SystemExit) and (error.code is None or error.code == 0):
+                self._end(Returned())
+                return
+            end = raised(error, self.place.run_path, self._around.hint(error))
+            if end.disk is not None:
+                self._drop_scratch()
+            self._end(end)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._over = True
+        self._hand_over(outcome)
 
     def _hand_over(self, *end: Outcome) -> None:
         batch, self._batch = [*self._batch, *end], []
@@ -200,26 +313,18 @@ class FunctionSession:
             raise TrialError(f"a trainable returns or yields nothing or a dictionary of metrics, not {item!r}")
 
 
-def raised(error: BaseException) -> Raised:
-    """An exception as text: one line, and the traceback from the user's function on."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    summary = " ".join(f"{type(error).__name__}: {error}".split())
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return Raised(summary[:500], text, memory, full_disk(error), quit=isinstance(error, bdb.BdbQuit))
+def _truth(value: Any) -> bool:
+    try:
+        return bool(value)
+    except Exception:  # an array of several, or whatever it is
+        return False
 
 
-def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics as JSON values: NumPy scalars and one-element tensors become Python's numbers.
-
-    Raises TrialError for anything else.
-    """
-    out: dict[str, Any] = {}
-    for name, value in metrics.items():
-        plain = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0 else value
-        if not isinstance(plain, str | bool | int | float | None):
-            raise TrialError(f"metric {name!r} must be a number or text, not {type(value).__name__}")
-        out[str(name)] = plain
-    return out
+def _users_frame() -> int:
+    """The stacklevel, for the caller, of the user's line: the nearest that is neither ours nor Ray's."""
+    rays = getattr(sys.modules.get("ray"), "__file__", None)
+    others = PACKAGE if rays is None else (PACKAGE, os.path.dirname(rays) + os.sep)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(others):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -135,11 +135,15 @@ class GrowingPool:
     def save(self, slot: Any) -> Saved | None:
         return self._owner[id(slot)].save(slot)
 
-    def release(self, slot: Any, *, reusable: bool = True) -> None:
-        self._owner[id(slot)].release(slot, reusable=reusable)
+    def release(self, slot: Any, *, reusable: bool = True, completed: bool = False) -> None:
+        self._owner[id(slot)].release(slot, reusable=reusable, completed=completed)
+
+    @property
+    def leaving(self) -> Sequence[str]:
+        return [trial for pool in self._pools for trial in pool.leaving]
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]:
-        if self._there is None or not self._here.busy:
+        if self._there is None or not (self._here.busy or self._here.leaving):
             return (self._there or self._here).wait(timeout_s)
         turn_s = min(timeout_s, TURN_S)
         return [*self._here.wait(turn_s), *self._there.wait(turn_s)]

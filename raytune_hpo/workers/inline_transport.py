@@ -12,16 +12,18 @@ import copy
 import os
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from raytune_hpo.errors import traceback_text
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.transport import ActorLostError, CallFailedError, DebuggerLeftError
 
 #: How long the end of a run waits for what its actor was writing.
 CLOSE_S = 120.0
+#: And for an actor whose call is given up.
+ABANDON_S = 5.0
 
 
 class InlineCall:
@@ -57,7 +59,7 @@ class InlineCall:
             raise DebuggerLeftError from None
         if isinstance(error, ActorLostError):
             raise error
-        raise CallFailedError(error, "".join(traceback.format_exception(error))) from error
+        raise CallFailedError(error, traceback_text(error, error.__traceback__)) from error
 
 
 class InlineActor:
@@ -91,7 +93,11 @@ class InlineActor:
         and whoever gives the call up has waited already."""
         self._killed = True
         self._calls.put(None)
-        self._thread.join(0.0 if self._in_call else CLOSE_S)
+        if self._in_call and hasattr(self._object, "abandon"):
+            self._object.abandon()  # what it has changed of the process is put back then
+            self._thread.join(ABANDON_S)
+        else:
+            self._thread.join(0.0 if self._in_call else CLOSE_S)
 
     def _send(self, work: Callable[[], Any]) -> InlineCall:
         call = InlineCall(self._done, work)
@@ -129,7 +135,7 @@ def own_debugger() -> Iterator[None]:
 class InlineTransport:
     """See `Transport`. There is room for one actor."""
 
-    concurrent = False
+    concurrent = kills = False
 
     def __init__(self) -> None:
         self._done = threading.Condition()

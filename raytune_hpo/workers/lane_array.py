@@ -14,18 +14,20 @@ import os
 import pickle
 import socket
 import tempfile
+import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import one_line, traceback_text
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
+from raytune_hpo.workers import deaths
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
 from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
@@ -117,18 +119,29 @@ class LaneArray:
         self._run_path = Path(posting.run_path)
         self._store = CheckpointStore(self._run_path, posting.session)
         self._sees_run = posting.sees_run
+        thread = threading.get_ident()
+        self._log, self._warnings, self._logs = posting.listening(lambda _: threading.get_ident() == thread)
+        self._log.begin(self._one_log)
         self._every = checkpoint_every
         self._device = "cuda" if gpu else "cpu"
         self._capacity = LaneCapacity(self._device, most, min(1.0, posting.cpus / cpus()))
         self._trainers: dict[int | None, FusedTrainer] = {}
         self._slots: dict[int, _Running] = {}
+        self._left: list[str] = []
         self._failed: list[tuple[int, int, Outcome]] = []
         self._served: dict[Any, int] = {}  # group -> the turn it was last trained in
         self._turns = 0
         self._writer = LaneWriter(self._run_path, array_name(posting.session, number), sees_run=self._sees_run)
 
     def info(self) -> WorkerInfo:
-        return WorkerInfo(socket.gethostname(), os.getpid(), self._sees_run, self._capacity.lanes, self._news)
+        pid, lanes = os.getpid(), self._capacity.lanes
+        mark = deaths.process_mark(pid)
+        return WorkerInfo(socket.gethostname(), pid, self._sees_run, lanes, self._news, mark, self._logs, self._one_log)
+
+    @property
+    def _one_log(self) -> str:
+        """Of all trials, whose code runs in one program here."""
+        return f"lanes-{socket.gethostname()}-{os.getpid()}"
 
     def refusal(self, configs: Sequence[dict[str, Any]]) -> str | None:
         """Why the task is better trained in processes; None where lanes are faster. configs: some of the space's."""
@@ -148,9 +161,16 @@ class LaneArray:
             self._train(group, save)
             if time.perf_counter() - began >= TURN_S:
                 break
+        self._log.look()
         busy = any(running.runnable for running in self._slots.values())
         outcomes = self._ready(wait=not busy)
-        return Turn(outcomes, busy, self._capacity.lanes)
+        return Turn(outcomes, busy, self._capacity.lanes, self._warnings.take(over=self._over()))
+
+    def _over(self) -> list[str]:
+        """The trials that have left since the last call."""
+        left, self._left = self._left, []
+        here = {running.name for running in self._slots.values()}
+        return [name for name in left if name not in here]
 
     def do(self, call: bytes) -> Any:
         """See `worker.called`."""
@@ -164,6 +184,7 @@ class LaneArray:
     def close(self) -> None:
         """The run is over: what was begun to be written is on disk."""
         self._writer.close()
+        self._log.close()
 
     # Orders -----------------------------------------------------------------------------------------
 
@@ -175,14 +196,19 @@ class LaneArray:
                 self._slots[order.slot].until = order.until
         else:
             assert order.trial is not None
+            self._warnings.begin(order.trial.trial)
             try:
                 self._start(order, order.trial)
             except Exception as error:  # whatever a config does, it is that trial's failure
                 self._failed.append((order.slot, order.ticket, _raised(error)))
+                self._left.append(order.trial.trial)
+            finally:
+                self._warnings.begin()
 
     def _remove(self, slot: int) -> None:
         running = self._slots.pop(slot, None)  # it has gone by itself if it failed
         if running is not None:
+            self._left.append(running.name)
             running.trainer.leave(running.name)
 
     def _start(self, order: Order, trial: Assignment) -> None:
@@ -250,6 +276,7 @@ class LaneArray:
         lanes = [self._slots[slot] for slot in slots]
         trainer = lanes[0].trainer
         before = time.perf_counter()
+        self._warnings.begin(*(lane.name for lane in lanes))
         try:
             group, size = trainer.group(lanes[0].name), trainer.bytes_of(lanes[0].name)
             with self._capacity.measured(group, len(lanes), size):
@@ -257,6 +284,8 @@ class LaneArray:
         except Exception as error:
             self._fail(slots, error)
             return
+        finally:
+            self._warnings.begin()
         seconds = (time.perf_counter() - before) / len(lanes)
         due = [lane for lane in lanes if save or self._is_due(lane)]
         write = self._saved(trainer, due) if due else None
@@ -299,8 +328,7 @@ def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
         raise disk from None
     if isinstance(error, bdb.BdbQuit):
         raise error
-    text = "".join(traceback.format_exception(error))
-    return Outcome("raised", reports, f"{type(error).__name__}: {error}", text)
+    return Outcome("raised", reports, one_line(error), traceback_text(error, error.__traceback__))
 
 
 def _report(pending: _Pending) -> EpochReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from raytune_hpo.journal.events import Warned
 from raytune_hpo.workers.worker import Assignment, Outcome
 
 
@@ -25,8 +26,9 @@ class Order:
 @dataclass(frozen=True)
 class Turn:
     """What came of a call: (slot, ticket, outcome) each; busy: lanes may train on without orders; lanes: how many
-    fit now."""
+    fit now; warned: what the trials' code warned of."""
 
     outcomes: tuple[tuple[int, int, Outcome], ...]
     busy: bool
     lanes: int
+    warned: tuple[Warned, ...] = ()

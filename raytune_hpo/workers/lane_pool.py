@@ -18,6 +18,7 @@ from typing import Any
 
 from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
+from raytune_hpo.workers import deaths
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
@@ -80,6 +81,7 @@ class LanePool:
         self._calls: dict[Call, _Array] = {}
         self._made = 0
         self._staffing = Staffing(lambda: transport.capacity(resources), trials)
+        self._watch = deaths.Watch()
         self._surplus: list[EpochReport] = []
         self._news: list[Event] = []
         self.ending = False  # the run is about to end: every lane is to be saved
@@ -134,10 +136,17 @@ class LanePool:
     def step(self, slot: LaneSlot, until: int) -> None:
         self._order(slot, Order("step", slot.number, slot.ticket, until))
 
-    def release(self, slot: LaneSlot, *, reusable: bool = True) -> None:
-        """The slot's trial is over or leaves. reusable: of processes; a lane keeps nothing of its last trial."""
+    leaving = ()  # a lane has no code of its own that could go on
+
+    def release(self, slot: LaneSlot, *, reusable: bool = True, completed: bool = False) -> None:
+        """A lane keeps nothing of its last trial. reusable: False of a trial that is given up; an array is given up
+        with its last one. completed: of processes."""
+        array = slot.array
+        assert array is not None
         slot.trial = None
         self._order(slot, Order("release", slot.number, slot.ticket))
+        if not reusable and array.in_call and array in self._arrays and all(lane.trial is None for lane in array.lanes):
+            self._drop(array)
 
     def _order(self, slot: LaneSlot, order: Order) -> None:
         assert slot.array is not None
@@ -184,9 +193,12 @@ class LanePool:
                 self._call(array)
         out: list[tuple[LaneSlot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
-            array = self._calls.pop(call)
-            array.in_call = False
-            out += self._taken(array, call)
+            called = self._calls.pop(call, None)
+            if called is not None:  # it was not dropped for another answer
+                called.in_call = False
+                out += self._taken(called, call)
+        for array in self._watch.dead((array, array.info) for array in self._calls.values()):
+            out += self._died(array, "")
         return out
 
     def _call(self, array: _Array) -> None:
@@ -205,8 +217,7 @@ class LanePool:
         except ActorLostError as error:
             if not error.died:
                 return self._lost(array, f"the lane array was lost: {error}")
-            why = str(error) if array.info is None else None
-            return self._lost(array, "the lane array died (killed, out of memory, or its machine was lost)", why)
+            return self._died(array, str(error))
         if isinstance(answer, WorkerInfo):
             array.info = answer
             self._news += answer.news
@@ -216,6 +227,7 @@ class LanePool:
             return []
         assert isinstance(answer, Turn)
         self._resize(array, answer.lanes)
+        self._news += answer.warned
         array.busy = answer.busy
         if array.busy and self._transport.concurrent:
             self._call(array)  # it goes on while the driver takes in what has come
@@ -234,10 +246,12 @@ class LanePool:
         for number in range(len(array.lanes), lanes):
             array.lanes.append(LaneSlot(array.actor, array.info, array=array, number=number))
 
+    def _died(self, array: _Array, said: str) -> list[tuple[LaneSlot, Outcome | Lost]]:
+        how = deaths.explained(array.info, None, said)
+        return self._lost(array, f"the lane array {how}", said if array.info is None else None)
+
     def _lost(self, array: _Array, error: str, why: str | None = None) -> list[tuple[LaneSlot, Outcome | Lost]]:
-        self._arrays.remove(array)
-        self._staffing.lost(why)
-        array.actor.kill()
+        self._drop(array, why)
         inside = [slot for slot in array.lanes if slot.trial is not None and slot.inside]
         suspects = [slot for slot in inside if not slot.proven] or inside
         return [
@@ -245,6 +259,12 @@ class LanePool:
             for slot in array.lanes
             if slot.trial is not None
         ]
+
+    def _drop(self, array: _Array, why: str | None = None) -> None:
+        self._arrays.remove(array)
+        self._calls = {call: called for call, called in self._calls.items() if called is not array}
+        self._staffing.lost(why)
+        array.actor.kill()
 
     def shutdown(self) -> None:
         for array in self._arrays:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytune_hpo.journal.events import CheckpointRecord
+from raytune_hpo.journal.names import LANES, lane_member
 from raytune_hpo.storage.checkpoints import STATE_FILE, pack
-from raytune_hpo.storage.lane_files import FOLDER, LaneFile, fingerprint_of, write
+from raytune_hpo.storage.full_disk import storing
+from raytune_hpo.storage.lane_files import LaneFile, fingerprint_of, write
 from raytune_hpo.workers.worker import Saved
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class LaneState:
     @property
     def member(self) -> str:
         """Its name in a file."""
-        return f"{self.trial}-{self.generation:02d}-{self.epoch:05d}"
+        return lane_member(self.trial, self.generation, self.epoch)
 
 
 class LaneWriter:
@@ -48,7 +50,7 @@ class LaneWriter:
     def submit(self, states: list[LaneState], snapshot: LaneSnapshot) -> Future[list[Saved]]:
         """Write a snapshot of lanes in these states, as one file. Waits where the disk is WRITES_AHEAD behind."""
         self._files += 1
-        path = f"checkpoints/{FOLDER}/{self._array}-{self._files:06d}.safetensors"
+        path = f"checkpoints/{LANES}/{self._array}-{self._files:06d}.safetensors"
         self._writes = [waiting for waiting in self._writes if not waiting.done()]
         if len(self._writes) >= WRITES_AHEAD:
             self._writes[0].result()
@@ -64,7 +66,8 @@ class LaneWriter:
         folder = self._run_path if self._sees_run else Path(tempfile.mkdtemp())
         members = [state.member for state in states]
         try:
-            write(folder / path, members, snapshot.tensors, snapshot.shared, snapshot.facts)
+            with storing():
+                write(folder / path, members, snapshot.tensors, snapshot.shared, snapshot.facts)
             if not self._sees_run:
                 return [self._packed(folder, path, state) for state in states]
         finally:

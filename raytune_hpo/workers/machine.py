@@ -59,6 +59,18 @@ def free_memory_bytes() -> int:
     return free
 
 
+def out_of_memory_kills() -> int:
+    """How many processes of this one's control groups the kernel has killed for want of memory, ever."""
+    found = 0
+    for folder in _folders("memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError, ValueError):
+                for line in (folder / name).read_text().splitlines():
+                    if line.startswith("oom_kill "):
+                        found = max(found, int(line.split()[1]))
+    return found
+
+
 def _available_bytes() -> int:
     with contextlib.suppress(OSError):
         for line in MEMORY.read_text().splitlines():

@@ -13,24 +13,46 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import Event
+from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
-from raytune_hpo.storage.full_disk import full_disk
+from raytune_hpo.storage.full_disk import DiskError, full_disk
+from raytune_hpo.workers import deaths, function_session
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.worker import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
 
 CAPACITY_CHECK_S = 5.0
 DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will
 SAVE_TIMEOUT_S = 120.0
+#: A worker that does not even answer for so long after the end of a trial's grace is given up with it.
+UNHEARD_S = 5.0
+
+
+@dataclass
+class Leaving:
+    """A trial that is over, or leaves, whose function may not have ended yet.
+
+    completed: the function runs on to its end; it is unwound otherwise. told: when its worker was told, on the
+    monotonic clock; None before that.
+    """
+
+    trial: str
+    completed: bool
+    told: float | None = None
+
+    @property
+    def grace_s(self) -> float:
+        return function_session.FINISH_TIMEOUT_S if self.completed else function_session.STOP_TIMEOUT_S
 
 
 @dataclass(eq=False)
 class Slot:
-    """One worker. info is None until it has answered; trial is what it runs, None while idle."""
+    """One worker. info is None until it has answered; trial is what it runs, None while idle; leaving: what it ran
+    before, as long as that may not have ended."""
 
     actor: Any  # an Actor
     info: WorkerInfo | None = None
     trial: str | None = None
+    leaving: Leaving | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,13 @@ class Workers(Protocol):
 
     def save(self, slot: Any) -> Saved | None: ...
 
-    def release(self, slot: Any, *, reusable: bool = True) -> None: ...
+    def release(self, slot: Any, *, reusable: bool = True, completed: bool = False) -> None:
+        """The slot's trial is over or leaves. completed: its code runs on from its last report to its end, and is
+        unwound where it waits otherwise. reusable: whether the slot may have another trial."""
+
+    @property
+    def leaving(self) -> Sequence[str]:
+        """Trials that were released and whose code has not ended yet: `wait` gives up those that take too long."""
 
     def wait(self, timeout_s: float) -> Sequence[tuple[Any, Outcome | Lost]]:
         """Raises OSError where a worker finds its disk full."""
@@ -118,20 +146,29 @@ class Staffing:
 class Pool:
     """Processes for trials of one size.
 
-    make_actor: the next worker, in whatever process the transport has for it. limit: at most so many.
+    make_actor: the next worker, in whatever process the transport has for it. limit: at most so many. fresh: each
+    trial has a worker that had none before it.
     """
 
     def __init__(
-        self, transport: Transport, make_actor: Callable[[], Actor], resources: Resources, limit: int | None
+        self,
+        transport: Transport,
+        make_actor: Callable[[], Actor],
+        resources: Resources,
+        limit: int | None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._transport = transport
         self._make_actor = make_actor
+        self._fresh = fresh
         self._slots: list[Slot] = []
         self._calls: dict[Call, Slot] = {}
         self._asked: list[tuple[Slot, Assignment | int]] = []
         self._news: list[Event] = []
         self.ending = False
         self._staffing = Staffing(lambda: transport.capacity(resources), limit)
+        self._watch = deaths.Watch()
 
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
@@ -145,8 +182,14 @@ class Pool:
         return [slot for slot in self._slots if slot.trial is not None]
 
     def idle(self) -> list[Slot]:
-        """Workers that have answered and run nothing."""
-        return [slot for slot in self._slots if slot.info is not None and slot.trial is None]
+        """Workers that have answered and run nothing. Those that have just been told of a trial's end answer soon."""
+        return [
+            slot
+            for slot in self._slots
+            if slot.info is not None
+            and slot.trial is None
+            and (slot.leaving is None or (slot.leaving.told is None and not self._fresh))
+        ]
 
     def admits(self, slot: Slot, losses: float) -> bool:
         return True  # it endangers no other
@@ -166,44 +209,118 @@ class Pool:
             return None
         return saved
 
-    def release(self, slot: Slot, *, reusable: bool = True) -> None:
-        """The slot's trial is over or leaves; its function is ended before the worker's next one."""
-        slot.trial = None
+    def release(self, slot: Slot, *, reusable: bool = True, completed: bool = False) -> None:
+        """The worker is told with the next trial that it gets, or at once if it gets none."""
+        if slot.trial is not None:
+            slot.leaving = Leaving(slot.trial, completed)
         if not reusable:
+            if slot in self._calls.values() and not self._transport.kills:
+                self._news.append(Noticed(f"{slot.trial}: its code cannot be ended, and goes on in this process"))
             self._drop(slot)
+        slot.trial = None
+
+    @property
+    def leaving(self) -> list[str]:
+        return [slot.leaving.trial for slot in self._slots if slot.leaving is not None]
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
         """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first."""
-        for slot, asked in self._asked:
-            self._calls[slot.actor.call("step" if isinstance(asked, int) else "start", asked)] = slot
-        self._asked.clear()
+        self._send()
         out: list[tuple[Slot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
-            slot = self._calls.pop(call)
+            slot = self._calls.pop(call, None)
+            if slot is None:
+                continue  # it was dropped meanwhile
             answer = self._answer(slot, call)
             if isinstance(answer, WorkerInfo):
                 slot.info = answer
                 self._news += answer.news
                 self._staffing.answered()
-            elif slot.trial is not None:
-                out.append((slot, answer))
+            elif answer is None or isinstance(answer, Left):
+                self._has_left(slot, answer)
+            else:
+                if isinstance(answer, Outcome):
+                    self._has_left(slot, answer.left)
+                    self._news += answer.warned
+                if slot.trial is not None:
+                    out.append((slot, answer))
+        for slot in self._watch.dead((slot, slot.info) for slot in self._calls.values()):
+            lost = self._lost(slot, ActorLostError("", died=True))
+            if slot.trial is not None:
+                out.append((slot, lost))
         return out
 
-    def _answer(self, slot: Slot, call: Call) -> WorkerInfo | Outcome | Lost:
+    def _send(self) -> None:
+        for slot, asked in self._asked:
+            if isinstance(asked, int):
+                self._calls[slot.actor.call("step", asked)] = slot
+            else:
+                self._calls[slot.actor.call("start", asked, self._tell(slot))] = slot
+        self._asked.clear()
+        asked_already = set(self._calls.values())
+        for slot in list(self._slots):
+            if slot.leaving is not None and slot.trial is None:
+                if slot not in asked_already:
+                    self._calls[slot.actor.call("release", self._tell(slot))] = slot
+                elif self._overdue(slot, slot.leaving, UNHEARD_S):
+                    self._give_up(slot, slot.leaving)
+
+    def _tell(self, slot: Slot) -> bool:
+        """Whether the trial that leaves the slot has completed; it is told so now."""
+        if slot.leaving is None:
+            return False
+        slot.leaving.told = slot.leaving.told or time.monotonic()
+        return slot.leaving.completed
+
+    def _has_left(self, slot: Slot, left: Left | None) -> None:
+        """What the worker says of the trial that leaves it; None where it had none."""
+        leaving = slot.leaving
+        if leaving is None:
+            return
+        if left is not None:
+            self._news += left.warned
+            if left.error:
+                self._news.append(Noticed(f"{left.trial}: after its last report: {left.error}"))
+        if left is None or left.ended:
+            slot.leaving = None
+            if self._fresh and slot.trial is None:
+                self._drop(slot)
+        elif self._overdue(slot, leaving):
+            self._give_up(slot, leaving)
+
+    @staticmethod
+    def _overdue(slot: Slot, leaving: Leaving, more_s: float = 0.0) -> bool:
+        return leaving.told is not None and time.monotonic() > leaving.told + leaving.grace_s + more_s
+
+    def _give_up(self, slot: Slot, leaving: Leaving) -> None:
+        self._drop(slot)
+        after = f"{leaving.trial}: its function has not ended {leaving.grace_s:g} s after its last report"
+        if self._transport.kills:
+            self._news.append(Noticed(f"{after}: its process was ended"))
+        else:
+            self._news.append(Noticed(f"{after}: it goes on in this process, beside the trials that follow"))
+
+    def _answer(self, slot: Slot, call: Call) -> WorkerInfo | Outcome | Left | Lost | None:
         try:
             return call.answer()  # type: ignore[no-any-return]
         except CallFailedError as error:  # the worker's own code failed: this trial's fault, not the worker's
             raise_full_disk(error, slot.info)
             return Outcome("raised", error=str(error), traceback=error.text, reusable=False)
         except ActorLostError as error:
-            self._drop(slot, str(error) if error.died and slot.info is None else None)
-            if error.died:
-                return Lost("the worker process died (killed, out of memory, or its machine was lost)")
-            return Lost(f"the worker was lost: {error}")
+            return self._lost(slot, error)
+
+    def _lost(self, slot: Slot, error: ActorLostError) -> Lost:
+        self._drop(slot, str(error) if error.died and slot.info is None else None)
+        # It may have died of what the trial before did after its last report.
+        blame = 1.0 if slot.leaving is None else 0.5
+        if error.died:
+            return Lost(f"the worker process {deaths.explained(slot.info, slot.trial, str(error))}", blame)
+        return Lost(f"the worker was lost: {error}", blame)
 
     def _drop(self, slot: Slot, why: str | None = None) -> None:
         if slot in self._slots:
             self._slots.remove(slot)
+        self._calls = {call: called for call, called in self._calls.items() if called is not slot}
         self._staffing.lost(why)
         slot.actor.kill()
 
@@ -218,6 +335,12 @@ class Pool:
         return called_once(self._transport, [s.actor for s in self._slots if s.info is not None], function, *arguments)
 
     def shutdown(self) -> None:
+        """Workers that wait are asked to close first, which ends what they still hold."""
+        waiting = [slot for slot in self._slots if slot.info is not None and slot not in self._calls.values()]
+        closing = [slot.actor.call("close") for slot in waiting]
+        deadline = time.monotonic() + function_session.STOP_TIMEOUT_S
+        while closing and time.monotonic() < deadline:
+            closing = [call for call in closing if call not in self._transport.answered(closing, 0.1)]
         for slot in list(self._slots):
             self._slots.remove(slot)
             slot.actor.kill()
@@ -235,4 +358,4 @@ def raise_full_disk(error: CallFailedError, info: WorkerInfo | None) -> None:
     disk = full_disk(error.error)
     if disk is not None:
         machine = "a worker" if info is None else info.host
-        raise OSError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None
+        raise DiskError(disk.errno, disk.strerror, f"{disk.filename or 'a disk'} of {machine}") from None

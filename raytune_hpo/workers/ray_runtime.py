@@ -15,7 +15,10 @@ from typing import IO, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.settings import Resources
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.machine import cpus, gpus
+from raytune_hpo.workers.pickling import culprit
+from raytune_hpo.workers.ray_folder import check_folder, ray_folder
 
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT_S = 3.0
@@ -25,22 +28,71 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
 
+def own_ray() -> bool:
+    """Whether the user has a Ray already, in this process: then its resources count, and not the machine's."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _own_resource(name: str) -> float:
+    """Of the machine of the user's Ray that has the most."""
+    import ray
+
+    return max((float(node["Resources"].get(name, 0.0)) for node in ray.nodes() if node["Alive"]), default=0.0)
+
+
+def cpus_here() -> float:
+    return _own_resource("CPU") if own_ray() else cpus()
+
+
+def gpus_here() -> float:
+    return _own_resource("GPU") if own_ray() else gpus()
+
+
 def check_local_resources(resources: Resources) -> None:
-    """Raise ExperimentError if no trial would ever fit on this machine."""
+    """Raise ExperimentError if no trial would ever fit here."""
     for field, wanted, present, what in (
-        ("resources.cpus", resources.cpus, cpus(), "CPU cores"),
-        ("resources.gpus", resources.gpus, gpus(), "GPUs"),
+        ("resources.cpus", resources.cpus, cpus_here(), "CPU cores"),
+        ("resources.gpus", resources.gpus, gpus_here(), "GPUs"),
     ):
         if wanted > present:
-            raise ExperimentError(
-                field, wanted, f"this machine has {present} {what}; ask for less, or join a cluster (--address)"
-            )
+            place, more = "this machine", ", or join a cluster (--address)"
+            if own_ray():
+                place, more = "the Ray of this process", ""
+            raise ExperimentError(field, wanted, f"{place} has {present:g} {what}; ask for less{more}")
+
+
+def check_travels(task: Any) -> None:
+    """Raise ExperimentError where a trainable, or the recipe of a task, cannot be pickled."""
+    with _environment():
+        from ray import cloudpickle
+
+        def travels(value: Any) -> bool:
+            try:
+                cloudpickle.dump(value, _Nowhere())
+            except Exception:  # a user's own __reduce__ may raise anything
+                return False
+            return True
+
+        with importable_by_value():
+            found = culprit(task, travels)
+    if found is not None:
+        what = task.task if isinstance(task, Recipe) else task
+        name = getattr(what, "__qualname__", type(what).__qualname__)
+        remedy = 'make it inside the function, or use executor="inline", which pickles nothing'
+        raise ExperimentError("task", name, f"cannot travel to workers: {found}; {remedy}")
+
+
+class _Nowhere:
+    """A file that keeps nothing: what is pickled may be large."""
+
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
 
 
 def check_address(address: str) -> None:
@@ -141,8 +193,8 @@ def _stderr_in(file: IO[bytes]) -> Iterator[None]:
         os.close(kept)
 
 
-def _start(**options: Any) -> None:
-    """Start a Ray of this machine's own. Raises ExperimentError where that fails."""
+def _start(folder: str | None, **options: Any) -> None:
+    """Start a Ray of this machine's own. folder: see `ray_folder`. Raises ExperimentError where that fails."""
     import ray
 
     try:
@@ -153,9 +205,10 @@ def _start(**options: Any) -> None:
                 num_cpus=cpus(),
                 num_gpus=gpus(),
                 _node_ip_address=LOOPBACK,
+                _temp_dir=folder,
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises all kinds, its plain base among them
         reason = " ".join(str(error).split())[:300]
         raise ExperimentError("ray", "local", f"cannot be started on this machine: {reason}") from error
 
@@ -183,30 +236,64 @@ def _join(address: str, **options: Any) -> None:
 
 @contextlib.contextmanager
 def ray_session(address: str | None, *, verbose: bool) -> Iterator[None]:
-    """Ray, started here (address None) or joined ("auto", "HOST:PORT"). Left as it was found."""
-    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    with warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
-        import ray
+    """Ray, started here (address None) or joined ("auto", "HOST:PORT"), or the one that this process has already.
 
-        joined = ray.is_initialized()
-        if not joined:
-            level = logging.INFO if verbose else logging.ERROR
-            options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
-            if address is not None:
-                _join(address, **options)
-            else:
-                _start(**options)
+    Left as it was found.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment())
+        with warnings.catch_warnings():
+            if not verbose:
+                warnings.simplefilter("ignore")
+            import ray
+
+            found = ray.is_initialized()
+            if not found:
+                level = logging.INFO if verbose else logging.ERROR
+                options = {"log_to_driver": verbose, "logging_level": level, "configure_logging": True}
+                if address is not None:
+                    _join(address, **options)
+                else:
+                    check_folder()
+                    _start(stack.enter_context(ray_folder(keep=verbose)), **options)
+                stack.callback(ray.shutdown)
         if not verbose:
-            for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _off_stdout(verbose=verbose):
-            try:
-                yield
-            finally:
-                if not joined:
-                    ray.shutdown()
+            stack.enter_context(_silent("ray", "ray.tune", "ray.train", "ray.data"))
+        stack.enter_context(_off_stdout(verbose=verbose))
+        yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """What Ray reads in the environment is as we need it; what it writes there itself is taken back as well."""
+    before = _of_rays()
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    try:
+        yield
+    finally:
+        for name in _of_rays().keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _of_rays() -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if name.startswith(("RAY_", "TUNE_"))}
+    if "PYTHONBREAKPOINT" in os.environ:
+        found["PYTHONBREAKPOINT"] = os.environ["PYTHONBREAKPOINT"]
+    return found
+
+
+@contextlib.contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class RayActor:
 class RayTransport:
     """The Ray that this process has started or joined."""
 
-    concurrent = True
+    concurrent = kills = True
 
     def __init__(self, imports: Imports | None = None) -> None:
         imports = imports or Imports()
@@ -112,7 +112,11 @@ class RayTransport:
         return found
 
     def packed(self, value: Any) -> bytes:
-        pickled: bytes = cloudpickle.dumps(value)
+        try:
+            pickled: bytes = cloudpickle.dumps(value)
+        except Exception as error:  # whatever a user's own __reduce__ raises
+            expected = f'cannot travel to workers ({last_line(error)}); executor="inline" pickles nothing'
+            raise ExperimentError("task", type(value).__name__, expected) from error
         return pickled
 
     def imports(self) -> Imports:

@@ -12,16 +12,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.seeding import derive_seed
 from raytune_hpo.workers import tune_session
-from raytune_hpo.workers.function_session import running
+from raytune_hpo.workers.function_session import check_thread, running
 
 
 def report(metrics: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
     """Report a trial's metrics, of an epoch or whatever its unit is; returns once the scheduler lets it go on.
 
     metrics: numbers, or texts, by name. checkpoint: a folder with all that the trial needs to go on from here; it is
-    copied before this returns. Outside of a trial a warning, and nothing else, so that a function can be tried by hand.
+    copied before this returns. Dictionaries, lists and arrays of up to 32 numbers become numbers by names such as
+    "eval/loss" and "f1/0"; what else is no number beside the objective is left out, with a warning. "done": True ends
+    the trial, once the code after it has run. Raises TrialError where nobody would hear it: in a process that the trial
+    has forked, in a thread that has outlived its trial. Outside of a trial a warning, and nothing else, so that a
+    function can be tried by hand.
     """
+    check_thread()
     session = running()
     folder = None if checkpoint is None else Path(checkpoint)
     if session is not None:
@@ -47,10 +53,41 @@ def get_checkpoint() -> Path | None:
     return None
 
 
+def checkpoint_epoch() -> int:
+    """The epoch of `get_checkpoint`'s; 0 where there is none, and under plain Ray Tune."""
+    session = running()
+    return session.epoch if session is not None else 0
+
+
 def trial_id() -> str:
     """Of the running trial; empty outside of one."""
     session = running() or tune_session.of_ray()
     return "" if session is None else str(session.trial_id)
+
+
+def trial_dir() -> Path:
+    """The running trial's own directory, in the run directory: it keeps it when it is tried again or goes on later.
+
+    Where a machine does not see the run directory it is a temporary one. Outside of a trial the working directory.
+    """
+    session = running()
+    if session is not None:
+        return session.directory
+    ray_session = tune_session.of_ray()
+    return Path.cwd() if ray_session is None else Path(ray_session.trial_dir)
+
+
+def trial_seed() -> int:
+    """The running trial's seed, in [0, 2**31): another one for each trial and each repetition of a config, the same
+    when a trial is tried again or goes on later. Its generators (Python's, NumPy's, torch's) start from it.
+
+    Under plain Ray Tune it comes from the trial's id; outside of a trial it is 0.
+    """
+    session = running()
+    if session is not None:
+        return session.place.seed
+    ray_session = tune_session.of_ray()
+    return 0 if ray_session is None else derive_seed(0, "trial", str(ray_session.trial_id))
 
 
 def on_save(save: Callable[[Path], None]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from raytune_hpo.errors import one_line, text_of
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.imports import Imports
@@ -20,13 +21,13 @@ class CallFailedError(Exception):
     """The called method raised, which the actor has survived. error: what it raised; text: with its traceback."""
 
     def __init__(self, error: BaseException, text: str) -> None:
-        super().__init__(str(error))
+        super().__init__(text_of(error))
         self.error, self.text = error, text
 
     @property
     def line(self) -> str:
         """The error in a line, with its type."""
-        return " ".join(f"{type(self.error).__name__}: {self.error}".split())
+        return one_line(self.error)
 
 
 class ActorLostError(Exception):
@@ -62,9 +63,11 @@ class Actor(Protocol):
 
 
 class Transport(Protocol):
-    """concurrent: actors work while the driver does, so that none should wait for its next orders."""
+    """concurrent: actors work while the driver does, so that none should wait for its next orders. kills:
+    `Actor.kill` ends whatever the actor is at."""
 
     concurrent: bool
+    kills: bool
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> Actor:
         """Begin to make a `cls(*arguments, **options)` that has these resources to itself."""

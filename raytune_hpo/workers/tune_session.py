@@ -9,12 +9,10 @@ tests/workers/test_function_session.py fails loudly when Ray moves it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.workers.when_imported import WhenImported
 
 if TYPE_CHECKING:
     from raytune_hpo.workers.function_session import FunctionSession
@@ -25,14 +23,22 @@ MODULE = "ray.train._internal.session"
 class TuneSession:
     """What Ray's public functions look for on a session."""
 
-    world_rank = None
-    trial_resources = None
-    experiment_name = "raytune_hpo"
+    # Of Ray Train's workers, which Ray Tune's functions are not.
+    world_rank = world_size = node_rank = local_rank = local_world_size = run_id = metadata = dataset_shard = None
 
     def __init__(self, ours: FunctionSession) -> None:
         self._ours = ours
         self.trial_id = self.trial_name = ours.trial_id
-        self.trial_dir = str(Path.cwd())
+        self.trial_dir = str(ours.directory)
+        self.experiment_name = ours.place.experiment
+
+    @property
+    def trial_resources(self) -> Any:
+        from ray import tune
+
+        resources = self._ours.place.resources
+        amounts = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+        return tune.PlacementGroupFactory([{name: amount for name, amount in amounts.items() if amount}])
 
     @property
     def loaded_checkpoint(self) -> Any:
@@ -42,56 +48,27 @@ class TuneSession:
         return None if folder is None else tune.Checkpoint.from_directory(str(folder))
 
     def report(self, metrics: dict[str, Any], checkpoint: Any = None, **_: Any) -> None:
-        from raytune_hpo.workers.function_session import running
+        from raytune_hpo.workers.function_session import check_thread, running
 
+        check_thread()
         (running() or self._ours).report(metrics, None if checkpoint is None else Path(checkpoint.path))
 
 
-class _WhenImported(MetaPathFinder, Loader):
-    """Puts a session into Ray's module when that is imported."""
-
-    def __init__(self) -> None:
-        self.session: TuneSession | None = None
-        self._loader: Any = None
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != MODULE:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None:
-            self._loader, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        vars(module)["_session"] = self.session
-
-
-_waiting = _WhenImported()
+_offered: list[TuneSession] = []  # one, while a trial runs
+_waiting = WhenImported(MODULE, lambda module: vars(module).update(_session=_offered[0] if _offered else None))
 
 
 def offer(ours: FunctionSession) -> None:
     """From now on Ray's functions are answered by this trial."""
-    session = TuneSession(ours)
-    _waiting.session = session
-    if _waiting not in sys.meta_path:
-        sys.meta_path.insert(0, _waiting)
-    _put(session)
+    _offered[:] = [TuneSession(ours)]
+    _waiting.wait()
+    _put(_offered[0])
 
 
 def withdraw() -> None:
     """From now on no trial runs."""
-    _waiting.session = None
-    if _waiting in sys.meta_path:
-        sys.meta_path.remove(_waiting)
+    _offered.clear()
+    _waiting.cease()
     _put(None)
 
 

@@ -141,7 +141,7 @@ def test_what_befalls_one_trial_ends_that_trial_only(make, tmp_path, monkeypatch
     assert rows["stands still"]["best_epoch"] == 2
     assert "returned without a report" in rows["is silent"]["error"]
     assert "no number named 'value'; it has: loss" in rows["says another name"]["error"]
-    assert "worker process died" in rows["loses its worker"]["error"]
+    assert "worker process called os._exit(1)" in rows["loses its worker"]["error"]
     assert results.best.trial_id == "t00000"
     # Ray prints on standard output that a worker died, whatever log_to_driver says.
     assert capfd.readouterr() == ("", "")

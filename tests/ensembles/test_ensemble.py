@@ -23,7 +23,7 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.ensembles.ensemble import Builder
 from raytune_hpo.ensembles.selection import average, cost, figures, gains, greedy, metrics_of, per_sample
 from raytune_hpo.errors import TrialError
-from raytune_hpo.journal.events import Perturbed, Suggested
+from raytune_hpo.journal.events import Perturbed, SessionOpened, Suggested
 from raytune_hpo.results.export import export
 from raytune_hpo.results.sealed_test import openings
 from raytune_hpo.results.winner import evaluate_on_test
@@ -328,6 +328,7 @@ def test_a_checkpoint_has_the_config_of_its_generation(tmp_path):
     """After a perturbation a trial holds its donor's weights, whose structure is the donor's."""
     made = trained_run(tmp_path / "run", digits(max_epochs=1), [{"lr": 0.01, "hidden_units": h} for h in (8, 16)])
     donor = made.load().ledger.trials["t00001"].checkpoints[0]
+    made.add(SessionOpened(2))
     made.add(Suggested(trial="t00002", config=CONFIGS[2]))
     copy = made.store.adopt(donor, "t00002", 1)
     new = {"lr": 0.02, "hidden_units": 16}

@@ -70,7 +70,7 @@ FINISHED: list[Old] = [
 OTHERS: list[Old] = [
     {"event": "session", "number": 1, "pid": 1, "host": "h", "started": "s", "executor": "lanes", "room": True},
     suggest("t0", 0.01, limit=9, note={"round": 0}),
-    suggest("t1", 0.02, parent="t0", checkpoint=record("t0", 1), suggested={"lr": 0.03, "batch_size": 32}, repeat=2),
+    suggest("t1", 0.02, parent="t0", checkpoint=record("t1", 1), suggested={"lr": 0.03, "batch_size": 32}, repeat=2),
     {"event": "start", "trial": "t0", "epoch": 0, "host": "h"},
     {"event": "lr_range", "trial": "t0", "structure": "{}", "low": 0.001, "high": 0.1},
     {"event": "narrow", "trial": "t0", "config": {"lr": 0.05, "batch_size": 32}},
@@ -124,7 +124,7 @@ def test_every_kind_of_event_is_read(tmp_path: Path) -> None:
     assert kinds == set(events.KINDS.values()) - {
         events.CheckpointSaved, events.Ended, events.Closed,  # in the run above
         events.Phased, events.Noticed, events.EvidenceGiven,  # format 1 had none
-        events.Amended, events.ExecutorChanged, events.Reopened,
+        events.Amended, events.ExecutorChanged, events.DataLoaded, events.Reopened,
     }  # fmt: skip
     (decided,) = results.of(events.Decided)
     assert (decided.trial, decided.epoch, decided.decision, decided.note) == ("t0", 1, "exploited", "care says so")

@@ -24,34 +24,40 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
 
 CONFIG = {"lr": 0.1, "kind": "ä", "model": {"units": 8, "names": ['a "quoted"\nline', None, True]}}
-RECORD = CheckpointRecord("t1", 1, 4, "checkpoints/t1/01-00004.2", 1234, 987654321)
+RECORD = CheckpointRecord("t2", 1, 4, "checkpoints/t2/01-00004.2", 1234, 987654321)
+FIRST = dataclasses.replace(RECORD, generation=0, path="checkpoints/t2/00-00004.2")
 
-#: One of each kind, no field at its default.
+#: What comes before them.
+PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1")]
+#: One of each kind, no field at its default, in an order in which they may come.
 EVERY: list[Event] = [
     events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc", "why"),
     events.Phased("imports", 1.5, 2.25, "w1"),
-    events.Suggested("t0", CONFIG, 9, "t1", RECORD, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
+    events.DataLoaded((1, 28, 28), "float32", 100, 20),
+    events.Suggested("t2", CONFIG, 9, "t1", FIRST, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
                      events.Origin.ENQUEUED),
-    events.RangeTested("t0", "mlp 8 sgd", 1e-4, 0.5),
-    events.Narrowed("t0", {"lr": 0.3}),
-    events.Started("t0", 4, "host", "w1", 77, "logs/t0.txt"),
-    events.Reported("t0", 1, 5, {"loss": math.nan, "up": math.inf, "down": -math.inf, "n": 3, "name": "x", "no": None,
+    events.RangeTested("t2", "mlp 8 sgd", 1e-4, 0.5),
+    events.Narrowed("t2", {"lr": 0.3}),
+    events.Started("t2", 4, "host", "w1", 77, "logs/t0.txt"),
+    events.Reported("t2", 0, 5, {"loss": math.nan, "up": math.inf, "down": -math.inf, "n": 3, "name": "x", "no": None,
                                  "yes": True, "metric": 0.1}, 0.25),
-    events.Decided("t0", 5, Decision.EXPLOITED, "because"),
-    events.CheckpointSaved("t0", dataclasses.replace(RECORD, trial="t0")),
-    events.CheckpointLost("t0", "checkpoints/t0/00-00001.1"),
-    events.Perturbed("t0", "t1", 4, 1, 5, 2, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
-    events.Commanded("t0", "1-2", "nudge", True, "done"),
-    events.Retried("t0", 5, "ValueError: x", "errors/1.txt", True, 0.25),
-    events.Ended("t0", Outcome.FAILED, "error", "ValueError: x", "errors/1.txt"),
+    events.Decided("t2", 5, Decision.EXPLOITED, "because"),
+    events.CheckpointSaved("t2", FIRST),
+    events.CheckpointLost("t2", "checkpoints/t2/00-00004.2"),
+    events.Deferred("t2"),
+    events.Warned("t2", "UserWarning", "look out", "train.py:7", 3),
+    events.Perturbed("t2", "t1", 4, 1, 5, 1, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
+    events.Commanded("t2", "1-2", "nudge", True, "done"),
+    events.Retried("t2", 5, "ValueError: x", "errors/1.txt", True, 0.25),
+    events.Ended("t2", Outcome.FAILED, "error", "ValueError: x", "errors/1.txt"),
     events.Noticed("a notice"),
     events.EvidenceGiven("another run", CONFIG, {1: 0.5, 10: 0.25}),
     events.Amended("1-3", {"time_budget_s": 60, "space.lr": [0.1, 1]}),
     events.ExecutorChanged(events.Executor.INLINE, "why", True),
     events.Exhausted(),
     events.RunStopped("target reached"),
+    events.Reopened("t2"),
     events.Closed(RunStatus.INTERRUPTED, "3 trials in a row failed with ValueError: x"),
-    events.Reopened("t00001"),
 ]  # fmt: skip
 STEPS: list[list[Event]] = [
     [events.SessionOpened(1)],
@@ -100,8 +106,8 @@ def test_there_is_one_event_of_each_kind_here_and_no_field_at_its_default() -> N
 @pytest.mark.parametrize("event", EVERY, ids=lambda event: event.KIND)
 def test_every_event_comes_back_as_it_was(event: Event, tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    write(path, [[event]])
-    (step,) = read(path, RUN_ID).steps
+    write(path, [[before] for before in [*PRELUDE, *EVERY[: EVERY.index(event)]]] + [[event]])
+    step = read(path, RUN_ID).steps[-1]
     assert same(step.events, (event,))
     again = step.events[0]
     for field in dataclasses.fields(event):
@@ -121,7 +127,7 @@ def test_fields_at_their_defaults_are_not_written(tmp_path: Path) -> None:
 
 def test_each_step_is_one_line_of_strict_json(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    write(path, [[event] for event in EVERY])
+    write(path, [[event] for event in [*PRELUDE, *EVERY]])
 
     def refuse(name: str) -> Any:
         raise AssertionError(name)
@@ -130,7 +136,7 @@ def test_each_step_is_one_line_of_strict_json(tmp_path: Path) -> None:
         data = json.loads(line, parse_constant=refuse)
         assert list(data) == ["n", "t", "at", "events", "sum"]
         assert data["n"] == number
-    metrics = json.loads(lines_of(path)[6])["events"][0]["metrics"]
+    metrics = json.loads(lines_of(path)[len(PRELUDE) + 7])["events"][0]["metrics"]
     assert (metrics["loss"], metrics["up"], metrics["down"]) == ({"float": "nan"}, {"float": "inf"}, {"float": "-inf"})
 
 
@@ -148,13 +154,13 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"event": "levitate"}, "'levitate': is no event that this version knows; a newer one wrote it"),
     ({"trial": "t0"}, "must be an object with the name of an event"),
     ({"event": "suggest", "trial": "t0"}, "config = None: is missing"),
-    ({"event": "start", "trial": 3, "epoch": 0}, "trial = 3: must be a text"),
+    ({"event": "start", "trial": 3, "epoch": 0}, "trial = 3: must be a trial's name"),
     ({"event": "start", "trial": "t0", "epoch": 1.5}, "epoch = 1.5: must be an integer"),
     ({"event": "start", "trial": "t0", "epoch": True}, "epoch = True: must be an integer"),
     ({"event": "start", "trial": "t0", "epoch": 0, "place": 1}, "place = 1: is no field that this version knows"),
     ({"event": "decide", "trial": "t0", "epoch": 1, "decision": "dance"}, "decision = 'dance': must be one of"),
     ({"event": "end", "trial": "t0", "outcome": "pending", "reason": ""}, "outcome = 'pending': must be one of"),
-    ({"event": "lost_checkpoint", "trial": "t0", "path": None}, "path = None: must be a text"),
+    ({"event": "lost_checkpoint", "trial": "t0", "path": None}, "path = None: must be the path of a checkpoint"),
     ({"event": "evidence", "source": "s", "config": {}, "curve": {"one": 1}}, "curve = "),
     ({"event": "report", "trial": "t0", "generation": 0, "epoch": 1, "seconds": 0, "metrics": {"x": {"float": "no"}}},
      "metrics.x = "),
@@ -325,10 +331,12 @@ def test_the_next_session_sets_a_damaged_line_aside_and_deletes_no_checkpoint(da
     (aside,) = damaged.glob("journal-damaged-*.jsonl")
     assert aside.read_bytes() == line
     # As `run` has it of a session that follows damage: the second checkpoint of t00001 is not in the journal any more.
-    store = CheckpointStore(damaged, 2, deletes=reading.damage is None)
+    assert reading.doubted
+    store = CheckpointStore(damaged, 2, doubted=True)
     records = [e.checkpoint for step in reading.steps for e in step.events if isinstance(e, events.CheckpointSaved)]
     assert len(records) == 3
-    store.clean(records)
+    paths = {record.path for record in records}
+    store.clean(records, ["t00000", "t00001"], paths)
     store.delete(*records)
     assert sorted(p for p in damaged.rglob("weights")) == saved
     assert all(exists(damaged, record) for record in records)
@@ -338,9 +346,16 @@ def test_the_next_session_sets_a_damaged_line_aside_and_deletes_no_checkpoint(da
     again = read(directory.journal_path, run_id_of(directory))
     assert (again.damage, again.steps[-1].events) == (None, (events.SessionOpened(2),))
     assert load_results(damaged).damage is None
-    # The session after that one cleans up as ever.
-    CheckpointStore(damaged, 3).clean(records)
-    assert len(list(damaged.rglob("weights"))) == 3
+    # What the line named is still there in all sessions after; what they write themselves they delete.
+    reading, journal = open_journal(directory)
+    journal.close()
+    assert reading.doubted
+    later = CheckpointStore(damaged, 3, doubted=True)
+    record = later.commit(later.scratch("t00001"), "t00001", 0, 3)
+    later.clean(records, ["t00000", "t00001"], paths)
+    later.delete(*records, record)
+    assert not exists(damaged, record)
+    assert sorted(p for p in damaged.rglob("weights")) == saved
 
 
 def test_results_name_the_damage_and_the_journal_stays_as_it_is(damaged: Path) -> None:
@@ -363,7 +378,8 @@ def of_a_search(path: Path) -> None:
 def of_a_population(path: Path) -> None:
     """As PBT writes: reports, checkpoints, exploitation, a lost worker, two sessions."""
     steps: list[list[Event]] = [[events.SessionOpened(1, room=True)], [suggest("t0", x=0.1), suggest("t1", x=0.9)]]
-    copy = dataclasses.replace(checkpoint("t1", 2).checkpoint, trial="t0", generation=1)
+    path_of_copy = "checkpoints/t0/01-00002.1"
+    copy = dataclasses.replace(checkpoint("t1", 2).checkpoint, trial="t0", generation=1, path=path_of_copy)
     for epoch in (1, 2):
         for trial, value in (("t0", 0.3), ("t1", 0.6)):
             steps.append([checkpoint(trial, epoch), *result(trial, epoch, value + epoch / 10)])
@@ -372,13 +388,13 @@ def of_a_population(path: Path) -> None:
         events.Retried("t1", 2, "the worker died", None, True),
     ]
     steps += [[events.SessionOpened(2)], [events.Started("t0", 2), events.Started("t1", 2)]]
-    steps += [[*result(t, 3, 0.9), end(t, "completed", "max_epochs")] for t in ("t0", "t1")]
+    steps += [[*result(t, 3, 0.9, generation=g), end(t, "completed", "max_epochs")] for t, g in (("t0", 1), ("t1", 0))]
     steps += [[events.Exhausted()], [events.Closed(RunStatus.FINISHED)]]
     write(path, steps)
 
 
 def of_every_kind(path: Path) -> None:
-    write(path, [[event] for event in EVERY])
+    write(path, [[event] for event in [*PRELUDE, *EVERY]])
 
 
 JOURNALS: list[Callable[[Path], None]] = [of_a_search, of_a_population, of_every_kind]

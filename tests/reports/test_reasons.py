@@ -44,7 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         max_failures=0,
         executor="inline",
     )
-    return run(made, tmp_path_factory.mktemp("reasons") / "run")
+    return run(made, tmp_path_factory.mktemp("reasons") / "run", quiet=True)
 
 
 @pytest.fixture(scope="module")

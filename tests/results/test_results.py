@@ -134,7 +134,7 @@ def test_a_deleted_checkpoint_is_not_named(run):
 
 def test_an_event_that_does_not_follow_is_one_error(run):
     run.add(Started("t9", epoch=0))
-    with pytest.raises(ExperimentError, match=r"journal = Started.*does not follow from the events before it"):
+    with pytest.raises(ExperimentError, match=r"journal.jsonl:\d+.*'t9': is no trial that was suggested before"):
         run.load()
 
 

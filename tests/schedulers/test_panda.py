@@ -23,10 +23,10 @@ from raytune_hpo.journal.events import (
     Suggested,
 )
 from raytune_hpo.journal.file import Journal
+from raytune_hpo.journal.names import checkpoint_path
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.storage import commands
-from raytune_hpo.storage.checkpoints import checkpoint_path
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
 from raytune_hpo.testing.simulation import Faults, Simulation
 

@@ -142,18 +142,19 @@ def test_clean_leaves_what_the_records_name(store, tmp_path):
     gone = save(store, trial="t00009")
     store.scratch("t00001")
     fill(store.scratch("t00007"))
-    store.clean([kept])
-    assert store.intact(kept)
+    after, trials = CheckpointStore(tmp_path, 4), ["t00001", "t00007", "t00009"]
+    after.clean([kept], trials)
+    assert after.intact(kept)
     assert [str(p.relative_to(tmp_path)) for p in (tmp_path / "checkpoints").glob("*/*")] == [kept.path]
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["t00001"]
-    assert not store.intact(other)
-    assert not store.intact(gone)
-    store.clean([])
+    assert not after.intact(other)
+    assert not after.intact(gone)
+    after.clean([], trials)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_clean_of_a_run_without_checkpoints(store):
-    store.clean([])
+    store.clean([], [])
 
 
 def test_pack_and_unpack(tmp_path):

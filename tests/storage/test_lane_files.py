@@ -99,10 +99,10 @@ def test_a_damaged_lane_is_not_adopted(tmp_path: Path, store: CheckpointStore) -
 
 def test_a_new_session_keeps_what_records_point_at(tmp_path: Path) -> None:
     found = records(tmp_path)
-    orphan = tmp_path / "checkpoints/lanes/002.safetensors"
+    orphan = tmp_path / "checkpoints/lanes/001-000-77-000002.safetensors"
     orphan.write_bytes(b"left by a crash")
     store = CheckpointStore(tmp_path, 2)
-    store.clean([found["a"], replace(found["a"], trial="t9", generation=1), found["d"]])
+    store.clean([found["a"], replace(found["a"], trial="t9", generation=1), found["d"]], [])
     assert not orphan.exists()
     assert LaneFile(tmp_path / NAME).members == ["a", "d"]
     store.delete(found["a"], found["d"])

@@ -13,7 +13,13 @@ import pytest
 from raytune_hpo import ExperimentError
 from raytune_hpo.storage.run_directory import RunDirectory, git_commit, versions
 
-EXPERIMENT = {"metric": "loss", "mode": "min", "space": {}, "task": {"builtin": "digits"}, "seed": 0}
+EXPERIMENT = {
+    "metric": "loss",
+    "mode": "min",
+    "space": {"parameters": {}, "constants": {}},
+    "task": {"builtin": "digits"},
+    "seed": 0,
+}
 EXPERIMENT |= {"searcher": {"name": "random"}, "scheduler": {"name": "fifo"}}
 HOLD = """
 import sys, time

@@ -20,9 +20,10 @@ from ray import tune
 from ray.train._internal import session as ray_session_module
 
 from raytune_hpo import get_checkpoint, report
-from raytune_hpo.errors import TrialError
 from raytune_hpo.workers import function_session, reporting
-from raytune_hpo.workers.function_session import FunctionSession, Raised, Report, Returned, plain_metrics
+from raytune_hpo.workers.function_session import FunctionSession
+from raytune_hpo.workers.metric_values import plain_metrics
+from raytune_hpo.workers.outcomes import Raised, Report, Returned
 
 MOVED = f"ray {ray.__version__} no longer finds its session in ray.train._internal.session._session"
 
@@ -85,7 +86,7 @@ def test_rays_public_functions(start, tmp_path):
     found = outcomes(start(function, {"x": 3}, tmp_path / "from"))
     assert found == [Report({"loss": 1.0}, None), Report({"loss": 0.5}, None), Returned()], MOVED
     assert seen.pop("dir")
-    expected = {"config": {"x": 3}, "id": "t00007", "name": "t00007", "experiment": "raytune_hpo", "state": "5"}
+    expected = {"config": {"x": 3}, "id": "t00007", "name": "t00007", "experiment": "", "state": "5"}
     assert seen == expected
 
 
@@ -400,7 +401,7 @@ def test_numbers_of_numpy_and_torch_become_pythons():
         "j": "x",
         "k": np.float64("nan"),
     }
-    plain = plain_metrics(given)
+    plain = plain_metrics(given).kept
     types = {name: type(value) for name, value in plain.items()}
     assert types["a"] is types["d"] is types["e"] is types["g"] is types["k"] is float
     assert types["b"] is types["f"] is int
@@ -410,15 +411,23 @@ def test_numbers_of_numpy_and_torch_become_pythons():
     assert (plain["a"], plain["b"], plain["c"], plain["g"]) == (0.5, 3, True, 1.5)
 
 
-@pytest.mark.parametrize("value", [[1], {"a": 1}, np.zeros(2), torch.zeros(1, 2), object(), 1j, b"x"])
-def test_what_is_no_plain_value_is_a_trial_error_that_names_the_metric(start, value):
-    with pytest.raises(TrialError, match="metric 'odd' must be"):
-        plain_metrics({"loss": 1.0, "odd": value})
-    found = start(lambda config: tune.report({"odd": value})).next()
-    assert isinstance(found, Raised)
-    assert "metric 'odd'" in found.summary
+@pytest.mark.parametrize("value", [np.zeros(33), torch.zeros(33, 2), object(), 1j, b"x", "x" * 1001, 10**400])
+def test_what_is_no_plain_value_is_left_out_and_named(start, value):
+    kept, left_out = plain_metrics({"loss": 1.0, "odd": value})
+    assert kept == {"loss": 1.0}
+    assert list(left_out) == ["odd"]
+
+    def function(config):
+        for _ in range(3):
+            tune.report({"loss": 1.0, "odd": value})
+
+    session = start(function)
+    with pytest.warns(UserWarning, match="left out of what is reported.*'odd'") as said:
+        assert outcomes(session) == [Report({"loss": 1.0}, None)] * 3 + [Returned()]
+    assert [Path(warning.filename).name for warning in said] == [Path(__file__).name], "once, at the line that reports"
 
 
 def test_elements_of_one():
-    """ "One-element tensors become numbers" holds of those without an axis; an axis is refused, not guessed at."""
-    assert plain_metrics({"a": torch.ones(()), "b": np.ones(())}) == {"a": 1.0, "b": 1.0}
+    """One element is a number, whatever axes it has."""
+    given = {"a": torch.ones(()), "b": np.ones(()), "c": torch.ones(1, 1), "d": np.ones(1)}
+    assert plain_metrics(given).kept == dict.fromkeys("abcd", 1.0)

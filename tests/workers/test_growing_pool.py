@@ -58,6 +58,7 @@ class Pool:
 
     def __init__(self, name: str, places: int) -> None:
         self.name, self.ending, self.over = name, False, False
+        self.leaving: list[str] = []
         self.slots = [Slot(None) for _ in range(places)]
         self.said: list[tuple[Any, ...]] = []
 
@@ -84,7 +85,7 @@ class Pool:
     def save(self, slot: Slot) -> None:
         self.said.append(("save", slot.trial))
 
-    def release(self, slot: Slot, *, reusable: bool = True) -> None:
+    def release(self, slot: Slot, *, reusable: bool = True, completed: bool = False) -> None:
         self.said.append(("release", slot.trial))
         slot.trial = None
 

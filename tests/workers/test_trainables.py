@@ -84,7 +84,7 @@ def test_a_class_trainable_trains_saves_and_goes_on(tmp_path: Path) -> None:
         assert "training_iteration" not in trial.metrics, "what Ray adds of its own is no metric"
     ended = [t for t in results.ledger.trials.values() if t.status == "completed"]
     assert ended
-    assert all(t.epoch == 3 and t.reason == "returned" for t in ended)
+    assert all(t.epoch == 3 and t.reason == "done" for t in ended)
     assert any(t.checkpoints for t in ended)
 
 

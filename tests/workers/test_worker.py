@@ -12,10 +12,10 @@ import pytest
 from ray import cloudpickle, tune
 
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
-from raytune_hpo.workers import function_session, reporting
+from raytune_hpo.workers import deaths, reporting
 from raytune_hpo.workers import worker as worker_module
 from raytune_hpo.workers.imports import Imports
-from raytune_hpo.workers.worker import Assignment, Outcome, Posting, Worker
+from raytune_hpo.workers.worker import Assignment, Left, Outcome, Posting, Worker
 
 EVERY = 10**6
 
@@ -48,6 +48,7 @@ def counts(config):
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "BATCH_S", 60.0)
+    monkeypatch.setattr(deaths, "leave_traces", lambda: None)  # of a process of its own
     workers = []
     (tmp_path / "experiment.json").write_text(json.dumps({"run_id": "right"}))
 
@@ -199,7 +200,7 @@ def test_a_worker_that_does_not_see_the_run_sends_its_checkpoints_and_writes_not
     assert numbers(worker.start(assignment(until=6, checkpoint=sent, payload=payload))) == [(6, 6)]
     temporary = worker._temporary
     assert temporary.is_dir()
-    assert worker.release()
+    assert worker.release().ended
     assert not temporary.exists()
     assert worker.start(assignment(checkpoint=sent)) == Outcome("unreadable")
 
@@ -215,24 +216,43 @@ def test_release_ends_the_function(make, tmp_path):
     worker = make(function)
     worker.start(assignment())
     assert not (tmp_path / "ended").exists()
-    assert worker.release()
+    assert worker.release() == Left("t1")
     assert (tmp_path / "ended").exists()
-    assert worker.release()
+    assert worker.release() is None
 
 
-def test_a_function_that_does_not_end_costs_the_worker(make, monkeypatch):
-    monkeypatch.setattr(function_session, "STOP_TIMEOUT_S", 0.1)
+def test_a_trial_is_not_begun_while_the_last_one_ends(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(worker_module, "PATIENCE_S", 0.01)
+    over = tmp_path / "over"
 
-    def stubborn(config):
+    def slow(config):
         try:
             tune.report({"n": 1})
         finally:
-            time.sleep(0.5)
+            while config["first"] and not over.exists():
+                time.sleep(0.001)
 
-    worker = make(stubborn)
+    worker = make(slow)
+    worker.start(assignment({"first": True}))
+    second = assignment({"first": False}, trial="t2")
+    assert worker.start(second) == Outcome("occupied", left=Left("t1", ended=False))
+    assert worker.release() == Left("t1", ended=False)
+    over.touch()
+    while not worker.release().ended:
+        pass
+    assert numbers(worker.start(second)) == [(1, 1)]
+
+
+def test_a_completed_trial_does_what_it_does_after_its_last_report(make, tmp_path):
+    def function(config):
+        tune.report({"n": 1})
+        (tmp_path / "after").touch()
+        raise ValueError("too late")
+
+    worker = make(function)
     worker.start(assignment())
-    outcome = worker.start(assignment(trial="t2"))
-    assert (outcome.kind, outcome.reusable) == ("raised", False)
+    assert worker.release(True) == Left("t1", error="ValueError: too late")
+    assert (tmp_path / "after").exists()
 
 
 class ByName:

@@ -116,9 +116,13 @@ def read_state(path: Path, member: str | None) -> dict[str, Any]:
     """The solo trainer's state of a lane in a file. Raises TrialError where it is damaged or not there."""
     file = LaneFile(path)
     rows, facts = file.row(member)
-    return solo_state(
-        file.shared, json.loads(facts), {name: torch.from_numpy(np.array(row)) for name, row in rows.items()}
-    )
+    tensors = {name: torch.from_numpy(np.array(row)) for name, row in rows.items()}
+    try:
+        return solo_state(file.shared, json.loads(facts), tensors)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # of another's making
+        raise TrialError(
+            f"checkpoint {path} cannot be read: its lanes are not described as ours are: {error}"
+        ) from error
 
 
 def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> None:
@@ -142,5 +146,5 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         steps = [int(s["step"]) for s in optimizer.values() if "step" in s]
         # A rule that counts none needs none.
         lane.steps = max(steps, default=lane.epoch * lane.schedule.steps_per_epoch if same else 0)
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
