@@ -55,13 +55,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _file(run_dir: Path, name: str | None) -> Path | None:
-    """The file of a log's name in the journal, if it is one of this run's: a journal may be a stranger's."""
+    """The file of a log's name in the journal, if it is one of this run's: a journal may be a stranger's.
+
+    Raises ExperimentError for one that is reached through a link.
+    """
     if name is None or not re.fullmatch(r"logs/[^/]+\.log", name):
         return None
-    try:
-        return inside(run_dir, name)
-    except ExperimentError:
-        return None
+    return inside(run_dir, name)
 
 
 def _show(file: Path, shown: dict[Path, int]) -> None:

@@ -26,6 +26,7 @@ def open_journal(directory: RunDirectory) -> tuple[Reading, Journal]:
     A run of format 1 becomes one of format 2, and its old journal is kept beside. A last line that is damaged is kept
     in a file of its own.
     """
+    directory.check_folders()
     run_id, path = directory.description()["run_id"], directory.journal_path
     if not path.exists() and any(directory.path.glob("checkpoints/*/*")):
         expected = "is missing, though the run has checkpoints; restore it from a backup"

@@ -43,6 +43,8 @@ from raytune_hpo.storage.description import DESCRIPTION, FORMAT, described
 __all__ = ["DESCRIPTION", "FORMAT", "RunDirectory", "git_commit", "versions"]
 
 
+#: Folders that a session and its workers write into, besides checkpoints.
+WRITTEN_INTO = ("errors", "logs", "trials", "commands", "listeners", "source")
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 #: How long a claim waits for somebody who only looks (`in_use`).
 LOCK_WAIT_S = 0.5
@@ -197,6 +199,11 @@ class RunDirectory:
         if data["format"] != FORMAT:
             content = json.dumps({**data, "format": FORMAT}, indent=2) + "\n"
             write_atomically(self.description_path, content.encode(), OWN_FILE)
+
+    def check_folders(self) -> None:
+        """Raise ExperimentError where a folder that sessions write into is a link."""
+        for name in WRITTEN_INTO:
+            inside(self.path, name)
 
     def clear_begun(self) -> None:
         """Remove what `create` made of a run that was killed before it was described.

@@ -301,7 +301,7 @@ def importable_by_value() -> Iterator[None]:
     """Let what is defined in experiment files travel to workers as it is here, whatever it is wrapped in."""
     from ray import cloudpickle
 
-    files = [module for name, module in sys.modules.items() if name.startswith(FILE_MODULE_PREFIX)]
+    files = [module for name, module in list(sys.modules.items()) if name.startswith(FILE_MODULE_PREFIX)]
     for module in files:
         cloudpickle.register_pickle_by_value(module)
     try:

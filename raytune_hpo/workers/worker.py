@@ -34,7 +34,7 @@ from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.workers import deaths, trial_directories, trial_log
 from raytune_hpo.workers.function_session import FunctionSession, is_of
-from raytune_hpo.workers.imports import Imports
+from raytune_hpo.workers.imports import Imports, record_more
 from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.phases import Phases
 from raytune_hpo.workers.process_state import WorkingDirectory
@@ -354,6 +354,8 @@ class Worker:
         raised = session.last_words
         self._session = None
         del session
+        if self._posting.imports is not None and self._sees_run:
+            record_more(self._posting.imports.source)
         self._log.end()
         self._warnings.begin()
         warned = self._warnings.take(over=(self._trial.trial,))

@@ -158,11 +158,15 @@ def test_near_b4_modules_are_todays_again_after_a_resume(project: Path, tmp_path
     assert sys.modules["parts.score"].score(0) == 7.0
 
 
-def test_near_b4_a_module_imported_in_a_trial_is_kept_too(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_near_b4_a_module_imported_in_a_trial_is_kept_too(
+    executor: str, project: Path, tmp_path: Path, ray_session: None
+) -> None:
     late = TRAIN.replace("from parts.score import score\n", "")
     (project / "mytrain.py").write_text(late.replace("    for", "    from parts.score import score\n    for"))
     path = tmp_path / "run"
-    run(load_experiment(project / "exp.py").override({"num_samples": 1}), path, source=project / "exp.py")
+    made = load_experiment(project / "exp.py").override({"num_samples": 1, "executor": executor})
+    assert run(made, path, source=project / "exp.py", quiet=True).best is not None
     assert (path / "source" / "parts" / "score.py").read_text() == SCORE
 
 

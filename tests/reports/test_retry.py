@@ -16,15 +16,15 @@ SCHEDULERS: list[Any] = ["fifo", "asha", {"name": "asha", "brackets": 3}, "hyper
 SCHEDULERS += [{"name": "pbt", "interval": 2}, {"name": "pb2", "interval": 2}]
 
 
-def simulation(scheduler: Any, seed: int, **given: Any) -> Simulation:
-    experiment = make_experiment(scheduler, samples=10, epochs=9, seed=seed, max_failures=0)
+def simulation(scheduler: Any, seed: int, samples: int = 10, **given: Any) -> Simulation:
+    experiment = make_experiment(scheduler, samples=samples, epochs=9, seed=seed, max_failures=0)
     return Simulation(experiment, faults=FAILING, retries=2, **given)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS, ids=str)
 def test_b5_failed_trials_run_again_under_every_scheduler(scheduler: Any) -> None:
     reopened = rescued = 0
-    for seed in range(4):
+    for seed in range(3):
         sim = check(simulation(scheduler, seed, workers=1 + seed % 3).run())
         again = {e.trial for e in sim.of(events.Reopened)}
         reopened += len(again)
@@ -35,12 +35,12 @@ def test_b5_failed_trials_run_again_under_every_scheduler(scheduler: Any) -> Non
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", {"name": "pbt", "interval": 2}], ids=str)
 def test_b5_a_kill_at_any_step_of_a_retry_changes_nothing(scheduler: Any) -> None:
-    calm = check(simulation(scheduler, 3).run())
+    calm = check(simulation(scheduler, 3, 5).run())
     lines = [i for i, line in enumerate(calm.lines) if b'"event":"reopen"' in line]
     assert lines
     sessions = 0
     for step in range(2 * lines[0] - 2, calm.appends, 7):
-        sim = check(simulation(scheduler, 3, crash_steps={step}).run())
+        sim = check(simulation(scheduler, 3, 5, crash_steps={step}).run())
         sessions += sim.sessions > calm.sessions
         check_same_table(sim, calm)
     assert sessions > 2

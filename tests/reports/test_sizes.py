@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, Int
@@ -76,7 +77,7 @@ def suggested(searcher: str, space: SearchSpace, finished: int) -> float:
     """Seconds of this process for one suggestion after so many finished trials."""
     search = build(searcher, {}, space, Objective("loss", "min"), max_epochs=1, seed=0)
     for i in range(finished):
-        config = space.from_unit([((i + 1) * 0.618) % 1] * len(space))
+        config = space.sample(np.random.default_rng(i))
         search.replay(f"t{i}", config)
         search.observe(f"t{i}", Outcome.COMPLETED, float(i % 7), 1)
     began = time.process_time()

@@ -117,6 +117,17 @@ def test_near_c1_a_trials_folder_that_is_a_link_is_not_followed(tmp_path: Path, 
     assert tree(victim) == before
 
 
+@pytest.mark.parametrize("name", ["errors", "logs", "trials", "commands", "listeners"])
+def test_near_c1_a_folder_that_sessions_write_into_is_no_link(
+    name: str, tmp_path: Path, victim: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = ended(tmp_path / "run")
+    (run_dir / name).symlink_to(victim)
+    before = tree(victim)
+    assert f"{name}': is a link" in said(capsys, "resume", run_dir)
+    assert tree(victim) == before
+
+
 @pytest.mark.parametrize("verb", ["resume", "confirm", "ensemble"])
 def test_c2_a_lock_that_is_a_link_is_one_line_and_its_target_stays(
     verb: str, tmp_path: Path, victim: Path, capsys: pytest.CaptureFixture[str]

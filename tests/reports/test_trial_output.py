@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from raytune_hpo import Experiment, Float, load_results, report, run
+from raytune_hpo import Experiment, ExperimentError, Float, load_results, report, run
 from raytune_hpo.cli import logs as logs_verb
 from raytune_hpo.cli.logs import CONTROL
 from raytune_hpo.cli.main import main
@@ -195,8 +195,10 @@ def test_near_b20_a_strangers_journal_names_no_other_file(tmp_path: Path) -> Non
     (tmp_path / "secret.log").write_text("secret")
     (tmp_path / "run" / "logs").mkdir(parents=True)
     (tmp_path / "run" / "logs" / "t1.log").symlink_to(tmp_path / "secret.log")
-    for name in ("logs/t1.log", "../secret.log", "logs/../../secret.log", str(tmp_path / "secret.log"), "logs"):
+    for name in ("../secret.log", "logs/../../secret.log", str(tmp_path / "secret.log"), "logs"):
         assert logs_verb._file(tmp_path / "run", name) is None
+    with pytest.raises(ExperimentError, match="is a link"):
+        logs_verb._file(tmp_path / "run", "logs/t1.log")
     assert (
         CONTROL.sub("", "a\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2Jb\tc\r\n")
         == "a\x1b[31mred\x1b[0m 0;title2Jb\tc\r\n"
