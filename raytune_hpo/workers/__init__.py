@@ -11,7 +11,7 @@
     trainable, class_trainable                 a task, a class Trainable as such functions
     trial_log, warning_count, deaths           what trials say, what they warn of, what workers die of
     before_start, pickling                     what can be known to fail before anything starts
-    ray_runtime, ray_folder, machine, phases   Ray's start and its files, what of the machine is ours, where the time goes
+    ray_runtime, ray_folder, machine, phases   Ray's start and its files, the machine's limits, where the time goes
     lane_capacity, lane_writer                 lanes: memory, files
 
 What this folder may not do: decide about a trial.
