@@ -26,8 +26,8 @@ from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.storage.checkpoints import checkpoint_path
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.pool import Slot
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 
 @dataclass(frozen=True)

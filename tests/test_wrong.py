@@ -63,7 +63,7 @@ FILES: list[tuple[dict[str, str], list[str]]] = [
     ({**FUNCTION, "metric": "None"}, ["metric = None", "the trainable reports"]),
     ({**FUNCTION, "mode": "None"}, ["mode = None", "'min' or 'max'"]),
     ({**FUNCTION, "task": "two"}, ["task = 'two'", "one argument, the config"]),
-    ({"num_samples": "0"}, ["num_samples = 0", "at least 1"]),
+    ({"num_samples": "0"}, ["num_samples = 0", "an integer from 1 to"]),
     ({"num_samples": '"64"'}, ["num_samples = '64'", "an integer"]),
     ({"max_epochs": "2.5"}, ["max_epochs = 2.5", "an integer"]),
     ({"seed": "-1"}, ["seed = -1", "from 0 to 9223372036854775807"]),
@@ -158,7 +158,7 @@ FILES: list[tuple[dict[str, str], list[str]]] = [
     ({**space('"hidden_units": Int(8, 64)'), "scheduler": '"pbt"'}, ["scheduler = 'pbt'", "such as lr"]),
     ({**FUNCTION, "scheduler": '"pbt"'}, ["scheduler.mutate = None", "mid-training"]),
     # the machine
-    ({"resources": "Resources(cpus=1000)"}, ["resources.cpus = 1000", "CPU cores", "--address"]),
+    ({"resources": "Resources(cpus=1000)"}, ["resources.cpus = 1000", "CPU cores", "ask for less"]),
     ({"resources": "Resources(gpus=2)"}, ["resources.gpus = 2", "0 GPUs"]),
 ]  # fmt: skip
 

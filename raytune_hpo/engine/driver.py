@@ -27,9 +27,9 @@ from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import pending, remove
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost, Slot, Workers
 from raytune_hpo.workers.transport import DebuggerLeftError
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
 #: How long a run that was interrupted, or stopped, waits at least for running epochs to end before it gives them up.
 GRACE_S = 10.0

@@ -65,7 +65,7 @@ def reopened(
     notices = [*_of_strangers(directory, description)]
     with contextlib.ExitStack() as stack:
         notices += stack.enter_context(_where_it_began(description.get("cwd")))
-        copy = None if "task" in given else project.recorded_code(directory.path, entry)
+        copy = None if "task" in given else _copy_of(directory, description)
         changed = {} if copy is None else project.differing(copy)
         if copy is not None and code == "current":
             _check_all_there(copy, changed)
@@ -80,6 +80,11 @@ def reopened(
         if copy is None or (code == "current" and changed):
             copy = project.loaded_code(None if entry is None or not Path(entry).is_file() else Path(entry))
         yield Reopened(experiment, copy, notices)
+
+
+def _copy_of(directory: RunDirectory, description: Mapping[str, Any]) -> Code | None:
+    entry = description.get("entry") or description["experiment"]["task"].get("file")
+    return project.recorded_code(directory.path, entry)
 
 
 def whoever() -> dict[str, str]:
@@ -190,7 +195,7 @@ def written_again(directory: RunDirectory) -> Experiment:
     """The run's experiment for a run of its own: by today's code; where some of that is gone by the run's copy, which
     then is this process's code."""
     description = directory.description()
-    copy = project.recorded_code(directory.path, description.get("entry"))
+    copy = _copy_of(directory, description)
     for notice in _of_strangers(directory, description):
         print(f"raytune-hpo: {notice}", file=sys.stderr)
     if copy is not None:

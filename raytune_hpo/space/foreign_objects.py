@@ -37,7 +37,8 @@ def refuse_object(where: str, value: Any) -> None:
         refuse(where, found)
     if kind in (range, set, frozenset):
         options = sorted(value, key=repr) if kind is not range else []
-        refuse(where, Foreign("no parameter", repr(value), range_(value) if kind is range else choice(options)))
+        whose = "no parameter" if kind is range else "no plain JSON value"
+        refuse(where, Foreign(whose, repr(value), range_(value) if kind is range else choice(options)))
 
 
 def _ray(value: Any) -> Foreign | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.journal import events
 from raytune_hpo.seeding import generator
 from raytune_hpo.states import Status
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.pool import Lost, Slot
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 if TYPE_CHECKING:
     from raytune_hpo.testing.simulation import Simulation

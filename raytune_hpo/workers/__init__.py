@@ -1,14 +1,18 @@
-"""Workers: where trials run, as Ray actors. Processes of one trial each, or arrays of lanes.
+"""Workers: where trials run, as actors: processes of one trial each, or arrays of lanes; Ray's, or the driver's own.
 
-    pool, lane_pool          what the engine gives trials to (`pool.Workers`)
-    worker, lane_array       the actors; executors: which of both, and how they are started
-    function_session         a function trainable, one report at a time
-    reporting, tune_session  what it calls: ours, and Ray Tune's
-    trainable, class_trainable, fold_process   a task, a class Trainable, folds as such functions
-    lane_calls, lane_capacity, lane_writer     what pool and array say to each other, memory, files of lanes
-    ray_runtime, ray_folder, machine, phases   Ray's start and place, what of the machine is ours, where the time goes
-    before_start, pickling                     what can be found out before anything is started
-    trial_log, warning_count, deaths           what trials say and warn of, and what workers die of
+    pool, lane_pool, growing_pool              what the engine gives trials to (`pool.Workers`)
+    executors, choice                          which of them, and how they are started
+    worker, lane_array, fold_process           the actors; posting, imports: what they are told when they are made
+    messages, lane_calls, outcomes             what driver and actors tell each other
+    transport, ray_transport, inline_transport how: to processes of Ray's, or in the driver's own
+    function_session, surroundings             a function trainable, one report at a time, and its place in a process
+    (process_state, trial_directories, when_imported, nested_tasks: what that is made of)
+    reporting, tune_session, metric_values     what a trial calls: ours, and Ray Tune's; what becomes of its metrics
+    trainable, class_trainable                 a task, a class Trainable as such functions
+    trial_log, warning_count, deaths           what trials say, what they warn of, what workers die of
+    before_start, pickling                     what can be known to fail before anything starts
+    ray_runtime, ray_folder, machine, phases   Ray's start and its files, the machine's limits, where the time goes
+    lane_capacity, lane_writer                 lanes: memory, files
 
 What this folder may not do: decide about a trial.
 """

@@ -21,7 +21,7 @@ from raytune_hpo.workers.machine import out_of_memory_kills
 from raytune_hpo.workers.trial_log import AGAIN, tail_of
 
 if TYPE_CHECKING:
-    from raytune_hpo.workers.worker import WorkerInfo
+    from raytune_hpo.workers.messages import WorkerInfo
 
 T = TypeVar("T")
 

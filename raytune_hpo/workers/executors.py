@@ -28,9 +28,9 @@ from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
 from raytune_hpo.workers.phases import Phases
+from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.surroundings import trials_have_directories
 from raytune_hpo.workers.transport import Actor, Transport
-from raytune_hpo.workers.worker import Posting
 
 if TYPE_CHECKING:
     from raytune_hpo.workers.lane_pool import LanePool

@@ -17,8 +17,8 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event, ExecutorChanged, Noticed
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost, Workers
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved
 
 #: So many times their start is what must be left for workers: it slows down what trains meanwhile.
 WORTH = 1.5

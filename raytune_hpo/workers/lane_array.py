@@ -32,16 +32,9 @@ from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
 from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.workers.machine import cpus
-from raytune_hpo.workers.worker import (
-    Assignment,
-    EpochReport,
-    Outcome,
-    Posting,
-    Saved,
-    WorkerInfo,
-    called,
-    data_news,
-)
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.posting import Posting
+from raytune_hpo.workers.worker import called, data_news
 
 if TYPE_CHECKING:
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer

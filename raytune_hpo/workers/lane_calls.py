@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raytune_hpo.journal.events import Warned
-from raytune_hpo.workers.worker import Assignment, Outcome
+from raytune_hpo.workers.messages import Assignment, Outcome
 
 
 @dataclass(frozen=True)

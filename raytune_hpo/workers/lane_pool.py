@@ -20,9 +20,9 @@ from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
 from raytune_hpo.workers import deaths
 from raytune_hpo.workers.lane_calls import Order, Turn
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 
 #: An array that has not answered so long after the first one has is not counted on.
 LATE_S = 60.0

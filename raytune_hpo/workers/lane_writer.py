@@ -15,7 +15,7 @@ from raytune_hpo.journal.names import LANES, lane_member
 from raytune_hpo.storage.checkpoints import STATE_FILE, pack
 from raytune_hpo.storage.full_disk import storing
 from raytune_hpo.storage.lane_files import LaneFile, fingerprint_of, write
-from raytune_hpo.workers.worker import Saved
+from raytune_hpo.workers.messages import Saved
 
 if TYPE_CHECKING:
     from raytune_hpo.training.lanes.fused_trainer import LaneSnapshot

@@ -17,8 +17,8 @@ from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import deaths, function_session
+from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
-from raytune_hpo.workers.worker import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
 
 CAPACITY_CHECK_S = 5.0
 DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will

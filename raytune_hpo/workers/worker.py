@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import bdb
 import gc
-import json
-import logging
 import os
 import pickle
 import shutil
@@ -20,27 +18,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event, Warned
+from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
 from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
-from raytune_hpo.storage.run_directory import DESCRIPTION
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.workers import deaths, trial_directories, trial_log
+from raytune_hpo.workers import deaths, trial_directories
 from raytune_hpo.workers.function_session import FunctionSession, is_of
-from raytune_hpo.workers.imports import Imports, record_more
+from raytune_hpo.workers.imports import record_more
+from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.outcomes import Raised, Report
-from raytune_hpo.workers.phases import Phases
-from raytune_hpo.workers.process_state import WorkingDirectory
+from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.surroundings import Place
-from raytune_hpo.workers.trial_log import TrialLog
-from raytune_hpo.workers.warning_count import WarningCount
 
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
@@ -48,185 +43,6 @@ BATCH_S = 0.02
 #: How long a call waits for the last trial's function to end. Most take less than a millisecond; the others are asked
 #: for again, so that the pool knows of them and may give up the worker.
 PATIENCE_S = 0.2
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A trial for a worker. checkpoint: where to go on from; payload: its bytes for a worker that does
-    not see the run directory; until: as for `Worker.step`; repeat: as in `search.algorithm.Plan`;
-    range_test: do the learning-rate range test of this config instead of training it; known: its last
-    epoch that was reported; losses: the workers it has lost since."""
-
-    trial: str
-    config: dict[str, Any]
-    generation: int
-    until: int
-    checkpoint: CheckpointRecord | None = None
-    payload: bytes | None = None
-    repeat: int | None = None
-    range_test: bool = False
-    known: int = 0
-    losses: float = 0
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint: its record in the run directory, or its bytes where the worker cannot write there."""
-
-    epoch: int
-    record: CheckpointRecord | None = None
-    payload: bytes | None = None
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One report of the trainable. seconds: from the one before it, waiting for the driver left out. done: the
-    trainable says that it is done."""
-
-    epoch: int
-    metrics: dict[str, Any]
-    seconds: float
-    saved: Saved | None
-    done: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one call: reports, in order, and then how the call ended.
-
-    kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised",
-    "unreadable" (the checkpoint to start from is damaged) or "occupied" (the worker's last trial has not ended, this
-    one was not begun). reusable: whether the worker may take another trial. left: what there is to say of the worker's
-    last trial, in a call that was to begin another one. warned: what the trial's code warned of meanwhile.
-    """
-
-    kind: str
-    reports: tuple[EpochReport, ...] = ()
-    error: str = ""
-    traceback: str = ""
-    reusable: bool = True
-    left: Left | None = None
-    warned: tuple[Warned, ...] = ()
-
-
-@dataclass(frozen=True)
-class Left:
-    """What came of a trial that had to leave its worker. ended: its function has; if not, ask again. error, warned:
-    what that raised and warned of after its last report."""
-
-    trial: str
-    ended: bool = True
-    error: str = ""
-    warned: tuple[Warned, ...] = ()
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal. mark: see
-    `deaths.process_mark`. logs: the folder of its trials' logs; one_log: the name of the log, where they share one.
-    """
-
-    host: str
-    pid: int
-    sees_run: bool
-    lanes: int = 1
-    news: tuple[Event, ...] = ()
-    mark: str | None = None
-    logs: str | None = None
-    one_log: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the worker, in the journal."""
-        return f"{self.host}-{self.pid}"
-
-    def log_of(self, trial: str) -> str | None:
-        """Where a trial's output goes: within the run directory, or HOST:PATH."""
-        if self.logs is None:
-            return None
-        folder = trial_log.FOLDER if self.sees_run else f"{self.host}:{self.logs}"
-        return f"{folder}/{self.one_log or trial}.log"
-
-    def log_file(self, trial: str | None) -> Path | None:
-        """The same as a path, on a machine that sees the run directory; None where only the worker's machine has it."""
-        name = self.one_log or trial
-        return Path(self.logs) / f"{name}.log" if self.logs is not None and self.sees_run and name else None
-
-    @property
-    def spool(self) -> Path:
-        """What took its output before there was any."""
-        assert self.logs is not None
-        return Path(self.logs) / trial_log.spool_name(self.name)
-
-
-@dataclass(frozen=True)
-class Posting:
-    """What an actor that trains is told of the run it serves.
-
-    run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
-    imports: what the driver can import; None for an actor in the driver's own process. cwd: the directory that the run
-    was begun in. own_directories: whether trials of a function work in directories of their own. name, seed, objective:
-    the experiment's. gpus: the actor's. most: actors of the run at a time, None for as many as fit.
-    """
-
-    run_path: str
-    run_id: str
-    session: int
-    cpus: float
-    imports: Imports | None
-    verbose: bool
-    cwd: str | None = None
-    own_directories: bool = True
-    name: str = ""
-    seed: int = 0
-    objective: str | None = None
-    gpus: float = 0.0
-    most: int | None = None
-
-    def prepare_process(self) -> None:
-        """Before anything of the user's is unpickled. The driver's own process is left as it is."""
-        if self.imports is None:
-            return
-        if self.cwd is not None:
-            WorkingDirectory(self.cwd).put_back()  # on another machine it need not be there
-        self.imports.take()
-        logging.getLogger("ray").setLevel(logging.ERROR)  # its own matters are none of a trial's
-        deaths.leave_traces()
-
-    def listening(self, is_own: Callable[[str], bool]) -> tuple[TrialLog, WarningCount, str]:
-        """What hears the trials of an actor: their logs, their warnings, and the folder of the logs. is_own: whether
-        the thread that asks is one of this trial's, or log's, where the process is the driver's own."""
-        worker = f"{socket.gethostname()}-{os.getpid()}"
-        if self.imports is None:
-            folder = Path(self.run_path) / trial_log.FOLDER
-            heard = trial_log.ThreadLog(folder, worker, is_own)
-            return heard, WarningCount(is_own, heard.hear, whole=False), str(folder)
-        if self.sees_run:
-            folder = Path(self.run_path) / trial_log.FOLDER
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="raytune_hpo_logs_"))
-        log = trial_log.ProcessLog(folder, worker, live=self.verbose)
-        return log, WarningCount(lambda _: True, print, whole=True), str(folder)
-
-    def phases(self) -> Phases:
-        """Of the actor, from the start of its process on."""
-        phases = Phases(f"{socket.gethostname()}-{os.getpid()}")
-        if self.imports is not None:
-            phases.since_process_start()
-        return phases
-
-    @property
-    def threads(self) -> int:
-        return max(1, int(self.cpus))
-
-    @property
-    def sees_run(self) -> bool:
-        """Whether this machine sees the run directory."""
-        try:
-            description = json.loads((Path(self.run_path) / DESCRIPTION).read_text())
-        except (OSError, ValueError):
-            return False
-        return bool(description.get("run_id") == self.run_id)
 
 
 class Worker:

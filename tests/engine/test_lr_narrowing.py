@@ -14,8 +14,8 @@ from raytune_hpo.testing import simulation
 from raytune_hpo.testing.fake_pool import FakePool
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
 from raytune_hpo.testing.simulation import Simulation
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome
 from raytune_hpo.workers.pool import Slot
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome
 
 RANGES = {"sgd": (1e-2, 1e-1), "adam": (1e-4, 1e-3)}
 tests_done: list[str] = []

@@ -16,7 +16,7 @@ import pytest
 
 from raytune_hpo import Experiment, Float, report, run
 from raytune_hpo.workers import deaths
-from raytune_hpo.workers.worker import WorkerInfo
+from raytune_hpo.workers.messages import WorkerInfo
 
 SHARED = {"scheduler": "fifo", "searcher": "random", "max_epochs": 2, "max_failures": 0, "executor": "processes"}
 WAYS = ["os._exit(7)", "SIGSEGV", "fork", "lives"]

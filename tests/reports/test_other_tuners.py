@@ -147,7 +147,7 @@ def test_near_a16_libraries_that_are_not_installed() -> None:
 def test_near_a16_ranges_sets_and_lists() -> None:
     assert line(range(1, 9)) == "range(1, 9): is no parameter; ours is Int(1, 8)"
     assert line(range(0, 9, 4)) == "range(0, 9, 4): is no parameter; ours is Int(0, 8, step=4)"
-    assert line({2, 1}).endswith("is no parameter; ours is Choice([1, 2])")
+    assert line({2, 1}).endswith("is no plain JSON value; ours is Choice([1, 2])")
     with pytest.raises(ExperimentError, match=r"a list is a constant: Choice\(\[...\]\) searches its values"):
         SearchSpace({"lr": [0.1, 0.01]})
 

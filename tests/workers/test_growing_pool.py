@@ -19,8 +19,8 @@ from raytune_hpo.journal.events import Executor, ExecutorChanged, Noticed
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
+from raytune_hpo.workers.messages import Assignment
 from raytune_hpo.workers.pool import Slot
-from raytune_hpo.workers.worker import Assignment
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.lane_array import LaneArray
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
-from raytune_hpo.workers.worker import Assignment, Outcome, Posting
+from raytune_hpo.workers.messages import Assignment, Outcome
+from raytune_hpo.workers.posting import Posting
 
 CONFIG = {"optimizer": "adam", "lr": 1e-3, "hidden_units": 16, "batch_size": 50}
 RECIPE = Recipe(TASKS["digits"], max_epochs=9, seed=3)

@@ -12,7 +12,7 @@ from raytune_hpo.workers import lane_pool
 from raytune_hpo.workers.inline_transport import InlineTransport
 from raytune_hpo.workers.lane_calls import Turn
 from raytune_hpo.workers.lane_pool import LanePool
-from raytune_hpo.workers.worker import Assignment, EpochReport, Outcome, WorkerInfo
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, WorkerInfo
 
 
 class Said:

@@ -15,7 +15,9 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.workers import deaths, reporting
 from raytune_hpo.workers import worker as worker_module
 from raytune_hpo.workers.imports import Imports
-from raytune_hpo.workers.worker import Assignment, Left, Outcome, Posting, Worker
+from raytune_hpo.workers.messages import Assignment, Left, Outcome
+from raytune_hpo.workers.posting import Posting
+from raytune_hpo.workers.worker import Worker
 
 EVERY = 10**6
 
