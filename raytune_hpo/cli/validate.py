@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.workers.before_start import check_code, check_place
+    from raytune_hpo.workers.before_start import check_code, check_place, remarks
 
     experiment = experiment_of(options).resolved
     RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
@@ -34,8 +34,9 @@ def main(options: argparse.Namespace) -> int:
         if config is None:
             break
         configs.append(config)
+    told = remarks(experiment, options.address)
     if options.json:
-        print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs})
+        print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs, "remarks": told})
         return 0
     from raytune_hpo.results.text_table import plural
     from raytune_hpo.space import describe
@@ -46,6 +47,8 @@ def main(options: argparse.Namespace) -> int:
     of_total = f" (this search ends after {total})" if total is not None else ""
     trials = plural(experiment.num_samples, "trial") + of_total
     say(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {objective.mode} {objective.metric}")
+    for remark in told:
+        say(remark)
     say("space:")
     width = max(map(len, [*experiment.space.parameters, *experiment.space.constants]))
     for path, parameter in experiment.space.parameters.items():

@@ -29,6 +29,23 @@ def check_code(experiment: ResolvedExperiment, address: str | None) -> None:
         check_travels(experiment.recipe() if isinstance(experiment.task, Task) else experiment.task)
 
 
+def remarks(experiment: ResolvedExperiment, address: str | None) -> list[str]:
+    """What the experiment's executor cannot promise, and what `auto` goes by, a line each."""
+    executor, refused = experiment.executor, choice.refusal(experiment, address)
+    function = not isinstance(experiment.task, Task)
+    found = {
+        f"auto takes workers: {refused}": executor == "auto" and refused is not None,
+        "auto begins in this process if it is quicker, which a small part of the run will tell; workers take over "
+        "otherwise": executor == "auto" and refused is None,
+        "inline: a trial that crashes its process ends the run, and resume goes on; one that hangs can be given up, "
+        "not killed": executor == "inline",
+        "inline: trials run one after the other, so that each has its working directory": executor == "inline"
+        and function,
+        "lanes: trials share a process, a log, and the working directory of the run": executor == "lanes",
+    }
+    return [text for text, holds in found.items() if holds]
+
+
 def _goes_to_workers(experiment: ResolvedExperiment, address: str | None) -> bool:
     """From the start on: others may come to workers, and go on in this process where they cannot."""
     if experiment.executor == "auto":
