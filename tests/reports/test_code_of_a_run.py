@@ -403,8 +403,7 @@ class Numbers(Dataset):
 
 def train(config):
     loader = DataLoader(Numbers(), batch_size=4, num_workers=1, multiprocessing_context="spawn")
-    for _ in range(2):
-        raytune_hpo.report({{"loss": float(next(iter(loader)).sum())}})
+    raytune_hpo.report({{"loss": float(next(iter(loader)).sum())}})
 
 experiment = Experiment(name="mine", task=train, space={SPACE}, executor=EXECUTOR)
 """
