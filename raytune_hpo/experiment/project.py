@@ -239,7 +239,7 @@ def read(folder: Path) -> Code:
         files = tuple(SourceFile(**file) for file in data.pop("files"))
         code = Code(**{**data, "paths": tuple(data["paths"]), "files": files})
         _check(code)
-        texts = {file.path: _copy(folder, file.path).read_bytes() for file in files}
+        texts = {file.path: _text(code, file, folder) for file in files}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ExperimentError("run directory", str(folder / MANIFEST), f"is damaged: {error}") from error
     for file in files:
@@ -261,6 +261,17 @@ def _check(code: Code) -> None:
             raise ValueError(f"{path} leaves the project")
     if any(not file.path.endswith(".py") or file.module in sys.stdlib_module_names for file in code.files):
         raise ValueError("it holds what is no module of a project")
+
+
+def _text(code: Code, file: SourceFile, folder: Path) -> bytes:
+    """What the copy holds, or the original where that is still the same: a power cut may have torn a fresh copy."""
+    found = _copy(folder, file.path)
+    text = found.read_bytes() if found.is_file() else b""
+    original = Path(code.original(file))
+    if digest_of(text) == file.digest or not original.is_file() or original.stat().st_size > MOST_BYTES:
+        return text
+    today = original.read_bytes()
+    return today if digest_of(today) == file.digest else text
 
 
 def _copy(folder: Path, path: str) -> Path:

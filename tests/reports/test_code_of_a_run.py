@@ -131,8 +131,16 @@ def test_near_b4_what_is_gone_cannot_be_current(project: Path, tmp_path: Path, c
     assert f"--code = 'current': {project}/mytrain.py is gone; leave it out" in capsys.readouterr().err
 
 
+def test_near_b4_a_torn_copy_is_made_good_by_the_original(project: Path, tmp_path: Path) -> None:
+    path = begun(project, tmp_path / "run")
+    (path / "source" / "mytrain.py").write_text("")
+    (path / "source" / "parts" / "score.py").unlink()
+    assert resume(path, quiet=True).counts["completed"] == 4
+
+
 def test_near_b4_a_changed_copy_is_not_run(project: Path, tmp_path: Path, capsys: Capture) -> None:
     path = begun(project, tmp_path / "run")
+    (project / "mytrain.py").write_text("changed = True\n")
     (path / "source" / "mytrain.py").write_text("raise SystemExit('run')\n")
     assert main(["resume", str(path)]) == 2
     assert "mytrain.py': was changed" in capsys.readouterr().err
