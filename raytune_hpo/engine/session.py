@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.engine.interrupt import Interrupt
 from raytune_hpo.engine.reopening import open_journal, replay
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import ResolvedExperiment, project
+from raytune_hpo.experiment import ResolvedExperiment, kept_code
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
 from raytune_hpo.journal.file import Reading
@@ -90,8 +90,8 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         with contextlib.ExitStack() as stack:
             reading, journal = open_journal(directory)
             stack.callback(journal.close)
-            version = work.code.version if project.is_described(directory.path) else None
-            imports = Imports(code=work.code, source=str(project.keep(work.code, directory.path)))
+            version = work.code.version if kept_code.is_described(directory.path) else None
+            imports = Imports(code=work.code, source=str(kept_code.keep(work.code, directory.path)))
             stack.callback(record_more, imports.source)
             stack.enter_context(imports.found_by_name())
             session, before, notices = _earlier(reading, version)

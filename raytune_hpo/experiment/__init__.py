@@ -8,7 +8,7 @@
     references  how code of the user's is named in a run, and found again
     overrides   --set FIELD=VALUE
     file        experiment files; loading, their execution as modules
-    project     the project's code that a run trains with: found, copied, compared
+    project     the project's code that a run trains with; kept_code: the run's copy of it, compared with today's
     reopened    a run's experiment again, with its own code (copied_modules) and in its own folder
 
 What this folder may not do: import ray or torch, or start anything.

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment import copied_modules, project
+from raytune_hpo.experiment import copied_modules, kept_code, project
 from raytune_hpo.experiment.chosen import OBJECT
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.experiment.file import experiment_in
@@ -66,7 +66,7 @@ def reopened(
     with contextlib.ExitStack() as stack:
         notices += stack.enter_context(_where_it_began(description.get("cwd")))
         copy = None if "task" in given else _copy_of(directory, description)
-        changed = {} if copy is None else project.differing(copy)
+        changed = {} if copy is None else kept_code.differing(copy)
         if copy is not None and code == "current":
             _check_all_there(copy, changed)
         elif copy is not None:
@@ -84,7 +84,7 @@ def reopened(
 
 def _copy_of(directory: RunDirectory, description: Mapping[str, Any]) -> Code | None:
     entry = description.get("entry") or description["experiment"]["task"].get("file")
-    return project.recorded_code(directory.path, entry)
+    return kept_code.recorded_code(directory.path, entry)
 
 
 def whoever() -> dict[str, str]:
@@ -200,7 +200,7 @@ def written_again(directory: RunDirectory) -> Experiment:
         print(f"raytune-hpo: {notice}", file=sys.stderr)
     if copy is not None:
         _check_files(copy, description["experiment"])
-    if copy is not None and "is gone" in project.differing(copy).values():
+    if copy is not None and "is gone" in kept_code.differing(copy).values():
         copied_modules.install(copy)
     elif copy is not None:
         sys.path[:0] = [path for path in copy.import_paths() if path not in sys.path]

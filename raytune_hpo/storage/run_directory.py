@@ -1,7 +1,7 @@
 """A run directory: its layout, its lock and its description.
 
 experiment.json   the experiment as plain JSON, with versions, seed and git commit
-source/           the project's code that it trains with (see experiment.project); source-2/: of a later version
+source/           the project's code that it trains with (see experiment.kept_code); source-2/: of a later version
 journal.jsonl     the truth (see journal)
 checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 trials/           TRIAL folders, in which a function's trials work (see workers.trial_directories)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raytune_hpo.experiment import copied_modules, project
-from raytune_hpo.experiment.project import Code
+from raytune_hpo.experiment import copied_modules, kept_code
+from raytune_hpo.experiment.project import BY_NAME, Code
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Imports:
         """Let processes that a trial starts find experiment files, which they know by name alone."""
         before = list(sys.path)
         if self.source is not None:
-            sys.path.append(str(Path(self.source) / project.BY_NAME))
+            sys.path.append(str(Path(self.source) / BY_NAME))
         try:
             yield
         finally:
@@ -57,4 +57,4 @@ def record_more(source: str | None) -> None:
     """Let the run hold the project's modules that this process has imported since the last call."""
     if source is not None and len(sys.modules) != _process.known:
         _process.known = len(sys.modules)
-        project.record_more(Path(source))
+        kept_code.record_more(Path(source))
