@@ -37,8 +37,9 @@ def inside(run_path: Path, relative: str) -> Path:
 
 def stays_inside(folder: Path) -> bool:
     """Whether no link in a folder, which may have links of its own, leads out of it."""
-    root = folder.resolve()
-    return all(p.resolve().is_relative_to(root) for p in folder.rglob("*") if p.is_symlink())
+    root = os.path.realpath(folder)
+    links = (os.path.realpath(p) for p in folder.rglob("*") if p.is_symlink())  # (also of a link to itself)
+    return all(Path(link).is_relative_to(root) for link in links)
 
 
 def opened(path: Path, flags: int = os.O_RDONLY) -> int:

@@ -7,6 +7,7 @@ wrong, nothing was started; 130 interrupted, state saved.
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import re
@@ -99,6 +100,12 @@ def answer(given: list[str], *, ends: bool) -> int:
         options = parser(verb).parse_args(given)
         module = importlib.import_module(_module(options.verb))
         code = int(module.main(options))
+        sys.stdout.flush()
+        lost = getattr(sys.stdout, "why", None)
+        if "--json" in given and isinstance(lost, OSError) and lost.errno != errno.EPIPE:
+            # (A reader that leaves has had enough; a document that is not there is none.)
+            print(f"raytune-hpo: the JSON document cannot be written ({lost.strerror})", file=sys.stderr)
+            code = code or 1
         if ends:
             # The process ends: a last look through all that torch has made would take a quarter of a second.
             gc.disable()

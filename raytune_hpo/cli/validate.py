@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from raytune_hpo.cli.arguments import add_experiment, add_json, experiment_of, print_json, say
+from raytune_hpo.journal.names import trial_name
 from raytune_hpo.storage.run_directory import RunDirectory
 
 SHOWN = 5
@@ -30,7 +31,7 @@ def main(options: argparse.Namespace) -> int:
         experiment.new_scheduler()
     configs = []
     for n in range(min(SHOWN, experiment.num_samples)):
-        config = search.suggest(f"t{n:05d}")
+        config = search.suggest(trial_name(n))
         if config is None:
             break
         configs.append(config)

@@ -26,6 +26,7 @@ class LastingStream:
         self.stream = stream
         self._discards = discards
         self.lost = False
+        self.why: OSError | ValueError | None = None  # it was lost
 
     def write(self, text: str) -> int:
         if not self.lost:
@@ -49,7 +50,7 @@ class LastingStream:
                 self._lose(error)
 
     def _lose(self, error: OSError | ValueError) -> None:
-        self.lost = True
+        self.lost, self.why = True, error
         if not self._discards and getattr(error, "errno", None) != errno.EPIPE:
             return
         with contextlib.suppress(OSError, ValueError, AttributeError):

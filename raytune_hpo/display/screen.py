@@ -18,7 +18,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.listeners.listener import Listener
-from raytune_hpo.printable import printable
+from raytune_hpo.printable import printable_lines
 from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -71,7 +71,7 @@ class Screen:
 
     def say(self, text: str | None) -> None:
         if text is not None:
-            self.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+            self.console.print(printable_lines(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def run(

@@ -101,7 +101,7 @@ def stopped_line(results: Results) -> str | None:
 
 def codes_line(results: Results) -> str | None:
     """That the trials were not all trained by the same code; None if they were."""
-    codes = results.ledger.codes
+    codes = results.codes
     if len(codes) < 2:
         return None
     number = "two" if len(codes) == 2 else str(len(codes))

@@ -28,7 +28,7 @@ def trial_table(results: Results) -> str:
         for row in results.rows()
     ]
     header = ["trial", "status", "reason", "epochs", f"best {results.metric}", "last", "seconds", "config"]
-    if len(results.ledger.codes) > 1:
+    if len(results.codes) > 1:
         header.insert(-1, "code")
         for row, trial in zip(rows, results.rows(), strict=True):
             row.insert(-1, "+".join(map(str, trial["code"])) or "-")

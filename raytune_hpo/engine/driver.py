@@ -66,6 +66,13 @@ class Driver:
 
     def drive(self, interrupt: Interrupt) -> RunStatus:
         """Returns FINISHED or INTERRUPTED."""
+        try:
+            return self._driven(interrupt)
+        except DebuggerLeftError:
+            self.population.notice("the debugger was left: the run has stopped, and resume goes on with it")
+            return RunStatus.INTERRUPTED
+
+    def _driven(self, interrupt: Interrupt) -> RunStatus:
         population = self.population
         last_sign_of_life = self._clock()
         slow_fill = False
@@ -83,17 +90,11 @@ class Driver:
             self._fill()
             slow_fill = self._clock() - began > SLOW_FILL_S
             self.commit()
-            try:
-                answers = self.pool.wait(0.2)
-                for slot, answer in answers:
-                    self._take(slot, answer)
-            except DebuggerLeftError:
-                population.notice("the debugger was left: the run has stopped, and resume goes on with it")
-                return RunStatus.INTERRUPTED
+            answers = self.pool.wait(0.2)
+            for slot, answer in answers:
+                self._take(slot, answer)
             self._discard(self.pool.take_surplus())
-            for event in self.pool.take_news():
-                if not (isinstance(event, events.DataLoaded) and population.ledger.data is not None):
-                    population.do(event)  # of the same data every worker tells
+            self._take_news()
             # Journaled together with what is begun next, before the wait that sends it: one sync instead of two.
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)
@@ -145,6 +146,11 @@ class Driver:
                 silence = f"no report for {now - self._stopped:.0f} s after the run was stopped"
                 self.population.notice(f"{trial.id}: {silence}, it is given up")
                 self.population.do(events.Ended(trial.id, Ending.STOPPED, reason))
+
+    def _take_news(self) -> None:
+        for event in self.pool.take_news():
+            if not (isinstance(event, events.DataLoaded) and self.population.ledger.data is not None):
+                self.population.do(event)  # of the same data every worker tells
 
     # Work out ----------------------------------------------------------------------------------
 
@@ -345,8 +351,8 @@ class Driver:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())
-            for event in self.pool.take_news():
-                self.population.do(event)
+            self._take_news()
             self.commit()
         for slot in list(self.pool.busy):
             self.pool.release(slot, reusable=False)
+        self._take_news()

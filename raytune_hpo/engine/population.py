@@ -20,6 +20,7 @@ from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
+from raytune_hpo.journal.names import trial_name
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
@@ -138,7 +139,7 @@ class Population:
             return None
         config = None
         if len(self.trials) < self.experiment.num_samples:
-            trial_id = f"t{len(self.trials):05d}"
+            trial_id = trial_name(len(self.trials))
             with self._search_blamed:
                 plan = self.search.plan()
                 config = self.search.suggest(trial_id)

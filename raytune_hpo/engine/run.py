@@ -15,7 +15,7 @@ from raytune_hpo.experiment import Experiment, ResolvedExperiment
 from raytune_hpo.experiment.loading import check_not_loading
 from raytune_hpo.experiment.project import Code, loaded_code
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
-from raytune_hpo.experiment.reopened import CodeChoice, reopened, whoever
+from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.experiment.resolve import check_is_local
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.states import RunStatus
@@ -72,7 +72,7 @@ def run(
         resolved.task.prepare()
     code = loaded_code(source or _source_of(resolved)) if code is None else code
     entry = None if code.entry is None else Path(code.root, code.entry)
-    origin = {"cwd": os.getcwd(), "made_by": whoever()}
+    origin = {"cwd": os.getcwd()}
     with contextlib.nullcontext() if address is None else ray_session(address, verbose=verbose):
         directory = RunDirectory.create(
             path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import contextlib
 import errno
 import functools
@@ -69,7 +70,11 @@ class Session:
             stack.callback(listening.close)
             phases = Phases()
             phases.since_process_start()
-            ledger = _drive(self, interrupt, listening, phases)
+            try:
+                ledger = _drive(self, interrupt, listening, phases)
+            except (DebuggerLeftError, bdb.BdbQuit):
+                expected = "was left before the first trial: nothing has been trained"
+                raise ExperimentError("debugger", "q", expected) from None
         return Results(self.directory.path, description["experiment"], ledger)
 
     @contextlib.contextmanager
@@ -90,11 +95,12 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
         with contextlib.ExitStack() as stack:
             reading, journal = open_journal(directory)
             stack.callback(journal.close)
-            version = work.code.version if kept_code.is_described(directory.path) else None
-            imports = Imports(code=work.code, source=str(kept_code.keep(work.code, directory.path)))
+            described = kept_code.is_described(directory.path)
+            source, code = kept_code.keep(work.code, directory.path)
+            imports = Imports(code=code, source=str(source))
             stack.callback(record_more, imports.source)
             stack.enter_context(imports.found_by_name())
-            session, before, notices = _earlier(reading, version)
+            session, before, notices = _earlier(reading, code.version if described else None)
             notices += work.notices
             executors = Executors(
                 directory,
@@ -123,7 +129,7 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
             with phases("replay"):
                 named = _replay(population, reading, directory.journal_path, notices)
             store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
-            population.open_session(_began(session, opened, work.code))
+            population.open_session(_began(session, opened, code))
             population.reopen(work.again)
             for phase in phases.take():
                 population.do(phase)
@@ -183,7 +189,7 @@ def _earlier(reading: Reading, code: str | None) -> tuple[int, Before, list[str]
     sessions = [e for e in happened if isinstance(e, SessionOpened)]
     notices = []
     if sessions and code is not None and sessions[-1].code not in (None, code):
-        notices.append("the code has changed since the last session: trials that go on are of both")
+        notices.append("the code has changed since the last session: trials that go on from a checkpoint are of both")
     if reading.damage is not None:
         notices.append(f"{reading.damage}; no checkpoint of before is deleted")
     executors = [e.executor for e in happened if not isinstance(e, Closed)]

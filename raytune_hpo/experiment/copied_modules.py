@@ -52,6 +52,7 @@ class CopiedModules(MetaPathFinder):
 
     def __init__(self, code: Code) -> None:
         self.code = code
+        self.installed = False
         self.files = {file.module: file for file in code.files}
         #: Packages without an __init__, which have no file: name -> folder.
         self.namespaces: dict[str, str] = {}
@@ -80,14 +81,26 @@ class CopiedModules(MetaPathFinder):
 
 
 def install(code: Code) -> None:
-    """For the rest of this process."""
+    """For the rest of this process, or until `withdraw`."""
     if any(finder.code == code for finder in _finders()):
         return
     finder = CopiedModules(code)
+    finder.installed = True
     sys.meta_path.insert(0, finder)
     for name in {*finder.files, *finder.namespaces} - {"__main__"}:
         sys.modules.pop(name, None)
     sys.path.extend(path for path in code.import_paths() if path not in sys.path)
+
+
+def withdraw() -> None:
+    """What was installed answers no more: another experiment is read in this process."""
+    for finder in [f for f in _finders() if f.installed]:
+        sys.meta_path.remove(finder)
+        for name in finder.files:
+            if name in sys.modules and is_copy(sys.modules[name]):
+                del sys.modules[name]
+        for name in finder.namespaces:
+            sys.modules.pop(name, None)
 
 
 def adopt(made: Any) -> None:
@@ -113,21 +126,46 @@ def adopt(made: Any) -> None:
 def in_use(code: Code) -> Iterator[None]:
     """A context in which imports are answered from the copy; afterwards modules and import paths are what they were."""
     finder = CopiedModules(code)
-    names = {*finder.files, *finder.namespaces}
-    before = {name: sys.modules.pop(name) for name in names if name in sys.modules and name != "__main__"}
-    paths, lines = list(sys.path), dict(linecache.cache)
+    names = {*finder.files, *finder.namespaces} - {"__main__"}
+    lines = dict(linecache.cache)
     sys.meta_path.insert(0, finder)
-    sys.path[:0] = [path for path in code.import_paths() if path not in sys.path]
+    try:
+        with _apart(code, names):
+            yield
+    finally:
+        sys.meta_path.remove(finder)
+        linecache.cache.clear()
+        linecache.cache.update(lines)
+
+
+@contextlib.contextmanager
+def originals_in_use(code: Code) -> Iterator[None]:
+    """A context in which imports are answered from the code's own files, where they are, and from no others that are
+    called like them; afterwards as after `in_use`."""
+    originals = {file.module: code.original(file) for file in code.files}
+    modules = {name: sys.modules.get(name) for name in originals}
+    others = {name for name, module in modules.items() if getattr(module, "__file__", None) != originals[name]}
+    with _apart(code, others - {"__main__"}):
+        yield
+
+
+@contextlib.contextmanager
+def _apart(code: Code, names: set[str]) -> Iterator[None]:
+    """Modules of these names, and what else comes from the project, are the context's own."""
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    known, paths = set(sys.modules), list(sys.path)
+    if code.files:
+        sys.path[:0] = [path for path in code.import_paths() if path not in sys.path]
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
         sys.path[:] = paths
-        for name in names - {"__main__"}:
-            sys.modules.pop(name, None)
+        inside = code.root.rstrip(os.sep) + os.sep
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name in names or (name not in known and isinstance(file, str) and file.startswith(inside)):
+                del sys.modules[name]
         sys.modules.update(before)
-        linecache.cache.clear()
-        linecache.cache.update(lines)
 
 
 def _finders() -> Iterator[CopiedModules]:

@@ -35,22 +35,34 @@ from raytune_hpo.owned import OWN_FILE, make_folder, opened, read_bytes
 
 
 def write(code: Code, folder: Path) -> None:
+    """Raises ExperimentError where a link stands in the way."""
     make_folder(folder)
     for path, text in code.documents().items():
-        target = folder / path
-        target.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_atomically(target, text, OWN_FILE)
+        for above in reversed(PurePosixPath(path).parents[:-1]):
+            make_folder(folder / above)
+        write_atomically(folder / path, text, OWN_FILE)
 
 
-def keep(code: Code, run_path: Path) -> Path:
-    """Where the run holds this code: its newest copy, or a further one where that is another version."""
+def keep(code: Code, run_path: Path) -> tuple[Path, Code]:
+    """Where the run holds this code, and as what: its newest copy, or a further one where that is another version.
+
+    It is the same version where no file is another: a process may have imported more of it.
+    """
     folder = copies(run_path)[-1]
     if not (folder / MANIFEST).is_file():  # of before there was more in it than the experiment file
         write(code, folder)
-    elif read(folder).version != code.version:
-        folder = run_path / f"{FOLDER}-{len(copies(run_path)) + 1}"
-        write(code, folder)
-    return folder
+        return folder, code
+    before = read(folder)
+    known = {file.path: file.digest for file in before.files}
+    if before.root == code.root and all(known.get(file.path, file.digest) == file.digest for file in code.files):
+        more = tuple(file for file in code.files if file.path not in known)
+        if more:
+            before = replace(before, files=(*before.files, *more), texts={**before.texts, **code.texts})
+            write(before, folder)
+        return folder, before
+    folder = run_path / f"{FOLDER}-{len(copies(run_path)) + 1}"
+    write(code, folder)
+    return folder, code
 
 
 def copies(run_path: Path) -> list[Path]:
@@ -95,7 +107,10 @@ def _check(code: Code) -> None:
     for path in (*code.paths, *(file.path for file in code.files)):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ValueError(f"{path} leaves the project")
-    if any(not file.path.endswith(".py") or file.module in sys.stdlib_module_names for file in code.files):
+    if type(code.left_out) is not int:
+        raise ValueError("left_out is no number")
+    others = {*sys.stdlib_module_names, "raytune_hpo", "__main__", ""}
+    if any(not file.path.endswith(".py") or file.module.partition(".")[0] in others for file in code.files):
         raise ValueError("it holds what is no module of a project")
 
 
@@ -112,6 +127,8 @@ def _text(code: Code, file: SourceFile, folder: Path) -> bytes:
 
 def _copy(folder: Path, path: str) -> Path:
     """A file in the folder, no link. Raises ValueError."""
+    if folder.is_symlink():
+        raise ValueError("the copy is a link")
     place = folder
     for part in PurePosixPath(path).parts:
         place /= part

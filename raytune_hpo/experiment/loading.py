@@ -60,7 +60,8 @@ def import_first(folder: str) -> None:
         place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         if place is None or name.startswith(FILE_MODULE_PREFIX) or name == "__main__":
             continue
-        if any(place.startswith(other + os.sep) for other in others) and not place.startswith(folder + os.sep):
+        nearest = max((f for f in _FOLDERS if place.startswith(f + os.sep)), key=len, default=folder)
+        if nearest in others:
             top = name.partition(".")[0]
             if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
                 del sys.modules[name]
@@ -81,6 +82,7 @@ def load_module(path: Path, field: str = "experiment file") -> ModuleType:
     if path.parent.is_dir():
         import_first(str(path.parent))
     if not copied:
+        copied_modules.withdraw()
         _forget_what_changed(path)
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path) and copied_modules.is_copy(known) == copied:
@@ -187,6 +189,8 @@ def _failed(field: str, path: Path, error: BaseException) -> ExperimentError:
     if isinstance(error, SyntaxError):
         return ExperimentError(field, str(path), f"{error.msg} (line {error.lineno})")
     where = f"line {lines[-1]}" if lines else "no line"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return ExperimentError(field, str(path), f"is of a package ({error}): run it as python -m PACKAGE.{path.stem}")
     if isinstance(error, ExperimentError):
         return ExperimentError(error.field, error.value, f"{error.expected} ({path.name}, {where})")
     return ExperimentError(field, str(path), f"fails with {_explained(error)} ({where})")

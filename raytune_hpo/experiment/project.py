@@ -95,7 +95,7 @@ def loaded_code(entry: Path | None) -> Code:
         found.setdefault(name, (str(entry), False))
     files, texts, left_out = texts_of(root, found, MOST_BYTES)
     inside = root.rstrip(os.sep) + os.sep
-    places = [os.path.abspath(path) for path in sys.path if path]
+    places = [_without_links(os.path.abspath(path)) for path in sys.path if path]
     paths = [os.path.relpath(place, root) for place in places if f"{place}{os.sep}".startswith(inside)]
     if entry is not None:
         paths.insert(0, os.path.relpath(entry.parent, root))
@@ -116,26 +116,34 @@ def _script() -> Path | None:
 def _root_of(entry: Path | None) -> str:
     """The folder that a project begins in; of no file, the working directory."""
     if entry is None:
-        return os.getcwd()
+        return os.path.realpath(os.getcwd())
     folder = entry.parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
     for above in (folder, *folder.parents):
-        if any((above / mark).exists() for mark in MARKS) and above not in (Path.home(), Path("/")):
+        if any((above / mark).exists() for mark in MARKS) and above not in (Path.home().resolve(), Path("/")):
             return str(above)
     return str(folder)
 
 
 def found_in(root: str) -> dict[str, tuple[str, bool]]:
     """module name -> (file, whether it is a package) of the modules from under a folder."""
-    inside, found = root.rstrip(os.sep) + os.sep, {}
+    inside, found = root.rstrip(os.sep) + os.sep, {}  # both without links
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
-        if not isinstance(file, str) or not file.startswith(inside) or not file.endswith(".py"):
+        if not isinstance(file, str) or not file.endswith(".py") or _installed(file):
+            continue
+        file = os.path.join(_without_links(os.path.dirname(file)), os.path.basename(file))
+        if not file.startswith(inside):
             continue
         if name not in ("__main__", "__mp_main__") and not _installed(file):
             found[name] = (file, hasattr(module, "__path__"))
     return found
+
+
+@functools.cache
+def _without_links(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 @functools.cache

@@ -49,7 +49,13 @@ def class_reference(target: Any) -> dict[str, Any]:
     module = sys.modules.get(target.__module__)
     name = target.__qualname__
     file = getattr(module, "__file__", None)
-    if module is None or file is None or "<locals>" in name or _named(module, name) is not target:
+    if (
+        module is None
+        or file is None
+        or not Path(file).is_file()
+        or "<locals>" in name
+        or _named(module, name) is not target
+    ):
         return {"unsaved": name}
     spec = getattr(module, "__spec__", None)
     if module.__name__ == "__main__" and spec is not None and spec.name != "__main__":  # python -m package.module

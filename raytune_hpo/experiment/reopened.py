@@ -9,9 +9,7 @@ Every verb that runs a run's own code does so in this context; those that only s
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +22,10 @@ from raytune_hpo.experiment import copied_modules, kept_code, project
 from raytune_hpo.experiment.chosen import OBJECT
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.experiment.file import experiment_in
+from raytune_hpo.experiment.loading import import_first
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.experiment.written import Experiment
-from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.storage.run_directory import RunDirectory, whoever
 
 CodeChoice = Literal["recorded", "current"]
 CHOICES = ("recorded", "current")
@@ -67,6 +66,9 @@ def reopened(
         notices += stack.enter_context(_where_it_began(description.get("cwd")))
         copy = None if "task" in given else _copy_of(directory, description)
         changed = {} if copy is None else kept_code.differing(copy)
+        if copy is None and "cwd" in description and "task" not in given and code != "current":
+            expected = "holds no copy of the code that the run trains with; --code current takes today's"
+            raise ExperimentError("run directory", str(directory.path), expected)
         if copy is not None and code == "current":
             _check_all_there(copy, changed)
         elif copy is not None:
@@ -75,7 +77,9 @@ def reopened(
                 notices.append(_told(changed))
                 stack.enter_context(copied_modules.in_use(copy))
         if copy is not None and (code == "current" or not changed):
-            stack.enter_context(_importable(copy))
+            stack.enter_context(copied_modules.originals_in_use(copy))
+        if copy is None and entry is not None and Path(entry).is_file():
+            import_first(str(Path(entry).parent))
         experiment = _written(directory, description, given, copy)
         if copy is None or (code == "current" and changed):
             copy = project.loaded_code(None if entry is None or not Path(entry).is_file() else Path(entry))
@@ -87,25 +91,16 @@ def _copy_of(directory: RunDirectory, description: Mapping[str, Any]) -> Code | 
     return kept_code.recorded_code(directory.path, entry)
 
 
-def whoever() -> dict[str, str]:
-    """Who makes a run, and where: what `experiment.json` holds of that."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid())
-    return {"user": user, "host": socket.gethostname()}
-
-
 def _of_strangers(directory: RunDirectory, description: Mapping[str, Any]) -> Iterator[str]:
     """Whose code is about to run, where it is not this user's of this machine."""
     made, here = description.get("made_by"), whoever()
     owner = directory.description_path.stat().st_uid
-    if owner != os.getuid():
-        made = {"user": f"user {owner}", "host": here["host"], **(made or {})}
-    elif made in (None, here):
+    if owner == os.getuid() and made == here:
         return
+    unknown = {"user": "nobody says whom" if owner == os.getuid() else f"user {owner}", "host": "which machine"}
+    made = {**unknown, **(made if isinstance(made, Mapping) else {})}
     entry = Path(description.get("entry") or "").name
-    by, on = (str(made.get(name)) for name in ("user", "host")) if isinstance(made, Mapping) else ("?", "?")
+    by, on = (str(made[name]) for name in ("user", "host"))
     yield f"this run was made by {by} on {on}: what runs now is its code" + (f", {entry}" if entry else "")
 
 
@@ -120,17 +115,6 @@ def _where_it_began(folder: Any) -> Iterator[list[str]]:
         return
     with contextlib.chdir(folder):
         yield []
-
-
-@contextlib.contextmanager
-def _importable(code: Code) -> Iterator[None]:
-    """The project's own files, where they are."""
-    before = list(sys.path)
-    sys.path[:0] = [path for path in code.import_paths() if path not in sys.path]
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _check_all_there(code: Code, changed: Mapping[str, str]) -> None:
@@ -151,7 +135,7 @@ def _check_files(code: Code, recorded: Mapping[str, Any]) -> None:
 def _told(changed: Mapping[str, str]) -> str:
     listed = ", ".join(f"{path} {why}" for path, why in list(changed.items())[:SHOWN])
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return f"{listed}{more} since the run was begun: its own copy is used (--code current takes today's)"
+    return f"since the run was begun {listed}{more}: the run's own copy is used (--code current takes today's)"
 
 
 def _written(
@@ -168,6 +152,9 @@ def _written(
         try:
             made = experiment_in(Path(description["entry"]))
         except ExperimentError as error:
+            if "task" in missing:
+                expected = f"cannot be made again ({error}); pass it: resume(run_dir, task=...)"
+                raise ExperimentError("task", recorded["task"]["made"], expected) from error
             if missing != ["listeners"]:
                 raise
             # Listeners follow a run; that they cannot be made again is no reason not to go on with it.

@@ -122,6 +122,11 @@ class Results:
         return self.ledger.close_reason
 
     @property
+    def codes(self) -> set[int]:
+        """The versions of the code by which trials have reported, from 1."""
+        return {code for trial in self.ledger.trials.values() for code in trial.codes}
+
+    @property
     def best(self) -> Best | None:
         """The winner so far; None before the first report."""
         trial = self.ledger.winner()

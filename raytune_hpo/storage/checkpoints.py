@@ -247,15 +247,15 @@ def _remove(entry: Path) -> None:
 
 
 def _take_in_links(folder: Path) -> None:
-    """Let a checkpoint hold what its links out of itself point at."""
-    root = folder.resolve()
-    for link in [p for p in folder.rglob("*") if p.is_symlink()]:
-        target = link.resolve()
-        if target.is_relative_to(root):
-            continue
+    """Let a checkpoint hold what its links point at: copies of it, and its fingerprint, know files alone."""
+    links = [(p, Path(os.path.realpath(p))) for p in folder.rglob("*") if p.is_symlink()]
+    for link, target in links:
+        around = link.is_relative_to(target)  # itself, or a folder that it lies in: what it holds has no end
         link.unlink()
+        if around:
+            continue
         if target.is_dir():
-            shutil.copytree(target, link)
+            shutil.copytree(target, link, symlinks=False, ignore_dangling_symlinks=True)
         elif target.exists():
             shutil.copy2(target, link)
 

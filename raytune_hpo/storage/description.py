@@ -29,7 +29,9 @@ def described(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ExperimentError("run directory", str(path), f"cannot be read: {error.strerror or error}") from error
     found = data.get("format") if isinstance(data, dict) else None
-    if type(found) is not int or found not in READABLE:
+    if type(found) is not int:
+        raise ExperimentError("run directory", str(path), "is damaged: it says no format")
+    if found not in READABLE:
         raise ExperimentError(str(path), shown(found), f"this version reads formats up to {FORMAT}")
     try:
         read_plain_data(data, DESCRIPTION)

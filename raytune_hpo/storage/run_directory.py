@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import json
 import os
 import platform
@@ -106,6 +107,7 @@ class RunDirectory:
         take NAME-2, NAME-3, ... in its place.
         """
         json.dumps(experiment)  # before there is anything: what cannot be written down cannot be run
+        run: Self | None = None
         try:
             path = cls._claimed(path) if or_beside else path
             cls.check_new(path)
@@ -122,12 +124,16 @@ class RunDirectory:
             for name, text in sources.items():
                 write_own(run.source / name, text)
         except OSError as error:
+            if run is not None:
+                run.discard()
+                run.unlock()
             raise ExperimentError("storage", str(path), f"cannot be written: {error.strerror or error}") from error
         description = {
             "format": FORMAT,
             "run_id": os.urandom(8).hex(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "entry": str(entry.resolve()) if entry is not None else None,
+            "made_by": whoever(),
             **(origin or {}),
             "experiment": experiment,
             "versions": versions(),
@@ -280,6 +286,15 @@ class RunDirectory:
         if not path.exists():
             write_atomically(path, f"first seen in {trial_id}\n\n{traceback.rstrip()}\n".encode())
         return relative
+
+
+def whoever() -> dict[str, str]:
+    """Who makes a run, and where: what `experiment.json` holds of that."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return {"user": user, "host": socket.gethostname()}
 
 
 def versions() -> dict[str, str]:

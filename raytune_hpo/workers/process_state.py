@@ -105,6 +105,8 @@ class ProcessState:
     filters: Any
     filters_then: list[Any]
     recursion_limit: int
+    streams: tuple[Any, Any]
+    mask: int
     start_method: str | None
     random: Any
     numpy: Any
@@ -119,6 +121,8 @@ class ProcessState:
             warnings.filters,
             list(warnings.filters),
             sys.getrecursionlimit(),
+            (sys.stdout, sys.stderr),
+            _mask(),
             multiprocessing.get_start_method(allow_none=True),
             random.getstate(),
             np.random.get_state(),
@@ -134,6 +138,8 @@ class ProcessState:
         self._put_back_filters()
         if sys.getrecursionlimit() != self.recursion_limit:
             sys.setrecursionlimit(self.recursion_limit)
+        sys.stdout, sys.stderr = self.streams
+        os.umask(self.mask)
         if multiprocessing.get_start_method(allow_none=True) != self.start_method:
             multiprocessing.set_start_method(self.start_method, force=True)
         random.setstate(self.random)
@@ -155,6 +161,13 @@ class ProcessState:
             filters[:] = self.filters_then
             with warnings.catch_warnings():  # whose end lets Python forget what it has decided by the others
                 pass
+
+
+def _mask() -> int:
+    """Of new files. It can be asked for by setting it alone: for that moment what others make is their owner's."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _directory() -> str | None:

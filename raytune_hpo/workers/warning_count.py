@@ -40,6 +40,7 @@ class WarningCount:
         self._trials: Sequence[str] = ()
         self._counts: dict[str, dict[Key, int]] = {}
         self._told: dict[str, dict[Key, int]] = {}
+        self._original: Any = warnings.showwarning
         self._show: Any = None
         if whole:
             self._install()
@@ -79,8 +80,7 @@ class WarningCount:
         self._filters = warnings.filters[before:]
 
     def _uninstall(self) -> None:
-        if warnings.showwarning is self._hook:
-            warnings.showwarning = self._show
+        warnings.showwarning = self._show  # whatever a trial has put in its place
         self._show = None
         for one in self._filters:
             if one in warnings.filters:
@@ -99,7 +99,8 @@ class WarningCount:
     ) -> None:
         own = [trial for trial in self._trials if self._is_own(trial)] if file is None else []
         if not own:
-            self._show(message, category, filename, lineno, file, line)
+            # (After the last trial too, for whoever has taken the hook for Python's own.)
+            (self._show or self._original)(message, category, filename, lineno, file, line)
             return
         text = re.sub(r"\s+", " ", str(message)).strip()[:LONGEST]
         name = category.__name__

@@ -102,7 +102,7 @@ def test_a2_b4_a_run_goes_on_with_its_own_code(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["status"] == "finished"
     assert losses(path) == [0.0] * 4  # score is the one that the run began with
-    told = "mytrain.py is gone, parts/score.py has changed since the run was begun: its own copy is used"
+    told = "since the run was begun mytrain.py is gone, parts/score.py has changed: the run's own copy is used"
     assert told in " ".join(printed.err.split())
     versions = [session.code for session in load_results(path).of(SessionOpened)]
     assert len(versions) == 2
@@ -136,6 +136,34 @@ def test_near_b4_a_torn_copy_is_made_good_by_the_original(project: Path, tmp_pat
     (path / "source" / "mytrain.py").write_text("")
     (path / "source" / "parts" / "score.py").unlink()
     assert resume(path, quiet=True).counts["completed"] == 4
+
+
+def test_near_b4_a_copy_that_is_gone_is_not_made_good_in_silence(
+    project: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    path = begun(project, tmp_path / "run")
+    shutil.rmtree(path / "source")
+    assert main(["resume", str(path)]) == 2
+    assert "holds no copy of the code that the run trains with; --code current takes today's" in capsys.readouterr().err
+    assert main(["resume", str(path), "--code", "current", "--quiet"]) == 0
+
+
+def test_near_b8_code_from_nowhere_is_to_be_passed_again(tmp_path: Path) -> None:
+    text = f"""
+import raytune_hpo
+from raytune_hpo import Experiment, Float
+def train(config):
+    raytune_hpo.report({{"loss": config["x"]}})
+if __name__ == "__main__":
+    raytune_hpo.run(Experiment(name="mine", task=train, space={SPACE}, executor="inline"), "run", quiet=True)
+"""
+    done = subprocess.run([sys.executable, "-"], input=text, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cut(tmp_path / "run", 2)
+    resumed = [sys.executable, "-m", "raytune_hpo.cli.main", "resume", str(tmp_path / "run")]
+    done = subprocess.run(resumed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "resume(run_dir, task=...)" in done.stderr
 
 
 def test_near_b4_a_changed_copy_is_not_run(project: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -295,7 +323,7 @@ def test_must_show_5_a_run_without_its_world(
     assert main(["best", str(moved)]) == 0
     assert capsys.readouterr().err == ""
     assert main(["export", str(moved), "-o", "out"]) == 0
-    told = "exp.py has changed since the run was begun: its own copy is used (--code current takes today's)"
+    told = "since the run was begun exp.py has changed: the run's own copy is used (--code current takes today's)"
     assert capsys.readouterr().err == f"raytune-hpo: {told}\n"
     assert (tmp_path / "out" / "model.pt2").is_file()
     for verb in ("replay", "resume"):
@@ -510,3 +538,87 @@ def test_near_c4_a_copy_that_is_a_link_is_not_read(copied: Path, tmp_path: Path,
     (path / "source" / "exp.py").symlink_to(tmp_path / "outside.py")
     assert main(["export", str(path), "-o", str(tmp_path / "out")]) == 2
     assert "exp.py is a link" in capsys.readouterr().err
+
+
+# One process, several projects ----------------------------------------------------------------------------
+
+
+def of_project(folder: Path, base: float) -> Path:
+    (folder / "parts").mkdir(parents=True)
+    (folder / "exp.py").write_text(EXPERIMENT)
+    (folder / "mytrain.py").write_text(TRAIN)
+    (folder / "parts" / "score.py").write_text(f"def score(x): return {base} + x\n")
+    return folder
+
+
+def test_near_b4_a_resume_takes_no_other_projects_module(tmp_path: Path) -> None:
+    """The module of that name that the process has imported is another project's."""
+    one, other = of_project(tmp_path / "one", 1.0), of_project(tmp_path / "other", 50.0)
+    path = begun(one, tmp_path / "run")
+    load_experiment(other / "exp.py")
+    assert sys.modules["parts.score"].score(0) == 50.0
+    assert resume(path, quiet=True).status == "finished"
+    assert losses(path) == [0.0] * 4
+    assert sys.modules["parts.score"].score(0) == 50.0
+
+
+def test_near_b4_a_gone_projects_run_leaves_the_next_alone(tmp_path: Path) -> None:
+    one, other = of_project(tmp_path / "one", 1.0), of_project(tmp_path / "other", 50.0)
+    path = begun(one, tmp_path / "run")
+    shutil.rmtree(one)
+    assert load_experiment(path).name == "mine"  # by the run's copy
+    results = run(load_experiment(other / "exp.py"), tmp_path / "again", source=other / "exp.py", quiet=True)
+    assert results.best is not None
+    assert results.best.metric >= 50.0
+    assert (tmp_path / "again" / "source" / "parts" / "score.py").is_file()
+
+
+def test_near_b4_an_outer_project_takes_its_own_neighbour(tmp_path: Path) -> None:
+    outer, inner = of_project(tmp_path / "outer", 1.0), of_project(tmp_path / "outer" / "sub", 50.0)
+    load_experiment(inner / "exp.py")
+    assert load_experiment(outer / "exp.py").task.__globals__["score"](0) == 1.0  # type: ignore[union-attr]
+
+
+def test_near_b4_what_was_imported_late_is_todays_afterwards(project: Path, tmp_path: Path) -> None:
+    late = TRAIN.replace("from parts.score import score\n", "").replace(
+        "    for", "    from late import score\n    for"
+    )
+    (project / "mytrain.py").write_text(late)
+    (project / "late.py").write_text("from parts.score import score\n")
+    path = begun(project, tmp_path / "run")
+    for folder in (path / "source", project):
+        (folder / "late.py").unlink(missing_ok=True)
+    manifest = json.loads((path / "source" / ".manifest.json").read_text())
+    manifest["files"] = [f for f in manifest["files"] if f["module"] != "late"]
+    (path / "source" / ".manifest.json").write_text(json.dumps(manifest))
+    (project / "late.py").write_text("from parts.score import score\n")
+    (project / "parts" / "score.py").write_text("def score(x): return 7.0\n")
+    assert resume(path, quiet=True).status == "finished"
+    assert "late" not in sys.modules
+
+
+def test_near_b4_a_project_behind_a_link_is_kept(tmp_path: Path) -> None:
+    real = of_project(tmp_path / "real", 1.0)
+    (tmp_path / "link").symlink_to(real)
+    path = begun(tmp_path / "link", tmp_path / "run")
+    assert (path / "source" / "parts" / "score.py").is_file()
+
+
+def test_near_b4_more_modules_are_no_other_version(project: Path, tmp_path: Path) -> None:
+    """Resumed with the function itself, in the process that has imported more of its project by now."""
+    path = begun(project, tmp_path / "run")
+    task = load_experiment(project / "exp.py").resolved.task
+    (project / "more.py").write_text("x = 1\n")
+    __import__("more")
+    results = resume(path, task=task, quiet=True)
+    assert len(results.ledger.codes) == 1, results.ledger.codes
+    sys.modules.pop("more", None)
+
+
+def test_near_c1_a_copy_is_not_written_through_a_link(project: Path, tmp_path: Path) -> None:
+    path = begun(project, tmp_path / "run")
+    (tmp_path / "victim").mkdir()
+    shutil.rmtree(path / "source" / "parts")
+    (path / "source" / "parts").symlink_to(tmp_path / "victim")
+    assert main(["resume", str(path), "--quiet"]) == 2
+    assert list((tmp_path / "victim").iterdir()) == []
