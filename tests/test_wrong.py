@@ -348,7 +348,7 @@ RESULT = result("t00000", 1, 0.9)
     [
         ("", "is damaged"),
         ("{", "is damaged"),
-        ("[]", "reads formats up to 2"),
+        ("[]", "is damaged"),
         ('{"format": 99}', "reads formats up to 2"),
         ('{"format": 1}', "fields are missing"),
         ('{"format": 1, "experiment": {"metric": "loss"}}', "fields are missing"),

@@ -24,7 +24,7 @@ from raytune_hpo.journal.events import (
 )
 from raytune_hpo.journal.file import Journal
 from raytune_hpo.states import Decision, Outcome, RunStatus
-from raytune_hpo.storage.run_directory import FORMAT
+from raytune_hpo.storage.run_directory import FORMAT, whoever
 
 RUN_ID = "0123456789abcdef"
 
@@ -59,6 +59,7 @@ def written_run(path: Path, *lines: Event | Sequence[Event] | dict[str, Any] | s
                       num_samples=4)  # fmt: skip
     path.mkdir()
     description = {"format": FORMAT, "experiment": {**made.to_json(), **experiment}, "versions": {}, "run_id": RUN_ID}
+    description = {**description, "made_by": whoever()}
     (path / "experiment.json").write_text(json.dumps(description))
     (path / "lock").touch()
     file = path / "journal.jsonl"

@@ -97,11 +97,14 @@ def _of_strangers(directory: RunDirectory, description: Mapping[str, Any]) -> It
     owner = directory.description_path.stat().st_uid
     if owner == os.getuid() and made == here:
         return
-    unknown = {"user": "nobody says whom" if owner == os.getuid() else f"user {owner}", "host": "which machine"}
-    made = {**unknown, **(made if isinstance(made, Mapping) else {})}
     entry = Path(description.get("entry") or "").name
-    by, on = (str(made[name]) for name in ("user", "host"))
-    yield f"this run was made by {by} on {on}: what runs now is its code" + (f", {entry}" if entry else "")
+    whose = "what runs now is its code" + (f", {entry}" if entry else "")
+    if isinstance(made, Mapping):
+        yield f"this run was made by {made.get('user')} on {made.get('host')}: {whose}"
+    elif owner == os.getuid():
+        yield f"this run does not say who made it: {whose}"
+    else:
+        yield f"this run is of user {owner}: {whose}"
 
 
 @contextlib.contextmanager

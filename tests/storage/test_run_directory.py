@@ -133,7 +133,7 @@ def test_open_wants_a_run(tmp_path):
         ("", "damaged"),
         ('{"format": 1', "damaged"),
         ('{"format": 99}', "reads formats up to 2"),
-        ("[]", "reads formats up to 2"),
+        ("[]", "is damaged"),
         ('{"format": 1, "experiment": {}}', "damaged: fields are missing"),
     ],
 )
