@@ -14,7 +14,6 @@ import pytest
 from raytune_hpo import Experiment, Float, report, run
 from raytune_hpo.storage.checkpoints import CheckpointStore
 
-
 HELD: list[Any] = []
 
 
