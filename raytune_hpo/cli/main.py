@@ -106,7 +106,7 @@ def answer(given: list[str], *, ends: bool) -> int:
             # (A reader that leaves has had enough; a document that is not there is none.)
             print(f"raytune-hpo: the JSON document cannot be written ({lost.strerror})", file=sys.stderr)
             code = code or 1
-        if ends:
+        if ends and "triton" not in sys.modules:  # which complains of what is still there
             # The process ends: a last look through all that torch has made would take a quarter of a second.
             gc.disable()
             gc.freeze()
