@@ -88,7 +88,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
 
 
 def entry_of(file: str) -> Path | None:
-    """The experiment file that a run is to hold a copy of: `file`, or what the run directory in its place holds."""
+    """The experiment file that a run is to hold a copy of: `file`, or that of the run directory in its place."""
     if file.endswith(".py"):
         return Path(file)
     path = Path(file)

@@ -178,6 +178,15 @@ def serves(name: str, path: Path) -> bool:
     return any(file is not None and finder.code.original(file) == str(path) for finder, file in files)
 
 
+def text_of(path: str) -> bytes | None:
+    """What a module is executed from that says it is this file; None where that is no copy."""
+    for finder in _finders():
+        for file in finder.code.files:
+            if finder.code.original(file) == path:
+                return finder.code.texts[file.path]
+    return None
+
+
 def is_copy(module: ModuleType) -> bool:
     spec = getattr(module, "__spec__", None)
     return spec is not None and isinstance(spec.loader, _Loader)

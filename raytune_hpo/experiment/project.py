@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from raytune_hpo.errors import PACKAGE
-from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
+from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX, text_of
 from raytune_hpo.experiment.loading import as_read
 
 MOST_BYTES = 20 * 2**20
@@ -166,7 +166,7 @@ def texts_of(
     left_out = 0
     for name, (file, package) in sorted(found.items()):
         try:
-            text = as_read(file) or Path(file).read_bytes()
+            text = text_of(file) or as_read(file) or Path(file).read_bytes()
         except OSError:
             continue
         path = Path(os.path.relpath(file, root)).as_posix()

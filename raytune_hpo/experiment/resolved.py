@@ -120,12 +120,6 @@ class ResolvedExperiment:
         """A fresh scheduler. Raises ExperimentError if it was an object that is not here any more."""
         return self.scheduler.build(self.space, self.objective, max_epochs=self.max_epochs, seed=self.seed)
 
-    @property
-    def own_classes(self) -> list[Any]:
-        """The searcher and the scheduler where they are a user's own code: classes, or objects."""
-        chosen = (self.searcher, self.scheduler)
-        return [c.given if c.given is not None else c.kind for c in chosen if c.is_object or c.is_own]
-
     def to_json(self) -> dict[str, Any]:
         """The experiment as plain JSON data; `Experiment.from_json` builds an equal one."""
         return {

@@ -190,13 +190,9 @@ class RunDirectory:
 
     @property
     def entry(self) -> Path | None:
-        """The run's experiment file; where that is gone, the run's copy of it."""
+        """Where the run's experiment file was; None where it had none. It may be gone: `source` has the copy."""
         recorded = self.description().get("entry")
-        if recorded is not None and Path(recorded).is_file():
-            return Path(recorded)
-        there = self.source.is_dir() and not self.source.is_symlink()
-        copies = sorted(copy for copy in self.source.glob("*.py") if not copy.is_symlink()) if there else []
-        return next((copy for copy in copies if recorded is None or copy.name == Path(recorded).name), None)
+        return None if recorded is None else Path(recorded)
 
     def now_of_format_2(self) -> None:
         """Say in the description that the journal is of format 2 now. A crash before that does no harm: the journal

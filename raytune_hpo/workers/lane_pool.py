@@ -21,7 +21,8 @@ from raytune_hpo.settings import Resources
 from raytune_hpo.workers import deaths
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, Staffing, called_once, raise_full_disk
+from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, called_once, raise_full_disk
+from raytune_hpo.workers.staffing import Staffing
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 
 #: An array that has not answered so long after the first one has is not counted on.

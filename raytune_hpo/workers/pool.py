@@ -6,22 +6,19 @@ never starts. Workers that die are replaced; nodes that join are used.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import deaths, function_session
 from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.staffing import Staffing
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 
-CAPACITY_CHECK_S = 5.0
-DEATHS_AT_START = 3  # workers in a row that die before their first answer: they all will
 SAVE_TIMEOUT_S = 120.0
 #: A worker that does not even answer for so long after the end of a trial's grace is given up with it.
 UNHEARD_S = 5.0
@@ -111,36 +108,6 @@ class Workers(Protocol):
         """What the journal is to hold of the workers: how those that have come spent their start, where trials go."""
 
     def shutdown(self) -> None: ...
-
-
-class Staffing:
-    """How many actors there should be: as many as have room, or the limit if that is less."""
-
-    def __init__(self, capacity: Callable[[], int], limit: int | None) -> None:
-        self._capacity = capacity
-        self._limit = math.inf if limit is None else limit
-        self._wanted = 0
-        self._deaths: list[str] = []
-        self._next_check = 0.0
-
-    def wanted(self) -> int:
-        """Looked up every CAPACITY_CHECK_S. Raises ExperimentError if actors keep dying before they answer."""
-        if len(self._deaths) >= DEATHS_AT_START:
-            raise ExperimentError("worker", self._deaths[-1], "is why no worker process can start")
-        now = time.monotonic()
-        if now >= self._next_check:
-            self._wanted = int(min(self._limit, self._capacity()))
-            self._next_check = now + CAPACITY_CHECK_S
-        return self._wanted
-
-    def answered(self) -> None:
-        self._deaths.clear()
-
-    def lost(self, why: str | None = None) -> None:
-        """An actor is gone; why, if it never answered."""
-        self._next_check = 0.0
-        if why is not None:
-            self._deaths.append(why)
 
 
 class Pool:

@@ -573,6 +573,26 @@ def test_near_b4_a_gone_projects_run_leaves_the_next_alone(tmp_path: Path) -> No
     assert (tmp_path / "again" / "source" / "parts" / "score.py").is_file()
 
 
+def test_near_b4_a_run_again_of_a_gone_project_has_its_code(tmp_path: Path) -> None:
+    project = of_project(tmp_path / "one", 1.0)
+    path = begun(project, tmp_path / "run")
+    shutil.rmtree(project)
+    code = [sys.executable, "-m", "raytune_hpo.cli.main"]
+    again = tmp_path / "again"
+    done = subprocess.run(
+        [*code, "run", str(path), "--run-dir", str(again), "--quiet"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {f.name for f in (again / "source").rglob("*.py")} >= {"exp.py", "mytrain.py", "score.py"}
+    cut(again, 2)
+    done = subprocess.run(
+        [*code, "resume", str(again), "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert losses(again) == [0.0] * 4
+
+
 def test_near_b4_an_outer_project_takes_its_own_neighbour(tmp_path: Path) -> None:
     outer, inner = of_project(tmp_path / "outer", 1.0), of_project(tmp_path / "outer" / "sub", 50.0)
     load_experiment(inner / "exp.py")
