@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from raytune_hpo.training.data import Kind
 from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.outputs import check_outputs
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots, root
@@ -98,7 +99,9 @@ def training_loss(
     """`loss_of`, where the label smoothing may be a tensor. Shape: []."""
     if kind == "regression":
         return loss_of(outputs, y, kind)
-    spread = -functional.log_softmax(outputs, dim=1).mean()
+    scored = y != NOT_SCORED
+    spread = -torch.where(scored.unsqueeze(1), functional.log_softmax(outputs, dim=1), 0.0).mean()
+    spread = spread * (y.numel() / scored.sum(dtype=outputs.dtype))
     return (1 - label_smoothing) * functional.cross_entropy(outputs, y) + label_smoothing * spread
 
 
