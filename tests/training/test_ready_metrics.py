@@ -167,6 +167,12 @@ def test_what_is_not_there_is_left_out() -> None:
     assert math.isnan(alone.results()[0]["auroc"])
 
 
+def test_a_bin_of_confidence_holds_its_upper_end() -> None:
+    """0.5 twice, right, and 0.75, wrong: in bins (0, 0.5] and (0.5, 1]."""
+    outputs = torch.tensor([[0.0, 0.0], [0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
+    assert in_one_batch(CalibrationError(2), outputs, torch.tensor([0, 0, 1])) == pytest.approx(1.75 / 3)
+
+
 # Labels and masks --------------------------------------------------------------------------------
 
 
@@ -421,9 +427,9 @@ def test_batches_of_unequal_length() -> None:
 
 def test_a_model_may_answer_the_same_tensor_each_time() -> None:
     same, scores = torch.zeros(2, 2), Scores([AUROC()])
-    for logits in ([[0.0, 1.0], [0.0, 3.0]], [[0.0, 2.0], [0.0, 4.0]]):
+    for logits, y in (([[0.0, 1.0], [0.0, 3.0]], [0, 1]), ([[0.0, 4.0], [0.0, 2.0]], [1, 0])):
         same.copy_(torch.tensor(logits))
-        scores.add(same, torch.tensor([0, 1]))
+        scores.add(same, torch.tensor(y))
     assert scores.results()[0]["auroc"] == 1.0
 
 
