@@ -34,8 +34,8 @@ class AveragedPredictions(nn.Module):
         # A buffer, so that the state dict alone says what is averaged how.
         self.register_buffer("log_weights", torch.tensor([math.log(w / sum(given)) for w in given]))
 
-    def forward(self, *x: Any, **named: Any) -> torch.Tensor:
-        return self.averaged([member(*x, **named) for member in self.members])
+    def forward(self, x: Any) -> torch.Tensor:
+        return self.averaged([member(x) for member in self.members])
 
     def averaged(self, members: Sequence[torch.Tensor]) -> torch.Tensor:
         """members: [N, C, ...] logits, [N, K] logits of labels, or [N, ...] numbers, each."""

@@ -257,8 +257,8 @@ def test_lookahead_takes_the_steps_that_the_trainer_would(momentum: float) -> No
     trial._put("momentum", 0.5)  # an optimizer that was built without a momentum has no Nesterov's either
     ahead = trial._lookahead(trial._train.at(torch.arange(64)), 4)
     found = trial._loss(ahead, {}).item()
-    for x, y in ahead.batches:
-        SupervisedTrainer._train_step(trial, x, y)
+    for batch in ahead.batches:
+        SupervisedTrainer._train_step(trial, [batch], [64])
     assert found == pytest.approx(trial._loss(replace(ahead, batches=[], lr_factors=[]), {}).item(), rel=1e-5)
 
 
