@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from types import EllipsisType
+from typing import Any
 
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.metrics import Metric, WholeMetric
 from raytune_hpo.training.whole_splits import WholeSplits
 
@@ -35,19 +37,32 @@ class Scores:
             total[at] = 0
         self._whole.forget(at)
 
-    def add(self, outputs: Tensor, targets: Tensor, at: slice | EllipsisType = ...) -> None:
-        """A batch. outputs: [l, N, ...] of the lanes `at`, or [N, ...]; targets: [N, ...], the same for all."""
+    def add(
+        self,
+        outputs: Any,
+        targets: Any,
+        at: slice | EllipsisType = ...,
+        *,
+        losses: Tensor | None = None,
+        samples: int | None = None,
+    ) -> None:
+        """A batch. outputs: [l, N, ...] of the lanes `at`, or [N, ...]; targets: [N, ...], the same for all.
+
+        losses: [l] or [], the mean of a task's own loss over the batch's `samples`.
+        """
         if self._whole.metrics:
             self._whole.add(outputs if self._lanes else outputs[None], targets, slice(None) if at is ... else at)
         if not self._summed:
             return
-        if self._lanes:
-            targets = targets.expand(len(outputs), *targets.shape)
-        outputs, targets = as_metrics_take(outputs, targets, len(self._lanes))
+        if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+            if self._lanes:
+                targets = targets.expand(len(outputs), *targets.shape)
+            outputs, targets = as_metrics_take(outputs, targets, len(self._lanes))
         for key, metric in self._summed.items():
-            found = metric.sums(outputs, targets)
+            compared = (losses, samples) if isinstance(metric, OwnLoss) else (outputs, targets)
+            found = metric.sums(*compared)
             if key not in self._totals:
-                if found.shape[:-1] != outputs.shape[: len(self._lanes)] or not found.ndim:
+                if found.ndim != len(self._lanes) + 1:
                     shape = "[L, S]" if self._lanes else "[S]"
                     raise TrialError(f"the sums of metric {metric.name} have shape {list(found.shape)}, not {shape}")
                 self._totals[key] = found.new_zeros(*self._lanes, found.shape[-1], dtype=torch.float64)
