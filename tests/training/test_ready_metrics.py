@@ -46,7 +46,7 @@ from raytune_hpo.training.losses import has_unscored, lane_losses, loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.trainer import SupervisedTrainer
-from raytune_hpo.training.unrolled import training_loss
+from raytune_hpo.training.unrolled import smoothed_loss
 
 Tensor = torch.Tensor
 Reference = Callable[[Any, Any], float]
@@ -525,7 +525,7 @@ def test_losses_of_lanes_are_of_what_is_scored(shape: tuple[int, ...], smoothing
     ]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
     for o, t, s in zip(outputs, y, by, strict=True):
-        torch.testing.assert_close(training_loss(o, t, "classification", s), loss_of(o, t, "classification", float(s)))
+        torch.testing.assert_close(smoothed_loss(o, t, None, s), loss_of(o, t, "classification", float(s)))
 
 
 def test_a_lane_without_a_scored_target_leaves_the_others_alone() -> None:
