@@ -12,10 +12,20 @@ Tensor = torch.Tensor
 VECTOR = 16  # numbers that one instruction takes, at most
 
 
-def loss_of(outputs: Tensor, y: Tensor, kind: Kind, label_smoothing: float = 0.0) -> Tensor:
-    """The mean loss of a batch: cross entropy in nats, or the mean squared error. Shape: []."""
+def loss_of(
+    outputs: Tensor, y: Tensor, kind: Kind, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """The mean loss of a batch: cross entropy in nats, or the mean squared error. Shape: [].
+
+    weights: of classes, at most [C], those beyond weigh 1; or of each label's yes, [K].
+    """
     if kind == "classification":
-        return functional.cross_entropy(outputs, y, label_smoothing=label_smoothing)
+        if weights is not None:
+            weights = functional.pad(weights.to(outputs.dtype), (0, outputs.shape[1] - len(weights)), value=1.0)
+        return functional.cross_entropy(outputs, y, weights, label_smoothing=label_smoothing)
+    if kind == "multilabel":
+        positive = None if weights is None else weights.to(outputs.dtype)
+        return functional.binary_cross_entropy_with_logits(outputs, y, pos_weight=positive)
     return functional.mse_loss(outputs, y)
 
 

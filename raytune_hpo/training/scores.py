@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import EllipsisType
+from typing import Any
 
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.metrics import Metric
 
 Tensor = torch.Tensor
@@ -31,19 +33,32 @@ class Scores:
         for total in self._totals.values():
             total[at] = 0
 
-    def add(self, outputs: Tensor, targets: Tensor, at: slice | EllipsisType = ...) -> None:
-        """A batch. outputs: [l, N, ...] of the lanes `at`, or [N, ...]; targets: [N, ...], the same for all."""
-        if self._lanes:
-            targets = targets.expand(len(outputs), *targets.shape)
-        outputs, targets = _flat(outputs, targets, len(self._lanes))
+    def add(
+        self,
+        outputs: Any,
+        targets: Any,
+        at: slice | EllipsisType = ...,
+        *,
+        losses: Tensor | None = None,
+        samples: int | None = None,
+    ) -> None:
+        """A batch. outputs: [l, N, ...] of the lanes `at`, or [N, ...]; targets: [N, ...], the same for all.
+
+        losses: [l] or [], the mean of a task's own loss over the batch's `samples`.
+        """
+        if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+            if self._lanes:
+                targets = targets.expand(len(outputs), *targets.shape)
+            outputs, targets = _flat(outputs, targets, len(self._lanes))
         done = set()
         for metric in self._metrics:
             if metric.sums in done:
                 continue
             done.add(metric.sums)
-            found = metric.sums(outputs, targets)
+            compared = (losses, samples) if isinstance(metric, OwnLoss) else (outputs, targets)
+            found = metric.sums(*compared)
             if metric.sums not in self._totals:
-                if found.shape[:-1] != outputs.shape[: len(self._lanes)] or not found.ndim:
+                if found.ndim != len(self._lanes) + 1:
                     shape = "[L, S]" if self._lanes else "[S]"
                     raise TrialError(f"the sums of metric {metric.name} have shape {list(found.shape)}, not {shape}")
                 self._totals[metric.sums] = found.new_zeros(*self._lanes, found.shape[-1], dtype=torch.float64)
