@@ -17,7 +17,7 @@ import numpy as np
 
 from raytune_hpo import checks
 from raytune_hpo.ensembles.library import Candidate, Library, device
-from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample
+from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample, unmeasured
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.results.export import check_target, example_of, write_json, write_model
@@ -101,6 +101,7 @@ class Builder:
         self.task, self.seed = self.library.task, self.library.experiment.seed
         metric = results.metric.removeprefix("validation_")
         self.metrics = self.library.metrics
+        self._wanted = metric
         self.metric = metric if metric in {m.name for m in self.metrics} else "loss"
 
     def choose(self, method: str = "greedy", size: int = 10) -> Ensemble:
@@ -109,6 +110,9 @@ class Builder:
         checks.integer("-k", size, 2, MAX_SIZE)
         library, metrics = self.library, self.metrics
         library.notices.clear()
+        for name in unmeasured(self.task):
+            instead = f"; members are chosen by {self.metric}" if self._wanted == name else ""
+            library.notices.append(f"{name} is of a whole split, and is not measured of ensembles{instead}")
         match method:
             case "greedy":
                 found, y = library.load(library.all(), None)

@@ -14,8 +14,9 @@ import numpy as np
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.data import IGNORED, AnySplit, Array, ArraySplit, Kind, Split, Splits, Stream, TrialData
+from raytune_hpo.training.data import AnySplit, Array, ArraySplit, Kind, Split, Splits, Stream, TrialData
 from raytune_hpo.training.file_arrays import lies_in_file
+from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.trees import paths
 
 SPLITS = ("train", "validation", "test")
@@ -95,7 +96,7 @@ def remarks(data: TrialData, kind: Kind, folds: int | None) -> list[str]:
         found.append(f"every training target is the same, {y[0].tolist()}: there is nothing to learn")
     validation = _whole_targets(data.validation)
     if kind == "classification" and folds is None and validation is not None:
-        unseen = np.setdiff1d(np.setdiff1d(validation, [IGNORED]), y).tolist()
+        unseen = np.setdiff1d(np.setdiff1d(validation, [NOT_SCORED]), y).tolist()
         if unseen:
             listed = ", ".join(map(str, unseen[:FEW])) + (", ..." if len(unseen) > FEW else "")
             classes = f"class {listed} is" if len(unseen) == 1 else f"classes {listed} are"
@@ -153,9 +154,9 @@ def _classes(field: str, y: Array) -> Array:
             raise ExperimentError(field, first, expected)
         y = y.astype(np.int64)
     if y.size and y.dtype.kind == "i":
-        wrong = y[(y < 0) & ((y != IGNORED) | (y.ndim == 1))]
+        wrong = y[(y < 0) & ((y != NOT_SCORED) | (y.ndim == 1))]
         if wrong.size:
-            hint = "leave out samples that have none" if y.ndim == 1 else f"a place that has none is {IGNORED}"
+            hint = "leave out samples that have none" if y.ndim == 1 else f"a place that has none is {NOT_SCORED}"
             raise ExperimentError(field, int(wrong.min()), f"classes must count from 0; {hint}")
     return y
 

@@ -15,9 +15,10 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.averaged import AveragedPredictions
-from raytune_hpo.training.data import IGNORED, Array, ArraySplit, Batch, Kind, Split
+from raytune_hpo.training.data import Array, ArraySplit, Batch, Kind, Split
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.outputs import check_loss, check_outputs
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.trees import leaves
@@ -164,7 +165,7 @@ def class_weights(y: Array, kind: Kind) -> Array | None:
     if kind == "multilabel":
         yes = y.astype(np.float64).sum(0)
         return np.where((yes > 0) & (yes < len(y)), (len(y) - yes) / np.maximum(yes, 1), 1.0)
-    scored = y[y != IGNORED].ravel()
+    scored = y[y != NOT_SCORED].ravel()
     if not scored.size:
         return None
     counts = np.bincount(scored)

@@ -20,8 +20,6 @@ from raytune_hpo.training.trees import Tree, leaves, mapped
 Array = np.ndarray[Any, Any]
 Kind = Literal["classification", "multilabel", "regression", "other"]
 KINDS: tuple[str, ...] = get_args(Kind)
-#: The class of a place that is not scored, as torch's losses have it.
-IGNORED = -100
 
 
 class Batch(NamedTuple):

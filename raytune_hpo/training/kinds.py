@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.training.data import Kind
-from raytune_hpo.training.metrics import Accuracy, CrossEntropy, MeanSquaredError, Metric, RootMeanSquaredError
+from raytune_hpo.training.metrics import (
+    F1,
+    Accuracy,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    MeanSquaredError,
+    Metric,
+    RootMeanSquaredError,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,18 +43,15 @@ def loss_metric(kind: Kind, *, own: bool) -> Metric | None:
     """What a kind's models are measured by as their loss; own: the task has one of its own; None: there is none."""
     if own:
         return OwnLoss()
-    if kind == "multilabel":
-        from raytune_hpo.training.metrics import BinaryCrossEntropy
-
-        return BinaryCrossEntropy()
-    return {"classification": CrossEntropy(), "regression": MeanSquaredError()}.get(kind)
+    losses: dict[str, Metric] = {
+        "classification": CrossEntropy(),
+        "multilabel": BinaryCrossEntropy(),
+        "regression": MeanSquaredError(),
+    }
+    return losses.get(kind)
 
 
 def default_metrics(kind: Kind) -> tuple[Metric, ...]:
     """Besides the loss."""
-    if kind == "multilabel":
-        from raytune_hpo.training.metrics import F1
-
-        return (F1(),)
-    found: dict[str, tuple[Metric, ...]] = {"classification": (Accuracy(),), "regression": (RootMeanSquaredError(),)}
-    return found.get(kind, ())
+    found: dict[str, Metric] = {"classification": Accuracy(), "multilabel": F1(), "regression": RootMeanSquaredError()}
+    return (found[kind],) if kind in found else ()

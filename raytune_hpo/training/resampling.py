@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.data import IGNORED, Array, ArraySplit, DatasetSplit, Split, TrialData
+from raytune_hpo.training.data import Array, ArraySplit, DatasetSplit, Split, TrialData
 from raytune_hpo.training.file_arrays import Rows, lies_in_file
+from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.partitions import random_folds, random_split, stratified_folds, stratified_split
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trees import mapped, structure
@@ -84,7 +85,7 @@ def _classes(task: Task, pool: Any, parts: int) -> Array | None:
     if task.kind != "classification" or not isinstance(y, np.ndarray) or lies_in_file(y) or y.ndim != 1:
         return None
     found, counts = np.unique(y, return_counts=True)
-    return y if int(counts.min()) >= parts and IGNORED not in found else None
+    return y if int(counts.min()) >= parts and NOT_SCORED not in found else None
 
 
 def _parts(data: TrialData, pool: Any, train: Array, validation: Array) -> TrialData:
