@@ -131,8 +131,7 @@ def prepared(name: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Task:
             patch.setattr(side, "load_text", lambda load=side.load_text: load(41_000))
     if name == "siamese":  # new pairs in every epoch cannot be the same on both sides: here they stay
         for side in (program, tuned):
-            draw_once = lambda *_, load=side.load_data: [_fixed(split) for split in load()]  # noqa: E731
-            patch.setattr(side, "load_data", draw_once)
+            patch.setattr(side, "load_data", lambda load=side.load_data: [_fixed(split) for split in load()])
     if name == "finetune":  # the program measures before it trains: a DataLoader draws of what dropout draws from
         for side in (program, tuned):
             patch.setattr(side, "evaluate", lambda *_: 0.0)
