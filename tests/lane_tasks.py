@@ -99,7 +99,7 @@ class Recurrent(nn.Module):
 
 @dataclass(frozen=True)
 class Sequences(Digits):
-    """The rows of the digits one after the other, for an LSTM, which vmap refuses."""
+    """The rows of the digits one after the other, for an LSTM."""
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
         return Recurrent()
@@ -119,21 +119,6 @@ class BigImages(Cifar10):
             return Split(rng.normal(size=(n, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, n))
 
         return Splits(images(64), images(32), images(1))
-
-
-class Unused(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.unused = nn.Linear(64, 10), nn.Linear(3, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.used(x)
-
-
-@dataclass(frozen=True)
-class Wasteful(Sequences):
-    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        return Unused()
 
 
 TASKS = {
