@@ -186,6 +186,28 @@ class Partial(Plain):
         return x * self.frozen
 
 
+class Centred(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight - weight.mean()
+
+
+class Parametrized(Plain):
+    """torch's parametrizations, which make a class for every module; a cache; a table of functions."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.lr = config, config["lr"]
+        nn.utils.parametrize.register_parametrization(self.first, "weight", Centred())
+        self.cache: dict[str, torch.Tensor] = {}
+        self.functions = {"used": lambda x: x * 0.5, "spare": lambda x: x * config["spare"]}
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        if "ramp" not in self.cache:
+            self.cache["ramp"] = torch.linspace(0, 1, 12)
+        self.seen = self.functions["used"](x)
+        return self.seen * self.cache["ramp"]
+
+
 class Attention(nn.Module):
     """A block of a small GPT: causal attention by a mask, written out."""
 
@@ -352,7 +374,8 @@ REFUSED: dict[str, tuple[Callable[[Config], nn.Module], str]] = {
     "buffers": (WritingToBuffers, "changes its buffer 'factors'"),
     "half": (lambda _: Half(), "parameter scale is torch.float16"),
     "listing": (lambda _: Listing(), "reads scale from a list"),
-    "holding": (holding, "reads OfFunction from a list or a function"),
+    "holding": (holding, "holds on to scale, which lanes replace"),
+    "holding frozen": (lambda c: holding(c).requires_grad_(False), "holds on to scale, which lanes replace"),
     "drawing": (lambda _: Drawing(), "Python's or NumPy's"),
     "lazy": (lambda _: nn.Sequential(nn.LazyLinear(10)), "no shape before the first forward"),
 }
@@ -376,6 +399,7 @@ MODELS: dict[str, Callable[[Config], nn.Module]] = {
     "small types": SmallTypes,
     "partial weights": Partial,
     "encoder": Encoder,
+    "parametrized": Parametrized,
     "routing": Routing,
 }
 

@@ -108,6 +108,23 @@ class Sequences(Digits):
         return {}
 
 
+class Branch(nn.Module):
+    """Goes by its data, which vmap refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x) if x.mean() > 0 else self.last(-x)
+
+
+@dataclass(frozen=True)
+class Branching(Sequences):
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Branch()
+
+
 @dataclass(frozen=True)
 class BigImages(Cifar10):
     """Noise of CIFAR's shape for its ResNet-18: what a step costs does not depend on the pixels."""
@@ -128,4 +145,5 @@ TASKS = {
     "augmented": Augmented(),
     "residuals": Residuals(),
     "sequences": Sequences(),
+    "branching": Branching(),
 }

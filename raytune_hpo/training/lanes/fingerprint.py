@@ -72,10 +72,7 @@ class Prints:
             if _is_within(str(chain[0]), prefix)
         )
         if self._keys.held and self._recorded.watched:
-            held = min(self._keys.held)
-            raise NotFusableError(
-                f"{self._name}: its forward reads {held} from a list or a function's closure or defaults"
-            )
+            raise NotFusableError(f"{self._name}: its forward reads {min(self._keys.held)} from a list or an object")
         if not all(_is_within(path, prefix) for path in self._keys.modules_met):
             return None
         return Fingerprint(Hashed(self._outline(prefix)), reads)

@@ -7,6 +7,7 @@ compilers call guards (Ansel et al. 2024, PyTorch 2). Not seen is what a forward
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import warnings
@@ -129,18 +130,19 @@ def record(model: nn.Module, run: Run, tree: Tree) -> Recorded | None:
     with warnings.catch_warnings(), preserved_random_states():
         warnings.simplefilter("ignore")  # training will say them
         try:
-            return _recorded(copied(model, lambda tensor: tensor.detach().clone()), run, tree)
+            return _recorded(model, copied(model, lambda tensor: tensor.detach().clone()), run, tree)
         except Exception:  # the user's own code; if it fails in training too, it is reported there
             return None
 
 
-def _recorded(model: nn.Module, run: Run, original: Tree) -> Recorded:
+def _recorded(original_model: nn.Module, model: nn.Module, run: Run, original: Tree) -> Recorded:
     own, recorder = Tree.of(model, original.kinds), Recorder()
     constants = dict(own_constants(model))
     before = {n: b.clone() for n, b in constants.items()}
     with recorder.watching(own.modules, own.kinds):
         before_it = _other_generators()
-        unused = _unused(model, recorder.passed(run, model.train()))
+        with _all_trained(original_model):
+            unused, held = _unused(model, original_model, recorder.passed(run, model.train()))
         with torch.no_grad():
             recorder.passed(run, model.eval())
         draws = _other_generators() != before_it
@@ -153,7 +155,9 @@ def _recorded(model: nn.Module, run: Run, original: Tree) -> Recorded:
     refusal = None
     written = next((n for n, b in own_constants(model) if not torch.equal(b, before.get(n, b))), None)
     written = written or next((n for n, b in constants.items() if not torch.equal(b, before[n])), None)
-    if changed is not None:
+    if held is not None:
+        refusal = f"a function that its forward calls holds on to {held}, which lanes replace"
+    elif changed is not None:
         refusal = f"its forward changes {said(changed)}, which its state does not hold"
     elif written is not None:
         refusal = f"its forward changes its buffer {written!r}, which its state does not hold"
@@ -168,13 +172,30 @@ def _other_generators() -> tuple[Any, ...]:
     return random.getstate(), state["state"]["key"].tobytes(), state["state"]["pos"]
 
 
-def _unused(model: nn.Module, outputs: Any) -> frozenset[str]:
-    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+@contextlib.contextmanager
+def _all_trained(model: nn.Module) -> Iterator[None]:
+    """Let gradients tell whether a forward uses any of the model's parameters."""
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def _unused(model: nn.Module, original: nn.Module, outputs: Any) -> tuple[frozenset[str], str | None]:
+    """(trained parameters of the copy `model` that outputs do not depend on, one of the original's that they do
+    depend on: a function's closure and defaults are not copied)."""
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    others = {n: p for n, p in original.named_parameters() if p.requires_grad}
     sums = [t.real.double().sum() for t in _tensors_in(outputs) if t.requires_grad]
     if not sums:
-        return frozenset()
-    found = torch.autograd.grad(torch.stack(sums).sum(), list(named.values()), allow_unused=True)
-    return frozenset(name for name, gradient in zip(named, found, strict=True) if gradient is None)
+        return frozenset(), None
+    found = torch.autograd.grad(torch.stack(sums).sum(), [*own.values(), *others.values()], allow_unused=True)
+    unused = frozenset(name for name, gradient in zip(own, found, strict=False) if gradient is None)
+    return unused, next((n for n, g in zip(others, found[len(own) :], strict=True) if g is not None), None)
 
 
 def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -187,15 +208,17 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
         yield from _tensors_in(list(value.values()))
 
 
-def own_constants(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def own_constants(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
     """The buffers that are in no state, each by the one name that torch gives it."""
+    if not any(module._non_persistent_buffers_set for module in model.modules()):
+        return []
     kept = {
         id(buffer)
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if name not in module._non_persistent_buffers_set
     }
-    yield from ((name, buffer) for name, buffer in model.named_buffers() if id(buffer) not in kept)
+    return [(name, buffer) for name, buffer in model.named_buffers() if id(buffer) not in kept]
 
 
 def copied(model: nn.Module, tensor: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:

@@ -56,8 +56,8 @@ _NAMES = (str, bytes, int, bool, float, type(None), enum.Enum, type)
 
 class Keys:
     """Keys of one model's values. modules, weights: what is in its tree, id -> path or name: such a thing is its place
-    there. `modules_met`: the paths that values have led to, `held`: the weights that values or functions hold on to,
-    from where nothing can replace them."""
+    there. `modules_met`: the paths that values have led to; `held`: the weights that are in values, where nothing can
+    replace them."""
 
     def __init__(self, modules: Mapping[int, str], weights: Mapping[int, str]) -> None:
         self._modules, self._weights = modules, weights
@@ -87,9 +87,8 @@ class Keys:
             return self._of_tensor(value)
         if isinstance(value, nn.Module) and id(value) in self._modules:
             path = self._modules[id(value)]
-            self.modules_met.add(path)
-            if self._in_function:
-                self.held.add(path or type(value).__name__)
+            if not self._in_function:
+                self.modules_met.add(path)
             return "module", path
         if isinstance(value, np.ndarray):
             if value.dtype.hasobject:
@@ -120,7 +119,8 @@ class Keys:
 
     def _of_tensor(self, value: torch.Tensor) -> Hashable:
         if id(value) in self._weights:
-            self.held.add(self._weights[id(value)])
+            if not self._in_function:
+                self.held.add(self._weights[id(value)])
             return "weight", self._weights[id(value)]
         return "tensor", tensor_key(value)
 
@@ -138,7 +138,7 @@ class Keys:
         """A module's function is itself; a local one its code, defaults and closure, in the globals it runs in."""
         if _is_importable(function):
             return Same(function)
-        self._in_function += 1  # a copy of the model does not copy what a function holds on to
+        self._in_function += 1  # recording tells whether a forward uses what a function holds on to
         try:
             cells = tuple((name, self.of(value, recorded=recorded)) for name, value in cells_of(function))
             defaults = self.of(function.__defaults__), self.of(function.__kwdefaults__)

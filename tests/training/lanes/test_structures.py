@@ -133,10 +133,10 @@ OPTIMIZED: list[Config] = [
 ]
 
 
-@pytest.mark.parametrize("name", ["small types", "partial weights", "encoder", "tied"])
+@pytest.mark.parametrize("name", ["small types", "partial weights", "encoder", "tied", "parametrized"])
 @pytest.mark.parametrize("chunk", [1, 1000])
 def test_weights_and_buffers_of_all_kinds(name: str, chunk: int) -> None:
-    configs = [{**config, "dropout": 0.2 * (name == "tied")} for config in OPTIMIZED]
+    configs = [{**config, "dropout": 0.2 * (name == "tied"), "spare": i / 2} for i, config in enumerate(OPTIMIZED)]
     check(name, configs, 1e-10, chunk)
     together = fused(name, *configs)
     together.train_epoch()
@@ -163,6 +163,18 @@ def test_states_are_exchanged_with_the_solo_trainer(name: str, tmp_path: Any) ->
         back = solo(name, config)
         back.load_state_dict(state)
         assert difference(compared(back.state_dict()), compared(alone.state_dict())) < 1e-10
+
+
+def test_files_of_before_there_were_aliases_and_types_are_read(tmp_path: Any) -> None:
+    together = fused("parametrized", OPTIMIZED[2])
+    together.train_epoch()
+    kept = together.snapshot(["0"])
+    shared = {name: value for name, value in kept.shared.items() if name != "aliases"}
+    shared["places"] = [{k: v for k, v in place.items() if k != "dtype"} for place in shared["places"]]
+    (tmp_path / "lanes").mkdir()
+    write(tmp_path / "lanes" / "x.safetensors", ["0"], kept.tensors, shared, kept.facts)
+    state = read_state(tmp_path / "lanes" / "x.safetensors", "0")
+    assert difference(compared(state), compared(together.state_dict("0"))) == 0
 
 
 def test_a_copy_takes_the_donors_weights_to_what_its_own_forward_reads() -> None:
