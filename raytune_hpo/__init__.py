@@ -25,7 +25,25 @@ from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.training.data import Split, Splits, TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter
-from raytune_hpo.training.metrics import Accuracy, Metric, RootMeanSquaredError
+from raytune_hpo.training.metrics import (
+    AUROC,
+    F1,
+    R2,
+    Accuracy,
+    BinaryCrossEntropy,
+    CalibrationError,
+    CrossEntropy,
+    Dice,
+    IoU,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Metric,
+    Perplexity,
+    RootMeanSquaredError,
+    TopK,
+    Whole,
+    WholeMetric,
+)
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -45,12 +63,19 @@ if TYPE_CHECKING:
     from raytune_hpo.workers.reporting import get_checkpoint, report, trial_dir, trial_seed
 
 __all__ = [
+    "AUROC",
+    "F1",
+    "R2",
     "Accuracy",
+    "BinaryCrossEntropy",
+    "CalibrationError",
     "CaliforniaHousing",
     "Checkpointing",
     "Choice",
     "Cifar10",
+    "CrossEntropy",
     "Diabetes",
+    "Dice",
     "Digits",
     "EarlyStopping",
     "Experiment",
@@ -59,12 +84,16 @@ __all__ = [
     "Hypergradient",
     "Hyperparameter",
     "Int",
+    "IoU",
     "LinearExtrapolation",
     "Listener",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
     "Metric",
     "Mnist",
     "MnistCnn",
     "Objective",
+    "Perplexity",
     "RaytuneHpoError",
     "Resources",
     "Results",
@@ -79,8 +108,11 @@ __all__ = [
     "Splits",
     "StopRun",
     "Task",
+    "TopK",
     "TrialData",
     "TrialError",
+    "Whole",
+    "WholeMetric",
     "confirm",
     "events",
     "follow",

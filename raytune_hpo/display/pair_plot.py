@@ -79,8 +79,9 @@ def _pairs(experiment: ResolvedExperiment, best: Best, checkpoint: Path, run_dir
     parts = recipe.data(recipe.load())
     y, predicted = [], []
     for part, of_part in zip(parts, state.get("folds", [state]), strict=True):
-        y.append(np.asarray(part.validation.y, np.float64).reshape(len(part.validation), -1))
-        predicted.append(predictions(model_of(task, config, of_part), part.validation, task.kind))
+        found, of_data = predictions(model_of(task, config, of_part), part.validation, task, part.statistics)
+        y.append(of_data)
+        predicted.append(found)
     if y[0].shape[1] != 1:
         raise ExperimentError("run directory", str(run_dir), f"its task has {y[0].shape[1]} targets; a plot takes one")
     return Pairs(

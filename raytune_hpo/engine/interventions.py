@@ -19,7 +19,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config, flatten, nest
 from raytune_hpo.storage.commands import Command
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_value
+from raytune_hpo.training.hyperparameters import check_value
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
 
@@ -44,7 +44,7 @@ def checked_changes(experiment: ResolvedExperiment, config: Config, changes: Map
             if checks.is_number(here[path]) != checks.is_number(value):
                 raise ExperimentError(f"nudge.{path}", value, f"must be of the kind of {here[path]!r}")
         return dict(changes)
-    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
+    known = task.hyperparameters()
     movable = [name for name in known if name not in task.structural_hyperparameters()]
     for path in changes:
         if path not in movable:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raytune_hpo import checks
-from raytune_hpo.ensembles.library import Candidate, Library, device, targets
-from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample
+from raytune_hpo.ensembles.library import Candidate, Library, device
+from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample, unmeasured
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.results.export import check_target, example_of, write_json, write_model
@@ -101,6 +101,7 @@ class Builder:
         self.task, self.seed = self.library.task, self.library.experiment.seed
         metric = results.metric.removeprefix("validation_")
         self.metrics = self.library.metrics
+        self._wanted = metric
         self.metric = metric if metric in {m.name for m in self.metrics} else "loss"
 
     def choose(self, method: str = "greedy", size: int = 10) -> Ensemble:
@@ -109,6 +110,9 @@ class Builder:
         checks.integer("-k", size, 2, MAX_SIZE)
         library, metrics = self.library, self.metrics
         library.notices.clear()
+        for name in unmeasured(self.task):
+            instead = f"; members are chosen by {self.metric}" if self._wanted == name else ""
+            library.notices.append(f"{name} is of a whole split, and is not measured of ensembles{instead}")
         match method:
             case "greedy":
                 found, y = library.load(library.all(), None)
@@ -141,7 +145,7 @@ class Builder:
 
     def model(self, ensemble: Ensemble) -> nn.Module:
         """The ensemble as one module, on the CPU in eval mode."""
-        from raytune_hpo.training.ensemble_model import AveragedPredictions
+        from raytune_hpo.training.averaged import AveragedPredictions
 
         models = [self.library.model(member.record, member.config) for member, _ in ensemble.members]
         return AveragedPredictions(models, self.task.kind, ensemble.weights).eval()
@@ -160,11 +164,12 @@ class Builder:
     def _test_metrics(self, ensemble: Ensemble) -> dict[str, float]:
         from raytune_hpo.training.ensemble_model import predictions
 
-        kind, single, by = self.task.kind, ensemble.single, self.metrics
+        single, by = ensemble.single, self.metrics
         models = [self.model(ensemble), self.library.model(single.record, single.config)]
-        split = load_test_split(self.task, self.seed)
-        y = targets(split, kind)
-        chosen, alone = (per_sample(predictions(m.to(device()), split, kind), y, by) for m in models)
+        split, statistics = load_test_split(self.task, self.seed)
+        found = [predictions(m.to(device()), split, self.task, statistics) for m in models]
+        y = found[0][1]
+        chosen, alone = (per_sample(predicted, y, by) for predicted, _ in found)
         metrics = {f"test_{name}": value for name, value in figures(chosen, by).items()}
         metrics |= {f"single_test_{name}": value for name, value in figures(alone, by).items()}
         for name, interval in gains(chosen, alone, by, generator(self.seed, "ensemble", "bootstrap")).items():

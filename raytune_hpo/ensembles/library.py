@@ -22,7 +22,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import Config
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.data import Array, Kind, Split
+from raytune_hpo.training.data import Array, TrialData
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -92,11 +92,12 @@ class Library:
             yield from reversed(self._whole(trial))
 
     def load(self, records: Iterator[CheckpointRecord], limit: int | None) -> tuple[list[Candidate], Array]:
-        """The first `limit` (None: all) that load and predict finite values; and the validation data's `targets`."""
+        """The first `limit` (None: all) that load and predict finite values; and the validation data's targets, as of
+        `predictions`; empty where none does."""
         recipe = self.experiment.recipe()
         parts = recipe.data(recipe.load())
-        y = np.concatenate([targets(p.validation, self.task.kind) for p in parts])
         found: list[Candidate] = []
+        y = np.zeros(0)
         held_bytes = 0
         for record in records:
             if len(found) == MAX_CANDIDATES or held_bytes > MAX_PREDICTIONS_BYTES:
@@ -104,7 +105,7 @@ class Library:
                 break
             config = self._configs[record.trial, record.generation]
             try:
-                predictions = self._predictions(record, config, [p.validation for p in parts])
+                predictions, y = self._predictions(record, config, parts)
             except TrialError as error:
                 self.notices.append(f"{record.path} cannot be used: {error}")
                 continue
@@ -149,25 +150,21 @@ class Library:
         objective = self.experiment.objective
         return sorted(self._whole(trial), key=lambda r: worst_last(trial.scores.get(r.path, math.nan), objective))
 
-    def _predictions(self, record: CheckpointRecord, config: Config, splits: list[Split]) -> Array:
+    def _predictions(self, record: CheckpointRecord, config: Config, parts: list[TrialData]) -> tuple[Array, Array]:
         from raytune_hpo.training.ensemble_model import model_of, predictions
 
         state = self._state(record)
         folds = state.get("folds", [state])
-        if len(folds) != len(splits):
-            raise TrialError(f"it holds {len(folds)} models where the experiment has {len(splits)} folds")
+        if len(folds) != len(parts):
+            raise TrialError(f"it holds {len(folds)} models where the experiment has {len(parts)} folds")
         models = [model_of(self.task, self.task.resolved(config), fold).to(device()) for fold in folds]
-        return np.concatenate([predictions(m, s, self.task.kind) for m, s in zip(models, splits, strict=True)])
+        found = [predictions(m, p.validation, self.task, p.statistics) for m, p in zip(models, parts, strict=True)]
+        return np.concatenate([predicted for predicted, _ in found]), np.concatenate([y for _, y in found])
 
     def _state(self, record: CheckpointRecord) -> dict[str, Any]:
         from raytune_hpo.training.checkpoint import load_state
 
         return load_state(self.directory.path / record.path)
-
-
-def targets(split: Split, kind: Kind) -> Array:
-    """[n] int64 classes or [n, d] float64."""
-    return split.y.astype(np.int64) if kind == "classification" else split.y.reshape(len(split), -1).astype(np.float64)
 
 
 def worst_last(score: float, objective: Objective) -> float:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.training.data import Array
-from raytune_hpo.training.metrics import CrossEntropy, Metric
+from raytune_hpo.training.kinds import loss_metric
+from raytune_hpo.training.metrics import NOT_SCORED, BinaryCrossEntropy, CrossEntropy, Metric, WholeMetric
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+EPSILON = 1e-9  # probabilities that are nearer to 0 or 1 have the logit of this one
 _CHUNK = 2**21  # resampled values held at a time
 
 
@@ -36,24 +39,45 @@ class LogLoss(CrossEntropy):
     def sums(outputs: Tensor, targets: Tensor) -> Tensor:
         import torch
 
-        losses = -outputs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        return torch.stack([losses.sum(-1), torch.ones_like(losses).sum(-1)], -1)
+        scored = targets != NOT_SCORED
+        losses = -outputs.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        return torch.stack([torch.where(scored, losses, 0.0).sum(-1), scored.sum(-1).to(losses)], -1)
 
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
-    """What ensembles are measured by: the loss first, as in `Task.measured`, of predictions."""
-    loss, *metrics = task.measured()
+    """What ensembles are measured by: the loss first, as in `Task.measured`, of predictions.
+
+    Metrics of a whole split are left out (`unmeasured`): the bootstrap has the sums of single samples alone, and would
+    have to compute such a metric anew for each of its resamples. In place of a loss of the task's own stands that of
+    its kind, as that is one of predictions. Raises ExperimentError where the kind has none.
+    """
+    loss = loss_metric(task.kind, own=False)
+    if loss is None:
+        expected = "predicts what cannot be averaged: ensembles are of classes, labels or numbers"
+        raise ExperimentError("task.kind", task.kind, expected)
+    metrics = [m for m in task.metrics() if not isinstance(m, WholeMetric)]
     return (LogLoss() if isinstance(loss, CrossEntropy) else loss, *metrics)
+
+
+def unmeasured(task: Task) -> tuple[str, ...]:
+    """The names of the metrics that `metrics_of` leaves out."""
+    return tuple(metric.name for metric in task.metrics() if isinstance(metric, WholeMetric))
 
 
 def per_sample(predictions: Array, y: Array, metrics: Sequence[Metric]) -> list[Array]:
     """The samples of each metric: a model's samples as if each were a model's only one."""
     import torch
 
+    from raytune_hpo.training.scores import as_metrics_take
+
     outputs = predictions.astype(np.float64)
     if y.dtype.kind == "i":
         outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+    elif any(isinstance(metric, BinaryCrossEntropy) for metric in metrics):  # a label's logit
+        bounded = np.clip(outputs, EPSILON, 1 - EPSILON)
+        outputs = np.log(bounded) - np.log1p(-bounded)
     each, own = torch.from_numpy(outputs)[:, None], torch.from_numpy(y)[:, None]  # [n, 1, C or d], [n, 1] or [n, 1, d]
+    each, own = as_metrics_take(each, own, 1)
     return [np.ascontiguousarray(metric.sums(each, own).numpy().T) for metric in metrics]
 
 

@@ -18,7 +18,7 @@ from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, json_value
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, check_value
+from raytune_hpo.training.hyperparameters import check_keys, check_value
 from raytune_hpo.training.metrics import checked_metrics
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.unit_steps import moved_parameters
@@ -76,7 +76,7 @@ def wished_resources(task: Any) -> Resources | None:
 def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None:
     if not isinstance(task, Task):
         return
-    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
+    known = task.hyperparameters()
     check_keys([*space.parameters, *space.constants], known)
     for path, parameter in space.parameters.items():
         for value in _extremes(parameter):

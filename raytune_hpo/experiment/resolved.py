@@ -13,7 +13,6 @@ from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRu
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 
@@ -96,8 +95,7 @@ class ResolvedExperiment:
         """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
         defaults: dict[str, Any] = {}
         if isinstance(self.task, Task):
-            known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
-            defaults = {name: hp.default for name, hp in known.items()}
+            defaults = {name: hp.default for name, hp in self.task.hyperparameters().items()}
         parameters = self.space.parameters
         return self.space.build(
             {

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.data import TrialData
@@ -70,16 +68,14 @@ class _RangeTester(SupervisedTrainer):
     def step_losses(self, rates: Sequence[float]) -> Iterator[float]:
         """The loss of each step, cycling through the data in the trial's own order."""
         self.model.train()
-        N = self.config["batch_size"]
-        batches: Iterator[torch.Tensor] = iter(())
+        steps: Iterator[tuple[list[Any], list[int]]] = iter(())
         for rate in rates:
-            batch = next(batches, None)
-            if batch is None:
-                order = torch.randperm(len(self._x), generator=self._order)[: self._samples_per_epoch]
-                batches = iter(torch.split(order.to(self.device), N))
-                batch = next(batches)
+            step = next(steps, None)
+            if step is None:
+                steps = self._stepwise()
+                step = next(steps)
             self._set_lr(rate)
-            yield self._train_step(self._x[batch], self._y[batch]).item()
+            yield self._train_step(*step).item()
 
 
 def lr_range_test(

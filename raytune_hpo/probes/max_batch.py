@@ -11,7 +11,7 @@ import gc
 import math
 import multiprocessing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int
-from raytune_hpo.training.data import Split, TrialData
+from raytune_hpo.training.batches import ArraySource
+from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer, TooFewSamplesError
 
@@ -83,10 +84,8 @@ def _top(parameter: Any, value: Any) -> Any:
 
 def count_parameters(task: Task, config: Mapping[str, Any]) -> int:
     """Parameters of a config's model, built without memory."""
-    from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, resolve
-
     with torch.device("meta"):
-        model = task.build_model(resolve(config, {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}))
+        model = task.build_model(task.resolved(config))
     return sum(p.numel() for p in model.parameters())
 
 
@@ -142,14 +141,16 @@ class _Stepper(SupervisedTrainer):
 
     def steps(self) -> None:
         self.model.train()
+        if not isinstance(self._train, ArraySource):
+            raise TrialError("the largest batch is found on arrays, and these data are read in a stream")
         N = self.config["batch_size"]
         for _ in range(2):
-            self._train_step(self._x[:N], self._y[:N])
+            self._train_step([self._train.at(torch.arange(N))], [N])
 
 
 def _step(task: Task, data: TrialData, config: Config, seed: int, size: int, device: str) -> None:
-    one = Split(data.validation.x[:1], data.validation.y[:1])
-    stepper = _Stepper(task, TrialData(data.train, one), max_epochs=1, device=device)
+    few = replace(data, validation=data.validation.first(1))
+    stepper = _Stepper(task, few, max_epochs=1, device=device)
     stepper.setup({**config, "batch_size": size}, seed)
     stepper.steps()
 

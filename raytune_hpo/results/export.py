@@ -103,13 +103,15 @@ def example_of(results: Results, task: Task) -> torch.Tensor:
     load the data."""
     import torch
 
-    from raytune_hpo.training.evaluation import tensors_of
+    from raytune_hpo.training.batches import source
 
     recorded = results.ledger.data
     if recorded is not None:
         return torch.zeros((2, *recorded.shape), dtype=getattr(torch, recorded.dtype))
-    x, _ = tensors_of(task.splits(int(results.experiment["seed"])).validation, task.kind, "cpu")
-    return x[:2].clone()
+    splits = task.splits(int(results.experiment["seed"]))
+    batch = next(source(task, splits.validation, splits.statistics, "cpu").in_order(2))
+    x: torch.Tensor = batch.x
+    return x
 
 
 def write_model(model: nn.Module, example: torch.Tensor, target: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from raytune_hpo.results.sealed_test import TEST_FILE, open_test, openings, reco
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.training.data import Split
 from raytune_hpo.training.task import Task
 
 __all__ = ["TEST_FILE", "WINNER", "evaluate_on_test", "load_test_split", "read_test", "record_test"]
@@ -26,9 +25,10 @@ WINNER = "winner"
 """The purpose under which a run opens the test split."""
 
 
-def load_test_split(task: Task, seed: int) -> Split:
-    """The test split. For use within `test_seal.open_test` alone."""
-    return task.splits(seed).test
+def load_test_split(task: Task, seed: int) -> tuple[Any, Mapping[str, Any]]:
+    """(The test split, the statistics of the training split). For use within `test_seal.open_test` alone."""
+    splits = task.splits(seed)
+    return splits.test, splits.statistics
 
 
 def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: bytes) -> dict[str, float]:
@@ -40,7 +40,9 @@ def evaluate_on_test(task: Task, seed: int, config: dict[str, Any], packed: byte
     with tempfile.TemporaryDirectory() as folder:
         unpack(packed, Path(folder))
         model = model_of(task, task.resolved(config), load_state(folder))
-    return {f"test_{name}": value for name, value in evaluate(model, load_test_split(task, seed), task).items()}
+    split, statistics = load_test_split(task, seed)
+    found = evaluate(model, split, task, config=config, statistics=statistics)
+    return {f"test_{name}": value for name, value in found.items()}
 
 
 def record_test(

@@ -57,9 +57,8 @@ class TabularRegression(Task):
         x = _standardised(x, train)
         if self.standardise_target:
             y = _standardised(y, train)
-        return Splits(
-            *(Split(x[rows].astype(np.float32), y[rows].astype(np.float32)) for rows in (train, validation, test))
-        )
+        parts = (Split(x[rows].astype(np.float32), y[rows].astype(np.float32)) for rows in (train, validation, test))
+        return Splits(next(parts), next(parts), next(parts))
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         return MLP_HYPERPARAMETERS

@@ -7,12 +7,17 @@ no word of the reason. (Where NaN is a missing value that the model knows, the t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.data import Array, Kind, Split, Splits, TrialData
+from raytune_hpo.training.data import AnySplit, Array, ArraySplit, Kind, Split, Splits, Stream, TrialData
+from raytune_hpo.training.file_arrays import lies_in_file
+from raytune_hpo.training.metrics import NOT_SCORED
+from raytune_hpo.training.trees import paths
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1 << 20  # numbers that are looked at at a time
@@ -22,32 +27,53 @@ FEW = 8  # classes that are listed
 def checked_splits(field: str, found: Any, kind: Kind, *, missing_values: bool) -> Splits:
     """`found` with classes as integers. field: whose answer it is, as errors name it.
 
-    An empty validation split is the caller's to judge: cross-validation can do without. Raises ExperimentError.
+    Arrays that lie in files are not read. An empty validation split is the caller's to judge: cross-validation can do
+    without. Raises ExperimentError.
     """
     splits = check_type(field, found)
+    if not len(splits.train):
+        raise ExperimentError(f"{field}.train", "no samples", "must hold some: there is nothing to train on")
     checked = {
         name: _checked(f"{field}.{name}", getattr(splits, name), kind, missing_values=missing_values) for name in SPLITS
     }
-    if not len(splits.train):
-        raise ExperimentError(f"{field}.train", "no samples", "must hold some: there is nothing to train on")
-    shape = np.shape(checked["train"].y)[1:]
-    for name, split in checked.items():
-        if len(split) and np.shape(split.y)[1:] != shape:
-            expected = f"must be {['n', *shape]} as of the training split".replace("'", "")
-            raise ExperimentError(f"{field}.{name}.y", list(np.shape(split.y)), expected)
-    return Splits(**checked)
+    for name in SPLITS[1:]:
+        if len(checked[name]):
+            _check_alike(f"{field}.{name}", checked["train"], checked[name])
+    return replace(splits, **checked)
 
 
 def check_type(field: str, found: Any) -> Splits:
-    """Raise ExperimentError for anything but Splits of Splits."""
+    """Raise ExperimentError for anything but Splits of splits."""
     if not isinstance(found, Splits):
         expected = "must return Splits(train=Split(x, y), validation=..., test=...)"
         raise ExperimentError(field, type(found).__name__, expected)
     for name in SPLITS:
         split = getattr(found, name)
-        if not isinstance(split, Split):
-            raise ExperimentError(f"{field}.{name}", type(split).__name__, "must be a Split(x, y)")
+        if not isinstance(split, AnySplit):
+            expected = "must be a Split(x, y), a dict or tuple of arrays, a map-style data set or a Stream"
+            raise ExperimentError(f"{field}.{name}", type(split).__name__, expected)
+        if isinstance(split, Stream):
+            checks.integer(f"{field}.{name}.steps", split.steps, 1)
     return found
+
+
+def _check_alike(field: str, train: Any, split: Any) -> None:
+    """Raise ExperimentError where a split's samples have another form than those of the training split."""
+    if type(train) is not type(split) or not isinstance(train, ArraySplit):
+        return
+    own, other = (dict(paths(s.tree)) for s in (train, split))
+    if own.keys() != other.keys():
+        more = sorted(own.keys() ^ other.keys())[0]
+        missing = "is missing here" if more in own else "is not in the training split"
+        raise ExperimentError(f"{field}{more}", sorted(other), f"as the training split: {more} {missing}")
+    for path, array in own.items():
+        shape, found = list(array.shape[1:]), list(other[path].shape[1:])
+        if shape != found:
+            expected = f"must be {['n', *shape]} as of the training split".replace("'", "")
+            raise ExperimentError(f"{field}{path}", list(other[path].shape), expected)
+        if array.dtype.kind != other[path].dtype.kind:
+            expected = f"must be of the training split's type, {array.dtype}"
+            raise ExperimentError(f"{field}{path}", str(other[path].dtype), expected)
 
 
 def check_enough(field: str, data: TrialData, folds: int | None) -> None:
@@ -62,12 +88,15 @@ def check_enough(field: str, data: TrialData, folds: int | None) -> None:
 
 def remarks(data: TrialData, kind: Kind, folds: int | None) -> list[str]:
     """What a person should know of data that can be trained on, and may not be what was meant."""
-    y = np.asarray(data.train.y)
+    y = _whole_targets(data.train)
+    if y is None:
+        return []
     found = []
     if (y == y[:1]).all():
         found.append(f"every training target is the same, {y[0].tolist()}: there is nothing to learn")
-    if kind == "classification" and folds is None:
-        unseen = np.setdiff1d(np.asarray(data.validation.y), y).tolist()
+    validation = _whole_targets(data.validation)
+    if kind == "classification" and folds is None and validation is not None:
+        unseen = np.setdiff1d(np.setdiff1d(validation, [NOT_SCORED]), y).tolist()
         if unseen:
             listed = ", ".join(map(str, unseen[:FEW])) + (", ..." if len(unseen) > FEW else "")
             classes = f"class {listed} is" if len(unseen) == 1 else f"classes {listed} are"
@@ -75,20 +104,38 @@ def remarks(data: TrialData, kind: Kind, folds: int | None) -> list[str]:
     return found
 
 
-def _checked(field: str, split: Split, kind: Kind, *, missing_values: bool) -> Split:
-    x, y = np.asarray(split.x), np.asarray(split.y)
-    for name, array in (("x", x), ("y", y)):
+def _whole_targets(split: Any) -> Array | None:
+    y = split.y if isinstance(split, Split) else None
+    return y if isinstance(y, np.ndarray) and not lies_in_file(y) else None
+
+
+def _checked(field: str, split: Any, kind: Kind, *, missing_values: bool) -> Any:
+    if not isinstance(split, ArraySplit):
+        return split
+    for path, array in paths(split.tree):
         if array.dtype.kind not in "buif":
             expected = f"must be numbers: its dtype is {array.dtype}"
-            raise ExperimentError(f"{field}.{name}", list(array.shape), expected)
-    if kind == "classification":
-        whole = _classes(f"{field}.y", y)
-        if whole is not y:
-            split = Split(split.x, whole)
-    else:
-        _check_finite(f"{field}.y", y, nan=False)
-    _check_finite(f"{field}.x", x, nan=missing_values)
+            raise ExperimentError(f"{field}{path}", list(array.shape), expected)
+        if not lies_in_file(array):
+            _check_finite(f"{field}{path}", array, nan=missing_values and path != ".y")
+    if isinstance(split, Split) and isinstance(split.y, np.ndarray) and not lies_in_file(split.y):
+        y = _targets(f"{field}.y", split.y, kind)
+        return split if y is split.y else Split(split.x, y)
+    if isinstance(split, Split) and split.y is None and kind != "other":
+        raise ExperimentError(f"{field}.y", None, f"must be targets of kind = {kind!r}; without any, kind = 'other'")
     return split
+
+
+def _targets(field: str, y: Array, kind: Kind) -> Array:
+    if kind == "classification":
+        return _classes(field, y)
+    if kind == "multilabel":
+        if y.ndim != 2:
+            raise ExperimentError(field, list(y.shape), "must be [n, K], a 0 or 1 for each of K labels")
+        if not ((y == 0) | (y == 1)).all():
+            first = y[(y != 0) & (y != 1)][0].item()
+            raise ExperimentError(field, first, "labels must be 0 or 1")
+    return y
 
 
 def _classes(field: str, y: Array) -> Array:
@@ -96,20 +143,21 @@ def _classes(field: str, y: Array) -> Array:
     shape = list(y.shape)
     if y.ndim == 2 and y.shape[1] == 1:
         raise ExperimentError(field, shape, "must be [n], one class a sample: write y[:, 0]")
-    if y.ndim == 2 and len(y) and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all():
-        raise ExperimentError(field, shape, "looks like one-hot classes: write y.argmax(1)")
-    if y.ndim != 1:
-        expected = "must be [n], one class a sample: targets per token or per pixel are not scored here"
-        raise ExperimentError(field, shape, f"{expected}; a function trainable can do that")
+    if y.ndim == 2 and y.shape[1] > 1 and len(y) > 1 and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all():
+        expected = "looks like one-hot classes: write y.argmax(1); of several labels a sample set kind = 'multilabel'"
+        raise ExperimentError(field, shape, expected)
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(y))
         if not whole.all():
-            first = y[np.flatnonzero(~whole)[0]].item()
+            first = y[~whole][0].item()
             expected = "classes must be whole numbers from 0; of real targets set kind = 'regression'"
             raise ExperimentError(field, first, expected)
         y = y.astype(np.int64)
-    if len(y) and y.dtype.kind != "b" and y.min() < 0:
-        raise ExperimentError(field, int(y.min()), "classes must count from 0; leave out samples that have none")
+    if y.size and y.dtype.kind == "i":
+        wrong = y[(y < 0) & ((y != NOT_SCORED) | (y.ndim == 1))]
+        if wrong.size:
+            hint = "leave out samples that have none" if y.ndim == 1 else f"a place that has none is {NOT_SCORED}"
+            raise ExperimentError(field, int(wrong.min()), f"classes must count from 0; {hint}")
     return y
 
 
@@ -135,6 +183,6 @@ def _check_finite(field: str, array: Array, *, nan: bool) -> None:
         which = f"sample {first} is the first of {count} values" if count > 1 else f"sample {first} has a value"
         expected = f"{which} that are not finite" if count > 1 else f"{which} that is not finite"
         hint = "clean them in load"
-        if field.endswith(".x") and np.isnan(example):
+        if not field.endswith(".y") and np.isnan(example):
             hint += ", or set missing_values = True on a task whose model takes NaN for a missing value"
         raise ExperimentError(field, example, f"{expected}; {hint}")

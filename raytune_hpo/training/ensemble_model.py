@@ -9,45 +9,20 @@ Notations
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.training.data import Array, Kind, Split
-from raytune_hpo.training.evaluation import EVALUATION_BATCH, tensors_of
-from raytune_hpo.training.outputs import check_outputs, highest_class
+from raytune_hpo.training.averaged import AveragedPredictions
+from raytune_hpo.training.batches import source
+from raytune_hpo.training.criterion import criterion_of
+from raytune_hpo.training.data import Array, Kind
+from raytune_hpo.training.evaluation import device_of
 from raytune_hpo.training.random_states import preserved_random_states
 from raytune_hpo.training.task import Task
-
-
-class AveragedPredictions(nn.Module):
-    """x [N, ...] -> [N, C] logs of the averaged class probabilities, or [N, d] averaged outputs.
-
-    A log-probability is a logit, so cross entropy, softmax and argmax of the answer mean what they mean for
-    one model. weights: [M], positive, of any sum; equal if left out.
-    """
-
-    def __init__(self, members: Sequence[nn.Module], kind: Kind, weights: Sequence[float] | None = None) -> None:
-        super().__init__()
-        given = [1.0] * len(members) if weights is None else [float(w) for w in weights]
-        if not members or len(given) != len(members) or not all(math.isfinite(w) and w > 0 for w in given):
-            raise ValueError(f"{len(members)} members need as many positive weights, and at least one: {weights}")
-        self.members = nn.ModuleList(members)
-        self.kind = kind
-        self.log_weights: torch.Tensor
-        # A buffer, so that the state dict alone says what is averaged how.
-        self.register_buffer("log_weights", torch.tensor([math.log(w / sum(given)) for w in given]))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs = torch.stack([member(x) for member in self.members])  # [M, N, C or d]
-        if self.kind == "classification":
-            weighted = outputs.log_softmax(-1) + self.log_weights[:, None, None]
-            return weighted.logsumexp(0)
-        return (outputs * self.log_weights.exp()[:, None, None]).sum(0)
 
 
 def model_of(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> nn.Module:
@@ -73,18 +48,34 @@ def _model(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> n
     return model
 
 
-def predictions(model: nn.Module, split: Split, kind: Kind, batch: int = EVALUATION_BATCH) -> Array:
-    """[n, C] class probabilities or [n, d] outputs, float32, of a model in eval mode on the device it is on.
+def predictions(
+    model: nn.Module, split: Any, task: Task, statistics: Mapping[str, Any] | None = None, batch: int | None = None
+) -> tuple[Array, Array]:
+    """(predictions, targets) of a model in eval mode on the device it is on.
 
-    Raises TrialError for outputs that do not fit the split's targets.
+    predictions: [n, C] class probabilities, [n, K] of labels or [n, d] outputs, float32. targets: [n] int64 classes or
+    [n, d] float64. Raises TrialError for outputs that do not fit the targets, and where they are not of this form.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, y = tensors_of(split, kind, device)
-    highest = highest_class(y)
-    found = []
+    device = device_of(model)
+    samples = source(task, split, statistics or {}, device)
+    criterion = criterion_of(task, split, split, device)
+    found, compared = [], []
     with torch.no_grad():
-        for start in range(0, len(x), batch):
-            outputs = model(x[start : start + batch].clone())  # a copy, as in `evaluate_tensors`
-            check_outputs(outputs, y[start : start + batch], highest)
-            found.append((outputs.double().softmax(1) if kind == "classification" else outputs).float().cpu())
-    return torch.cat(found).numpy()
+        for part in samples.in_order(batch):
+            outputs, targets = criterion.compared(model, part)
+            if not isinstance(outputs, torch.Tensor) or not isinstance(targets, torch.Tensor) or task.kind == "other":
+                raise TrialError(f"predictions of kind = {task.kind!r} are no probabilities or numbers of one form")
+            if task.kind == "classification" and targets.ndim > 1:
+                raise TrialError("its classes are of several places a sample: this is for one class a sample")
+            found.append(probabilities(outputs, task.kind).float().cpu())
+            compared.append(targets.cpu())
+    y = torch.cat(compared)
+    own = y if task.kind == "classification" else y.double().flatten(1)
+    return torch.cat(found).flatten(1).numpy(), own.numpy()
+
+
+def probabilities(outputs: torch.Tensor, kind: Kind) -> torch.Tensor:
+    """Of logits, in float64; other outputs as they are."""
+    if kind == "classification":
+        return outputs.double().softmax(1)
+    return outputs.double().sigmoid() if kind == "multilabel" else outputs

@@ -22,15 +22,17 @@ The hypergradient sees validation samples: as in any search, the best validation
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
+from raytune_hpo.training.batches import ArraySource, Source
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.rules import RULES
@@ -38,7 +40,7 @@ from raytune_hpo.training.rules.rule import Slots
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.training.unit_steps import UnitAdam, moved_parameters, shifted, slope
-from raytune_hpo.training.unrolled import Batch, optimizer_slots, validation_loss_after
+from raytune_hpo.training.unrolled import optimizer_slots, validation_loss_after
 
 MUCH_WORSE = 1.5
 """A lookahead that multiplies the validation loss by more than this has no gradient worth following."""
@@ -56,9 +58,9 @@ class _Lookahead:
     """Where an update looks from: batches [K], their learning-rate factors [K], a validation batch."""
 
     slots: Mapping[str, Slots]
-    batches: list[Batch]
+    batches: list[Any]
     lr_factors: list[float]
-    validation: Batch
+    validation: Any
 
 
 class HypergradientTrainer(SupervisedTrainer):
@@ -93,7 +95,7 @@ class HypergradientTrainer(SupervisedTrainer):
         super().setup(config, seed)
         self._rule = RULES[self.config["optimizer"]]
         movable = {*self._rule.movable}
-        if self.task.kind == "classification":
+        if self.task.kind == "classification" and not self.task.has_own_loss:
             movable.add("label_smoothing")
         self.values = {n: float(self.config[n]) for n in self.parameters if n in config and n in movable}
         self._start = dict(self.values)
@@ -108,29 +110,30 @@ class HypergradientTrainer(SupervisedTrainer):
         metrics = super().train_epoch()
         return {**metrics, **{name: value for name, value in self.values.items() if name != "lr"}}
 
-    def _train_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def _train_step(self, batches: Sequence[Any], sizes: Sequence[int]) -> torch.Tensor:
         if self.values and self._steps % self.hypergradient.every == 0:
             if self._steps == 0 and self.hypergradient.rehearsal and "lr" in self.values:
                 self._rehearse()
-            self._update(self._lookahead((x, y), self.hypergradient.unroll))
+            self._update(self._lookahead(batches[0], self.hypergradient.unroll))
             self._set_lr(self.schedule.lr_at(self._epoch, self._epoch_steps))
         self._steps += 1
         self._epoch_steps += 1
-        return super()._train_step(x, y)
+        return super()._train_step(batches, sizes)
 
-    def _lookahead(self, first: Batch, steps: int) -> _Lookahead:
+    def _lookahead(self, first: Any, steps: int) -> _Lookahead:
         N = self.config["batch_size"]
         factor = self.schedule.lr_at(self._epoch, self._epoch_steps) / self.schedule.lr
         return _Lookahead(
             slots=optimizer_slots(self.model, self.optimizer),
-            batches=[first, *(self._drawn((self._x, self._y), N) for _ in range(steps - 1))],
+            batches=[first, *(self._drawn(self._train, N) for _ in range(steps - 1))],
             lr_factors=[factor] * steps,
             validation=self._drawn(self._validation, self.hypergradient.validation_samples),
         )
 
-    def _drawn(self, data: Batch, n: int) -> Batch:
-        index = torch.randperm(len(data[0]), generator=self._draws)[:n].to(self.device)
-        return data[0][index], data[1][index]
+    def _drawn(self, source: Source, n: int) -> Any:
+        if not isinstance(source, ArraySource):
+            raise TrialError("hypergradients draw samples of their own, and these data are read in a stream")
+        return source.at(torch.randperm(len(source), generator=self._draws)[:n])
 
     def _loss(self, ahead: _Lookahead, hyper: Mapping[str, torch.Tensor | float]) -> torch.Tensor:
         config = {**self.config, **self._rule.fixed_when_built(self.optimizer)}
@@ -142,16 +145,14 @@ class HypergradientTrainer(SupervisedTrainer):
             ahead.batches,
             ahead.lr_factors,
             ahead.validation,
-            self.task.kind,
-            self._highest,
+            self._criterion,
+            self._groups,
         )
 
     def _rehearse(self) -> None:
         """Lower learning rates on the same batches: the start is a margin below the best of them."""
         parameter, value = self.parameters["lr"], self.values["lr"]
-        ahead = self._lookahead(
-            self._drawn((self._x, self._y), self.config["batch_size"]), self.hypergradient.rehearsal
-        )
+        ahead = self._lookahead(self._drawn(self._train, self.config["batch_size"]), self.hypergradient.rehearsal)
         best, best_value, no_better = math.inf, value, 0
         while True:
             loss = self._loss(ahead, {"lr": value}).item()
@@ -203,7 +204,8 @@ class HypergradientTrainer(SupervisedTrainer):
         if name == "lr":
             self.schedule.lr = value
         elif name != "label_smoothing":
-            self._rule.set_hyperparameter(self.optimizer, name, value)
+            moved = [group.moves(name, self.config) for group in self._groups]
+            self._rule.set_hyperparameter(self.optimizer, name, value, moved)
 
     def state_dict(self) -> dict[str, Any]:
         own = {

@@ -201,7 +201,15 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
         low=0,
         open_low=True,
     ),
-    Hyperparameter("batch_size", "int", 64, "samples per optimizer step", low=1),
+    Hyperparameter(
+        "weight_decay_on",
+        "str",
+        "all",
+        "what decays; matrices: weights of two axes or more, not biases and norms",
+        choices=("all", "matrices"),
+    ),
+    Hyperparameter("batch_size", "int", 64, "samples of a batch", low=1),
+    Hyperparameter("accumulate", "int", 1, "batches that one optimizer step is the mean of", low=1),
     Hyperparameter("lr_schedule", "str", "constant", "how the learning rate falls", choices=LR_SCHEDULES),
     Hyperparameter(
         "lr_decay",
@@ -224,6 +232,13 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
         high=1,
         open_high=True,
     ),
+    Hyperparameter(
+        "class_weight",
+        "str",
+        "none",
+        "weights of classes in the training loss; balanced: by one over their share of the training targets",
+        choices=("none", "balanced"),
+    ),
     Hyperparameter("clip_norm", "float", 0.0, "largest global gradient norm; 0 is no clipping", low=0),
     Hyperparameter(
         "precision",
@@ -233,6 +248,21 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
         choices=("float32", "bfloat16", "float16"),
     ),
 )
+
+GROUP_HYPERPARAMETERS = ("lr", "weight_decay", "momentum")
+"""What a group of parameters may have of its own, as in `lr_head`."""
+
+
+def group_hyperparameters(groups: Iterable[str]) -> dict[str, Hyperparameter]:
+    """Of groups of these names; None, their default, is the value without a suffix."""
+    found = {}
+    for group in groups:
+        for name in GROUP_HYPERPARAMETERS:
+            whole, own = TRAINER_HYPERPARAMETERS[name], f"{name}_{group}"
+            doc = f"{name} of the parameters in group {group}; unset: {name}"
+            found[own] = replace(whole, name=own, default=None, doc=doc, default_by_optimizer={})
+    return found
+
 
 MAX_UNITS_OVERRIDES = 8
 """`units_1` to `units_8` exist."""

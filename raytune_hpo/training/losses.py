@@ -1,4 +1,7 @@
-"""The loss that training minimizes, of one model's batch and of those of many lanes. L: lanes, N: a mini-batch."""
+"""The loss that training minimizes, of one model's batch and of those of many lanes. L: lanes, N: a mini-batch.
+
+Targets of -100 are not scored, as torch's `ignore_index`: the mean is over the others.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,64 @@ import torch
 from torch.nn import functional
 
 from raytune_hpo.training.data import Kind
+from raytune_hpo.training.metrics.scored import NOT_SCORED
 
 Tensor = torch.Tensor
 
 VECTOR = 16  # numbers that one instruction takes, at most
 
 
-def loss_of(outputs: Tensor, y: Tensor, kind: Kind, label_smoothing: float = 0.0) -> Tensor:
-    """The mean loss of a batch: cross entropy in nats, or the mean squared error. Shape: []."""
+def loss_of(
+    outputs: Tensor, y: Tensor, kind: Kind, label_smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """The mean loss of a batch: cross entropy in nats, or the mean squared error. Shape: [].
+
+    weights: of classes, at most [C], those beyond weigh 1; or of each label's yes, [K].
+    """
     if kind == "classification":
-        return functional.cross_entropy(outputs, y, label_smoothing=label_smoothing)
+        if weights is not None:
+            weights = functional.pad(weights.to(outputs.dtype), (0, outputs.shape[1] - len(weights)), value=1.0)
+        return functional.cross_entropy(outputs, y, weights, label_smoothing=label_smoothing)
+    if kind == "multilabel":
+        positive = None if weights is None else weights.to(outputs.dtype)
+        return functional.binary_cross_entropy_with_logits(outputs, y, pos_weight=positive)
     return functional.mse_loss(outputs, y)
 
 
-def lane_losses(outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None = None) -> Tensor:
-    """The mean loss of each lane's batch, [L], as `loss_of` gives it.
+def lane_losses(
+    outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None = None, *, unscored: bool = False
+) -> Tensor:
+    """The mean loss of each lane's batch, [L], as `loss_of` gives it; NaN of a lane without a scored target.
 
-    outputs: [L, N, C] or [L, N, d]; y: [L, N] classes or [L, N, d] targets. smoothing: [L], None is 0 for all.
+    outputs: [L, N, C], [L, N, C, ...] or [L, N, d]; y: [L, N] or [L, N, ...] classes, or [L, N, d] targets. smoothing:
+    [L], None is 0 for all. unscored: whether y may hold -100 (`has_unscored`): without it the loss is the same to the
+    bit, and faster by the passes that look for them.
     """
     if kind == "regression":
         return functional.mse_loss(outputs, y, reduction="none").flatten(1).mean(1)
+    if y.ndim > 2:
+        outputs, y = outputs.movedim(2, -1).flatten(1, -2), y.flatten(1)
     _, N, C = outputs.shape
     # The classes first: a softmax over a short last axis does not fill the processor's vectors. Whole vectors for each
     # lane: the rest of one is computed by other instructions, and would round by where in the stack a lane is.
     logits = functional.pad(outputs.permute(2, 0, 1), (0, -N % VECTOR))
     log_p = functional.log_softmax(logits.contiguous(), dim=0)[..., :N]
-    loss = log_p.gather(0, y[None])[0].mean(1).neg()
+    if not unscored:
+        loss = log_p.gather(0, y[None])[0].mean(1).neg()
+        if smoothing is None:
+            return loss
+        uniform = log_p.sum(0).mean(1).neg()
+        return (1 - smoothing) * loss + smoothing / C * uniform
+    scored = y != NOT_SCORED
+    # 1 where all are scored, so that a lane's loss does not depend on what is in other lanes' batches.
+    share = N / scored.sum(1, dtype=log_p.dtype)
+    loss = torch.where(scored, log_p.gather(0, y.clamp(min=0)[None])[0], 0.0).mean(1).neg() * share
     if smoothing is None:
         return loss
-    uniform = log_p.sum(0).mean(1).neg()
+    uniform = torch.where(scored, log_p.sum(0), 0.0).mean(1).neg() * share
     return (1 - smoothing) * loss + smoothing / C * uniform
+
+
+def has_unscored(*targets: Tensor) -> bool:
+    """Whether any of these hold -100 for a class. Waits for the device: to be asked once of a split."""
+    return any(bool((y == NOT_SCORED).any()) for y in targets if not y.is_floating_point())

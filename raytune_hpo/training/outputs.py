@@ -37,13 +37,31 @@ def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
         )
 
 
-def check_outputs(outputs: Any, y: Tensor, highest: int | None = None, *, lanes: bool = False) -> None:
+def check_loss(loss: Any, task: Any) -> None:
+    """Raise TrialError unless a task's own loss is one real number that gradients can be taken of."""
+    name = f"{type(task).__name__}.loss"
+    if not isinstance(loss, Tensor):
+        raise TrialError(
+            f"{name} answers a {type(loss).__name__}: it must answer a tensor of shape [], the batch's mean"
+        )
+    if loss.shape != ():
+        raise TrialError(f"{name} answers shape {list(loss.shape)}: it must answer one number, as .mean() of these is")
+    if not loss.is_floating_point():
+        dtype = str(loss.dtype).removeprefix("torch.")
+        raise TrialError(f"{name} answers {dtype}: it must answer a floating-point number")
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise TrialError(f"{name} does not depend on any parameter: .item(), .detach() or no_grad has cut it off")
+
+
+def check_outputs(outputs: Any, y: Any, highest: int | None = None, *, lanes: bool = False) -> None:
     """Raise TrialError unless outputs fit the targets, so that nothing broadcasts.
 
-    y: [N] int64 classes for outputs [N, C], or [N, ...] targets for outputs [N, ...]; lanes: outputs have the axis of
-    lanes before these. highest: the highest class of the data, which must be below C.
+    y: [N, ...] int64 classes for outputs [N, C, ...], or [N, ...] targets for outputs [N, ...]; lanes: outputs have the
+    axis of lanes before these. highest: the highest class of the data, which must be below C.
     """
     check_tensor(outputs, lanes=lanes)
+    if not isinstance(y, Tensor):
+        raise TrialError(f"the targets of a batch are a {type(y).__name__}: they must be one tensor")
     found = list(outputs.shape[1:] if lanes else outputs.shape)
     wanted = list(y.shape)
     if y.is_floating_point():
@@ -52,9 +70,10 @@ def check_outputs(outputs: Any, y: Tensor, highest: int | None = None, *, lanes:
                 f"the model answers {found} for targets of shape {wanted}: it must answer that shape, or each answer "
                 "would be compared with every target"
             )
-    elif len(found) != 2 or found[:1] != wanted:
+    elif len(found) != len(wanted) + 1 or found[:1] + found[2:] != wanted:
+        shape = ", ".join(["N", "C", *map(str, wanted[1:])])
         raise TrialError(
-            f"the model answers {found} for targets of shape {wanted}: it must answer [N, C], a logit for each class"
+            f"the model answers {found} for targets of shape {wanted}: it must answer [{shape}], a logit for each class"
         )
     elif highest is not None and highest >= found[1]:
         raise TrialError(

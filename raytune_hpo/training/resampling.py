@@ -7,20 +7,57 @@ same ones and their differences are paired.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
-from raytune_hpo.training.data import Array, Split, TrialData
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.data import Array, ArraySplit, DatasetSplit, Split, TrialData
+from raytune_hpo.training.file_arrays import Rows, lies_in_file
+from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.partitions import random_folds, random_split, stratified_folds, stratified_split
 from raytune_hpo.training.task import Task
+from raytune_hpo.training.trees import mapped, structure
 
 #: What follows a metric's name where it is the deviation over the folds.
 DEVIATION = "_std"
 
 
-def pooled(data: TrialData) -> Split:
-    """Training and validation samples as one split, in this order."""
-    x = np.concatenate([data.train.x, data.validation.x])
-    return Split(x, np.concatenate([data.train.y, data.validation.y]))
+def pooled(data: TrialData) -> Any:
+    """Training and validation samples as one split, in this order. Raises ExperimentError where they cannot be one."""
+    train, validation = data.train, data.validation
+    if isinstance(train, ArraySplit) and isinstance(validation, ArraySplit):
+        if structure(train.tree) == structure(validation.tree):
+            return train.with_tree(mapped(_joined, train.tree, validation.tree))
+    elif isinstance(train, DatasetSplit) and isinstance(validation, DatasetSplit):
+        joined = _Joined(train, validation)
+        return DatasetSplit(joined)
+    expected = "cannot be pooled: folds, and repetitions of an exchangeable task, need two splits of one form"
+    raise ExperimentError("task", f"{type(train).__name__} and {type(validation).__name__}", expected)
+
+
+class _Joined:
+    """Two data sets, one after the other."""
+
+    def __init__(self, *splits: DatasetSplit) -> None:
+        self._splits = splits
+
+    def __len__(self) -> int:
+        return sum(map(len, self._splits))
+
+    def __getitem__(self, index: int) -> Any:
+        for split in self._splits:
+            if index < len(split):
+                return split[index]
+            index -= len(split)
+        raise IndexError(index)
+
+
+def _joined(one: Any, other: Any) -> Any:
+    if lies_in_file(one) or lies_in_file(other):
+        return Rows.joined(one, other)
+    return np.concatenate([one, other])
 
 
 def fold_data(task: Task, data: TrialData, folds: int, seed: int) -> list[TrialData]:
@@ -29,23 +66,27 @@ def fold_data(task: Task, data: TrialData, folds: int, seed: int) -> list[TrialD
     Every sample is validated on exactly once.
     """
     pool = pooled(data)
-    stratifies = _stratifies(task, pool.y, folds)
-    parts = stratified_folds(pool.y, folds, seed) if stratifies else random_folds(len(pool), folds, seed)
-    return [_parts(pool, train, validation) for train, validation in parts]
+    y = _classes(task, pool, folds)
+    parts = random_folds(len(pool), folds, seed) if y is None else stratified_folds(y, folds, seed)
+    return [_parts(data, pool, train, validation) for train, validation in parts]
 
 
 def resplit(task: Task, data: TrialData, seed: int) -> TrialData:
     """Training and validation data drawn anew from the pool, of the sizes they have."""
     pool, size = pooled(data), len(data.validation)
-    stratifies = _stratifies(task, pool.y, 2)
-    train, validation = stratified_split(pool.y, size, seed) if stratifies else random_split(len(pool), size, seed)
-    return _parts(pool, train, validation)
+    y = _classes(task, pool, 2)
+    train, validation = random_split(len(pool), size, seed) if y is None else stratified_split(y, size, seed)
+    return _parts(data, pool, train, validation)
 
 
-def _stratifies(task: Task, y: Array, parts: int) -> bool:
-    """Whether every class has a sample for each part."""
-    return task.kind == "classification" and int(np.unique(y, return_counts=True)[1].min()) >= parts
+def _classes(task: Task, pool: Any, parts: int) -> Array | None:
+    """[n] the class of each sample, where each has one and every class has a sample for each part."""
+    y = pool.y if isinstance(pool, Split) else None
+    if task.kind != "classification" or not isinstance(y, np.ndarray) or lies_in_file(y) or y.ndim != 1:
+        return None
+    found, counts = np.unique(y, return_counts=True)
+    return y if int(counts.min()) >= parts and NOT_SCORED not in found else None
 
 
-def _parts(pool: Split, train: Array, validation: Array) -> TrialData:
-    return TrialData(Split(pool.x[train], pool.y[train]), Split(pool.x[validation], pool.y[validation]))
+def _parts(data: TrialData, pool: Any, train: Array, validation: Array) -> TrialData:
+    return replace(data, train=pool.take(train), validation=pool.take(validation))

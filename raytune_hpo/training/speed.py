@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
-from raytune_hpo.training.data import Split, TrialData
+from raytune_hpo.training.data import Stream, TrialData
 from raytune_hpo.training.recipe import Recipe
 
 STEPS = 4
@@ -57,6 +57,8 @@ def measured(
     """
     batches = [int(config.get("batch_size", 64)) for config in configs]
     samples = max(*batches, STEPS * int(statistics.median(batches)), 1)
+    if any(isinstance(split, Stream) for split in (loaded.train, loaded.validation)):
+        raise TrialError("its data are a stream")
     parts = [_part(data, samples) for data in recipe.data(loaded)]
     whole = len(loaded.train) / len(parts[0].train)
     began = time.perf_counter()
@@ -109,12 +111,9 @@ def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, An
 
 def _part(data: TrialData, samples: int) -> TrialData:
     """Enough samples for a few steps, and as large a share of the validation split."""
-
-    def first(split: Split, count: int) -> Split:
-        return Split(split.x[:count], split.y[:count])
-
     share = min(1.0, samples / len(data.train))
-    return TrialData(first(data.train, samples), first(data.validation, max(1, round(share * len(data.validation)))))
+    validation = data.validation.first(max(1, round(share * len(data.validation))))
+    return replace(data, train=data.train.first(samples), validation=validation)
 
 
 def _seconds(epoch: Callable[[], object], device: str) -> float:

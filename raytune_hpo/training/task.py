@@ -1,17 +1,17 @@
-"""A task: the data, the model and the metrics that an experiment tunes. No torch is imported here.
+"""A task: the data, the model, the loss and the metrics that an experiment tunes. No torch is imported here.
 
 A task is a frozen dataclass; its fields are its options (`Digits(validation_fraction=0.2)`), plain
 JSON values, so that a run directory can hold it. The methods import torch when they are called.
 
 Data flow: `load(seed)` -> `Splits` (once per node) -> `Splits.for_trials()` (no test split in it)
--> `SupervisedTrainer`. Only `results.winner` ever touches `Splits.test`.
+-> `SupervisedTrainer`. Only `results.winner` ever touches `Splits.test`. docs/tasks.md has a batch's way.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Mode
 from raytune_hpo.training.data import Kind, Splits, TrialData
-from raytune_hpo.training.metrics import Accuracy, CrossEntropy, MeanSquaredError, Metric, RootMeanSquaredError
+from raytune_hpo.training.kinds import default_metrics, loss_metric
+from raytune_hpo.training.metrics import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +29,27 @@ if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer
 
 
+#: Of these kinds the first metric is the default, of others the loss.
+_BY_METRIC = ("classification", "multilabel")
+
+
 @dataclass(frozen=True)
 class Task(ABC):
-    """Base of every task. Subclasses are frozen dataclasses whose fields are JSON values."""
+    """Base of every task. Subclasses are frozen dataclasses whose fields are JSON values.
 
+    `load` and `build_model` are needed; what else a task does not override is the house's (docs/tasks.md).
+    """
+
+    #: What the targets are, and with it the loss, the metrics and the checks of a task that does not bring its own.
     kind: ClassVar[Kind] = "classification"
+    #: Names of the groups that `parameter_groups` answers.
+    groups: ClassVar[tuple[str, ...]] = ()
+    #: Optimizer steps between two reports; None is a pass over the training data.
+    validate_every: ClassVar[int | None] = None
+    #: Bytes of a map-style data set's samples, decoded, up to which they are kept in memory.
+    decode_bytes: ClassVar[int] = 2 << 30
+    #: Processes that read a map-style data set that is not.
+    loader_workers: ClassVar[int] = 2
     #: Whether training and validation samples may change places, as in cross-validation.
     exchangeable: ClassVar[bool] = True
     #: Whether NaN in x is a missing value, which the model takes; otherwise data that hold any are refused.
@@ -67,18 +84,35 @@ class Task(ABC):
 
         Raises ExperimentError for an illegal value.
         """
-        from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, resolve
+        from raytune_hpo.training.hyperparameters import resolve
 
-        return resolve(config, {**TRAINER_HYPERPARAMETERS, **self.model_hyperparameters()})
+        return resolve(config, self.hyperparameters())
+
+    @final
+    def checked_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`resolved`, and no key that is not known. Raises ExperimentError."""
+        from raytune_hpo.training.hyperparameters import check_keys
+
+        check_keys(config, self.hyperparameters())
+        return self.resolved(config)
+
+    @final
+    def hyperparameters(self) -> dict[str, Hyperparameter]:
+        """All that a config may hold, by name: the trainer's, the groups', the model's."""
+        from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, group_hyperparameters
+
+        return {**TRAINER_HYPERPARAMETERS, **group_hyperparameters(self.groups), **self.model_hyperparameters()}
 
     def trainer(self, data: TrialData, *, max_epochs: int, device: str | None) -> Trainer:
         """The trainer of one trial, not set up yet; here: the supervised one. device: None is the GPU if there is one.
 
         A task that brings its own trains in processes only. `data` is what trials may see.
         """
+        from raytune_hpo.training.own_step import OwnStepTrainer
         from raytune_hpo.training.trainer import SupervisedTrainer
 
-        return SupervisedTrainer(self, data, max_epochs=max_epochs, device=device)
+        kind = OwnStepTrainer if self.has_own_step else SupervisedTrainer
+        return kind(self, data, max_epochs=max_epochs, device=device)
 
     @property
     def has_own_trainer(self) -> bool:
@@ -86,32 +120,116 @@ class Task(ABC):
         tests) cannot be had then."""
         return type(self).trainer is not Task.trainer
 
+    # A batch's way ------------------------------------------------------------------------------------------
+
+    def preprocess(self, x: Any, statistics: Mapping[str, torch.Tensor]) -> Any:
+        """x as the model takes it, each sample by itself; here: as it is. Also done where an exported model predicts.
+
+        x: a batch's x, [N, ...], on the model's device; of data that are no `Split` the batch. It is not to be written
+        to. statistics: `Splits.statistics`, as tensors.
+        """
+        return x
+
     def augment(self, x: torch.Tensor) -> torch.Tensor:
         """A training batch as the model is to see it; x: [N, ...], on the model's device. Here: as it is.
 
         torch's global generator, which the trainer keeps for each trial, is to be the only randomness. `x` is a copy
-        of the data, so that it may be written to. Validation and test batches are never augmented.
+        of the data, so that it may be written to. Validation and test batches are never augmented. Of data that are
+        no `Split` it is the whole batch.
         """
         return x
 
+    def loss(self, model: torch.nn.Module, batch: Any, config: Mapping[str, Any]) -> torch.Tensor:
+        """What training minimizes: the mean over a batch, shape []. Here: by `kind`, of `predict` and `targets`.
+
+        config: with all defaults. `model.training` says whether it is a training batch. Gradients go through what
+        this answers alone; to be a lane it must be made of operations on tensors, with no `.item()` and no branch
+        on a tensor's value.
+        """
+        from raytune_hpo.training.criterion import default_loss
+
+        return default_loss(self, model, batch, config)
+
+    def predict(self, model: torch.nn.Module, batch: Any) -> Any:
+        """The outputs that metrics compare with `targets`, [N, ...]; what an exported model answers. `batch.y` is not
+        there where it does."""
+        from raytune_hpo.training.criterion import inputs_of
+
+        return model(inputs_of(self, batch))
+
+    def targets(self, batch: Any) -> Any:
+        """What outputs are compared with, [N, ...]."""
+        from raytune_hpo.training.criterion import targets_of
+
+        return targets_of(self, batch)
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """A batch of a map-style data set's samples."""
+        from torch.utils.data import default_collate
+
+        return default_collate(list(samples))
+
+    # How it is trained --------------------------------------------------------------------------------------
+
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
-        """The config keys that `build_model` understands, on top of the trainer's own."""
+        """The config keys that `build_model` and the other methods understand, on top of the trainer's own."""
         return {}
+
+    def parameter_groups(
+        self, model: torch.nn.Module, config: Mapping[str, Any]
+    ) -> Mapping[str, Iterable[torch.nn.Parameter]]:
+        """The parameters of each of `groups`, by name; those in none have the hyperparameters without a suffix."""
+        return {}
+
+    def optimizers(self, model: torch.nn.Module, config: Mapping[str, Any]) -> Any:
+        """What `train_step` is given: an optimizer of torch's, or a dict of them. Here: the one that config names.
+
+        The schedule moves the learning rates that they are made with.
+        """
+        from raytune_hpo.training.optimizers import optimizer_of
+        from raytune_hpo.training.parameter_groups import groups_of
+
+        return optimizer_of(groups_of(self, model, config), model, config)
+
+    def train_step(self, model: torch.nn.Module, batch: Any, optimizer: Any, config: Mapping[str, Any]) -> Any:
+        """A step of the task's own: gradients and updates. Answers the loss, a tensor of shape [], or a dict of such,
+        reported as train_NAME. Only in processes and inline."""
+        raise NotImplementedError
+
+    @property
+    def has_own_loss(self) -> bool:
+        return type(self).loss is not Task.loss
+
+    @property
+    def has_own_step(self) -> bool:
+        return type(self).train_step is not Task.train_step
+
+    @property
+    def has_own_targets(self) -> bool:
+        return type(self).targets is not Task.targets
+
+    @property
+    def has_own_batches(self) -> bool:
+        """Whether loss, predict or targets are the task's own, and not one forward and a comparison with y."""
+        return self.has_own_loss or self.has_own_targets or type(self).predict is not Task.predict
+
+    # What is measured ---------------------------------------------------------------------------------------
 
     def metrics(self) -> Sequence[Metric]:
         """What is measured besides the loss. Of classes the first is optimized where an experiment names no metric."""
-        return (Accuracy(),) if self.kind == "classification" else (RootMeanSquaredError(),)
+        return default_metrics(self.kind)
 
     @final
     def measured(self) -> tuple[Metric, ...]:
-        """All that is measured: the loss, without which no report is, then the metrics."""
-        return (CrossEntropy() if self.kind == "classification" else MeanSquaredError(), *self.metrics())
+        """All that is measured: the loss, if there is one, then the metrics."""
+        loss = loss_metric(self.kind, own=self.has_own_loss)
+        return (*(() if loss is None else (loss,)), *self.metrics())
 
     @final
     def reported(self) -> dict[str, Mode]:
         """The metrics by the names under which training reports them, each with its direction; the default first."""
-        loss, *metrics = self.measured()
-        ordered = [*metrics, loss] if self.kind == "classification" else [loss, *metrics]
+        measured = self.measured()
+        ordered = sorted(measured, key=lambda m: m.name == "loss") if self.kind in _BY_METRIC else measured
         return {f"validation_{metric.name}": metric.direction for metric in ordered}
 
     @final
@@ -126,7 +244,8 @@ class Task(ABC):
 
     def structural_hyperparameters(self) -> set[str]:
         """The keys that may not change in mid-training: the model's or the optimizer's state would not fit."""
-        return {*self.model_hyperparameters(), "optimizer", "nesterov", "lr_schedule", "precision"} - {"dropout"}
+        trainers = {"optimizer", "nesterov", "lr_schedule", "precision", "weight_decay_on"}
+        return {*self.model_hyperparameters(), *trainers} - {"dropout"}
 
     def check(self) -> None:  # noqa: B027  (optional)
         """Cheap checks of the options before any process starts. Raises ExperimentError."""
@@ -140,6 +259,10 @@ class Task(ABC):
     @final
     def check_is_described(self) -> None:
         """Raise ExperimentError where a run could not be described by the options, which are the fields."""
+        for name in sorted({f.name for f in dataclasses.fields(self)} & vars(Task).keys()):
+            if callable(vars(Task)[name]) or isinstance(vars(Task)[name], property):
+                expected = f"is what a task's {name}() is: call the option otherwise"
+                raise ExperimentError("task", f"{type(self).__name__}.{name}", expected)
         made_by_dataclass = type(self).__init__.__code__.co_filename == "<string>"
         more = sorted(vars(self).keys() - {f.name for f in dataclasses.fields(self)})
         if more and not made_by_dataclass:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +17,15 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.batches import augmented, source_of
+from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.data_order import DataOrder
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
-from raytune_hpo.training.evaluation import evaluate, evaluate_tensors, tensors_of
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
-from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.lr_schedules import LRSchedule
-from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
-from raytune_hpo.training.outputs import check_outputs, highest_class
+from raytune_hpo.training.optimizers import optimizer_of, restore_optimizer
+from raytune_hpo.training.parameter_groups import groups_of
 from raytune_hpo.training.random_states import (
     get_random_states,
     preserved_random_states,
@@ -78,12 +79,12 @@ class Trainer(ABC):
 
 
 class SupervisedTrainer(Trainer):
-    """Trains a task's model on a task's data. The data stay on the device whole.
+    """Trains a task's model on a task's data.
 
-    Metrics of an epoch: `train_loss` (the mean over the epoch, with label smoothing),
-    `validation_loss`, the task's metrics (`validation_accuracy`, ...), and `lr` (of the epoch's last
-    step). A training loss that is not finite ends the epoch, and its losses and metrics are then NaN:
-    a diverged trial is a result, not a failure.
+    An epoch is a pass over the training data, or `Task.validate_every` steps of the optimizer. Its metrics:
+    `train_loss` (the mean over the epoch's samples, as it is minimized), `validation_loss`, the task's
+    metrics (`validation_accuracy`, ...), and `lr` (of the epoch's last step). A training loss that is not finite
+    ends the epoch, and its losses and metrics are then NaN: a diverged trial is a result, not a failure.
 
     `device` None is the GPU where there is one. `max_epochs` is the length of a cosine schedule.
     """
@@ -102,31 +103,33 @@ class SupervisedTrainer(Trainer):
         early_stopping: EarlyStopping | None = None,
     ) -> None:
         self.task = task
-        self._measured = task.measured()
         self.max_epochs = max_epochs
         self.early_stopping = early_stopping
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._x, self._y = tensors_of(data.train, task.kind, self.device)
-        self._validation = tensors_of(data.validation, task.kind, self.device)
-        self._highest = highest_class(self._y, self._validation[1])
+        self._train = source_of(task, data, "train", self.device)
+        self._validation = source_of(task, data, "validation", self.device)
+        self._criterion = criterion_of(task, data.train, data.validation, self.device)
+        self._augments = type(task).augment is not Task.augment
 
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         """See `Trainer`. Raises ExperimentError for a bad config, TrialError for an impossible one."""
-        known = {**TRAINER_HYPERPARAMETERS, **self.task.model_hyperparameters()}
-        check_keys(config, known)
-        self.config = resolve(config, known)
-        self._epoch = 0
-        # On the CPU whatever the device is, so that a trial sees the same batches everywhere.
-        self._order = torch.Generator().manual_seed(derive_seed(seed, "data order"))
+        self.config = self.task.checked_config(config)
+        self._epoch, self._seed = 0, seed
         self._tracker = PlateauTracker(self.early_stopping) if self.early_stopping else None
         with preserved_random_states():
             seed_everything(seed)
             self.model = self.task.build_model(self.config).to(self.device)
             self._random = get_random_states()
-        self.optimizer = build_optimizer(self.model.parameters(), self.config)
+        self._set_up_optimizer()
         self._set_up_precision()
         self._set_up_steps()
         self.schedule = LRSchedule(self.config, max_epochs=self.max_epochs, steps_per_epoch=self._steps_per_epoch)
+
+    def _set_up_optimizer(self) -> None:
+        self._groups = groups_of(self.task, self.model, self.config)
+        self.optimizer = optimizer_of(self._groups, self.model, self.config)
+        # Of the groups that have a learning rate of their own.
+        self._own_lrs = [None if g.moves("lr", self.config) else g.config(self.config)["lr"] for g in self._groups]
 
     def _set_up_precision(self) -> None:
         precision = self.config["precision"] if self.device.type == "cuda" else "float32"
@@ -135,8 +138,9 @@ class SupervisedTrainer(Trainer):
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
 
     def _set_up_steps(self) -> None:
-        used, steps = steps_of_epoch(self.model, len(self._x), self.config["batch_size"])
-        self._samples_per_epoch, self._steps_per_epoch = used, steps
+        N, n = self._train.batch_size(self.config), len(self._train)
+        self._order = order_of(self.task, self.model, N, n, self.config, self._seed)
+        self._steps_per_epoch = self._order.steps
 
     @property
     def epoch(self) -> int:
@@ -152,7 +156,7 @@ class SupervisedTrainer(Trainer):
             metrics = self._train_and_validate()
             self._random = get_random_states()
         self._epoch += 1
-        self.schedule.end_epoch(metrics["validation_loss"])
+        self.schedule.end_epoch(metrics.get("validation_loss", math.nan))
         if self._tracker is not None:
             self._tracker.update(self._watched(metrics))
         return metrics
@@ -166,39 +170,55 @@ class SupervisedTrainer(Trainer):
 
     def _train_and_validate(self) -> dict[str, float]:
         self.model.train()
-        N = self.config["batch_size"]
-        order = torch.randperm(len(self._x), generator=self._order).to(self.device)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        for step in range(self._steps_per_epoch):
-            batch = order[step * N : (step + 1) * N]
+        samples = 0
+        for step, (batches, sizes) in enumerate(self._stepwise()):
             self._set_lr(self.schedule.lr_at(self._epoch, step))
-            loss_sum += self._train_step(self._x[batch], self._y[batch]).double() * len(batch)
+            loss_sum += self._train_step(batches, sizes).double() * sum(sizes)
+            samples += sum(sizes)
             if step % FINITE_CHECK_STEPS == FINITE_CHECK_STEPS - 1 and not torch.isfinite(loss_sum):
+                loss_sum.fill_(math.nan)
                 break
-        train_loss = loss_sum.item() / self._samples_per_epoch
-        lr = float(self.optimizer.param_groups[0]["lr"])
+        train_loss = loss_sum.item() / max(1, samples)
         if math.isfinite(train_loss):
-            validation = evaluate_tensors(self.model, *self._validation, self._measured)
+            validation = self._evaluate()
         else:
-            train_loss, validation = math.nan, {metric.name: math.nan for metric in self._measured}
+            train_loss, validation = math.nan, {metric.name: math.nan for metric in self._criterion.measured}
         reported = {f"validation_{name}": value for name, value in validation.items()}
-        return {"train_loss": train_loss, **reported, "lr": lr}
+        return {"train_loss": train_loss, **reported, "lr": float(self._lr)}
 
-    def _train_step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """One optimizer step on x: [N, ...], y: [N] or [N, d]. Returns the mean loss, shape []."""
+    def _evaluate(self) -> dict[str, float]:
+        source = self._validation
+        return self._criterion.evaluate(self.model, source.in_order(), self.config, source.size)
+
+    def _stepwise(self) -> Iterator[tuple[list[Any], list[int]]]:
+        """The batches of each step of an epoch, and their samples."""
+        steps = list(self._order.epoch())
+        seed = derive_seed(self._seed, "epoch", self._epoch)
+        found = self._train.epoch([index for step in steps for index in step], seed)
+        for step in steps:
+            pairs = [next(found) for _ in step]
+            yield [batch for batch, _ in pairs], [size for _, size in pairs]
+
+    def _train_step(self, batches: Sequence[Any], sizes: Sequence[int]) -> torch.Tensor:
+        """One optimizer step on the mean over `batches`, of these many samples. Returns the mean loss, shape []."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            outputs = self.model(self.task.augment(x))
-            check_outputs(outputs, y, self._highest)
-            loss = loss_of(outputs, y, self.task.kind, self.config["label_smoothing"])
-        # torch's own methods below lack annotations.
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        losses = []
+        for batch, size in zip(batches, sizes, strict=True):
+            with self._autocast():
+                seen = augmented(self.task, batch) if self._augments else batch
+                loss = self._criterion.loss(self.model, seen, self.config)
+                if len(sizes) > 1:
+                    loss = loss * (size / sum(sizes))
+            # torch's own methods below lack annotations.
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         if self.config["clip_norm"] > 0:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config["clip_norm"])
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        return loss.detach()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._autocast_dtype is None:
@@ -206,44 +226,71 @@ class SupervisedTrainer(Trainer):
         return torch.autocast(self.device.type, dtype=self._autocast_dtype)
 
     def _set_lr(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self._lr = lr
+        for group, own in zip(self.optimizer.param_groups, self._own_lrs, strict=True):
+            group["lr"] = lr if own is None else own * (lr / self.schedule.lr)
 
     def state_dict(self) -> dict[str, Any]:
         live = {
             "epoch": self._epoch,
             "model": self.model.state_dict(),
             "optimizer_name": self.config["optimizer"],
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
             "early_stopping": None if self._tracker is None else self._tracker.state_dict(),
-            "order": self._order.get_state(),
+            **self._order.state_dict(),
             "random": self._random,
         }
         copied: dict[str, Any] = _on_cpu(live)
         return copied
+
+    def _optimizer_state(self) -> Any:
+        return self.optimizer.state_dict()
+
+    def _load_optimizer(self, state: Mapping[str, Any]) -> None:
+        restore_optimizer(RULES[self.config["optimizer"]], self.optimizer, state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])
             # Another optimizer's moments mean nothing here; this one then starts with fresh ones.
             if state["optimizer_name"] == self.config["optimizer"]:
-                restore_optimizer(RULES[self.config["optimizer"]], self.optimizer, state["optimizer"])
+                self._load_optimizer(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             if state["scaler"] and self._scaler.is_enabled():
                 self._scaler.load_state_dict(state["scaler"])
             if state["early_stopping"] is not None and self._tracker is not None:
                 self._tracker.load_state_dict(state["early_stopping"])
-            self._order.set_state(state["order"].cpu())
+            self._order.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
         self._epoch = int(state["epoch"])
 
 
+def order_of(
+    task: Task, model: nn.Module, batch_size: int, samples: int, config: Mapping[str, Any], seed: int
+) -> DataOrder:
+    """The order of a trial's samples, which `seed` decides. Raises TooFewSamplesError."""
+    return DataOrder(
+        derive_seed(seed, "data order"),
+        samples,
+        used=samples_of_pass(model, samples, batch_size),
+        batch_size=batch_size,
+        accumulate=config["accumulate"],
+        steps=task.validate_every,
+    )
+
+
 def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
-    """(samples that an epoch uses, its optimizer steps).
+    """(samples that a pass uses, its batches)."""
+    used = samples_of_pass(model, samples, batch_size)
+    return used, math.ceil(used / batch_size)
+
+
+def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:
+    """How many samples a pass over the data uses.
 
     Batch norm has no variance for one sample, so that such a last batch is left out. Raises TooFewSamplesError where
     that leaves nothing.
@@ -256,8 +303,7 @@ def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int
         raise TooFewSamplesError(
             f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
         )
-    used = samples - 1 if leave_out else samples
-    return used, math.ceil(used / batch_size)
+    return samples - 1 if leave_out else samples
 
 
 def _on_cpu(value: Any) -> Any:

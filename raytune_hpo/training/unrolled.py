@@ -13,23 +13,41 @@ Notations
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional
 
-from raytune_hpo.training.data import Kind
+from raytune_hpo.training.criterion import Criterion
 from raytune_hpo.training.losses import loss_of
-from raytune_hpo.training.outputs import check_outputs
+from raytune_hpo.training.parameter_groups import Group
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Slots, root
+from raytune_hpo.training.trees import leaves
 
 Hyper = Mapping[str, torch.Tensor | float]
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""x: [N, ...]; y: [N] classes or [N, d] targets."""
+
+
+class _Called(nn.Module):
+    """A function of a module and a batch, as a module: so that its weights can be put in place of the module's."""
+
+    def __init__(self, model: nn.Module, function: Callable[[nn.Module, Any], Any]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, batch: Any) -> Any:
+        return self.function(self.model, batch)
+
+
+def called_with(
+    function: Callable[[nn.Module, Any], Any], model: nn.Module, tensors: Mapping[str, torch.Tensor], batch: Any
+) -> torch.Tensor:
+    """`function(model, batch)` of a model with these weights and buffers, by name, in place of its own."""
+    named = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    found: torch.Tensor = functional_call(_Called(model, function), named, (batch,))
+    return found
 
 
 def optimizer_slots(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Slots]:
@@ -42,23 +60,24 @@ def validation_loss_after(
     slots: Mapping[str, Slots],
     config: Mapping[str, Any],
     hyper: Hyper,
-    batches: Sequence[Batch],
+    batches: Sequence[Any],
     lr_factors: Sequence[float],
-    validation: Batch,
-    kind: Kind,
-    highest: int | None = None,
+    validation: Any,
+    criterion: Criterion,
+    groups: Sequence[Group],
 ) -> torch.Tensor:
     """The validation loss, shape [], after one optimizer step on each of the K `batches`.
 
     K = 0 gives the loss as it is. Dropout is off, and batch norm goes by the validation batch. The model and
     its optimizer stay as they are. config: resolved; `hyper` goes before it. lr_factors: [K],
-    the schedule's. highest: the highest class of the data. Raises RuntimeError where gradients are asked of a model
+    the schedule's. groups: of the model's parameters. Raises RuntimeError where gradients are asked of a model
     without second derivatives, TrialError for outputs that do not fit the targets.
     """
     rule = RULES[config["optimizer"]]
     # Where no hyperparameter is to be differentiated by, each step's graph can go at once.
     keep = any(isinstance(value, torch.Tensor) and value.requires_grad for value in hyper.values())
     values = {**config, **hyper}
+    of = {name: group.config(values) for group in groups for name in group.parameters}
     slots = dict(slots)
     weights = {name: p.detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
     trained = [name for name, weight in weights.items() if weight.requires_grad]
@@ -66,40 +85,43 @@ def validation_loss_after(
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     was_training = model.training
     model.train()
+
+    def training(model: nn.Module, batch: Any) -> torch.Tensor:
+        if not isinstance(values["label_smoothing"], torch.Tensor) or criterion.task.has_own_loss:
+            return criterion.loss(model, batch, values)
+        outputs, targets = criterion.compared(model, batch)
+        return smoothed_loss(outputs, targets, criterion.weights_of(values), values["label_smoothing"])
+
     try:
-        for (x, y), factor in zip(batches, lr_factors, strict=True):
-            outputs = functional_call(model, {**weights, **buffers}, (x,))
-            check_outputs(outputs, y, highest)
-            loss = training_loss(outputs, y, kind, values["label_smoothing"])
+        for batch, factor in zip(batches, lr_factors, strict=True):
+            loss = called_with(training, model, {**weights, **buffers}, batch)
             found = torch.autograd.grad(loss, [weights[name] for name in trained], create_graph=keep, allow_unused=True)
             gradients = {name: gradient for name, gradient in zip(trained, found, strict=True) if gradient is not None}
-            at_step = {**values, "lr": values["lr"] * factor}
             for name, gradient in clipped(gradients, values["clip_norm"]).items():
+                at_step = {**of[name], "lr": of[name]["lr"] * factor}
                 start = weights[name] if keep else weights[name].detach()
                 weight, slots[name] = rule.differentiable(start, gradient, slots[name], at_step)
                 weights[name] = weight if keep else weight.requires_grad_()
-        x, y = validation
         model.eval()
-        if len(x) > 1:
+        if next(len(leaf) for leaf in leaves(validation) if leaf.ndim) > 1:
             # Running means have no gradient; the validation batch's own stand in for them.
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.train()
-        outputs = functional_call(model, {**weights, **buffers}, (x,))
-        check_outputs(outputs, y, highest)
-        return loss_of(outputs, y, kind)
+        return called_with(criterion.measured_loss(config), model, {**weights, **buffers}, validation)
     finally:
         model.train(was_training)
 
 
-def training_loss(
-    outputs: torch.Tensor, y: torch.Tensor, kind: Kind, label_smoothing: torch.Tensor | float
+def smoothed_loss(
+    outputs: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None, label_smoothing: torch.Tensor
 ) -> torch.Tensor:
-    """`loss_of`, where the label smoothing may be a tensor. Shape: []."""
-    if kind == "regression":
-        return loss_of(outputs, y, kind)
-    spread = -functional.log_softmax(outputs, dim=1).mean()
-    return (1 - label_smoothing) * functional.cross_entropy(outputs, y) + label_smoothing * spread
+    """The cross entropy of `loss_of`, where the label smoothing is a tensor. Shape: [].
+
+    It is linear in the smoothing, so that its values at 0 and at 1/2 are enough.
+    """
+    plain, half = (loss_of(outputs, y, "classification", s, weights) for s in (0.0, 0.5))
+    return plain + 2 * label_smoothing * (half - plain)
 
 
 def clipped(gradients: dict[str, torch.Tensor], clip_norm: float) -> dict[str, torch.Tensor]:

@@ -193,11 +193,11 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
     task = derived.resolved.task
     assert isinstance(task, Task)
     config = task.resolved(first.repeated.config)
-    split = load_test_split(task, derived.seed)
+    split, of_training = load_test_split(task, derived.seed)
     found = []
     for path in paths:
         model = model_of(task, config, load_state(directory.path / path))
-        found.append(evaluate(model.to(device()), split, task))
+        found.append(evaluate(model.to(device()), split, task, config=config, statistics=of_training))
     metrics: dict[str, Any] = {"models": len(found), "samples": len(split)}
     for name in found[0]:
         values = [f[name] for f in found]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from raytune_hpo.training.data import TrialData
+from typing import Any
+
+import numpy as np
+
+from raytune_hpo.training.data import Array, Kind, Split, Stream, TrialData
+from raytune_hpo.training.file_arrays import lies_in_file
 from raytune_hpo.training.resampling import pooled
 from raytune_hpo.training.task import Task
 
@@ -13,9 +18,18 @@ def naive_value(task: Task, metric: str, data: TrialData) -> float | None:
     The constant is of the training data, or of all where training and validation samples are drawn from one pool.
     """
     found = task.metric_reported_as(metric)
-    if found is None:
+    own = task.has_own_targets or (metric == "validation_loss" and task.has_own_loss)
+    if found is None or own or isinstance(data.train, Stream):
         return None
     if task.exchangeable:
-        y = pooled(data).y
-        return found.baseline(y, y)
-    return found.baseline(data.train.y, data.validation.y)
+        y = _targets(pooled(data), task.kind)
+        return None if y is None else found.baseline(y, y)
+    train, validation = _targets(data.train, task.kind), _targets(data.validation, task.kind)
+    return None if train is None or validation is None else found.baseline(train, validation)
+
+
+def _targets(split: Any, kind: Kind) -> Array | None:
+    y = split.y if isinstance(split, Split) else None
+    if not isinstance(y, np.ndarray) or lies_in_file(y):
+        return None
+    return y.astype(np.float64) if kind == "multilabel" else y  # whole numbers of 0 and 1 may be classes

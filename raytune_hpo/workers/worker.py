@@ -28,7 +28,8 @@ from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
-from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.data import ArraySplit, TrialData
+from raytune_hpo.training.trees import leaves
 from raytune_hpo.workers import deaths, trial_directories
 from raytune_hpo.workers.function_session import FunctionSession, is_of
 from raytune_hpo.workers.imports import record_more
@@ -259,7 +260,11 @@ def data_news(data: TrialData | None) -> tuple[Event, ...]:
         return ()
     torch = sys.modules.get("torch")
     dtype = "float32" if torch is None else str(torch.get_default_dtype()).removeprefix("torch.")
-    return (DataLoaded(data.train.x.shape[1:], dtype, len(data.train), len(data.validation)),)
+    if not isinstance(data.train, ArraySplit):
+        return (DataLoaded((), dtype, len(data.train), len(data.validation)),)
+    first = leaves(data.train.tree)[0]
+    own = dtype if first.dtype.kind == "f" else str(first.dtype)
+    return (DataLoaded(tuple(first.shape[1:]), own, len(data.train), len(data.validation)),)
 
 
 def called(call: bytes) -> Any:

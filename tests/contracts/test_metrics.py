@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -9,15 +10,35 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from own_metrics import MacroF1, MeanAbsoluteError
+from own_metrics import MacroF1
+from own_metrics import MeanAbsoluteError as OwnAbsoluteError
 from torch.nn import functional
 
-from raytune_hpo import Accuracy, Experiment, ExperimentError, Float, Metric, RootMeanSquaredError
+from raytune_hpo import (
+    AUROC,
+    F1,
+    R2,
+    Accuracy,
+    BinaryCrossEntropy,
+    CalibrationError,
+    CrossEntropy,
+    Dice,
+    Experiment,
+    ExperimentError,
+    Float,
+    IoU,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Metric,
+    Perplexity,
+    RootMeanSquaredError,
+    TopK,
+    Whole,
+)
 from raytune_hpo.errors import TrialError
 from raytune_hpo.objective import Objective
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.testing.metrics import MetricContract
-from raytune_hpo.training.metrics import CrossEntropy, MeanSquaredError
 from raytune_hpo.training.scores import Scores
 
 Tensor = torch.Tensor
@@ -28,37 +49,145 @@ def shares(targets: Tensor) -> Tensor:
     return targets.bincount().div(len(targets)).log()
 
 
-class TestAccuracy(MetricContract):
+def mean(targets: Tensor) -> Tensor:
+    return targets.mean(0)
+
+
+def always(targets: Tensor) -> Tensor:
+    return torch.ones(targets.shape[1:])
+
+
+class OfClasses(MetricContract):
+    kind = "classification"
+    constant = staticmethod(shares)
+    ignores = True
+
+
+class OfLabels(MetricContract):
+    kind = "multilabel"
+    constant = staticmethod(always)
+    ignores = True
+
+
+class OfNumbers(MetricContract):
+    kind = "regression"
+    constant = staticmethod(mean)
+
+
+class TestAccuracy(OfClasses):
     metric = Accuracy()
-    kind = "classification"
-    constant = staticmethod(shares)
 
 
-class TestCrossEntropy(MetricContract):
+class TestTopK(OfClasses):
+    metric = TopK(2)
+
+
+class TestCrossEntropy(OfClasses):
     metric = CrossEntropy()
-    kind = "classification"
-    constant = staticmethod(shares)
 
 
-class TestMeanSquaredError(MetricContract):
+class TestPerplexity(OfClasses):
+    metric = Perplexity()
+
+
+class TestF1(OfClasses):
+    metric = F1()
+
+
+class TestMicroF1(OfClasses):
+    metric = F1("micro")
+
+
+class TestDice(OfClasses):
+    metric = Dice()
+
+
+class TestIoU(OfClasses):
+    metric = IoU()
+
+
+class TestAUROC(OfClasses):
+    metric = AUROC()
+
+
+class TestCalibrationError(OfClasses):
+    metric = CalibrationError()
+    constant = None
+
+    @pytest.fixture(params=[0, 1])
+    def batch(self, request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
+        """Of logits that are right, each lane less overconfident than the one before."""
+        generator = torch.Generator().manual_seed(request.param)
+        logits = 0.3 * torch.randn(101, 4, generator=generator)
+        targets = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        return logits * torch.tensor([30.0, 12.0, 8.0, 5.0, 3.0])[:, None, None], targets
+
+
+class TestBinaryCrossEntropy(OfLabels):
+    metric = BinaryCrossEntropy()
+    constant = staticmethod(lambda targets: targets.mean(0).logit())
+
+
+class TestF1OfLabels(OfLabels):
+    metric = F1()
+
+
+class TestMicroF1OfLabels(OfLabels):
+    metric = F1("micro")
+
+    @staticmethod
+    def constant(targets: Tensor) -> Tensor:
+        """The best of all answers."""
+        answers = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=targets.shape[1])))
+        metric = F1("micro")
+        return max(answers, key=lambda a: metric.finish(metric.sums(a.expand_as(targets), targets).tolist()))
+
+
+class TestDiceOfMasks(OfLabels):
+    metric = Dice()
+
+
+class TestIoUOfMasks(OfLabels):
+    metric = IoU()
+
+
+class TestAUROCOfLabels(OfLabels):
+    metric = AUROC()
+
+
+class TestMeanSquaredError(OfNumbers):
     metric = MeanSquaredError()
-    kind = "regression"
-    constant = staticmethod(lambda targets: targets.mean(0))
 
 
-class TestRootMeanSquaredError(MetricContract):
+class TestRootMeanSquaredError(OfNumbers):
     metric = RootMeanSquaredError()
-    kind = "regression"
-    constant = staticmethod(lambda targets: targets.mean(0))
 
 
-class TestMacroF1(MetricContract):
+class TestR2(OfNumbers):
+    metric = R2()
+
+
+class TestMeanAbsoluteError(OfNumbers):
+    metric = MeanAbsoluteError()
+    constant = staticmethod(lambda targets: targets.median(0).values)
+
+
+def median_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs().median()
+
+
+class TestWhole(OfNumbers):
+    metric = Whole("median_error", "min", median_error)
+    constant = None
+
+
+class TestOwnMacroF1(MetricContract):
     metric = MacroF1()
     kind = "classification"
 
 
-class TestMeanAbsoluteError(MetricContract):
-    metric = MeanAbsoluteError()
+class TestOwnAbsoluteError(MetricContract):
+    metric = OwnAbsoluteError()
     kind = "regression"
 
 

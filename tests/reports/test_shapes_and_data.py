@@ -46,17 +46,17 @@ class Line(Task):
 
     kind: ClassVar[Any] = "regression"
     how: str = "right"
-    targets: int = 1
+    numbers: int = 1
 
     def load(self, seed: int) -> Splits:
         x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
-        y = np.repeat(x.sum(1, keepdims=True), self.targets, 1)
+        y = np.repeat(x.sum(1, keepdims=True), self.numbers, 1)
         return Splits(Split(x[:40], y[:40]), Split(x[40:50], y[40:50]), Split(x[50:], y[50:]))
 
     def build_model(self, config: Any) -> nn.Module:
         if self.how == "chain":  # of layers that lanes stack
             return nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))
-        return Answer(self.how, self.targets)
+        return Answer(self.how, self.numbers)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def test_near_b1_evaluate_and_ensembles() -> None:
     split = task.load(0).test
     for measure in (
         lambda: evaluate(Answer("flat", 1), split, task),
-        lambda: predictions(Answer("flat", 1), split, task.kind),
+        lambda: predictions(Answer("flat", 1), split, task),
     ):
         with pytest.raises(TrialError, match=r"answers \[10\] for targets of shape \[10, 1\]"):
             measure()
@@ -211,7 +211,7 @@ def test_near_b1_max_batch_says_why_no_batch_can_be_trained() -> None:
 
 
 def test_near_b1_targets_of_several_numbers_stay(tmp_path: Path) -> None:
-    assert done(Line(targets=3), tmp_path).best is not None
+    assert done(Line(numbers=3), tmp_path).best is not None
 
 
 class _Lstm(nn.Module):
@@ -239,10 +239,11 @@ def test_near_b1_a_layer_may_hand_a_tuple_to_the_next_one(tmp_path: Path) -> Non
     assert done(Recurrent(), tmp_path).best is not None
 
 
-def test_a5_targets_per_token_or_pixel_are_refused_by_name(tmp_path: Path) -> None:
+def test_a5_targets_per_token_or_pixel_want_logits_for_each(tmp_path: Path) -> None:
     for data, shape in (("tokens", "[40, 5]"), ("pixels", "[40, 2, 2]")):
-        text = refused(Signs(data=data), tmp_path / data)
-        assert text.startswith(f"Signs.load.train.y = {shape}: must be [n], one class a sample")
+        error = error_of(done(Signs(data=data), tmp_path / data))
+        wanted = shape.replace("[40", "[N, C")
+        assert f"answers [40, 2] for targets of shape {shape}: it must answer {wanted}, a logit for each class" in error
 
 
 REFUSALS = {

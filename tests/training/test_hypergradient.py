@@ -18,18 +18,21 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
 from raytune_hpo.tasks import Digits
+from raytune_hpo.training.criterion import Criterion
 from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.models import mlp
 from raytune_hpo.training.optimizers import build_optimizer
+from raytune_hpo.training.parameter_groups import groups_of
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.trainer import SupervisedTrainer, fit
 from raytune_hpo.training.unit_steps import UnitAdam, shifted, slope
-from raytune_hpo.training.unrolled import optimizer_slots, training_loss, validation_loss_after
+from raytune_hpo.training.unrolled import optimizer_slots, smoothed_loss, validation_loss_after
 
 K = 4
 KIND = "classification"
+CRITERION = Criterion(Digits())
 VALUES = {"lr": 0.02, "momentum": 0.8, "weight_decay": 0.01, "beta1": 0.85, "beta2": 0.97, "label_smoothing": 0.1}
 SCALES: dict[str, Parameter] = {
     "lr": Float(1e-4, 10.0, "log"),
@@ -70,6 +73,7 @@ class Case:
             torch.manual_seed(1)
             self.model = mlp(5, 3, {"hidden_units": 6, "activation": "tanh", **model}).double()
         self.optimizer = build_optimizer(self.model.parameters(), self.config)
+        self.groups = groups_of(Digits(), self.model, self.config)
         self.train(self.batches[:warm])
         self.batches = self.batches[warm:]
 
@@ -91,7 +95,7 @@ class Case:
         slots = optimizer_slots(self.model, self.optimizer)
         factors = [1.0, 0.9, 0.8, 0.7]
         return validation_loss_after(
-            self.model, slots, self.config, hyper, self.batches, factors, self.validation, KIND
+            self.model, slots, self.config, hyper, self.batches, factors, self.validation, CRITERION, self.groups
         )
 
 
@@ -149,7 +153,7 @@ def test_looking_ahead_changes_nothing() -> None:
 
 def test_label_smoothing_is_torch_s_own() -> None:
     outputs, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
-    found = training_loss(outputs, y, KIND, torch.tensor(0.2))
+    found = smoothed_loss(outputs, y, None, torch.tensor(0.2))
     assert found.item() == pytest.approx(loss_of(outputs, y, KIND, 0.2).item(), rel=1e-6)
 
 
@@ -251,10 +255,10 @@ def test_lookahead_takes_the_steps_that_the_trainer_would(momentum: float) -> No
     config = {"optimizer": "sgd", "lr": 0.1, "momentum": momentum, "nesterov": True, "hidden_units": 8}
     trial.setup(config, 0)
     trial._put("momentum", 0.5)  # an optimizer that was built without a momentum has no Nesterov's either
-    ahead = trial._lookahead((trial._x[:64], trial._y[:64]), 4)
+    ahead = trial._lookahead(trial._train.at(torch.arange(64)), 4)
     found = trial._loss(ahead, {}).item()
-    for x, y in ahead.batches:
-        SupervisedTrainer._train_step(trial, x, y)
+    for batch in ahead.batches:
+        SupervisedTrainer._train_step(trial, [batch], [64])
     assert found == pytest.approx(trial._loss(replace(ahead, batches=[], lr_factors=[]), {}).item(), rel=1e-5)
 
 

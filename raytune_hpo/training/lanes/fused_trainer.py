@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from raytune_hpo.training.batches import ArraySource, source_of
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.training.evaluation import tensors_of
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.fingerprint import differences
 from raytune_hpo.training.lanes.lane import Lane, changed_lane, make_lane
@@ -48,8 +48,10 @@ class FusedTrainer:
         self.task = task
         self.max_epochs = max_epochs
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        train = tensors_of(data.train, task.kind, self.device)
-        self._data = DeviceData(*train, *tensors_of(data.validation, task.kind, self.device))
+        train, validation = (source_of(task, data, split, self.device) for split in ("train", "validation"))
+        assert isinstance(train, ArraySource)
+        assert isinstance(validation, ArraySource)
+        self._data = DeviceData(*train.part(0, len(train)), *validation.part(0, len(validation)))
         self._chunk = chunk
         self._lanes: dict[str, Lane] = {}
         self._stacks: dict[Group, Stack] = {}

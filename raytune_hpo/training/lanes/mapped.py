@@ -1,8 +1,8 @@
 """Any torch module for many lanes at once, by torch.func.vmap over the module itself.
 
 Dropout modules step out of the vmap, to draw from each lane's own generator: an autograd.Function with a vmap rule sees
-all lanes' values. So do recurrent ones (`recurrent`). Buffers that no state holds are constants, without a lane axis. A
-module that vmap refuses is run lane by lane (`Stack.unfusable`).
+all lanes' values. So do recurrent ones (`recurrences`). Buffers that no state holds are constants, without a lane axis.
+A module that vmap refuses is run lane by lane (`Stack.unfusable`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from raytune_hpo.training.lanes.fingerprint import Fingerprint
 from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, dropout_scales
 from raytune_hpo.training.lanes.recording import copied, own_constants
-from raytune_hpo.training.lanes.recurrent import OF_LANES
+from raytune_hpo.training.lanes.recurrences import OF_LANES
 from raytune_hpo.training.lanes.value_keys import Hashed
 
 

@@ -22,7 +22,7 @@ from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Updates, clip
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.lanes.rows import RowState, aligned, places_of
-from raytune_hpo.training.losses import lane_losses
+from raytune_hpo.training.losses import has_unscored, lane_losses
 from raytune_hpo.training.outputs import check_outputs, check_tensor, highest_class
 from raytune_hpo.training.rules.rule import Rows
 from raytune_hpo.training.scores import Scores
@@ -48,6 +48,7 @@ class Stack:
         self.task, self.data, self.chunk = task, data, chunk
         self._measured = task.measured()
         self._highest = highest_class(data.y, data.validation_y)
+        self._unscored = has_unscored(data.y)
         self.device = data.x.device
         #: Why its lanes are trained one by one, if they are.
         self.unfusable: str | None = None
@@ -211,7 +212,7 @@ class Stack:
             outputs = self._run(x, weights, lanes, training=True)
             check_outputs(outputs, y[0], self._highest, lanes=True)
             some = None if smoothing is None or self.task.kind == "regression" else smoothing[at, 0]
-            losses = lane_losses(outputs, y, self.task.kind, some)
+            losses = lane_losses(outputs, y, self.task.kind, some, unscored=self._unscored)
         leaves = [weights[place.name] for place in self._trained]
         found = torch.autograd.grad(losses.sum(), leaves + [weights[name] for name in self._unused], allow_unused=True)
         if any(g is None for g in found[: len(leaves)]) or any(g is not None for g in found[len(leaves) :]):

@@ -89,12 +89,16 @@ class Rule(ABC):
 
     # Alone, by torch --------------------------------------------------------------------------------------
 
-    def torch_optimizer(self, params: Iterable[torch.nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:
-        """torch's own, for a resolved config."""
+    def torch_optimizer(
+        self, groups: Sequence[tuple[Iterable[torch.nn.Parameter], Mapping[str, Any]]]
+    ) -> torch.optim.Optimizer:
+        """torch's own. groups: of parameters, each with its resolved config."""
         from raytune_hpo.training.rules.eager import eager
 
         kind: Any = self.torch_class()  # mypy looks for a hash among its objects' methods
-        return eager(kind)(params, config["lr"], **self.torch_options(config))
+        options = [{"lr": config["lr"], **self.torch_options(config)} for _, config in groups]
+        named = [{"params": list(params), **own} for (params, _), own in zip(groups, options, strict=True)]
+        return eager(kind)(named, **options[0])
 
     @abstractmethod
     def torch_class(self) -> type[torch.optim.Optimizer]: ...
@@ -103,10 +107,14 @@ class Rule(ABC):
     def torch_options(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What torch's class is given besides the parameters and the learning rate."""
 
-    def set_hyperparameter(self, optimizer: torch.optim.Optimizer, name: str, value: float) -> None:
-        """Change one of `movable` but the learning rate, which is the schedule's, in an optimizer in use."""
-        for group in optimizer.param_groups:
-            self.set_in_group(group, name, value)
+    def set_hyperparameter(
+        self, optimizer: torch.optim.Optimizer, name: str, value: float, moved: Sequence[bool] | None = None
+    ) -> None:
+        """Change one of `movable` but the learning rate, which is the schedule's, in an optimizer in use. moved: for
+        each group, whether it is its value, too; None is yes."""
+        for i, group in enumerate(optimizer.param_groups):
+            if moved is None or moved[i]:
+                self.set_in_group(group, name, value)
         self.complete_state(optimizer)
 
     def set_in_group(self, group: dict[str, Any], name: str, value: float) -> None:

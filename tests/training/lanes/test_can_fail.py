@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_equality import BASE, Config, check
 
-from raytune_hpo.training.lanes import fingerprint, layers, mapped, recurrent
+from raytune_hpo.training.lanes import fingerprint, layers, mapped, recurrences
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.stack import Stack
 from raytune_hpo.training.lanes.watching import Recorder, Step
@@ -147,7 +147,7 @@ def test_constants_of_another_lane(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_mask_between_recurrent_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = recurrent.dropout_scales
-    monkeypatch.setattr(recurrent, "dropout_scales", lambda x, lanes, name: own(x[:1], lanes[:1], name).expand_as(x))
+    own = recurrences.dropout_scales
+    monkeypatch.setattr(recurrences, "dropout_scales", lambda x, lanes, name: own(x[:1], lanes[:1], name).expand_as(x))
     with pytest.raises(AssertionError):
         check("lstm dropout", SCALES, 1e-10, chunk=2)

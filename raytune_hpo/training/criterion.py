@@ -1,0 +1,176 @@
+"""The criterion: how a task's models are compared with batches, in training and when they are measured.
+
+batch -> loss: task.loss, or by the task's kind, of outputs that were checked
+      -> outputs, targets -> Scores
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.training.averaged import AveragedPredictions
+from raytune_hpo.training.data import Array, ArraySplit, Batch, Kind, Split
+from raytune_hpo.training.kinds import OwnLoss
+from raytune_hpo.training.losses import loss_of
+from raytune_hpo.training.metrics import NOT_SCORED
+from raytune_hpo.training.outputs import check_loss, check_outputs
+from raytune_hpo.training.scores import Scores
+from raytune_hpo.training.trees import leaves
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.task import Task
+
+Tensor = torch.Tensor
+
+
+class Criterion:
+    """Of one task on one trial's data. highest, weights: of the data's classes, see `criterion_of`."""
+
+    def __init__(self, task: Task, highest: int | None = None, weights: Tensor | None = None) -> None:
+        self.task = task
+        self.measured = task.measured()
+        self.highest, self.weights = highest, weights
+        self._own_loss = task.has_own_loss
+        self._plain = not task.has_own_batches  # one forward, compared with y
+
+    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
+        """The mean training loss of a batch, shape []. Raises TrialError for what is none."""
+        if self._own_loss:
+            if isinstance(model, AveragedPredictions):  # an average of outputs has no loss of the task's: their mean
+                weights = model.log_weights.exp()
+                losses = [self.loss(member, batch, config) for member in model.members]
+                return (torch.stack(losses) * weights).sum()
+            found = self.task.loss(model, batch, config)
+            check_loss(found, self.task)
+            return found
+        outputs, targets = self.compared(model, batch)
+        return loss_of(outputs, targets, self.task.kind, config["label_smoothing"], self.weights_of(config))
+
+    def measured_loss(self, config: Mapping[str, Any]) -> Callable[[nn.Module, Any], Tensor]:
+        """The loss that models are measured by: no label smoothing, no class weights."""
+        if self._own_loss:
+            return lambda model, batch: self.loss(model, batch, config)
+        return lambda model, batch: loss_of(*self.compared(model, batch), self.task.kind)
+
+    def weights_of(self, config: Mapping[str, Any]) -> Tensor | None:
+        if config["class_weight"] == "none":
+            return None
+        if self.weights is None:
+            raise TrialError("class_weight = 'balanced' needs classes or labels in memory, as y of a Split")
+        return self.weights
+
+    def compared(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        """(outputs, targets), which fit each other where the kind says how. Raises TrialError."""
+        if self._plain and isinstance(batch, Batch):
+            outputs, targets = model(batch.x), batch.y
+        else:
+            outputs, targets = outputs_of(self.task, model, batch), self.task.targets(batch)
+        if self.task.kind != "other":
+            check_outputs(outputs, targets, self.highest)
+        return outputs, targets
+
+    def evaluate(
+        self, model: nn.Module, batches: Iterable[Any], config: Mapping[str, Any], size: Callable[[Any], int]
+    ) -> dict[str, float]:
+        """The metrics by name, over batches that are on the model's device. The model is left in its mode.
+
+        size: the samples of a batch. Raises TrialError for outputs that do not fit the targets.
+        """
+        was_training = model.training
+        model.eval()
+        compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
+        scores = Scores(self.measured)
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    losses = self.loss(model, batch, config) if self._own_loss else None
+                    outputs, targets = self.compared(model, batch) if compares else (None, None)
+                    scores.add(outputs, targets, losses=losses, samples=size(batch))
+        finally:
+            model.train(was_training)
+        return scores.results()[0]
+
+
+def outputs_of(task: Task, model: nn.Module, batch: Any) -> Any:
+    """What `Task.predict` answers, of an average of models by each of them."""
+    if isinstance(model, AveragedPredictions):
+        return model.averaged([task.predict(member, batch) for member in model.members])
+    return task.predict(model, batch)
+
+
+def default_loss(task: Task, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
+    """What `Task.loss` is where a task overrides it and asks for it. Raises TrialError."""
+    if task.kind == "other":
+        raise TrialError(f"{type(task).__name__}: kind = 'other' has no loss; write loss(self, model, batch, config)")
+    if config.get("class_weight", "none") != "none":
+        raise TrialError(
+            "class_weight = 'balanced' is of the default loss alone: a loss of the task's own weighs itself"
+        )
+    outputs, targets = task.predict(model, batch), task.targets(batch)
+    check_outputs(outputs, targets)
+    return loss_of(outputs, targets, task.kind, config.get("label_smoothing", 0.0))
+
+
+def inputs_of(task: Task, batch: Any) -> Any:
+    """What a model is called with: x, also of a pair. Raises TrialError for a batch without one."""
+    if isinstance(batch, Batch):
+        return batch.x
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0]
+    raise TrialError(_without(task, batch, "predict(self, model, batch)", "what the model is called with"))
+
+
+def targets_of(task: Task, batch: Any) -> Any:
+    """y, also of a pair. Raises TrialError for a batch without one."""
+    if isinstance(batch, Batch) and batch.y is not None:
+        return batch.y
+    if isinstance(batch, tuple | list) and len(batch) == 2 and not isinstance(batch, Batch):
+        return batch[1]
+    hint = "targets(self, batch)"
+    return _raise(_without(task, batch, hint, "what outputs are compared with, or kind = 'other' if nothing is"))
+
+
+def _raise(text: str) -> Any:
+    raise TrialError(text)
+
+
+def _without(task: Task, batch: Any, method: str, what: str) -> str:
+    keys = f" with {', '.join(map(repr, batch))}" if isinstance(batch, Mapping) else ""
+    kind = "Split without y" if isinstance(batch, Batch) else f"{type(batch).__name__}{keys}"
+    return f"{type(task).__name__}: a batch is a {kind}; write {method}: {what}"
+
+
+def criterion_of(task: Task, train: Any, validation: Any, device: torch.device | str) -> Criterion:
+    """highest: the highest class of both splits, where the task compares y with outputs and keeps it in memory.
+    weights: of classes or labels in training, "balanced" (King & Zeng 2001, as scikit-learn has it): n / (C n_c)."""
+    if task.kind not in ("classification", "multilabel") or task.has_own_loss or task.has_own_targets:
+        return Criterion(task)
+    targets = [split.y for split in (train, validation) if isinstance(split, Split) and _in_memory(split)]
+    if not targets or any(not isinstance(y, np.ndarray) for y in targets):
+        return Criterion(task)
+    weights = class_weights(targets[0], task.kind) if isinstance(train, Split) else None
+    highest = max((int(y.max()) for y in targets if y.size), default=None) if task.kind == "classification" else None
+    return Criterion(task, highest, None if weights is None else torch.from_numpy(weights).to(device))
+
+
+def class_weights(y: Array, kind: Kind) -> Array | None:
+    """y: [n, ...] classes or [n, K] of 0 and 1, of training. Returns float64: [C], a class that has no sample 1; or
+    [K], how much a yes weighs against a no."""
+    if kind == "multilabel":
+        yes = y.astype(np.float64).sum(0)
+        return np.where((yes > 0) & (yes < len(y)), (len(y) - yes) / np.maximum(yes, 1), 1.0)
+    scored = y[y != NOT_SCORED].ravel()
+    if not scored.size:
+        return None
+    counts = np.bincount(scored)
+    return np.where(counts > 0, scored.size / (max(1, (counts > 0).sum()) * np.maximum(counts, 1)), 1.0)
+
+
+def _in_memory(split: ArraySplit) -> bool:
+    return not split.lies_in_files and bool(leaves(split.tree))
