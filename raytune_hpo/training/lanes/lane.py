@@ -12,7 +12,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
 from raytune_hpo.training.lanes.recording import Run
 from raytune_hpo.training.lanes.refusals import NotFusableError
@@ -142,9 +142,7 @@ def make_lane(
 
 
 def _resolved(task: Task, config: Mapping[str, Any]) -> dict[str, Any]:
-    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
-    check_keys(config, known)
-    return resolve(config, known)
+    return task.checked_config(config)
 
 
 def changed_lane(
