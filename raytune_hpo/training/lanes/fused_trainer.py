@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from raytune_hpo.training.batches import ArraySource, source_of
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, RowState, changed_lane, make_lane
+from raytune_hpo.training.lanes.fingerprint import differences
+from raytune_hpo.training.lanes.lane import Lane, changed_lane, make_lane
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
+from raytune_hpo.training.lanes.rows import RowState
 from raytune_hpo.training.lanes.stack import DeviceData, Stack
+from raytune_hpo.training.lanes.structure import Structure
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
 
@@ -60,8 +64,10 @@ class FusedTrainer:
         Raises ExperimentError for a bad config, TrialError for an impossible one or a state that does not fit,
         NotFusableError for a model that lanes cannot train.
         """
-        samples = len(self._data.x)
-        lane = make_lane(name, self.task, config, seed, samples=samples, max_epochs=self.max_epochs, device=self.device)
+        epochs, samples = self.max_epochs, len(self._data.x)
+        lane = make_lane(
+            *(name, self.task, config, seed), samples=samples, max_epochs=epochs, device=self.device, run=self._forward
+        )
         if state is not None:
             load_state(lane, state, self.device)
         self._put(lane)
@@ -72,11 +78,17 @@ class FusedTrainer:
         Raises TrialError where the config needs another structure.
         """
         source = self._lanes[donor]
-        lane = changed_lane(name, source, self.task, config, samples=len(self._data.x), max_epochs=self.max_epochs)
+        epochs, samples = self.max_epochs, len(self._data.x)
+        lane = changed_lane(name, source, self.task, config, samples=samples, max_epochs=epochs, run=self._forward)
         lane.parked = self._stack(source).rows([source]).first_row()
         rule = RULES[source.config["optimizer"]]
         lane.parked.forget_all_but(rule.kept_rows(momentum=source.config["momentum"] > 0))
         self._put(lane)
+
+    def _forward(self, model: nn.Module) -> Any:
+        """A forward of two samples, in the mode that the model is in: see `structure.describe`."""
+        x = self._data.x[:2].cpu().clone()
+        return model(self.task.augment(x) if model.training else x)
 
     def leave(self, name: str) -> None:
         """Let a trial go; its lane costs nothing from the next epoch of its group on."""
@@ -109,6 +121,20 @@ class FusedTrainer:
     def unfusable(self) -> str | None:
         """Why some of its lanes are trained one by one; None while none is."""
         return next((s.unfusable for s in self._stacks.values() if s.unfusable is not None), None)
+
+    @property
+    def apart(self) -> list[str]:
+        """Why lanes of like structure do not share a stack, a line each: their forwards read other values."""
+        alike: dict[Any, dict[Any, Structure]] = {}
+        for lane in self._lanes.values():
+            structure = lane.described.structure
+            alike.setdefault(structure.outline, {}).setdefault(structure.key, structure)
+        return [
+            f"lanes of {one.name} do not share a stack: {difference}"
+            for structures in alike.values()
+            for one in list(structures.values())[:1]
+            for difference in differences([structure.reads for structure in structures.values()])
+        ]
 
     # Training ---------------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.lane_files import LaneFile
-from raytune_hpo.training.lanes.lane import Lane, Place, RowState, places_of, rows_of
+from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.layers import Tensor
+from raytune_hpo.training.lanes.rows import Place, RowState, places_of
 from raytune_hpo.training.rules import RULES
 
 Rows = Mapping[str, Tensor]  # one lane's tensors, by name
@@ -32,6 +33,7 @@ def shared_of(lane: Lane) -> dict[str, Any]:
     return {
         "places": [asdict(place) for place in places_of(lane.described.structure)],
         "parameters": [i for i, shape in enumerate(shapes) if shape.parameter],
+        "aliases": dict(lane.described.structure.aliases),
     }
 
 
@@ -86,7 +88,7 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
     for number, fields in enumerate(shared["places"]):
         place = Place(**{**fields, "padded": tuple(fields["padded"])})
         shape = facts["shapes"][place.name]
-        model[place.name] = place.corner(rows[place.row], shape).clone()
+        model[place.name] = place.typed(place.corner(rows[place.row], shape)).clone()
         if place.row != "weights" or facts["steps"] == 0:
             continue
         state = {name: place.corner(rows[row], shape).clone() for row, name in kept.items()}
@@ -94,6 +96,8 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
             state["step"] = torch.tensor(float(facts["steps"]), dtype=torch.float32)
         if state:
             optimizer[number] = state
+    for alias, name in shared.get("aliases", {}).items():  # files of before tied weights have none
+        model[alias] = model[name].clone()
     return {
         "epoch": facts["epoch"],
         "model": model,
@@ -135,7 +139,7 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         optimizer = state["optimizer"]["state"] if same else {}
         if {n: tuple(t.shape) for n, t in state["model"].items()} != lane.shapes:
             raise ValueError("it has other weights")
-        lane.parked = rows_of(lane, state["model"], optimizer, device)
+        lane.park(state["model"], optimizer, device)
         lane.schedule.load_state_dict(state["schedule"])
         lane.order.set_state(state["order"].cpu())
         lane.random = dict(state["random"])

@@ -41,6 +41,8 @@ class Layer(ABC):
     """One layer of the program. key: lanes may share a layer of equal keys; padded: its output's width, if padded."""
 
     key: Hashable
+    #: Its key without what a module's forward reads, where that is less.
+    outline: Hashable = None
 
     def __init__(self, name: str) -> None:
         self.name = name

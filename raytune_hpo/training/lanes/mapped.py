@@ -1,69 +1,104 @@
 """Any torch module for many lanes at once, by torch.func.vmap over the module itself.
 
 Dropout modules step out of the vmap, to draw from each lane's own generator: an autograd.Function with a vmap rule sees
-all lanes' values. A module that vmap refuses is run lane by lane (`Stack.unfusable`).
+all lanes' values. So do recurrent ones (`recurrences`). Buffers that no state holds are constants, without a lane axis.
+A module that vmap refuses is run lane by lane (`Stack.unfusable`).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from raytune_hpo.training.lanes.fingerprint import Fingerprint
 from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, dropout_scales
+from raytune_hpo.training.lanes.recording import copied, own_constants
+from raytune_hpo.training.lanes.recurrences import OF_LANES
+from raytune_hpo.training.lanes.value_keys import Hashed
 
 
 class Mapped(Layer):
-    """A module of any kind. Its dropout rates are the lanes' variants; everything else is in its key."""
+    """A module of any kind. Its dropout rates are the lanes' variants; everything else is in its key, or not read."""
 
-    def __init__(self, name: str, module: nn.Module) -> None:
+    def __init__(self, name: str, module: nn.Module, fingerprint: Fingerprint) -> None:
         super().__init__(name)
-        self.key = ("module", fingerprint(module))
+        self.fingerprint = fingerprint
+        self.key = ("module", fingerprint.outline, Hashed(fingerprint.reads))
+        self.outline = ("module", fingerprint.outline)
         self._prefix = f"{name}." if name else ""
-        self._alone = copy.deepcopy(module).to("meta")
-        self._fused = copy.deepcopy(self._alone)
-        self._dropouts: list[_SteppingOut] = []
-        for path, child in list(self._fused.named_modules()):
+        self._alone = copied(module, lambda tensor: torch.empty_like(tensor, device="meta"))
+        self._constants = {n: b.detach().clone() for n, b in own_constants(module)}
+
+    @functools.cached_property
+    def _fused(self) -> nn.Module:
+        """What runs under vmap: made where lanes are many, not for every lane."""
+        fused = copied(self._alone, torch.empty_like)
+        for path, child in list(fused.named_modules()):
             if type(child) is nn.Dropout:
-                own = _SteppingOut(path)
-                self._dropouts.append(own)
-                if path:
-                    self._fused.set_submodule(path, own)
-                else:
-                    self._fused = own
+                if not path:
+                    return _SteppingOut(path)
+                fused.set_submodule(path, _SteppingOut(path))
+            elif type(child) in OF_LANES:
+                child.__class__ = OF_LANES[type(child)]
+        return fused
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         own = {k.removeprefix(self._prefix): v for k, v in weights.items() if k.startswith(self._prefix)}
+        if any(constant.device != x.device for constant in self._constants.values()):
+            self._constants = {name: constant.to(x.device) for name, constant in self._constants.items()}
         if len(lanes) == 1:
-            rates = lanes[0].variants[self.name]
-            for path, p in rates.items():
-                module = self._alone.get_submodule(path)
-                assert isinstance(module, nn.Dropout)
-                module.p = p
-            self._alone.train(training)
-            out = functional_call(self._alone, {k: v[0] for k, v in own.items()}, (_each(x, lambda t: t[0]),))
-            answer: Tensor = _each(out, lambda t: t[None])
-            return answer
+            return self._run_one(x, own, lanes[0], training)
         self._fused.train(training)
-        for dropout in self._dropouts:
-            dropout.lanes = [
-                LaneView({"": lane.variants[self.name][dropout.path]}, lane.generator, {}) for lane in lanes
-            ]
+        for child in self._fused.modules():
+            if isinstance(child, _SteppingOut):
+                child.lanes = [
+                    LaneView({"": lane.variants[self.name][child.path]}, lane.generator, {}) for lane in lanes
+                ]
+            elif type(child) in OF_LANES.values():
+                child.lanes = lanes  # type: ignore[assignment]
 
         def one(values: dict[str, Tensor], sample: Tensor) -> Tensor:
-            out: Tensor = functional_call(self._fused, values, (sample,))
+            out: Tensor = functional_call(self._fused, {**values, **self._constants}, (sample,))
             return out
 
         # vmap's rules update running statistics in a copy where these do not lie side by side, as rows do not.
         moving = {k: v.clone() for k, v in own.items() if not v.requires_grad} if training else {}
-        fused: Tensor = torch.func.vmap(one)({**own, **moving}, x)
+        with _with_vmap_rules(x.device):
+            fused: Tensor = torch.func.vmap(one)({**own, **moving}, x)
         for k, v in moving.items():
             own[k].copy_(v)
         return fused
+
+    def _run_one(self, x: Tensor, own: Weights, lane: LaneView, training: bool) -> Tensor:
+        for path, p in lane.variants[self.name].items():
+            module = self._alone.get_submodule(path)
+            assert isinstance(module, nn.Dropout)
+            module.p = p
+        self._alone.train(training)
+        values = {**{k: v[0] for k, v in own.items()}, **self._constants}
+        out = functional_call(self._alone, values, (_each(x, lambda t: t[0]),))
+        answer: Tensor = _each(out, lambda t: t[None])
+        return answer
+
+
+@contextlib.contextmanager
+def _with_vmap_rules(device: torch.device) -> Iterator[None]:
+    """Let torch leave out the fused kernels that have no rule for vmap: of transformer layers in evaluation, and of
+    attention on a CPU, where vmap would run them lane by lane."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -108,36 +143,3 @@ class _DropoutOfLanes(torch.autograd.Function):
 def dropout_rates(module: nn.Module) -> dict[str, float]:
     """Path -> rate of each nn.Dropout within a module."""
     return {path: child.p for path, child in module.named_modules() if type(child) is nn.Dropout}
-
-
-def fingerprint(module: nn.Module) -> Hashable:
-    """Equal for two modules that differ in their weights and dropout rates alone."""
-    parts: list[Hashable] = []
-    for path, child in module.named_modules():
-        parts.append((path, type(child), tuple(_settings(child))))
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        parts.append((name, tuple(tensor.shape), tensor.dtype))
-    return tuple(parts)
-
-
-def _settings(module: nn.Module) -> Iterator[Hashable]:
-    for name, value in sorted(vars(module).items()):
-        if name in ("_parameters", "_buffers", "_modules", "training") or (type(module) is nn.Dropout and name == "p"):
-            continue
-        yield name, _plain(value)
-
-
-def _plain(value: Any) -> Hashable:
-    """What stands for a setting: its value, or where that says nothing, the object itself, equal to nothing else."""
-    if value is None or isinstance(value, str | int | float | bool | torch.dtype | type):
-        return value
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, set | frozenset):
-        return tuple(sorted(map(repr, value)))
-    if isinstance(value, dict):
-        return tuple((repr(k), _plain(v)) for k, v in value.items())
-    qualified = getattr(value, "__qualname__", None)
-    if callable(value) and qualified is not None and "<lambda>" not in qualified and "<locals>" not in qualified:
-        return f"{value.__module__}.{qualified}"
-    return id(value)

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, aligned, places_of
+from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
 from raytune_hpo.training.lanes.mapped import Mapped
 from raytune_hpo.training.lanes.optimizers import Updates, clip
+from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.lanes.rows import RowState, aligned, places_of
 from raytune_hpo.training.losses import has_unscored, lane_losses
 from raytune_hpo.training.outputs import check_outputs, check_tensor, highest_class
 from raytune_hpo.training.rules.rule import Rows
@@ -53,6 +55,7 @@ class Stack:
         self.structure = example.described.structure
         self.places = places_of(self.structure)
         self._trained = [place for place in self.places if place.row == "weights"]
+        self._unused = [shape.name for shape in self.structure.shapes if shape.unused]
         self.lanes: list[Lane] = []
         self._rows = RowState(*(torch.empty(0) for _ in range(5)))
         self._augments = type(task).augment is not Task.augment
@@ -76,7 +79,8 @@ class Stack:
                 for shape in self.structure.shapes
             }
             with torch.no_grad():
-                self.structure.run(x, weights, views, training=True)
+                for training in (True, False, True):  # again, for what a forward keeps for the next one
+                    self.structure.run(x, weights, views, training=training)
         except Exception as error:  # vmap raises many unrelated types
             return f"{_innermost_module(error)} is not vmappable"
         return None
@@ -188,8 +192,9 @@ class Stack:
     def _weights(self, at: slice, *, train: bool) -> dict[str, Tensor]:
         out = {}
         for place in self.places:
-            tensor = place.of(getattr(self._rows, place.row)[at]).detach()
-            out[place.name] = tensor.requires_grad_() if train and place.row == "weights" else tensor
+            tensor = place.typed(place.of(getattr(self._rows, place.row)[at])).detach()
+            trained = place.row == "weights" or place.name in self._unused
+            out[place.name] = tensor.requires_grad_() if train and trained else tensor
         return out
 
     def _gradients(self, at: slice, batch: Tensor, smoothing: Tensor | None, gradient: Tensor) -> Tensor:
@@ -208,12 +213,15 @@ class Stack:
             check_outputs(outputs, y[0], self._highest, lanes=True)
             some = None if smoothing is None or self.task.kind == "regression" else smoothing[at, 0]
             losses = lane_losses(outputs, y, self.task.kind, some, unscored=self._unscored)
-        leaves = [w for w in weights.values() if w.requires_grad]
-        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        if any(g is None for g in found):
-            raise NotFusableError("the model has weights that its outputs do not depend on")
+        leaves = [weights[place.name] for place in self._trained]
+        found = torch.autograd.grad(losses.sum(), leaves + [weights[name] for name in self._unused], allow_unused=True)
+        if any(g is None for g in found[: len(leaves)]) or any(g is not None for g in found[len(leaves) :]):
+            raise NotFusableError("the model has weights that its outputs do not depend on at every step")
+        for place in self.places:
+            if place.dtype:  # a copy, which a forward may have written to
+                place.of(getattr(self._rows, place.row)[at]).copy_(weights[place.name])
         parts = []
-        for g, place in zip(found, self._trained, strict=True):
+        for g, place in zip(found, self._trained, strict=False):
             parts.append(g.reshape(L, -1))
             if aligned(place.end) > place.end:
                 parts.append(g.new_zeros(L, aligned(place.end) - place.end))
@@ -227,7 +235,9 @@ class Stack:
                 stack.enter_context(torch.autocast(self.device.type, self._autocast))
             if len(lanes) == 1 and self._has_modules and training:
                 stack.enter_context(lanes[0].as_global_generator(self.device))
-            outputs = self.structure.run(x, weights, views, training=training)
+            # By itself a lane runs its own model: also what its forward does not read may differ from its neighbours'.
+            structure = lanes[0].described.structure if len(lanes) == 1 else self.structure
+            outputs = structure.run(x, weights, views, training=training)
         check_tensor(outputs, lanes=True)
         return outputs.to(self._rows.weights.dtype)  # losses are never computed in half precision
 

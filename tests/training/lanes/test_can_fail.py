@@ -9,9 +9,10 @@ import pytest
 import torch
 from test_equality import BASE, Config, check
 
-from raytune_hpo.training.lanes import layers, mapped
+from raytune_hpo.training.lanes import fingerprint, layers, mapped, recurrences
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.stack import Stack
+from raytune_hpo.training.lanes.watching import Recorder, Step
 from raytune_hpo.training.rules.adam import Adam
 from raytune_hpo.training.rules.rule import Columns, Rows
 
@@ -33,7 +34,16 @@ def red(task: str, configs: list[Config]) -> None:
         check(task, configs, 1e-10)
 
 
+#: Two lanes that do not share a stack, by what each of these models' forwards reads.
+SCALES: list[Config] = [{"optimizer": "sgd", "lr": 0.05, "scale": scale} for scale in (0.5, 2.0)]
+READING = ("dict", "namespace", "lambda", "local class", "in evaluation", "tied")
+
+
 def test_as_it_is_it_is_green() -> None:
+    for name in READING:
+        check(name, SCALES, 1e-10)
+    check("lstm dropout", SCALES, 1e-10, chunk=2)
+    check("small types", SCALES, 1e-10, chunk=2)
     check("digits", [ADAM, DROPOUT, SIGMOID, {**BASE, "batch_norm": True}], 1e-10)
     check("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2, 1e-10)
 
@@ -114,3 +124,30 @@ def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChunkSize, "__init__", trusting)
     red("digits", [DROPOUT, DROPOUT])
     assert refused == [2]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_read_that_is_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Recorder.read
+
+    def but_the_scale(self: Recorder, noting: Any, *steps: Step) -> None:
+        read(self, noting, *(step for step in steps if step[-1] != "scale"))
+
+    monkeypatch.setattr(fingerprint, "_RECORDINGS", fingerprint._Recordings())
+    monkeypatch.setattr(Recorder, "read", but_the_scale)
+    with pytest.raises(AssertionError):
+        check(name, SCALES, 1e-10, chunk=2)
+
+
+def test_constants_of_another_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "_RECORDINGS", fingerprint._Recordings())
+    monkeypatch.setattr("raytune_hpo.training.lanes.recording.tensor_key", lambda tensor: tensor.shape)
+    with pytest.raises(AssertionError):
+        check("buffer", SCALES, 1e-10, chunk=2)
+
+
+def test_a_mask_between_recurrent_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = recurrences.dropout_scales
+    monkeypatch.setattr(recurrences, "dropout_scales", lambda x, lanes, name: own(x[:1], lanes[:1], name).expand_as(x))
+    with pytest.raises(AssertionError):
+        check("lstm dropout", SCALES, 1e-10, chunk=2)

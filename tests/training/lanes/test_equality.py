@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from lane_tasks import TASKS, Wasteful, part
+from lane_models import TASKS as MODELLED
+from lane_tasks import TASKS as OF_LANES
+from lane_tasks import part
 
 from raytune_hpo import TrialError
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, INITS, LR_SCHEDULES, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
-from raytune_hpo.training.lanes.lane import NotFusableError
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 EPOCHS = 3
+TASKS: dict[str, Any] = {**OF_LANES, **MODELLED}
 Config = dict[str, Any]
 
 
@@ -274,18 +276,11 @@ def test_the_outer_random_state_is_left_alone() -> None:
 # What cannot be fused -------------------------------------------------------------------------------
 
 
-def test_an_lstm_is_trained_lane_by_lane_and_says_so() -> None:
-    together = fused("sequences")
+def test_what_vmap_refuses_is_trained_lane_by_lane_and_says_so() -> None:
+    together = fused("routing")
     together.enter("x", {}, 0)
     together.train_epoch()
-    assert together.unfusable == "LSTM is not vmappable"
-
-
-def test_unused_weights_are_refused() -> None:
-    together = FusedTrainer(Wasteful(), part(Wasteful()), max_epochs=2, device="cpu")
-    together.enter("x", {}, 0)
-    with pytest.raises(NotFusableError, match="do not depend"):
-        together.train_epoch()
+    assert together.unfusable == "Routing is not vmappable"
 
 
 # Memory ---------------------------------------------------------------------------------------------
