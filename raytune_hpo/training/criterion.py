@@ -39,6 +39,8 @@ class Criterion:
         self.measured = task.measured()
         self.highest, self.weights = highest, weights
         self._own_loss = task.has_own_loss
+        #: Whether any metric is of outputs and targets.
+        self.compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         self._plain = not task.has_own_batches  # one forward, compared with y
 
     def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
@@ -90,7 +92,6 @@ class Criterion:
         counting = counts(self.task, model)
         batch_size = batch_size or (COUNTED_BATCH if counting else None)
         model.eval()
-        compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         scores = Scores(self.measured)
         try:
             with torch.no_grad():
@@ -98,7 +99,7 @@ class Criterion:
                     with drawing(MEASURED, number, counting=counting):
                         losses = self.loss(model, batch, config) if self._own_loss else None
                     with drawing(MEASURED, number, counting=counting):
-                        outputs, targets = self.compared(model, batch) if compares else (None, None)
+                        outputs, targets = self.compared(model, batch) if self.compares else (None, None)
                     scores.add(outputs, targets, losses=losses, samples=source.size(batch))
         finally:
             model.train(was_training)

@@ -1,7 +1,7 @@
-"""Which numbers a model draws, and when: of its trial and the step in training, of the batch alone where it is measured.
+"""Which numbers a model draws: of its trial and the step in training, of the batch alone where it is measured.
 
-A chain of known layers (`lanes.structure`) draws from torch's generator, which its trainer keeps. Every other model draws from counters
-(`counted_draws`), in the trainer of one trial and in lanes alike.
+A chain of known layers (`lanes.structure`) draws from torch's generator, which its trainer keeps. Every other model
+draws from counters (`counted_draws`), in the trainer of one trial and in lanes alike.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def step_number(epoch: int, batch: int) -> int:
     return epoch << 32 | batch
 
 
-def drawing(key: int | torch.Tensor, step: int | torch.Tensor, *, counting: bool) -> contextlib.AbstractContextManager[Any]:
+def drawing(
+    key: int | torch.Tensor, step: int | torch.Tensor, *, counting: bool
+) -> contextlib.AbstractContextManager[Any]:
     """The context of a pass."""
     return counted(key, step) if counting else contextlib.nullcontext()

@@ -248,6 +248,7 @@ class SupervisedTrainer(Trainer):
             "scaler": self._scaler.state_dict(),
             "early_stopping": None if self._tracker is None else self._tracker.state_dict(),
             **self._order.state_dict(),
+            "key": self._key,
             "random": self._random,
         }
         copied: dict[str, Any] = _on_cpu(live)
@@ -271,6 +272,7 @@ class SupervisedTrainer(Trainer):
             if state["early_stopping"] is not None and self._tracker is not None:
                 self._tracker.load_state_dict(state["early_stopping"])
             self._order.load_state_dict(state)
+            self._key = int(state.get("key", self._key))
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
@@ -289,12 +291,6 @@ def order_of(
         accumulate=config["accumulate"],
         steps=task.validate_every,
     )
-
-
-def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
-    """(samples that a pass uses, its batches)."""
-    used = samples_of_pass(model, samples, batch_size)
-    return used, math.ceil(used / batch_size)
 
 
 def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:

@@ -6,7 +6,7 @@
 - `structure`: which models may be fused, and the program that runs them fused
 - `layers`: a layer of many lanes at once; axis 0 is the lane everywhere
 - `optimizers`, `losses`: torch's formulas, with every hyperparameter a number a lane
-- `mapped`, `recurrences`: modules of any kind under vmap
+- `mapped`, `recurrent`: modules of any kind under vmap; `program`: a task's own loss and predictions, too
 - `rows`: where a model's tensors lie in what a stack holds
 - `lane`: what a trial has besides its weights: config, schedule, generators, epoch
 - `stack`: the weights of the lanes of one structure, and their epoch

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.drawing import training_key
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
-from raytune_hpo.training.lanes.recording import Run
+from raytune_hpo.training.lanes.program import OwnProgram
+from raytune_hpo.training.lanes.reading import OwnValues, Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.lanes.rows import RowState, places_of, rows_of
 from raytune_hpo.training.lanes.structure import Described, describe
+from raytune_hpo.training.lanes.vmappable import refusal
 from raytune_hpo.training.lr_schedules import LRSchedule
+from raytune_hpo.training.parameter_groups import Group, groups_of
 from raytune_hpo.training.random_states import get_random_states, preserved_random_states, seed_everything
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import steps_of_epoch
+from raytune_hpo.training.trainer import order_of
 
 
 @dataclass(eq=False)
@@ -34,10 +40,11 @@ class Lane:
     described: Described
     shapes: dict[str, tuple[int, ...]]  # its own, unpadded, by tensor name
     schedule: LRSchedule
-    order: torch.Generator
+    order: DataOrder
     random: dict[str, Any]
-    generator: torch.Generator  # of the device: what the model and the augmentation draw from
-    samples: int  # of an epoch
+    generator: torch.Generator  # of the device: what the augmentation and a chain of layers draw from
+    key: int  # of the counters that any other model draws from
+    own: OwnValues  # of the config, that a task's own loss reads
     epoch: int = 0
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
@@ -45,7 +52,7 @@ class Lane:
 
     def park(self, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> None:
         """Have these tensors, by name, and torch's state of the optimizer, by parameter, as rows of its own."""
-        kept = RULES[self.config["optimizer"]].kept_rows(momentum=self.config["momentum"] > 0)
+        kept = kept_rows(self.config, self.described.structure.groups)
         self.parked = rows_of(self.described.structure, self.shapes, tensors, kept, optimizer, device)
 
     @functools.cached_property
@@ -61,12 +68,16 @@ class Lane:
 
     @functools.cached_property
     def view(self) -> LaneView:
-        return LaneView(self.described.variants, self.generator, self.described.widths)
+        described = self.described
+        return LaneView(described.variants, self.generator, described.widths, described.structure.counting)
 
     @functools.cached_property
     def group(self) -> tuple[Any, ...]:
         """Lanes of equal groups are trained in one stack."""
-        return self.described.structure.key, self.config["batch_size"], self.config["precision"], self.samples
+        config = self.config
+        of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
+        structure = self.described.structure
+        return structure.key, structure.groups, of_steps, self.order.used, self.own.fixed
 
     @contextlib.contextmanager
     def as_global_generator(self, device: torch.device) -> Iterator[None]:
@@ -107,23 +118,23 @@ def make_lane(
     samples: int,
     max_epochs: int,
     device: torch.device,
-    run: Run | None = None,
+    reading: Reading,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. run: see `structure.describe`. Raises ExperimentError for a bad config, TrialError
-    for an impossible one, NotFusableError for one that lanes cannot train.
+    samples: of the training split. reading: finds out what the model and the task's loss read. Raises ExperimentError
+    for a bad config, TrialError for an impossible one, NotFusableError for one that lanes cannot train.
     """
-    resolved = _resolved(task, config)
+    resolved = task.checked_config(config)
     if resolved["precision"] == "float16" and device.type == "cuda":
         raise NotFusableError("float16 scales its gradients step by step, for one model at a time")
     with preserved_random_states():
         seed_everything(seed)
         model = task.build_model(resolved)
         random = get_random_states()
-        described = describe(model, run)
+        described, own = described_of(task, model, resolved, reading)
     tensors = model.state_dict()
-    used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
+    order = order_of(task, model, resolved["batch_size"], samples, resolved, seed)
     generator = torch.Generator(device)
     generator.set_state(random["torch"] if device.type == "cpu" else random["cuda"][device.index or 0])
     lane = Lane(
@@ -131,18 +142,39 @@ def make_lane(
         resolved,
         described,
         {n: tuple(t.shape) for n, t in tensors.items()},
-        LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps),
-        torch.Generator().manual_seed(derive_seed(seed, "data order")),
+        LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=order.steps),
+        order,
         random,
         generator,
-        used,
+        training_key(seed),
+        own,
     )
     lane.park(tensors, {}, device)
     return lane
 
 
-def _resolved(task: Task, config: Mapping[str, Any]) -> dict[str, Any]:
-    return task.checked_config(config)
+def described_of(
+    task: Task, model: nn.Module, config: Mapping[str, Any], reading: Reading
+) -> tuple[Described, OwnValues]:
+    """Of a model as `build_model` made it for a resolved config."""
+    described = describe(model, lambda m: reading.run(m, config), whole=reading.whole)
+    described = replace(described, structure=replace(described.structure, groups=groups_of(task, model, config)))
+    structure = described.structure
+    return described, reading.own_values(
+        structure, model, config, lambda names: takes_tensors(reading, described, config, names)
+    )
+
+
+def takes_tensors(reading: Reading, described: Described, config: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether a task's own loss runs where the numbers of these names are tensors, as those of lanes are."""
+    program = OwnProgram(described.structure, reading.criterion, unscored=False)
+    return refusal(program, described, config, OwnValues(moving=names), reading.two) is None
+
+
+def kept_rows(config: Mapping[str, Any], groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Of each group of parameters, row -> torch's name of the optimizer's state that it holds."""
+    rule = RULES[config["optimizer"]]
+    return [rule.kept_rows(momentum=group.config(config)["momentum"] > 0) for group in groups]
 
 
 def changed_lane(
@@ -153,30 +185,30 @@ def changed_lane(
     *,
     samples: int,
     max_epochs: int,
-    run: Run | None = None,
+    reading: Reading,
 ) -> Lane:
     """A lane that goes on from where `donor` is, with another config, as a solo trainer that loads its state does.
 
     The rows are the caller's to copy. Raises TrialError where the config needs another structure.
     """
-    resolved = _resolved(task, config)
-    described, used, steps = donor.described, donor.samples, donor.schedule.steps_per_epoch
+    resolved = task.checked_config(config)
+    described, own, order = donor.described, donor.own, copy.deepcopy(donor.order)
     changed = [k for k in resolved if resolved[k] != donor.config[k]]
-    if donor.described.structure.reads:  # its forward may read any of them
+    if donor.described.structure.reads or reading.whole:  # its forward may read any of them
         rebuilt = bool(changed)
     else:
-        rebuilt = any(k not in TRAINER_HYPERPARAMETERS or k == "batch_size" for k in changed)
+        rebuilt = any(k not in TRAINER_HYPERPARAMETERS or k in ("batch_size", "accumulate") for k in changed)
     if rebuilt:
         with preserved_random_states():
             model = task.build_model(resolved)
-            described = describe(model, run)
-        used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
+            described, own = described_of(task, model, resolved, reading)
+        order = order_of(task, model, resolved["batch_size"], samples, resolved, 0)
+        order.load_state_dict(donor.order.state_dict())
     if _of_state(described) != _of_state(donor.described) or resolved["optimizer"] != donor.config["optimizer"]:
         raise TrialError("the donor's state does not fit this trial's config: it has another structure")
-    schedule = LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps)
+    schedule = LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=order.steps)
     schedule.load_state_dict(donor.schedule.state_dict())
-    order, generator = torch.Generator(), torch.Generator(donor.generator.device)
-    order.set_state(donor.order.get_state())
+    generator = torch.Generator(donor.generator.device)
     generator.set_state(donor.generator.get_state())
     return Lane(
         name,
@@ -187,7 +219,8 @@ def changed_lane(
         order,
         donor.random,
         generator,
-        used,
+        donor.key,
+        own,
         donor.epoch,
         donor.steps,
     )
@@ -195,4 +228,5 @@ def changed_lane(
 
 def _of_state(described: Described) -> tuple[Any, ...]:
     """What two models have in common whose states fit each other; their forwards may read other values."""
-    return described.structure.outline, places_of(described.structure), described.widths
+    structure = described.structure
+    return structure.outline, structure.groups, places_of(structure), described.widths

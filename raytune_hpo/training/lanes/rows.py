@@ -28,7 +28,8 @@ ROWS = ("weights", "buffers", "counts")
 class Place:
     """Where a tensor lies in the rows: in `weights`, `buffers` or `counts`, from `start` to `end`.
 
-    dtype: its own, where the row's is a wider one ("bool"); "" is the row's.
+    dtype: its own, where the row's is a wider one ("bool"); "" is the row's. group: of a weight, the number of its
+    group of parameters.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Place:
     end: int
     padded: tuple[int, ...]
     dtype: str = ""
+    group: int = 0
 
     def of(self, rows: Tensor) -> Tensor:
         """The tensor in rows, [L, ...] -> [L, *padded], a view in the row's own type."""
@@ -52,16 +54,32 @@ class Place:
 
 
 def places_of(structure: Structure) -> tuple[Place, ...]:
-    """Raises NotFusableError for a type that rows do not hold."""
-    places: list[Place] = []
+    """In the order of the structure; the weights of a group of parameters lie next to each other in their row.
+
+    Raises NotFusableError for a type that rows do not hold.
+    """
+    group = {name: number for number, group in enumerate(structure.groups) for name in group.parameters}
+    places: dict[str, Place] = {}
     used = dict.fromkeys(ROWS, 0)
-    for shape in structure.shapes:
+    for shape in sorted(structure.shapes, key=lambda shape: group.get(shape.name, 0)):
         row, own = _row_of(shape)
         start = used[row]
         end = start + math.prod(shape.padded)
         used[row] = aligned(end)
-        places.append(Place(shape.name, row, start, end, shape.padded, "" if own else str(shape.dtype).split(".")[1]))
-    return tuple(places)
+        dtype = "" if own else str(shape.dtype).split(".")[1]
+        places[shape.name] = Place(shape.name, row, start, end, shape.padded, dtype, group.get(shape.name, 0))
+    return tuple(places[shape.name] for shape in structure.shapes)
+
+
+def stretches_of(structure: Structure) -> tuple[tuple[int, int], ...]:
+    """Of each group of parameters, the start and end of its weights in their row."""
+    weights = [place for place in places_of(structure) if place.row == "weights"]
+    found = []
+    for number in range(max(1, len(structure.groups))):
+        own = [place for place in weights if place.group == number]
+        ends = [aligned(place.end) for place in own]
+        found.append((min((place.start for place in own), default=0), max(ends, default=0)))
+    return tuple(found)
 
 
 def _row_of(shape: Shape) -> tuple[str, bool]:
@@ -102,12 +120,13 @@ class RowState:
         """Of rows of several lanes, the first lane's."""
         return RowState(*(t[0] for t in self.tensors()))
 
-    def forget_all_but(self, kept: Collection[str]) -> None:
-        """Zero the optimizer's rows that torch would not have: with a momentum of 0, a lane's row for it may hold a
-        gradient."""
-        for name in ("first", "second"):
-            if name not in kept:
-                getattr(self, name).zero_()
+    def forget_all_but(self, kept: Sequence[Collection[str]], stretches: Sequence[tuple[int, int]]) -> None:
+        """Zero what torch would not have of one lane's rows of the optimizer: with a momentum of 0, the row for that
+        may hold a gradient. Both by group of parameters."""
+        for own, (start, end) in zip(kept, stretches, strict=True):
+            for name in ("first", "second"):
+                if name not in own:
+                    getattr(self, name)[start:end].zero_()
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.weights, self.first, self.second, self.buffers, self.counts
@@ -117,27 +136,35 @@ def rows_of(
     structure: Structure,
     shapes: Mapping[str, Sequence[int]],
     tensors: Mapping[str, Tensor],
-    kept: Mapping[str, str],
+    kept: Sequence[Mapping[str, str]],
     optimizer: Mapping[int, Any],
     device: torch.device,
 ) -> RowState:
     """A lane's tensors as padded rows on the device.
 
-    shapes: its own, by name. kept: row -> torch's name of the optimizer's state in it; optimizer: that state, by
-    parameter.
+    shapes: its own, by name. kept: of each group of parameters, row -> torch's name of the optimizer's state in it;
+    optimizer: that state, by parameter, as `numbers_of` counts them.
     """
+    numbers = numbers_of(structure)
     places = places_of(structure)
     size = {row: aligned(max((p.end for p in places if p.row == row), default=0)) for row in ROWS}
     dtype = torch.get_default_dtype()
     weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
     buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)
     rows = RowState(weights, first, second, buffers, counts)
-    for number, place in enumerate(places):
+    for place in places:
         shape = shapes[place.name]
         place.corner(getattr(rows, place.row), shape).copy_(tensors[place.name].detach())
         if place.row == "weights":
-            for row, name in kept.items():
-                value = optimizer.get(number, {}).get(name)
+            for row, name in kept[place.group].items():
+                value = optimizer.get(numbers[place.name], {}).get(name)
                 if value is not None:
                     place.corner(getattr(rows, row), shape).copy_(value)
     return RowState(*(t.to(device) for t in rows.tensors()))
+
+
+def numbers_of(structure: Structure) -> dict[str, int]:
+    """By which number torch's state of an optimizer has each parameter: group after group."""
+    grouped = [name for group in structure.groups for name in group.parameters]
+    names = grouped or [shape.name for shape in structure.shapes if shape.parameter]
+    return {name: number for number, name in enumerate(names)}

@@ -34,6 +34,7 @@ from raytune_hpo.training.lanes.layers import (
 from raytune_hpo.training.lanes.mapped import Mapped, dropout_rates
 from raytune_hpo.training.lanes.recording import Run, own_constants
 from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.parameter_groups import Group
 
 SMALLEST_WIDTH = 16
 
@@ -78,6 +79,8 @@ class Structure:
     shapes: tuple[Shape, ...]
     aliases: Mapping[str, str]
     padded: bool  # whether it rounds any width up
+    counting: bool  # whether it draws from counters, see `training.drawing`
+    groups: tuple[Group, ...] = ()  # of its parameters
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], *, training: bool) -> Tensor:
         """x: [L, N, ...], weights: by name, [L, *padded shape] -> outputs, [L, N, ...]."""
@@ -95,16 +98,25 @@ class Described:
     widths: Mapping[str, int]
 
 
-def describe(model: nn.Module, run: Run | None = None) -> Described:
+def is_chain(model: nn.Module) -> bool:
+    """Whether a model is a chain of layers that are known here, and nothing else."""
+    try:
+        chain, _ = _layers_of(model)
+    except NotFusableError:
+        return False
+    return all(_is_plain(name, module) for name, module in chain)
+
+
+def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False) -> Described:
     """The structure of a model that `build_model` made. Reads the model, does not keep it.
 
     run: a forward of two samples or so in the mode the model is in, answering what the loss is made of; it finds out
-    which attributes are read. Without it all have to be alike. Raises NotFusableError for what lanes cannot train.
+    which attributes are read. Without it all have to be alike. whole: the model is no chain, whatever it is made of: a
+    function is called with it. Raises NotFusableError for what lanes cannot train.
     """
-    aliases = _aliases(model)
-    chain = list(_chain(model, ""))
-    if aliases or len({id(m) for _, m in chain}) < len(chain) or chain[0][0] == "":
-        chain = [("", model)]  # weights or a layer that come twice, or a model that is no chain
+    chain, aliases = _layers_of(model)
+    if whole:
+        chain = [("", model)]
     prints: dict[str, Fingerprint] = {}
     unused: frozenset[str] = frozenset()
     mapped = [name for name, module in chain if not _is_plain(name, module)]
@@ -123,9 +135,12 @@ def describe(model: nn.Module, run: Run | None = None) -> Described:
         Shape(n, program.shapes.get(n, tuple(t.shape)), t.dtype, parameter, t.requires_grad, n in unused)
         for n, t, parameter in held
     )
+    # Where a rate is 0 or 1 torch draws nothing: what is drawn after it would be another number.
+    draws = tuple((at, _drawn(p)) for at, p in program.rates()) if prints else ()
     structure = Structure(
         name=type(model).__name__,
-        key=(tuple(layer.key for layer in program.layers), tensors),
+        key=(tuple(layer.key for layer in program.layers), tensors, draws),
+        counting=bool(prints),
         outline=(
             tuple(layer.outline or layer.key for layer in program.layers),
             tuple(replace(shape, unused=False) for shape in tensors),
@@ -137,6 +152,19 @@ def describe(model: nn.Module, run: Run | None = None) -> Described:
         padded=any(shape.padded != tuple(t.shape) for shape, (_, t, _) in zip(tensors, held, strict=True)),
     )
     return Described(structure, program.variants, program.widths)
+
+
+def _layers_of(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], dict[str, str]]:
+    """(the layers of a chain, or the model whole; the further names of tied tensors)."""
+    aliases = _aliases(model)
+    chain = list(_chain(model, ""))
+    if aliases or len({id(m) for _, m in chain}) < len(chain) or chain[0][0] == "":
+        chain = [("", model)]  # weights or a layer that come twice, or a model that is no chain
+    return chain, aliases
+
+
+def _drawn(rate: float) -> str:
+    return "none" if rate in (0, 1) else "some"
 
 
 class _Program:
@@ -162,6 +190,14 @@ class _Program:
                 if width is not None:
                     self.widths[name] = width[0]
                 self._add(name, module, None if width is None else width[1])
+
+    def rates(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """The rate of each dropout, by where it is."""
+        for layer in self.layers:
+            if isinstance(layer, Mapped):
+                yield from (((layer.name, path), rate) for path, rate in self.variants[layer.name].items())
+            elif isinstance(layer, StackedDropout):
+                yield (layer.name, ""), self.variants[layer.name]
 
     def _add_linear(self, name: str, module: nn.Linear, inputs: int, outputs: int) -> None:
         self.layers.append(StackedLinear(name, module, inputs, outputs))

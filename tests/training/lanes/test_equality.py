@@ -287,9 +287,9 @@ def test_what_vmap_refuses_is_trained_lane_by_lane_and_says_so() -> None:
 
 
 def test_out_of_memory_halves_the_pass_and_loses_nothing(float64: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raytune_hpo.training.lanes import stack
+    from raytune_hpo.training.lanes.program import ChainProgram
 
-    run = stack.Stack._run
+    run = ChainProgram._run
     refused: list[int] = []
 
     def fitting(self: Any, x: torch.Tensor, weights: Any, lanes: Any, *, training: bool) -> torch.Tensor:
@@ -299,18 +299,18 @@ def test_out_of_memory_halves_the_pass_and_loses_nothing(float64: None, monkeypa
             raise torch.OutOfMemoryError("simulated, after dropout has drawn")
         return out
 
-    monkeypatch.setattr(stack.Stack, "_run", fitting)
+    monkeypatch.setattr(ChainProgram, "_run", fitting)
     check("digits", [{**STEADY, "lr": 1e-3 * (i + 1)} for i in range(7)], 1e-10, chunk=1000)
     assert refused == [7, 3]
 
 
 def test_out_of_memory_of_one_lane_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from raytune_hpo.training.lanes import stack
+    from raytune_hpo.training.lanes.program import ChainProgram
 
     def never(*_: Any, **__: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("simulated")
 
-    monkeypatch.setattr(stack.Stack, "_run", never)
+    monkeypatch.setattr(ChainProgram, "_run", never)
     together = fused("digits")
     together.enter("x", STEADY, 0)
     with pytest.raises(torch.OutOfMemoryError):

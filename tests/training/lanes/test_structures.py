@@ -14,6 +14,7 @@ from test_equality import EPOCHS, Config, check, compared, difference
 from raytune_hpo.storage.lane_files import write
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.lanes.lane_state import read_state
+from raytune_hpo.training.lanes.reading import Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.trainer import SupervisedTrainer
 
@@ -79,13 +80,13 @@ def test_it_is_said_which_value_differs() -> None:
 
 
 def test_many_lanes_cost_one_recorded_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward, passes = FusedTrainer._forward, []
+    forward, passes = Reading.run, []
 
-    def counted(self: FusedTrainer, model: Any) -> Any:
+    def noted(self: Reading, model: Any, config: Any) -> Any:
         passes.append(type(model).__name__)
-        return forward(self, model)
+        return forward(self, model, config)
 
-    monkeypatch.setattr(FusedTrainer, "_forward", counted)
+    monkeypatch.setattr(Reading, "run", noted)
     fused("tied", *({"lr": 1e-4 * (i + 1), "scale": 7.5} for i in range(30)))
     assert passes == ["Tied"] * 3  # in training, in evaluation, and in training once more
 
