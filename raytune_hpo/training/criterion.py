@@ -43,8 +43,9 @@ class Criterion:
         self.compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         self._plain = not task.has_own_batches  # one forward, compared with y
 
-    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
-        """The mean training loss of a batch, shape []. Raises TrialError for what is none."""
+    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any], *, alone: bool = True) -> Tensor:
+        """The mean training loss of a batch, shape []. alone: not inside a vmap, whose tensors do not tell whether
+        gradients can be taken of them. Raises TrialError for what is none."""
         if self._own_loss:
             if isinstance(model, AveragedPredictions):  # an average of outputs has no loss of the task's: their mean
                 weights = model.log_weights.exp()
@@ -53,7 +54,7 @@ class Criterion:
             found = self.task.loss(model, batch, config)
             if not torch.is_grad_enabled() and isinstance(found, float | int):  # where it is measured alone
                 return torch.tensor(float(found))
-            check_loss(found, self.task)
+            check_loss(found, self.task, differentiable=alone and torch.is_grad_enabled())
             return found
         outputs, targets = self.compared(model, batch)
         return loss_of(outputs, targets, self.task.kind, config["label_smoothing"], self.weights_of(config))

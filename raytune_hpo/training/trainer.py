@@ -115,7 +115,7 @@ class SupervisedTrainer(Trainer):
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         """See `Trainer`. Raises ExperimentError for a bad config, TrialError for an impossible one."""
         self.config = self.task.checked_config(config)
-        self._epoch, self._seed = 0, seed
+        self._epoch, self._batch, self._seed = 0, 0, seed
         self._tracker = PlateauTracker(self.early_stopping) if self.early_stopping else None
         with preserved_random_states():
             seed_everything(seed)

@@ -83,7 +83,8 @@ class Mapped(Layer):
 
         # vmap's rules update running statistics in a copy where these do not lie side by side, as rows do not.
         moving = {k: v.clone() for k, v in own.items() if not v.requires_grad} if training else {}
-        axes = (0, 0, *(None if s else 0 for s in shared))
+        # A tree for each argument, as one that holds None has no axis there.
+        axes = (0, 0, *(None if s else mapped(lambda _: 0, a) for a, s in zip(arguments, shared, strict=True)))
         with _with_vmap_rules(device):
             fused = torch.func.vmap(one, axes, randomness="different")({**own, **moving}, keeps, *arguments)
         for k, v in moving.items():

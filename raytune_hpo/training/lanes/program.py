@@ -106,7 +106,7 @@ class OwnProgram(Program):
             moving = moving_values([lane.config for lane in lanes], lanes[0].own.moving, weights)
 
         def loss(model: nn.Module, own: Any, moved: Mapping[str, Tensor]) -> Tensor:
-            return self.criterion.loss(model, own, {**config, **moved})
+            return self.criterion.loss(model, own, {**config, **moved}, alone=len(lanes) == 1)
 
         found: Tensor = self._layer(lanes).each(
             loss, weights, (batch, moving), _views(lanes), training, shared=(shared, False)
