@@ -47,6 +47,8 @@ class Criterion:
                 losses = [self.loss(member, batch, config) for member in model.members]
                 return (torch.stack(losses) * weights).sum()
             found = self.task.loss(model, batch, config)
+            if not torch.is_grad_enabled() and isinstance(found, float | int):  # where it is measured alone
+                return torch.tensor(float(found))
             check_loss(found, self.task)
             return found
         outputs, targets = self.compared(model, batch)
@@ -67,7 +69,7 @@ class Criterion:
 
     def compared(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """(outputs, targets), which fit each other where the kind says how. Raises TrialError."""
-        if self._plain and isinstance(batch, Batch):
+        if self._plain and isinstance(batch, Batch) and isinstance(batch.x, Tensor):
             outputs, targets = model(batch.x), batch.y
         else:
             outputs, targets = outputs_of(self.task, model, batch), self.task.targets(batch)
@@ -117,27 +119,30 @@ def default_loss(task: Task, model: nn.Module, batch: Any, config: Mapping[str, 
     return loss_of(outputs, targets, task.kind, config.get("label_smoothing", 0.0))
 
 
-def inputs_of(task: Task, batch: Any) -> Any:
-    """What a model is called with: x, also of a pair. Raises TrialError for a batch without one."""
+def called(task: Task, model: nn.Module, batch: Any) -> Any:
+    """The model's answer to x, or to all of a tuple but its last: a dict by name, a tuple one by one.
+
+    Raises TrialError for a batch without either.
+    """
     if isinstance(batch, Batch):
-        return batch.x
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0]
-    raise TrialError(_without(task, batch, "predict(self, model, batch)", "what the model is called with"))
+        x = batch.x
+    elif isinstance(batch, tuple | list) and len(batch) > 1:
+        x = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+    else:
+        raise TrialError(_without(task, batch, "predict(self, model, batch)", "what the model is called with"))
+    if isinstance(x, Mapping):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple | list) else model(x)
 
 
 def targets_of(task: Task, batch: Any) -> Any:
-    """y, also of a pair. Raises TrialError for a batch without one."""
+    """y, or the last of a tuple. Raises TrialError for a batch without either."""
     if isinstance(batch, Batch) and batch.y is not None:
         return batch.y
-    if isinstance(batch, tuple | list) and len(batch) == 2 and not isinstance(batch, Batch):
-        return batch[1]
-    hint = "targets(self, batch)"
-    return _raise(_without(task, batch, hint, "what outputs are compared with, or kind = 'other' if nothing is"))
-
-
-def _raise(text: str) -> Any:
-    raise TrialError(text)
+    if isinstance(batch, tuple | list) and len(batch) > 1 and not isinstance(batch, Batch):
+        return batch[-1]
+    what = "what outputs are compared with, or kind = 'other' if nothing is"
+    raise TrialError(_without(task, batch, "targets(self, batch)", what))
 
 
 def _without(task: Task, batch: Any, method: str, what: str) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
 from raytune_hpo.training.lanes.structure import Described, Structure, describe
 from raytune_hpo.training.lr_schedules import LRSchedule
@@ -208,9 +208,7 @@ def make_lane(
 
 
 def _resolved(task: Task, config: Mapping[str, Any]) -> dict[str, Any]:
-    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
-    check_keys(config, known)
-    return resolve(config, known)
+    return task.checked_config(config)
 
 
 def changed_lane(
