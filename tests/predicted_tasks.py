@@ -105,8 +105,8 @@ class Pair(nn.Module):
         super().__init__()
         self.left, self.right, self.out = nn.Linear(32, width), nn.Embedding(17, width), nn.Linear(width, 1)
 
-    def forward(self, x):
-        return self.out(torch.tanh(self.left(x["left"]) + self.right(x["more"][0])))
+    def forward(self, left, more):
+        return self.out(torch.tanh(self.left(left) + self.right(more[0])))
 
 
 @dataclass(frozen=True)
@@ -231,6 +231,40 @@ class Sequences(Small):
 
     def metrics(self):
         return (Accuracy(),)
+
+
+@dataclass(frozen=True)
+class Triples(Sequences):
+    """The same as a tuple, packed."""
+
+    packed: bool = True
+
+    def load(self, seed: int) -> Splits:
+        made = super().load(seed)
+        return Splits(*(tuple(part.tree.values()) for part in (made.train, made.validation, made.test)))
+
+    def predict(self, model, batch):
+        steps, mask, _ = batch
+        return model(steps, mask)
+
+    def targets(self, batch):
+        return batch[2]
+
+
+@dataclass(frozen=True)
+class Unpredicted(Small):
+    """Training alone: there is nothing that a model is called with."""
+
+    kind: ClassVar = "other"
+
+    def load(self, seed: int) -> Splits:
+        return thirds(lambda rows: {"x": digits()[0][rows]})
+
+    def build_model(self, config):
+        return nn.Linear(PIXELS, PIXELS)
+
+    def loss(self, model, batch, config):
+        return functional.mse_loss(model(batch["x"]), batch["x"])
 
 
 class Images:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import kept_code
 from raytune_hpo.experiment.project import Code
-from raytune_hpo.journal.inputs import Inputs, Leaf, written
+from raytune_hpo.journal.inputs import Inputs, Leaf, named_leaves, written
 from raytune_hpo.results.program import write_program
 from raytune_hpo.results.results import Results
 from raytune_hpo.storage.statistics_file import read_statistics
@@ -129,31 +129,36 @@ class _Watched(dict[Any, Any]):
 
 def _asked(answering: Answering) -> Inputs:
     """The inputs with those that a prediction needs. Of a batch that is a dict: what `preprocess` and `predict` ask
-    for; of a pair, whose first is what a model is called with: that; else all."""
-    from raytune_hpo.training.batches import preprocessed
-    from raytune_hpo.training.criterion import outputs_of
-
-    inputs, task, tree = answering.inputs, answering.task, answering.inputs.tree
+    for; of a tuple: all but its last, where that need not be there; else all."""
+    inputs = answering.inputs
     if inputs.of == "x" or inputs.given is not None:
         return inputs
-    if isinstance(tree, list | tuple) and len(tree) == 2 and not task.has_own_predict:
-        given = tuple(name for name in inputs.all() if name.split(".")[0] == "0")
-        return replace(inputs, given=given or None)
-    if not isinstance(tree, Mapping):
-        return inputs
-    from raytune_hpo.training.inputs import batch_of
-
-    first = _Watched(batch_of(inputs, dict(zip(inputs.all(), answering.example(), strict=True))))
-    second = first
     try:
-        made = preprocessed(task, first, answering.statistics)
-        second = made if isinstance(made, _Watched) or not isinstance(made, Mapping) else _Watched(made)
-        outputs_of(task, answering.model, second)
+        given = tuple(_needed(answering))
     except Exception:  # of an example that the model does not take
         return inputs
-    asked = {str(key) for key in first.asked | getattr(second, "asked", set())}
-    given = tuple(name for name in inputs.all() if name.split(".")[0] in asked)
     return replace(inputs, given=given or None)
+
+
+def _needed(answering: Answering) -> Iterable[str]:
+    from raytune_hpo.training.batches import preprocessed
+    from raytune_hpo.training.criterion import outputs_of
+    from raytune_hpo.training.inputs import batch_of
+
+    inputs, task, names = answering.inputs, answering.task, list(answering.inputs.all())
+    batch = batch_of(inputs, dict(zip(names, answering.example(), strict=True)))
+    if isinstance(batch, Mapping):
+        first = _Watched(batch)
+        made = preprocessed(task, first, answering.statistics)
+        second = _Watched(made) if isinstance(made, Mapping) and not isinstance(made, _Watched) else made
+        outputs_of(task, answering.model, second)
+        asked = {str(key) for key in first.asked | getattr(second, "asked", set())}
+        return [name for name in names if name.split(".")[0] in asked]
+    if type(batch) in (tuple, list) and len(batch) > 1:
+        without = type(batch)([*batch[:-1], None])
+        outputs_of(task, answering.model, preprocessed(task, without, answering.statistics))
+        return names[: len(names) - len(list(named_leaves(batch[-1])))]
+    return names
 
 
 def _umask() -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.errors import ExperimentError, one_line
+from raytune_hpo.errors import ExperimentError, TrialError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,8 @@ def write_program(module: Answering, path: Path) -> tuple[str | None, tuple[str,
             check_program(path)
     except Exception as error:  # whatever torch says of whatever a model does
         path.unlink(missing_ok=True)
+        if isinstance(error, TrialError):
+            return str(error), ()
         return f"torch.export cannot follow it ({_first_line(error)})", ()
     return None, ()
 
@@ -76,10 +78,12 @@ def _exported(module: Answering) -> torch.export.ExportedProgram:
 
 
 def _takes(module: Answering) -> int:
-    """1, or 0 of a model that does not take ones: an embedding of one token."""
+    """1, or 0 of a model that does not take ones: an embedding of one token. Raises what a model does that takes
+    neither."""
     try:
         module(*module.example())
     except Exception:  # that of zeros is the one to be told
+        module(*module.example(value=0))
         return 0
     return 1
 

@@ -25,12 +25,14 @@ from raytune_hpo.experiment.project import loaded_code
 from raytune_hpo.journal.codec import MalformedError
 from raytune_hpo.journal.inputs import read
 from raytune_hpo.results.export import export
+from raytune_hpo.results.exported_model import Takes, write_model
 from raytune_hpo.results.program import check_program
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.checkpoint import load_state
 from raytune_hpo.training.ensemble_model import model_of
+from raytune_hpo.training.inputs import inputs_of_split
 
 # The figures, by numpy alone ------------------------------------------------------------------------
 
@@ -241,6 +243,27 @@ def test_of_a_batch_of_the_tasks_own_a_prediction_needs_what_it_reads(exported: 
         whole = predict(data)  # what is for training is left alone
         np.testing.assert_array_equal(predict({"mask": data["mask"], "steps": torch.tensor(data["steps"])}), whole)
     assert list(load_model(exported("one by one")[1]).inputs.needed()) == ["0"]
+
+
+def needed(task: Any, folder: Path) -> tuple[bool, Any]:
+    """(whether there is a program, the names) of an untrained model."""
+    folder.mkdir()
+    inputs = inputs_of_split(task.splits(0).train)
+    assert inputs is not None
+    found = write_model(task, task.build_model(task.resolved({})).eval(), Takes(inputs, {}), folder, None)
+    return found["program"], found["inputs"].get("given")
+
+
+def test_what_is_needed_of_a_tuple_and_of_a_task_without_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert needed(tasks.Triples(), tmp_path / "packed") == (False, ["0", "1"])
+    assert needed(tasks.Triples(packed=False), tmp_path / "masked") == (True, ["0", "1"])
+    capsys.readouterr()
+    assert needed(tasks.Unpredicted(), tmp_path / "none") == (False, None)
+    said = capsys.readouterr().err
+    assert "Unpredicted: a batch is a dict with 'x'; write predict(self, model, batch)" in said
+    assert said.count("\n") == 1
 
 
 def test_any_number_of_samples_and_names_or_structure(exported: Any) -> None:
