@@ -24,8 +24,10 @@ from raytune_hpo.experiment.kept_code import keep
 from raytune_hpo.experiment.project import loaded_code
 from raytune_hpo.journal.codec import MalformedError
 from raytune_hpo.journal.inputs import read
+from raytune_hpo.results.array_files import read_arrays
 from raytune_hpo.results.export import export
 from raytune_hpo.results.exported_model import Takes, write_model
+from raytune_hpo.results.given_inputs import GivenInputs
 from raytune_hpo.results.program import check_program
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.tasks.diabetes import Diabetes
@@ -303,6 +305,18 @@ def test_inputs_that_do_not_fit_are_one_line(exported: Any, given: Any, message:
     with pytest.raises(ExperimentError, match=message) as caught:
         load_model(exported("two inputs")[1])(given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_as_it_is_needed(exported: Any, tmp_path: Path) -> None:
+    predict = load_model(exported("statistics")[1])
+    x = np.asarray(tasks.Standardised().splits(3).test.x)
+    np.save(tmp_path / "x.npy", x)
+    given = read_arrays(tmp_path / "x.npy")
+    assert isinstance(given, np.memmap)
+    assert isinstance(GivenInputs(predict.inputs, given).arrays[""], np.memmap)
+    np.testing.assert_array_equal(predict(given), predict(x))
+    for as_given in (x.tolist(), list(torch.tensor(x)), {"anything": x}, torch.tensor(x)):
+        np.testing.assert_allclose(predict(as_given), predict(x), rtol=1e-5, atol=1e-6)
 
 
 def test_of_numbers_there_are_no_probabilities(exported: Any) -> None:
