@@ -205,6 +205,7 @@ def _kernel(name: str, op: Any) -> Callable[..., Any]:
     below = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect)
     own = OPS.get(name)
     names = [argument.name for argument in op._schema.arguments]
+    defaults = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
 
     def kernel(keys: Any, *args: Any, **options: Any) -> Any:
         now = _thread.active
@@ -213,7 +214,7 @@ def _kernel(name: str, op: Any) -> Callable[..., Any]:
         given = dict(zip(names, args, strict=False)) | options
         generator = given.get("generator")
         anything = next((v for v in given.values() if isinstance(v, Tensor)), None)
-        if draws_nothing(name, given) or (anything is not None and anything.is_meta):
+        if draws_nothing(name, defaults | given) or (anything is not None and anything.is_meta):
             return op.redispatch(keys & below, *args, **options)
         if generator is not None and generator is not torch.default_generator:
             if now._lanes is None:

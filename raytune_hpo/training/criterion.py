@@ -6,7 +6,7 @@ batch -> loss: task.loss, or by the task's kind, of outputs that were checked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.averaged import AveragedPredictions
+from raytune_hpo.training.batches import Source
 from raytune_hpo.training.data import Array, ArraySplit, Batch, Kind, Split
+from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, counts, drawing
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
@@ -37,6 +39,8 @@ class Criterion:
         self.measured = task.measured()
         self.highest, self.weights = highest, weights
         self._own_loss = task.has_own_loss
+        #: Whether any metric is of outputs and targets.
+        self.compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         self._plain = not task.has_own_batches  # one forward, compared with y
 
     def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
@@ -78,22 +82,25 @@ class Criterion:
         return outputs, targets
 
     def evaluate(
-        self, model: nn.Module, batches: Iterable[Any], config: Mapping[str, Any], size: Callable[[Any], int]
+        self, model: nn.Module, source: Source, config: Mapping[str, Any], batch_size: int | None = None
     ) -> dict[str, float]:
-        """The metrics by name, over batches that are on the model's device. The model is left in its mode.
+        """The metrics by name, over a split on the model's device. The model is left in its mode.
 
-        size: the samples of a batch. Raises TrialError for outputs that do not fit the targets.
+        batch_size: samples of a pass. Raises TrialError for outputs that do not fit the targets.
         """
         was_training = model.training
+        counting = counts(self.task, model)
+        batch_size = batch_size or (COUNTED_BATCH if counting else None)
         model.eval()
-        compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         scores = Scores(self.measured)
         try:
             with torch.no_grad():
-                for batch in batches:
-                    losses = self.loss(model, batch, config) if self._own_loss else None
-                    outputs, targets = self.compared(model, batch) if compares else (None, None)
-                    scores.add(outputs, targets, losses=losses, samples=size(batch))
+                for number, batch in enumerate(source.in_order(batch_size)):
+                    with drawing(MEASURED, number, counting=counting):
+                        losses = self.loss(model, batch, config) if self._own_loss else None
+                    with drawing(MEASURED, number, counting=counting):
+                        outputs, targets = self.compared(model, batch) if self.compares else (None, None)
+                    scores.add(outputs, targets, losses=losses, samples=source.size(batch))
         finally:
             model.train(was_training)
         return scores.results()[0]

@@ -20,6 +20,7 @@ from raytune_hpo.training.averaged import AveragedPredictions
 from raytune_hpo.training.batches import source
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import Array, Kind
+from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, counts, drawing
 from raytune_hpo.training.evaluation import device_of
 from raytune_hpo.training.random_states import preserved_random_states
 from raytune_hpo.training.task import Task
@@ -68,8 +69,10 @@ def predictions(
     criterion = criterion_of(task, split, split, device)
     found, compared = [], []
     with torch.no_grad():
-        for part in samples.in_order(batch):
-            outputs, targets = criterion.compared(model, part)
+        counting = counts(task, model)
+        for number, part in enumerate(samples.in_order(batch or (COUNTED_BATCH if counting else None))):
+            with drawing(MEASURED, number, counting=counting):
+                outputs, targets = criterion.compared(model, part)
             if not isinstance(outputs, torch.Tensor) or not isinstance(targets, torch.Tensor) or task.kind == "other":
                 raise TrialError(f"predictions of kind = {task.kind!r} are no probabilities or numbers of one form")
             if task.kind == "classification" and targets.ndim > 1:

@@ -21,6 +21,7 @@ from raytune_hpo.training.batches import augmented, source_of
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.drawing import counts, drawing, step_number, training_key
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.lr_schedules import LRSchedule
@@ -120,6 +121,8 @@ class SupervisedTrainer(Trainer):
             seed_everything(seed)
             self.model = self.task.build_model(self.config).to(self.device)
             self._random = get_random_states()
+        self._counting = counts(self.task, self.model)
+        self._key = training_key(seed)
         self._set_up_optimizer()
         self._set_up_precision()
         self._set_up_steps()
@@ -170,6 +173,7 @@ class SupervisedTrainer(Trainer):
 
     def _train_and_validate(self) -> dict[str, float]:
         self.model.train()
+        self._batch = 0  # of the epoch
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         samples = 0
         for step, (batches, sizes) in enumerate(self._stepwise()):
@@ -188,8 +192,7 @@ class SupervisedTrainer(Trainer):
         return {"train_loss": train_loss, **reported, "lr": float(self._lr)}
 
     def _evaluate(self) -> dict[str, float]:
-        source = self._validation
-        return self._criterion.evaluate(self.model, source.in_order(), self.config, source.size)
+        return self._criterion.evaluate(self.model, self._validation, self.config)
 
     def _stepwise(self) -> Iterator[tuple[list[Any], list[int]]]:
         """The batches of each step of an epoch, and their samples."""
@@ -205,8 +208,8 @@ class SupervisedTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for batch, size in zip(batches, sizes, strict=True):
-            with self._autocast():
-                seen = augmented(self.task, batch) if self._augments else batch
+            seen = augmented(self.task, batch) if self._augments else batch
+            with self._autocast(), self._drawing():
                 loss = self._criterion.loss(self.model, seen, self.config)
                 if len(sizes) > 1:
                     loss = loss * (size / sum(sizes))
@@ -219,6 +222,11 @@ class SupervisedTrainer(Trainer):
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _drawing(self) -> contextlib.AbstractContextManager[Any]:
+        """What the model draws in the pass of the next batch."""
+        self._batch += 1
+        return drawing(self._key, step_number(self._epoch, self._batch - 1), counting=self._counting)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._autocast_dtype is None:
@@ -240,6 +248,7 @@ class SupervisedTrainer(Trainer):
             "scaler": self._scaler.state_dict(),
             "early_stopping": None if self._tracker is None else self._tracker.state_dict(),
             **self._order.state_dict(),
+            "key": self._key,
             "random": self._random,
         }
         copied: dict[str, Any] = _on_cpu(live)
@@ -263,6 +272,7 @@ class SupervisedTrainer(Trainer):
             if state["early_stopping"] is not None and self._tracker is not None:
                 self._tracker.load_state_dict(state["early_stopping"])
             self._order.load_state_dict(state)
+            self._key = int(state.get("key", self._key))
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
@@ -281,12 +291,6 @@ def order_of(
         accumulate=config["accumulate"],
         steps=task.validate_every,
     )
-
-
-def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
-    """(samples that a pass uses, its batches)."""
-    used = samples_of_pass(model, samples, batch_size)
-    return used, math.ceil(used / batch_size)
 
 
 def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:
