@@ -66,7 +66,7 @@ class ArraySource(Source):
         self._leaves = [self._leaf(leaf, name) for name, leaf in _named(split)]
         self._build = _builder(split.tree)
         self._preprocess: Callable[[Any], Any] | None = None
-        if _overrides_preprocess(task):
+        if task.has_own_preprocess:
             own = statistics_of(statistics, device)
             self._preprocess = lambda batch: preprocessed(task, batch, own)
             if self._n and all(leaf.small for leaf in self._leaves):
@@ -176,12 +176,6 @@ def statistics_of(statistics: Mapping[str, Any], device: torch.device | str) -> 
     found = {name: torch.from_numpy(np.array(value)) for name, value in statistics.items()}
     real = torch.get_default_dtype()
     return {name: t.to(device, real if t.is_floating_point() else t.dtype) for name, t in found.items()}
-
-
-def _overrides_preprocess(task: Task) -> bool:
-    from raytune_hpo.training.task import Task as Default
-
-    return type(task).preprocess is not Default.preprocess
 
 
 def _named(split: ArraySplit) -> Iterator[tuple[str, Any]]:

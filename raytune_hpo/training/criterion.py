@@ -110,7 +110,7 @@ class Criterion:
 def outputs_of(task: Task, model: nn.Module, batch: Any) -> Any:
     """What `Task.predict` answers, of an average of models by each of them."""
     if isinstance(model, AveragedPredictions):
-        return model.averaged([task.predict(member, batch) for member in model.members])
+        return model.averaged([outputs_of(task, member, batch) for member in model.members])
     return task.predict(model, batch)
 
 

@@ -42,6 +42,13 @@ def model_of(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) ->
         raise TrialError(f"the saved state does not fit its config: {reason[0] if reason else error!r}") from error
 
 
+def untrained(task: Task, config: Mapping[str, Any], folds: int | None) -> nn.Module:
+    """A model of the form that `model_of` answers, for weights to be loaded into. config: with the defaults."""
+    with preserved_random_states():
+        models = [task.build_model(config) for _ in range(folds or 1)]
+    return models[0] if folds is None else AveragedPredictions(models, task.kind)
+
+
 def _model(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> nn.Module:
     with preserved_random_states():  # build_model draws weights, which the state replaces
         model = task.build_model(config)

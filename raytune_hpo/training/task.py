@@ -233,9 +233,17 @@ class Task(ABC):
         return type(self).targets is not Task.targets
 
     @property
+    def has_own_predict(self) -> bool:
+        return type(self).predict is not Task.predict
+
+    @property
+    def has_own_preprocess(self) -> bool:
+        return type(self).preprocess is not Task.preprocess
+
+    @property
     def has_own_batches(self) -> bool:
         """Whether loss, predict or targets are the task's own, and not one forward and a comparison with y."""
-        return self.has_own_loss or self.has_own_targets or type(self).predict is not Task.predict
+        return self.has_own_loss or self.has_own_targets or self.has_own_predict
 
     # What is measured ---------------------------------------------------------------------------------------
 
