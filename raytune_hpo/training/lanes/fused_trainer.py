@@ -128,17 +128,28 @@ class FusedTrainer:
 
     @property
     def apart(self) -> list[str]:
-        """Why lanes of like structure do not share a stack, a line each: their forwards read other values."""
+        """Why lanes of like structure do not share a stack, a line each: their forwards, or their loss, read other
+        values."""
         alike: dict[Any, dict[Any, Structure]] = {}
+        read: dict[Any, dict[str, dict[Any, None]]] = {}
         for lane in self._lanes.values():
             structure = lane.described.structure
             alike.setdefault(structure.outline, {}).setdefault(structure.key, structure)
-        return [
+            for name, value in lane.own.fixed:
+                read.setdefault(structure.key, {}).setdefault(name, {})[value] = None
+        forwards = [
             f"lanes of {one.name} do not share a stack: {difference}"
             for structures in alike.values()
             for one in list(structures.values())[:1]
             for difference in differences([structure.reads for structure in structures.values()])
         ]
+        losses = [
+            f"lanes do not share a stack: {type(self.task).__name__}.loss reads {name!r}, which differs"
+            for names in read.values()
+            for name, values in names.items()
+            if len(values) > 1
+        ]
+        return [*forwards, *losses]
 
     # Training ---------------------------------------------------------------------------------------
 
