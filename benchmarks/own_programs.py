@@ -1,8 +1,8 @@
 """Lanes for programs as their users wrote them: the tasks of tests/foreign, each as L lanes and one after the other.
 
-    python benchmarks/foreign.py                          # 8 and 64 lanes, 3 repeats: about ten minutes on one core
-    python benchmarks/foreign.py --lanes 8 --only vae gru --repeats 1
-    python benchmarks/foreign.py auto                     # what auto chooses, and what each executor takes
+    python benchmarks/own_programs.py                     # 8 and 64 lanes, 3 repeats: ten minutes on one core
+    python benchmarks/own_programs.py --lanes 8 --only vae gru --repeats 1
+    python benchmarks/own_programs.py auto                     # what auto chooses, and what each executor takes
 
 Printed: CPU seconds of a model's epoch alone and as one of L lanes, one thread, medians over the repeats in turns, the
 times they gain with minimum and maximum; and the tensor operations that torch dispatches for a model's epoch
@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "foreign"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 PROGRAMS = (
@@ -40,12 +39,16 @@ PROGRAMS = (
 #: Of the training data: enough steps to tell, few enough to repeat.
 SAMPLES = 512
 MEASURED_S = 0.5
+MEGABYTES = 20
 
 
 def experiment_of(name: str, folder: Path) -> Any:
-    from foreign.tuned_experiments import experiment  # the tests' own way to make each program's experiment
-
-    return experiment(name, folder)
+    tuned = importlib.import_module(f"foreign.tuned.{name}")
+    if name != "memmap":
+        return tuned.experiment
+    if not any(folder.glob("*.npy")) and not any(folder.glob("*.dat")):
+        tuned.make_data(folder, MEGABYTES)
+    return replace(tuned.experiment, task=tuned.Stripes(str(folder)))
 
 
 def counted(work: Callable[[], object]) -> int:
@@ -92,9 +95,7 @@ def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[st
     alone = SupervisedTrainer(task, data, max_epochs=10_000, device="cpu")
     alone.setup(configs[0], 0)
     alone.train_epoch()
-    fused: Mapping[int, FusedTrainer] = {
-        L: FusedTrainer(task, data, max_epochs=10_000, device="cpu") for L in lanes
-    }
+    fused: Mapping[int, FusedTrainer] = {L: FusedTrainer(task, data, max_epochs=10_000, device="cpu") for L in lanes}
     for L, trainer in fused.items():
         for lane in range(L):
             trainer.enter(str(lane), configs[lane], lane)
@@ -118,8 +119,8 @@ def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[st
         gain = f"{statistics.median(gains):.1f} ({min(gains):.1f}-{max(gains):.1f})"
         why = trainer.unfusable or "; ".join(trainer.apart[:1])
         rows.append(
-            f"| {name} | {L} | {statistics.median(solo_s) * 1e3:.1f} | {statistics.median(lane_s[L]) * 1e3:.1f} | {gain} "
-            f"| {solo_ops} | {ops:.0f} | {solo_ops / ops:.1f} | {len(trainer._stacks)} | {why} |"
+            f"| {name} | {L} | {statistics.median(solo_s) * 1e3:.1f} | {statistics.median(lane_s[L]) * 1e3:.1f} "
+            f"| {gain} | {solo_ops} | {ops:.0f} | {solo_ops / ops:.1f} | {len(trainer._stacks)} | {why} |"
         )
     return rows
 
