@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.batches import ArraySource, source_of
-from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.data import STREAMED, TrialData
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, RowState, changed_lane, make_lane
+from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, changed_lane, make_lane
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
 from raytune_hpo.training.lanes.stack import DeviceData, Stack
 from raytune_hpo.training.rules import RULES
@@ -35,7 +35,8 @@ class FusedTrainer:
     """Trains many configs of a task, each as `SupervisedTrainer` would train it alone.
 
     Lanes of one structure, batch size and precision are trained as one stacked model; the others take turns.
-    device: None is the GPU where there is one. chunk: lanes of a pass; None finds the fastest by timing.
+    device: None is the GPU where there is one. chunk: lanes of a pass; None finds the fastest by timing. Raises
+    NotFusableError for data that are read in a stream.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class FusedTrainer:
         self.max_epochs = max_epochs
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         train, validation = (source_of(task, data, split, self.device) for split in ("train", "validation"))
-        assert isinstance(train, ArraySource)
-        assert isinstance(validation, ArraySource)
+        if not (isinstance(train, ArraySource) and isinstance(validation, ArraySource)):
+            raise NotFusableError(STREAMED)
+        self._order_seed = data.order_seed
         self._data = DeviceData(*train.part(0, len(train)), *validation.part(0, len(validation)))
         self._chunk = chunk
         self._lanes: dict[str, Lane] = {}
@@ -61,7 +63,16 @@ class FusedTrainer:
         NotFusableError for a model that lanes cannot train.
         """
         samples = len(self._data.x)
-        lane = make_lane(name, self.task, config, seed, samples=samples, max_epochs=self.max_epochs, device=self.device)
+        lane = make_lane(
+            name,
+            self.task,
+            config,
+            seed,
+            samples=samples,
+            max_epochs=self.max_epochs,
+            device=self.device,
+            order_seed=self._order_seed,
+        )
         if state is not None:
             load_state(lane, state, self.device)
         self._put(lane)

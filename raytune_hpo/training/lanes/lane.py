@@ -172,12 +172,20 @@ def _set_global_state(device: torch.device, state: Tensor) -> None:
 
 
 def make_lane(
-    name: str, task: Task, config: Mapping[str, Any], seed: int, *, samples: int, max_epochs: int, device: torch.device
+    name: str,
+    task: Task,
+    config: Mapping[str, Any],
+    seed: int,
+    *,
+    samples: int,
+    max_epochs: int,
+    device: torch.device,
+    order_seed: int | None = None,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. Raises ExperimentError for a bad config, TrialError for an impossible one,
-    NotFusableError for one that lanes cannot train.
+    samples: of the training split. order_seed: of an order that all trials share, None for its own. Raises
+    ExperimentError for a bad config, TrialError for an impossible one, NotFusableError for one that lanes cannot train.
     """
     resolved = _resolved(task, config)
     if resolved["precision"] == "float16" and device.type == "cuda":
@@ -198,7 +206,7 @@ def make_lane(
         describe(model),
         {n: tuple(t.shape) for n, t in tensors.items()},
         LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps),
-        torch.Generator().manual_seed(derive_seed(seed, "data order")),
+        torch.Generator().manual_seed(derive_seed(seed if order_seed is None else order_seed, "data order")),
         random,
         generator,
         used,
