@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from raytune_hpo.display.verdict_screen import confirm, retest
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
+    from raytune_hpo.results.predictor import Predictor as Predictor  # (not of `import *`: it needs torch)
+    from raytune_hpo.results.predictor import load_model as load_model
     from raytune_hpo.results.results import Results, load_results
     from raytune_hpo.tasks import CaliforniaHousing, Cifar10, Diabetes, Digits, LinearExtrapolation, Mnist, MnistCnn
     from raytune_hpo.training.checkpoint import (
@@ -142,9 +144,11 @@ _LAZY = {
     "evaluate": "training.evaluation",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
+    "load_model": "results.predictor",
     "load_results": "results.results",
     "load_state": "training.checkpoint",
     "parse_changes": "cli.arguments",
+    "Predictor": "results.predictor",
     "report": "workers.reporting",
     "resume": "display.screen",
     "Results": "results.results",

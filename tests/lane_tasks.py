@@ -99,13 +99,30 @@ class Recurrent(nn.Module):
 
 @dataclass(frozen=True)
 class Sequences(Digits):
-    """The rows of the digits one after the other, for an LSTM, which vmap refuses."""
+    """The rows of the digits one after the other, for an LSTM."""
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
         return Recurrent()
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         return {}
+
+
+class Branch(nn.Module):
+    """Goes by its data, which vmap refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(x) if x.mean() > 0 else self.last(-x)
+
+
+@dataclass(frozen=True)
+class Branching(Sequences):
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Branch()
 
 
 @dataclass(frozen=True)
@@ -121,21 +138,6 @@ class BigImages(Cifar10):
         return Splits(images(64), images(32), images(1))
 
 
-class Unused(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.unused = nn.Linear(64, 10), nn.Linear(3, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.used(x)
-
-
-@dataclass(frozen=True)
-class Wasteful(Sequences):
-    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        return Unused()
-
-
 TASKS = {
     "digits": Digits(),
     "diabetes": Diabetes(),
@@ -143,4 +145,5 @@ TASKS = {
     "augmented": Augmented(),
     "residuals": Residuals(),
     "sequences": Sequences(),
+    "branching": Branching(),
 }

@@ -13,7 +13,7 @@ DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
 NAMES = [re.findall(r'name="(\w+)",', example)[-1] for example in EXAMPLES]
 #: Run here: what no other test runs from a file. Of the others experiments like them run in tests/outside.
-RUN = ("rings", "cutoff", "top3", "signs", "lines")
+RUN = ("rings", "cutoff", "fair", "signs", "lines")
 
 
 @pytest.fixture

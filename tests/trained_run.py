@@ -13,13 +13,16 @@ from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
 from raytune_hpo.training.folded import FoldedTrainer
+from raytune_hpo.workers.data_news import data_news
 
 
 def trained_run(path: Path, experiment: Experiment, configs: list[dict[str, Any]]) -> RunByHand:
     """One trial a config, of `experiment.max_epochs` epochs, each with a checkpoint."""
     run = RunByHand(path, experiment)
     recipe = experiment.resolved.recipe()
-    parts = recipe.data(recipe.task.load(recipe.seed).for_trials())
+    loaded = recipe.load()
+    run.add(*data_news(loaded, path))
+    parts = recipe.data(loaded)
     for number, config in enumerate(configs):
         trial = f"t{number:05d}"
         trainers = [recipe.trainer(part, "cpu") for part in parts]

@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
             else:
                 _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
             if output is not None:
-                files = builder.export(ensemble, opening, output)
+                files = builder.export(ensemble, opening, output, taken.code)
                 say(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error

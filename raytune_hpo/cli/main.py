@@ -46,6 +46,7 @@ VERBS = {
     "replay": "train a trial again from the journal and compare the weights",
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads",
+    "predict": "let an exported model, or a run's winner, predict what a file of inputs holds",
 }
 
 

@@ -20,7 +20,9 @@ from raytune_hpo.ensembles.library import Candidate, Library, device
 from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per_sample, unmeasured
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.results.export import check_target, example_of, write_json, write_model
+from raytune_hpo.experiment.project import Code
+from raytune_hpo.results.export import check_target, write_json
+from raytune_hpo.results.exported_model import takes_of, write_model
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.sealed_test import Opening, open_test, recorded
 from raytune_hpo.results.winner import load_test_split
@@ -176,14 +178,18 @@ class Builder:
             metrics |= dict(zip((f"gain_{name}", f"gain_{name}_low", f"gain_{name}_high"), interval, strict=True))
         return {**metrics, "samples": len(y)}
 
-    def export(self, ensemble: Ensemble, opening: Opening | None, target: Path) -> list[str]:
-        """Write weights.safetensors, model.pt2 and ensemble.json to a new or empty folder. Answers their names."""
+    def export(self, ensemble: Ensemble, opening: Opening | None, target: Path, code: Code | None = None) -> list[str]:
+        """Write weights.safetensors, model.pt2 and ensemble.json to a new or empty folder. Answers their names.
+
+        code: what the task is of, for a model that cannot be written without it."""
         check_target(target)
         target.mkdir(parents=True, exist_ok=True)
-        write_model(self.model(ensemble), example_of(self.results, self.task), target)
-        document = ensemble.to_json(opening)
+        model = self.model(ensemble)
+        predicts = write_model(self.task, model, takes_of(self.results, self.task), target, code)
+        document = {**ensemble.to_json(opening), "predicts": predicts}
         for member in document["members"]:
             member["resolved_config"] = self.task.resolved(member["config"])
+            member["folds"] = self.library.experiment.folds
         document["task"] = self.results.experiment["task"]
         document["versions"] = self.directory.description()["versions"]
         write_json(target / "ensemble.json", document)

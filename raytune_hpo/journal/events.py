@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from raytune_hpo.journal import names
 from raytune_hpo.journal.codec import Metrics, Shape, text, whole
+from raytune_hpo.journal.inputs import Recorded
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
@@ -21,6 +22,7 @@ Epoch = Annotated[int, whole(0, 10**9 - 1)]
 Count = Annotated[int, whole(0, 2**63 - 1)]
 CheckpointPath = Annotated[str, text(names.is_checkpoint_path, "the path of a checkpoint within the run directory")]
 RunFile = Annotated[str, text(names.is_inside, "a path within the run directory")]
+StatisticsFile = Annotated[str, text(names.STATISTICS.fullmatch, "the name of a file of statistics")]
 
 
 class Executor(StrEnum):
@@ -131,13 +133,17 @@ class Phased(Event):
 
 @dataclass(frozen=True)
 class DataLoaded(Event):
-    """The task's data, as models are given them. shape: of one sample; dtype: torch's name for its type."""
+    """The task's data. shape: of one sample, of its first array; dtype: torch's name for its type. inputs: all that a
+    batch holds, before `Task.preprocess`; None where that is not known without reading samples. statistics: the file
+    of what `preprocess` is given, within the run directory; None where it is given nothing."""
 
     KIND: ClassVar[str] = "data"
     shape: Shape
     dtype: str
     train: Count
     validation: Count
+    inputs: Recorded | None = None
+    statistics: StatisticsFile | None = None
 
 
 @dataclass(frozen=True)

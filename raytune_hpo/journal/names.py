@@ -17,6 +17,8 @@ FOLDER = re.compile(r"([0-9]{2,9})-([0-9]{5,9})(?:\.([0-9]{1,9}))?")
 #: A lane file, within its folder, as an array of today's names it: SESSION-ARRAY-PROCESS-NUMBER.
 LANE_FILE = re.compile(r"([0-9]{3,9})-[0-9]{3,9}-[0-9]+-[0-9]{6,9}\.safetensors")
 SCRATCH = re.compile(r"\.new-[0-9]+-[0-9a-f]{8}")
+#: What `Task.preprocess` is given, by the digest of its content.
+STATISTICS = re.compile(r"statistics-[0-9a-f]{32}\.safetensors")
 _MEMBER = re.compile(r"[\w.-]{1,60}\.safetensors#t[0-9]{1,9}-[0-9]{2,9}-[0-9]{5,9}", re.ASCII)
 
 

@@ -1,25 +1,26 @@
 """Export: a trial's model as files that plain PyTorch reads.
 
     weights.safetensors   the state dict
-    model.pt2             architecture and weights, by torch.export; runs without this package
-    config.json           the config, with the defaults filled in, and the task that builds the model
+    model.pt2             what the task predicts of raw inputs, by torch.export; runs without this package
+    config.json           the config, with the defaults filled in, the task that builds the model, and what it takes
     metrics.json          validation metrics at the checkpoint, test metrics if it is the winner
 
-Of a function trainable, whose checkpoints are its own, checkpoint/ is copied instead of the first two.
+Where torch.export cannot follow a task, `exported_model` says what stands in for model.pt2. Of a function trainable,
+whose checkpoints are its own, checkpoint/ is copied instead of the first two.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.experiment.reopened import CodeChoice, Reopened, reopened
 from raytune_hpo.journal.events import CheckpointRecord, Reported
+from raytune_hpo.results.exported_model import takes_of, write_model
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState, finite
 from raytune_hpo.results.winner import read_test
@@ -27,15 +28,12 @@ from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
 
 def export(results: Results, target: Path, trial_id: str | None = None, *, code: CodeChoice = "recorded") -> list[str]:
     """Write the winner, or `trial_id`, to the new or empty folder `target`. Answers the file names.
 
-    The data are not needed: what the model takes is on record. code: as of `resume`.
+    The data are not needed: what the model takes is on record (of arrays; samples that are made one by one are looked
+    at). code: as of `resume`.
 
     Raises ExperimentError for an unknown trial, one without a checkpoint, or a folder in use.
     """
@@ -45,11 +43,11 @@ def export(results: Results, target: Path, trial_id: str | None = None, *, code:
         raise ExperimentError("checkpoint", str(results.run_dir / record.path), "is damaged")
     target = target.absolute()
     with reopened(RunDirectory.open(results.run_dir), code=code) as again:
-        return _written(results, trial, record, again.say().task, target)
+        return _written(results, trial, record, again, target)
 
 
-def _written(results: Results, trial: TrialState, record: CheckpointRecord, task: Any, target: Path) -> list[str]:
-    config = trial.best_config
+def _written(results: Results, trial: TrialState, record: CheckpointRecord, again: Reopened, target: Path) -> list[str]:
+    config, task = trial.best_config, again.say().task
     target.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
     if isinstance(task, Task):
@@ -58,7 +56,9 @@ def _written(results: Results, trial: TrialState, record: CheckpointRecord, task
 
         document["resolved_config"] = task.resolved(config)
         state = load_state(results.run_dir / record.path)
-        write_model(model_of(task, document["resolved_config"], state), example_of(results, task), target)
+        document["folds"] = len(state["folds"]) if "folds" in state else None
+        model = model_of(task, document["resolved_config"], state)
+        document["predicts"] = write_model(task, model, takes_of(results, task), target, again.code)
     else:
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")
     document["versions"] = RunDirectory.open(results.run_dir).description()["versions"]
@@ -90,40 +90,6 @@ def check_target(target: Path) -> None:
     """Raise ExperimentError unless `target` is a new or empty folder."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExperimentError("--output", str(target), "exists already; choose a new or empty folder")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def example_of(results: Results, task: Task) -> torch.Tensor:
-    """Two samples of what the task's models take: [2, ...]. Of the recorded shape; runs of before that was recorded
-    load the data."""
-    import torch
-
-    from raytune_hpo.training.batches import source
-
-    recorded = results.ledger.data
-    if recorded is not None:
-        return torch.zeros((2, *recorded.shape), dtype=getattr(torch, recorded.dtype))
-    splits = task.splits(int(results.experiment["seed"]))
-    batch = next(source(task, splits.validation, splits.statistics, "cpu").in_order(2))
-    x: torch.Tensor = batch.x
-    return x
-
-
-def write_model(model: nn.Module, example: torch.Tensor, target: Path) -> None:
-    """weights.safetensors and model.pt2, of any batch size, of a model on the CPU in eval mode. example: a batch."""
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, target / "weights.safetensors")
-    (target / "weights.safetensors").chmod(0o666 & ~_umask())  # the library makes a file of its owner's alone
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-    torch.export.save(program, target / "model.pt2")
 
 
 def _metrics(results: Results, trial: TrialState, record: CheckpointRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ checkpoints/      TRIAL/EPOCH folders (see checkpoints)
 trials/           TRIAL folders, in which a function's trials work (see workers.trial_directories)
 logs/             what trials print, TRIAL.log (see workers.trial_log)
 errors/           one traceback file per distinct failure
+statistics-*.safetensors  what the task's `preprocess` is given (see statistics_file)
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)
 listeners/        what callbacks of Ray Tune's write (see listeners.ray_callback)

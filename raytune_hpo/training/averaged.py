@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from raytune_hpo.training.data import Kind
+from raytune_hpo.training.trees import mapped
 
 
 class AveragedPredictions(nn.Module):
@@ -34,11 +35,13 @@ class AveragedPredictions(nn.Module):
         # A buffer, so that the state dict alone says what is averaged how.
         self.register_buffer("log_weights", torch.tensor([math.log(w / sum(given)) for w in given]))
 
-    def forward(self, x: Any) -> torch.Tensor:
+    def forward(self, x: Any) -> Any:
         return self.averaged([member(x) for member in self.members])
 
-    def averaged(self, members: Sequence[torch.Tensor]) -> torch.Tensor:
-        """members: [N, C, ...] logits, [N, K] logits of labels, or [N, ...] numbers, each."""
+    def averaged(self, members: Sequence[Any]) -> Any:
+        """members: [N, C, ...] logits, [N, K] logits of labels, or [N, ...] numbers, each; or trees of such."""
+        if not isinstance(members[0], torch.Tensor):
+            return mapped(lambda *outputs: self.averaged(outputs), *members)
         outputs = torch.stack(list(members))
         log_weights = self.log_weights.view(-1, *(1 for _ in outputs.shape[1:]))
         if self.kind == "classification":

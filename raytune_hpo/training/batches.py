@@ -73,10 +73,11 @@ class ArraySource(Source):
         self._kind, self._of_xy = task.kind, isinstance(split, Split)
         self._n = len(split)
         self._leaves = [self._leaf(leaf, name) for name, leaf in _named(split)]
+        self._y = [leaf for leaf, (name, _) in zip(self._leaves, _named(split), strict=True) if name == "y"]
         self._build = _builder(split.tree)
         self._sample_bytes = sum(math.prod(a.shape[1:]) * max(4, a.dtype.itemsize) for a in leaves(split.tree))
         self._preprocess: Callable[[Any], Any] | None = None
-        if _overrides_preprocess(task):
+        if task.has_own_preprocess:
             own = statistics_of(statistics, device)
             self._preprocess = lambda batch: preprocessed(task, batch, own)
             if self._n and all(leaf.small for leaf in self._leaves):
@@ -107,6 +108,12 @@ class ArraySource(Source):
         """Neighbouring samples, as a batch: no copy where none is needed."""
         batch = self._build([leaf.part(start, end, self.device) for leaf in self._leaves])
         return batch if self._preprocess is None else self._preprocess(batch)
+
+    def targets(self) -> Iterator[Tensor]:
+        """y of a `Split`, some samples at a time: x is not read for it."""
+        for leaf in self._y:
+            for start in range(0, self._n, EVALUATION_BATCH):
+                yield leaf.part(start, start + EVALUATION_BATCH, self.device)
 
     def epoch(self, order: Sequence[Tensor], seed: int) -> Iterator[tuple[Any, int]]:
         for index in order:
@@ -186,12 +193,6 @@ def statistics_of(statistics: Mapping[str, Any], device: torch.device | str) -> 
     found = {name: torch.from_numpy(np.array(value)) for name, value in statistics.items()}
     real = torch.get_default_dtype()
     return {name: t.to(device, real if t.is_floating_point() else t.dtype) for name, t in found.items()}
-
-
-def _overrides_preprocess(task: Task) -> bool:
-    from raytune_hpo.training.task import Task as Default
-
-    return type(task).preprocess is not Default.preprocess
 
 
 def _named(split: ArraySplit) -> Iterator[tuple[str, Any]]:

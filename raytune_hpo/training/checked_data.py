@@ -68,7 +68,7 @@ def check_type(field: str, found: Any) -> Splits:
             expected = "must be a Split(x, y), a dict or tuple of arrays, a map-style data set or a Stream"
             raise ExperimentError(f"{field}.{name}", type(split).__name__, expected)
         if isinstance(split, Stream):
-            checks.integer(f"{field}.{name}.steps", split.steps, 1)
+            checks.integer(f"{field}.{name}.steps", split.steps, 0 if name == "test" else 1)
             if split.batch_size is not None:
                 checks.integer(f"{field}.{name}.batch_size", split.batch_size, 1)
             if not callable(split.make):

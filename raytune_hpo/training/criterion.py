@@ -6,7 +6,7 @@ batch -> loss: task.loss, or by the task's kind, of outputs that were checked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.averaged import AveragedPredictions
+from raytune_hpo.training.batches import Source
 from raytune_hpo.training.data import Array, ArraySplit, Batch, Kind, Split
+from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, counts, drawing
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
@@ -37,17 +39,22 @@ class Criterion:
         self.measured = task.measured()
         self.highest, self.weights = highest, weights
         self._own_loss = task.has_own_loss
+        #: Whether any metric is of outputs and targets.
+        self.compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         self._plain = not task.has_own_batches  # one forward, compared with y
 
-    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> Tensor:
-        """The mean training loss of a batch, shape []. Raises TrialError for what is none."""
+    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any], *, alone: bool = True) -> Tensor:
+        """The mean training loss of a batch, shape []. alone: not inside a vmap, whose tensors do not tell whether
+        gradients can be taken of them. Raises TrialError for what is none."""
         if self._own_loss:
             if isinstance(model, AveragedPredictions):  # an average of outputs has no loss of the task's: their mean
                 weights = model.log_weights.exp()
                 losses = [self.loss(member, batch, config) for member in model.members]
                 return (torch.stack(losses) * weights).sum()
             found = self.task.loss(model, batch, config)
-            check_loss(found, self.task)
+            if not torch.is_grad_enabled() and isinstance(found, float | int):  # where it is measured alone
+                return torch.tensor(float(found))
+            check_loss(found, self.task, differentiable=alone and torch.is_grad_enabled())
             return found
         outputs, targets = self.compared(model, batch)
         return loss_of(outputs, targets, self.task.kind, config["label_smoothing"], self.weights_of(config))
@@ -67,7 +74,7 @@ class Criterion:
 
     def compared(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
         """(outputs, targets), which fit each other where the kind says how. Raises TrialError."""
-        if self._plain and isinstance(batch, Batch):
+        if self._plain and isinstance(batch, Batch) and isinstance(batch.x, Tensor):
             outputs, targets = model(batch.x), batch.y
         else:
             outputs, targets = outputs_of(self.task, model, batch), self.task.targets(batch)
@@ -76,22 +83,25 @@ class Criterion:
         return outputs, targets
 
     def evaluate(
-        self, model: nn.Module, batches: Iterable[Any], config: Mapping[str, Any], size: Callable[[Any], int]
+        self, model: nn.Module, source: Source, config: Mapping[str, Any], batch_size: int | None = None
     ) -> dict[str, float]:
-        """The metrics by name, over batches that are on the model's device. The model is left in its mode.
+        """The metrics by name, over a split on the model's device. The model is left in its mode.
 
-        size: the samples of a batch. Raises TrialError for outputs that do not fit the targets.
+        batch_size: samples of a pass. Raises TrialError for outputs that do not fit the targets.
         """
         was_training = model.training
+        counting = counts(self.task, model)
+        batch_size = batch_size or (COUNTED_BATCH if counting else None)
         model.eval()
-        compares = any(not isinstance(metric, OwnLoss) for metric in self.measured)
         scores = Scores(self.measured)
         try:
             with torch.no_grad():
-                for batch in batches:
-                    losses = self.loss(model, batch, config) if self._own_loss else None
-                    outputs, targets = self.compared(model, batch) if compares else (None, None)
-                    scores.add(outputs, targets, losses=losses, samples=size(batch))
+                for number, batch in enumerate(source.in_order(batch_size)):
+                    with drawing(MEASURED, number, counting=counting):
+                        losses = self.loss(model, batch, config) if self._own_loss else None
+                    with drawing(MEASURED, number, counting=counting):
+                        outputs, targets = self.compared(model, batch) if self.compares else (None, None)
+                    scores.add(outputs, targets, losses=losses, samples=source.size(batch))
         finally:
             model.train(was_training)
         return scores.results()[0]
@@ -100,7 +110,7 @@ class Criterion:
 def outputs_of(task: Task, model: nn.Module, batch: Any) -> Any:
     """What `Task.predict` answers, of an average of models by each of them."""
     if isinstance(model, AveragedPredictions):
-        return model.averaged([task.predict(member, batch) for member in model.members])
+        return model.averaged([outputs_of(task, member, batch) for member in model.members])
     return task.predict(model, batch)
 
 
@@ -117,27 +127,30 @@ def default_loss(task: Task, model: nn.Module, batch: Any, config: Mapping[str, 
     return loss_of(outputs, targets, task.kind, config.get("label_smoothing", 0.0))
 
 
-def inputs_of(task: Task, batch: Any) -> Any:
-    """What a model is called with: x, also of a pair. Raises TrialError for a batch without one."""
+def called(task: Task, model: nn.Module, batch: Any) -> Any:
+    """The model's answer to x, or to all of a tuple but its last: a dict by name, a tuple one by one.
+
+    Raises TrialError for a batch without either.
+    """
     if isinstance(batch, Batch):
-        return batch.x
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0]
-    raise TrialError(_without(task, batch, "predict(self, model, batch)", "what the model is called with"))
+        x = batch.x
+    elif isinstance(batch, tuple | list) and len(batch) > 1:
+        x = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+    else:
+        raise TrialError(_without(task, batch, "predict(self, model, batch)", "what the model is called with"))
+    if isinstance(x, Mapping):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple | list) else model(x)
 
 
 def targets_of(task: Task, batch: Any) -> Any:
-    """y, also of a pair. Raises TrialError for a batch without one."""
+    """y, or the last of a tuple. Raises TrialError for a batch without either."""
     if isinstance(batch, Batch) and batch.y is not None:
         return batch.y
-    if isinstance(batch, tuple | list) and len(batch) == 2 and not isinstance(batch, Batch):
-        return batch[1]
-    hint = "targets(self, batch)"
-    return _raise(_without(task, batch, hint, "what outputs are compared with, or kind = 'other' if nothing is"))
-
-
-def _raise(text: str) -> Any:
-    raise TrialError(text)
+    if isinstance(batch, tuple | list) and len(batch) > 1 and not isinstance(batch, Batch):
+        return batch[-1]
+    what = "what outputs are compared with, or kind = 'other' if nothing is"
+    raise TrialError(_without(task, batch, "targets(self, batch)", what))
 
 
 def _without(task: Task, batch: Any, method: str, what: str) -> str:

@@ -31,6 +31,11 @@ class Batch(NamedTuple):
     y: Any = None
 
 
+def as_batch(batch: Any) -> Any:
+    """What a collate or a stream made: a pair as x and y."""
+    return Batch(*batch) if type(batch) in (tuple, list) and len(batch) == 2 else batch
+
+
 class ArraySplit:
     """Samples as a tree of arrays, [n, ...] each. Travels between processes without what lies in files.
 
@@ -184,15 +189,18 @@ class Splits:
     """The three splits. The test split never leaves the process that loaded it (see results.winner).
 
     Each is a `Split`, a dict or tuple of arrays, a map-style data set (a list of samples is one), or a
-    `Stream`. statistics: arrays by name, computed of the training samples, that `Task.preprocess` is given.
+    `Stream`. test: None is an empty one. statistics: arrays by name, computed of the training samples, that
+    `Task.preprocess` is given.
     """
 
     train: Any
     validation: Any
-    test: Any
+    test: Any = None
     statistics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.test is None:
+            object.__setattr__(self, "test", _none_of(as_split(self.train)))
         for name in ("train", "validation", "test"):
             object.__setattr__(self, name, as_split(getattr(self, name)))
         object.__setattr__(self, "statistics", {name: np.asarray(v) for name, v in self.statistics.items()})
@@ -205,10 +213,19 @@ class Splits:
         return TrialData(train=self.train, validation=self.validation, statistics=self.statistics)
 
 
+def _none_of(train: Any) -> Any:
+    """A split without samples, beside `train`."""
+    if isinstance(train, Stream):
+        return Stream(train.make, 0)
+    return train.first(0) if isinstance(train, ArraySplit | DatasetSplit) else train
+
+
 def as_split(value: Any) -> Any:
     """A split of what a task gave for one; what is none stays as it is, for checks to name."""
     if isinstance(value, ArraySplit | DatasetSplit | Stream) or value is None:
         return value
+    if isinstance(value, tuple) and len(value) == 2:
+        return Split(*value)
     if isinstance(value, Mapping | tuple) or _is_array(value):
         return TreeSplit(value)
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):

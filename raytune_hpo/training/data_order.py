@@ -22,7 +22,7 @@ class DataOrder:
         self, seed: int, samples: int, *, used: int, batch_size: int, accumulate: int = 1, steps: int | None = None
     ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
-        self._samples, self._used, self._batch_size, self._accumulate = samples, used, batch_size, accumulate
+        self._samples, self.used, self._batch_size, self._accumulate = samples, used, batch_size, accumulate
         self.steps_of_pass = math.ceil(math.ceil(used / batch_size) / accumulate)
         self.steps = steps or self.steps_of_pass
         self._position = 0  # steps taken of the present pass; 0: it is not begun
@@ -42,13 +42,12 @@ class DataOrder:
         if self.steps != self.steps_of_pass:
             self._begun = self._generator.get_state()
         order = torch.randperm(self._samples, generator=self._generator)
-        self._pass = list(torch.split(order[: self._used], self._batch_size))
+        self._pass = list(torch.split(order[: self.used], self._batch_size))
 
-    def samples_of(self, steps: int) -> int:
-        """The samples of the next `steps` steps."""
-        passes, rest = divmod(self._position + steps, self.steps_of_pass)
-        size = self._batch_size * self._accumulate
-        return passes * self._used + min(rest * size, self._used) - min(self._position * size, self._used)
+    @property
+    def position(self) -> int:
+        """Steps taken of the present pass, of orders whose reports are no passes."""
+        return self._position
 
     def state_dict(self) -> dict[str, Any]:
         if not self._position:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError, TrialError
-from raytune_hpo.training.data import ArraySplit, Batch, DatasetSplit, Split, Splits, TreeSplit
+from raytune_hpo.training.data import ArraySplit, Batch, DatasetSplit, Split, Splits, TreeSplit, as_batch
 from raytune_hpo.training.probed_samples import Probe, as_array, equal, probed, shapes_of
 from raytune_hpo.training.trees import Tree, leaves, mapped, paths, structure
 
@@ -69,8 +69,8 @@ def decoded(task: Task, splits: Splits, field: str) -> Splits:
 
 def _split_of(tree: Tree) -> ArraySplit:
     """Of a pair, x and y."""
-    pair = isinstance(tree, Batch) or (type(tree) in (tuple, list) and len(tree) == 2)
-    return Split(*tree) if pair else TreeSplit(tree)
+    tree = as_batch(tree)
+    return Split(*tree) if isinstance(tree, Batch) else TreeSplit(tree)
 
 
 def _none_of(train: Any, split: DatasetSplit) -> Any:

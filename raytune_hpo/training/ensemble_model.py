@@ -20,6 +20,7 @@ from raytune_hpo.training.averaged import AveragedPredictions
 from raytune_hpo.training.batches import source
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import Array, Kind
+from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, counts, drawing
 from raytune_hpo.training.evaluation import device_of
 from raytune_hpo.training.random_states import preserved_random_states
 from raytune_hpo.training.task import Task
@@ -39,6 +40,13 @@ def model_of(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) ->
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
         raise TrialError(f"the saved state does not fit its config: {reason[0] if reason else error!r}") from error
+
+
+def untrained(task: Task, config: Mapping[str, Any], folds: int | None) -> nn.Module:
+    """A model of the form that `model_of` answers, for weights to be loaded into. config: with the defaults."""
+    with preserved_random_states():
+        models = [task.build_model(config) for _ in range(folds or 1)]
+    return models[0] if folds is None else AveragedPredictions(models, task.kind)
 
 
 def _model(task: Task, config: Mapping[str, Any], state: Mapping[str, Any]) -> nn.Module:
@@ -61,8 +69,10 @@ def predictions(
     criterion = criterion_of(task, split, split, device)
     found, compared = [], []
     with torch.no_grad():
-        for part in samples.in_order(batch):
-            outputs, targets = criterion.compared(model, part)
+        counting = counts(task, model)
+        for number, part in enumerate(samples.in_order(batch or (COUNTED_BATCH if counting else None))):
+            with drawing(MEASURED, number, counting=counting):
+                outputs, targets = criterion.compared(model, part)
             if not isinstance(outputs, torch.Tensor) or not isinstance(targets, torch.Tensor) or task.kind == "other":
                 raise TrialError(f"predictions of kind = {task.kind!r} are no probabilities or numbers of one form")
             if task.kind == "classification" and targets.ndim > 1:

@@ -34,7 +34,7 @@ def evaluate(
     samples = source(task, split, statistics or {}, device)
     resolved = task.resolved(config or {})
     try:
-        return criterion_of(task, split, split, device).evaluate(model, samples.in_order(batch), resolved, samples.size)
+        return criterion_of(task, split, split, device).evaluate(model, samples, resolved, batch)
     finally:
         samples.close()
 

@@ -249,6 +249,18 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
     ),
 )
 
+
+def as_hyperparameter(name: str, value: Any) -> Hyperparameter:
+    """A task's own; a plain value is its default. Raises ExperimentError."""
+    if isinstance(value, Hyperparameter):
+        return value
+    types: dict[type, ValueType] = {bool: "bool", int: "int", float: "float", str: "str"}
+    if type(value) not in types:
+        expected = "must be a Hyperparameter, or a bool, int, float or text that is its default"
+        raise ExperimentError(f"task.model_hyperparameters()[{name!r}]", value, expected)
+    return Hyperparameter(name, types[type(value)], value, "of the task")
+
+
 GROUP_HYPERPARAMETERS = ("lr", "weight_decay", "momentum")
 """What a group of parameters may have of its own, as in `lr_head`."""
 

@@ -34,16 +34,32 @@ def loss_of(
 
 
 def lane_losses(
-    outputs: Tensor, y: Tensor, kind: Kind, smoothing: Tensor | None = None, *, unscored: bool = False
+    outputs: Tensor,
+    y: Tensor,
+    kind: Kind,
+    smoothing: Tensor | None = None,
+    weights: Tensor | None = None,
+    *,
+    unscored: bool = False,
 ) -> Tensor:
     """The mean loss of each lane's batch, [L], as `loss_of` gives it; NaN of a lane without a scored target.
 
-    outputs: [L, N, C], [L, N, C, ...] or [L, N, d]; y: [L, N] or [L, N, ...] classes, or [L, N, d] targets. smoothing:
-    [L], None is 0 for all. unscored: whether y may hold -100 (`has_unscored`): without it the loss is the same to the
-    bit, and faster by the passes that look for them.
+    outputs: [L, N, C], [L, N, C, ...] or [L, N, ...]; y: [L, N] or [L, N, ...] classes, or as outputs. smoothing: [L],
+    None is 0 for all. weights: as of `loss_of`. unscored: whether y may hold -100 (`has_unscored`): without it the loss
+    is the same to the bit, and faster by the passes that look for them.
     """
     if kind == "regression":
         return functional.mse_loss(outputs, y, reduction="none").flatten(1).mean(1)
+    if kind == "multilabel":
+        positive = None if weights is None else weights.to(outputs.dtype)
+        each = functional.binary_cross_entropy_with_logits(outputs, y, pos_weight=positive, reduction="none")
+        return each.flatten(1).mean(1)
+    if weights is not None:
+        return _weighted(outputs, y, weights, smoothing)
+    return _of_classes(outputs, y, smoothing, unscored=unscored)
+
+
+def _of_classes(outputs: Tensor, y: Tensor, smoothing: Tensor | None, *, unscored: bool) -> Tensor:
     if y.ndim > 2:
         outputs, y = outputs.movedim(2, -1).flatten(1, -2), y.flatten(1)
     _, N, C = outputs.shape
@@ -64,6 +80,26 @@ def lane_losses(
     if smoothing is None:
         return loss
     uniform = torch.where(scored, log_p.sum(0), 0.0).mean(1).neg() * share
+    return (1 - smoothing) * loss + smoothing / C * uniform
+
+
+def _weighted(outputs: Tensor, y: Tensor, weights: Tensor, smoothing: Tensor | None) -> Tensor:
+    """Cross entropy with weights of classes, as torch has it: both means are over the weights of the targets.
+
+    outputs: [L, N, C, ...]; y: [L, N, ...]; weights: at most [C].
+    """
+    C = outputs.shape[2]
+    w = functional.pad(weights.to(outputs.dtype), (0, C - len(weights)), value=1.0)
+    log_p = functional.log_softmax(outputs, dim=2)
+    scored = y != NOT_SCORED
+    own = torch.where(scored, w[y.clamp(min=0)], 0.0)
+    total = own.flatten(1).sum(1)
+    picked = log_p.gather(2, y.clamp(min=0).unsqueeze(2)).squeeze(2)
+    loss = -(own * picked).flatten(1).sum(1) / total
+    if smoothing is None:
+        return loss
+    spread = (log_p * w.view(1, 1, C, *(1 for _ in y.shape[2:]))).sum(2)
+    uniform = -torch.where(scored, spread, 0.0).flatten(1).sum(1) / total
     return (1 - smoothing) * loss + smoothing / C * uniform
 
 

@@ -37,7 +37,7 @@ def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
         )
 
 
-def check_loss(loss: Any, task: Any) -> None:
+def check_loss(loss: Any, task: Any, *, differentiable: bool) -> None:
     """Raise TrialError unless a task's own loss is one real number that gradients can be taken of."""
     name = f"{type(task).__name__}.loss"
     if not isinstance(loss, Tensor):
@@ -49,7 +49,7 @@ def check_loss(loss: Any, task: Any) -> None:
     if not loss.is_floating_point():
         dtype = str(loss.dtype).removeprefix("torch.")
         raise TrialError(f"{name} answers {dtype}: it must answer a floating-point number")
-    if torch.is_grad_enabled() and not loss.requires_grad:
+    if differentiable and not loss.requires_grad:
         raise TrialError(f"{name} does not depend on any parameter: .item(), .detach() or no_grad has cut it off")
 
 

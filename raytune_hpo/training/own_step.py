@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.training.batches import augmented
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 
@@ -45,7 +46,9 @@ class OwnStepTrainer(SupervisedTrainer):
     def _train_step(self, batches: Sequence[Any], sizes: Sequence[int]) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch, size in zip(batches, sizes, strict=True):
-            found = self.task.train_step(self.model, batch, self._own, self.config)
+            seen = augmented(self.task, batch) if self._augments else batch
+            with self._drawing():
+                found = self.task.train_step(self.model, seen, self._own, self.config)
             losses = dict(found) if isinstance(found, Mapping) else {"loss": found}
             for name, loss in losses.items():
                 value = self._number(name, loss)

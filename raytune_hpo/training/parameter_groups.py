@@ -52,6 +52,21 @@ class Group:
         return not self.name or config.get(f"{name}_{self.name}") is None
 
 
+def submodules_of(task: Task, model: nn.Module) -> dict[str, nn.Module]:
+    """The submodules that a task's groups are named like. Raises TrialError where there is none of a name."""
+    found = {}
+    for name in task.groups:
+        module = dict(model.named_modules()).get(name)
+        if module is None:
+            known = ", ".join(child for child, _ in model.named_children())
+            where = f"{type(task).__name__}.groups: {name!r}"
+            raise TrialError(
+                f"{where} is no submodule of the model ({known}); write parameter_groups(self, model, config)"
+            )
+        found[name] = module
+    return found
+
+
 def groups_of(task: Task, model: nn.Module, config: Mapping[str, Any]) -> tuple[Group, ...]:
     """The groups that hold any parameter, those of the task first, in its order; frozen parameters are in one, too.
 

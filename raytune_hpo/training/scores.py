@@ -51,6 +51,10 @@ class Scores:
         losses: [l] or [], the mean of a task's own loss over the batch's `samples`.
         """
         if self._whole.metrics:
+            if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+                types = ", ".join(type(value).__name__ for value in (outputs, targets))
+                wanted = "it takes outputs and targets that are tensors, which can be joined"
+                raise TrialError(f"metric {self._whole.metrics[0].name} is of a whole split: {wanted}; found {types}")
             self._whole.add(outputs if self._lanes else outputs[None], targets, slice(None) if at is ... else at)
         if not self._summed:
             return

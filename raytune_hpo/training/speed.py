@@ -77,11 +77,13 @@ def measured(
     if refusal is not None:
         return Speed(alone_s, None, refusal)
     try:
-        lane_s = _as_lanes(recipe, parts[0], configs[: len(alone)], device) * whole
+        lane_s, apart = _as_lanes(recipe, parts[0], configs[: len(alone)], device)
     except TrialError as error:
         return Speed(alone_s, None, str(error))
+    lane_s *= whole
     if alone_s / lane_s < SMALLEST_GAIN:
-        refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model"
+        why = "".join(f"; {line}" for line in apart[:1])
+        refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model{why}"
     return Speed(alone_s, lane_s, refusal)
 
 
@@ -97,8 +99,11 @@ def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: s
         return epoch_s, time.perf_counter() - began
 
 
-def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str) -> float:
-    """Seconds of one lane. Raises TrialError where the task cannot be trained so."""
+def _as_lanes(
+    recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str
+) -> tuple[float, list[str]]:
+    """(seconds of one lane, why lanes of like structure do not share a stack). Raises TrialError where the task cannot
+    be trained so."""
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
     fused = FusedTrainer(recipe.task, part, max_epochs=recipe.max_epochs, device=device, chunk=len(configs))
@@ -107,7 +112,7 @@ def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, An
     seconds = _seconds(fused.train_epoch, device)
     if fused.unfusable is not None:
         raise TrialError(fused.unfusable)
-    return seconds / len(configs)
+    return seconds / len(configs), fused.apart
 
 
 def _part(data: TrialData, samples: int) -> TrialData:

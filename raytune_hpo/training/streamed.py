@@ -14,7 +14,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.batches import Source, preprocessed, statistics_of
-from raytune_hpo.training.data import Batch, DatasetSplit, Stream
+from raytune_hpo.training.data import Batch, DatasetSplit, Stream, as_batch
 from raytune_hpo.training.random_states import OwnRandomStates
 from raytune_hpo.training.sample_reader import SampleReader, where
 from raytune_hpo.training.trees import leaves, mapped
@@ -48,8 +48,7 @@ class _Streamed(Source):
 
         Raises TrialError.
         """
-        if type(batch) in (tuple, list) and len(batch) == 2:
-            batch = Batch(*batch)
+        batch = as_batch(batch)
         if isinstance(batch, Batch):
             batch = Batch(mapped(self._moved, batch.x), mapped(self._target, batch.y))
         else:

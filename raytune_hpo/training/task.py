@@ -57,6 +57,12 @@ class Task(ABC):
     #: What a regression predicts, in words and with its unit: the axes of a plot.
     target: ClassVar[str] = "y"
 
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        # A step of its own compares what it likes; with another kind it says what.
+        if "train_step" in vars(cls) and all("kind" not in vars(base) for base in cls.__mro__ if base is not Task):
+            cls.kind = "other"
+
     @abstractmethod
     def load(self, seed: int) -> Splits:
         """Read and split the data; the split depends on `seed` alone.
@@ -105,9 +111,14 @@ class Task(ABC):
     @final
     def hyperparameters(self) -> dict[str, Hyperparameter]:
         """All that a config may hold, by name: the trainer's, the groups', the model's."""
-        from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, group_hyperparameters
+        from raytune_hpo.training.hyperparameters import (
+            TRAINER_HYPERPARAMETERS,
+            as_hyperparameter,
+            group_hyperparameters,
+        )
 
-        return {**TRAINER_HYPERPARAMETERS, **group_hyperparameters(self.groups), **self.model_hyperparameters()}
+        own = {name: as_hyperparameter(name, value) for name, value in self.model_hyperparameters().items()}
+        return {**TRAINER_HYPERPARAMETERS, **group_hyperparameters(self.groups), **own}
 
     def trainer(self, data: TrialData, *, max_epochs: int, device: str | None) -> Trainer:
         """The trainer of one trial, not set up yet; here: the supervised one. device: None is the GPU if there is one.
@@ -159,9 +170,9 @@ class Task(ABC):
     def predict(self, model: torch.nn.Module, batch: Any) -> Any:
         """The outputs that metrics compare with `targets`, [N, ...]; what an exported model answers. `batch.y` is not
         there where it does."""
-        from raytune_hpo.training.criterion import inputs_of
+        from raytune_hpo.training.criterion import called
 
-        return model(inputs_of(self, batch))
+        return called(self, model, batch)
 
     def targets(self, batch: Any) -> Any:
         """What outputs are compared with, [N, ...]."""
@@ -177,25 +188,38 @@ class Task(ABC):
 
     # How it is trained --------------------------------------------------------------------------------------
 
-    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
-        """The config keys that `build_model` and the other methods understand, on top of the trainer's own."""
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter | float | str | bool]:
+        """The config keys that `build_model` and the other methods understand, on top of the trainer's own.
+
+        By name; a plain value is the default of a hyperparameter of its type that has no bounds.
+        """
         return {}
 
     def parameter_groups(
         self, model: torch.nn.Module, config: Mapping[str, Any]
-    ) -> Mapping[str, Iterable[torch.nn.Parameter]]:
-        """The parameters of each of `groups`, by name; those in none have the hyperparameters without a suffix."""
-        return {}
+    ) -> Mapping[str, torch.nn.Module | Iterable[torch.nn.Parameter]]:
+        """The parameters of each of `groups`, by name; those in none have the hyperparameters without a suffix.
+
+        Here: of the submodules of these names, or of the items of a ModuleDict.
+        """
+        from raytune_hpo.training.parameter_groups import submodules_of
+
+        return submodules_of(self, model)
 
     def optimizers(self, model: torch.nn.Module, config: Mapping[str, Any]) -> Any:
-        """What `train_step` is given: an optimizer of torch's, or a dict of them. Here: the one that config names.
+        """What `train_step` is given: an optimizer of torch's, or a dict of them. Here: the one that config names, of
+        each of `groups` by its name where there are any.
 
         The schedule moves the learning rates that they are made with.
         """
         from raytune_hpo.training.optimizers import optimizer_of
         from raytune_hpo.training.parameter_groups import groups_of
 
-        return optimizer_of(groups_of(self, model, config), model, config)
+        found = groups_of(self, model, config)
+        if not self.groups:
+            return optimizer_of(found, model, config)
+        named = {name: [group for group in found if group.name == name] for name in (*self.groups, "")}
+        return {name: optimizer_of(own, model, config) for name, own in named.items() if own}
 
     def train_step(self, model: torch.nn.Module, batch: Any, optimizer: Any, config: Mapping[str, Any]) -> Any:
         """A step of the task's own: gradients and updates. Answers the loss, a tensor of shape [], or a dict of such,
@@ -215,9 +239,17 @@ class Task(ABC):
         return type(self).targets is not Task.targets
 
     @property
+    def has_own_predict(self) -> bool:
+        return type(self).predict is not Task.predict
+
+    @property
+    def has_own_preprocess(self) -> bool:
+        return type(self).preprocess is not Task.preprocess
+
+    @property
     def has_own_batches(self) -> bool:
         """Whether loss, predict or targets are the task's own, and not one forward and a comparison with y."""
-        return self.has_own_loss or self.has_own_targets or type(self).predict is not Task.predict
+        return self.has_own_loss or self.has_own_targets or self.has_own_predict
 
     # What is measured ---------------------------------------------------------------------------------------
 
@@ -235,6 +267,8 @@ class Task(ABC):
     def reported(self) -> dict[str, Mode]:
         """The metrics by the names under which training reports them, each with its direction; the default first."""
         measured = self.measured()
+        if not measured:  # of a step of its own that says nothing else
+            return {"train_loss": "min"}
         ordered = sorted(measured, key=lambda m: m.name == "loss") if self.kind in _BY_METRIC else measured
         return {f"validation_{metric.name}": metric.direction for metric in ordered}
 

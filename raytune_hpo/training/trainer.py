@@ -21,6 +21,7 @@ from raytune_hpo.training.batches import augmented, source_of
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.drawing import counts, drawing, step_number, training_key
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.lr_schedules import LRSchedule
@@ -118,13 +119,15 @@ class SupervisedTrainer(Trainer):
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         """See `Trainer`. Raises ExperimentError for a bad config, TrialError for an impossible one."""
         self.config = self.task.checked_config(config)
-        self._epoch, self._seed = 0, seed
+        self._epoch, self._batch, self._seed = 0, 0, seed
         self._order_seed = seed if self._shared_seed is None else self._shared_seed
         self._tracker = PlateauTracker(self.early_stopping) if self.early_stopping else None
         with preserved_random_states():
             seed_everything(seed)
             self.model = self.task.build_model(self.config).to(self.device)
             self._random = get_random_states()
+        self._counting = counts(self.task, self.model)
+        self._key = training_key(seed)
         self._set_up_optimizer()
         self._set_up_precision()
         self._set_up_steps()
@@ -144,8 +147,8 @@ class SupervisedTrainer(Trainer):
 
     def _set_up_steps(self) -> None:
         N, n = self._train.batch_size(self.config), len(self._train)
-        used = n if self._train.in_batches else samples_of_pass(self.model, n, N)
-        self._order = order_of(self.task, n, used, N, self.config, self._order_seed)
+        whole = self._train.in_batches
+        self._order = order_of(self.task, self.model, N, n, self.config, self._order_seed, in_batches=whole)
         self._steps_per_epoch = self._order.steps
 
     @property
@@ -180,6 +183,7 @@ class SupervisedTrainer(Trainer):
 
     def _train_and_validate(self) -> dict[str, float]:
         self.model.train()
+        self._batch = 0  # of the epoch
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         samples = 0
         for step, (batches, sizes) in enumerate(self._stepwise()):
@@ -198,8 +202,7 @@ class SupervisedTrainer(Trainer):
         return {"train_loss": train_loss, **reported, "lr": float(self._lr)}
 
     def _evaluate(self) -> dict[str, float]:
-        source = self._validation
-        return self._criterion.evaluate(self.model, source.in_order(), self.config, source.size)
+        return self._criterion.evaluate(self.model, self._validation, self.config)
 
     def _stepwise(self) -> Iterator[tuple[list[Any], list[int]]]:
         """The batches of each step of an epoch, and their samples."""
@@ -215,8 +218,8 @@ class SupervisedTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for batch, size in zip(batches, sizes, strict=True):
-            with self._autocast():
-                seen = augmented(self.task, batch) if self._augments else batch
+            seen = augmented(self.task, batch) if self._augments else batch
+            with self._autocast(), self._drawing():
                 loss = self._criterion.loss(self.model, seen, self.config)
                 if len(sizes) > 1:
                     loss = loss * (size / sum(sizes))
@@ -229,6 +232,11 @@ class SupervisedTrainer(Trainer):
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _drawing(self) -> contextlib.AbstractContextManager[Any]:
+        """What the model draws in the pass of the next batch."""
+        self._batch += 1
+        return drawing(self._key, step_number(self._epoch, self._batch - 1), counting=self._counting)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._autocast_dtype is None:
@@ -250,6 +258,7 @@ class SupervisedTrainer(Trainer):
             "scaler": self._scaler.state_dict(),
             "early_stopping": None if self._tracker is None else self._tracker.state_dict(),
             **self._order.state_dict(),
+            "key": self._key,
             "random": self._random,
         }
         copied: dict[str, Any] = _on_cpu(live)
@@ -273,28 +282,32 @@ class SupervisedTrainer(Trainer):
             if state["early_stopping"] is not None and self._tracker is not None:
                 self._tracker.load_state_dict(state["early_stopping"])
             self._order.load_state_dict(state)
+            self._key = int(state.get("key", self._key))
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
         self._epoch = int(state["epoch"])
 
 
-def order_of(task: Task, samples: int, used: int, batch_size: int, config: Mapping[str, Any], seed: int) -> DataOrder:
-    """The order of a trial's samples, which `seed` decides. used: samples of a pass."""
+def order_of(
+    task: Task,
+    model: nn.Module,
+    batch_size: int,
+    samples: int,
+    config: Mapping[str, Any],
+    seed: int,
+    *,
+    in_batches: bool = False,
+) -> DataOrder:
+    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`. Raises TooFewSamplesError."""
     return DataOrder(
         derive_seed(seed, "data order"),
         samples,
-        used=used,
+        used=samples if in_batches else samples_of_pass(model, samples, batch_size),
         batch_size=batch_size,
         accumulate=config["accumulate"],
         steps=task.validate_every,
     )
-
-
-def steps_of_epoch(model: nn.Module, samples: int, batch_size: int) -> tuple[int, int]:
-    """(samples that a pass uses, its batches)."""
-    used = samples_of_pass(model, samples, batch_size)
-    return used, math.ceil(used / batch_size)
 
 
 def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:

@@ -13,13 +13,13 @@ Notations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
+from raytune_hpo.training.called import Called
 from raytune_hpo.training.criterion import Criterion
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.parameter_groups import Group
@@ -28,26 +28,6 @@ from raytune_hpo.training.rules.rule import Slots, root
 from raytune_hpo.training.trees import leaves
 
 Hyper = Mapping[str, torch.Tensor | float]
-
-
-class _Called(nn.Module):
-    """A function of a module and a batch, as a module: so that its weights can be put in place of the module's."""
-
-    def __init__(self, model: nn.Module, function: Callable[[nn.Module, Any], Any]) -> None:
-        super().__init__()
-        self.model, self.function = model, function
-
-    def forward(self, batch: Any) -> Any:
-        return self.function(self.model, batch)
-
-
-def called_with(
-    function: Callable[[nn.Module, Any], Any], model: nn.Module, tensors: Mapping[str, torch.Tensor], batch: Any
-) -> torch.Tensor:
-    """`function(model, batch)` of a model with these weights and buffers, by name, in place of its own."""
-    named = {f"model.{name}": tensor for name, tensor in tensors.items()}
-    found: torch.Tensor = functional_call(_Called(model, function), named, (batch,))
-    return found
 
 
 def optimizer_slots(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Slots]:
@@ -94,7 +74,7 @@ def validation_loss_after(
 
     try:
         for batch, factor in zip(batches, lr_factors, strict=True):
-            loss = called_with(training, model, {**weights, **buffers}, batch)
+            loss: torch.Tensor = Called(model, training).with_tensors({**weights, **buffers}, batch)
             found = torch.autograd.grad(loss, [weights[name] for name in trained], create_graph=keep, allow_unused=True)
             gradients = {name: gradient for name, gradient in zip(trained, found, strict=True) if gradient is not None}
             for name, gradient in clipped(gradients, values["clip_norm"]).items():
@@ -108,7 +88,9 @@ def validation_loss_after(
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.train()
-        return called_with(criterion.measured_loss(config), model, {**weights, **buffers}, validation)
+        measured = Called(model, criterion.measured_loss(config))
+        found_loss: torch.Tensor = measured.with_tensors({**weights, **buffers}, validation)
+        return found_loss
     finally:
         model.train(was_training)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.training.data import Array, Split, TrialData
+from raytune_hpo.training.data import Array, Kind, Split, TrialData
 from raytune_hpo.training.file_arrays import lies_in_file
 from raytune_hpo.training.resampling import can_be_pooled, pooled
 from raytune_hpo.training.task import Task
@@ -22,12 +22,14 @@ def naive_value(task: Task, metric: str, data: TrialData) -> float | None:
     if found is None or own:
         return None
     if task.exchangeable and can_be_pooled(data):
-        y = _targets(pooled(data))
+        y = _targets(pooled(data), task.kind)
         return None if y is None else found.baseline(y, y)
-    train, validation = _targets(data.train), _targets(data.validation)
+    train, validation = _targets(data.train, task.kind), _targets(data.validation, task.kind)
     return None if train is None or validation is None else found.baseline(train, validation)
 
 
-def _targets(split: Any) -> Array | None:
+def _targets(split: Any, kind: Kind) -> Array | None:
     y = split.y if isinstance(split, Split) else None
-    return y if isinstance(y, np.ndarray) and not lies_in_file(y) else None
+    if not isinstance(y, np.ndarray) or lies_in_file(y):
+        return None
+    return y.astype(np.float64) if kind == "multilabel" else y  # whole numbers of 0 and 1 may be classes

@@ -28,13 +28,14 @@ from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
 from raytune_hpo.workers import deaths
+from raytune_hpo.workers.data_news import data_news
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
 from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.workers.machine import cpus
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.posting import Posting
-from raytune_hpo.workers.worker import called, data_news
+from raytune_hpo.workers.worker import called
 
 if TYPE_CHECKING:
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
@@ -108,10 +109,11 @@ class LaneArray:
             self._recipe: Recipe = pickle.loads(recipe) if isinstance(recipe, bytes) else recipe
         with phases("task and data"):
             self._loaded = data()
-        self._news: tuple[Event, ...] = (*phases.take(), *data_news(self._loaded))
         self._run_path = Path(posting.run_path)
         self._store = CheckpointStore(self._run_path, posting.session)
         self._sees_run = posting.sees_run
+        seen = self._run_path if self._sees_run else None
+        self._news: tuple[Event, ...] = (*phases.take(), *data_news(self._loaded, seen))
         thread = threading.get_ident()
         self._log, self._warnings, self._logs = posting.listening(lambda _: threading.get_ident() == thread)
         self._log.begin(self._one_log)

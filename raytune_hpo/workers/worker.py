@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
-from raytune_hpo.journal.events import CheckpointRecord, DataLoaded, Event
+from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
-from raytune_hpo.training.data import ArraySplit, TrialData
-from raytune_hpo.training.trees import leaves
 from raytune_hpo.workers import deaths, trial_directories
+from raytune_hpo.workers.data_news import data_news
 from raytune_hpo.workers.function_session import FunctionSession, is_of
 from raytune_hpo.workers.imports import record_more
 from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
@@ -63,7 +62,7 @@ class Worker:
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
             self._function = unpacked(data)
-            found = data_news(data())
+            found = data_news(data(), Path(posting.run_path) if posting.sees_run else None)
         self._news: tuple[Event, ...] = (*phases.take(), *found)
         self._store = CheckpointStore(Path(posting.run_path), posting.session)
         self._sees_run = posting.sees_run
@@ -252,19 +251,6 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._posting.threads)
-
-
-def data_news(data: TrialData | None) -> tuple[Event, ...]:
-    """What the journal is to hold of a task's data; nothing of a function, which has its own."""
-    if data is None:
-        return ()
-    torch = sys.modules.get("torch")
-    dtype = "float32" if torch is None else str(torch.get_default_dtype()).removeprefix("torch.")
-    if not isinstance(data.train, ArraySplit):
-        return (DataLoaded((), dtype, len(data.train), len(data.validation)),)
-    first = leaves(data.train.tree)[0]
-    own = dtype if first.dtype.kind == "f" else str(first.dtype)
-    return (DataLoaded(tuple(first.shape[1:]), own, len(data.train), len(data.validation)),)
 
 
 def called(call: bytes) -> Any:

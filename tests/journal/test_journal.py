@@ -19,6 +19,7 @@ from raytune_hpo.journal.chain import Link
 from raytune_hpo.journal.codec import MalformedError, decoded, encoded
 from raytune_hpo.journal.events import KINDS, CheckpointRecord, Event, Step
 from raytune_hpo.journal.file import Cursor, Journal, Reading, read
+from raytune_hpo.journal.inputs import Inputs, Leaf, named
 from raytune_hpo.states import Decision, Outcome, RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -26,6 +27,9 @@ from raytune_hpo.storage.run_directory import RunDirectory
 CONFIG = {"lr": 0.1, "kind": "ä", "model": {"units": 8, "names": ['a "quoted"\nline', None, True]}}
 RECORD = CheckpointRecord("t2", 1, 4, "checkpoints/t2/01-00004.2", 1234, 987654321)
 FIRST = dataclasses.replace(RECORD, generation=0, path="checkpoints/t2/00-00004.2")
+INPUTS = Inputs(
+    "batch", {"ids": Leaf((12, None), "int64"), 7: [named({"a": Leaf((), "bool")}), (None,)]}, ("ids", "7.0.a")
+)
 
 #: What comes before them.
 PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1")]
@@ -33,7 +37,7 @@ PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1")]
 EVERY: list[Event] = [
     events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc", "why"),
     events.Phased("imports", 1.5, 2.25, "w1"),
-    events.DataLoaded((1, 28, 28), "float32", 100, 20),
+    events.DataLoaded((1, 28, 28), "float32", 100, 20, INPUTS, f"statistics-{'0a' * 16}.safetensors"),
     events.Suggested("t2", CONFIG, 9, "t1", FIRST, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
                      events.Origin.ENQUEUED),
     events.RangeTested("t2", "mlp 8 sgd", 1e-4, 0.5),

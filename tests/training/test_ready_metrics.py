@@ -46,7 +46,8 @@ from raytune_hpo.training.losses import has_unscored, lane_losses, loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.trainer import SupervisedTrainer
-from raytune_hpo.training.unrolled import training_loss
+from raytune_hpo.training.unrolled import smoothed_loss
+from raytune_hpo.verdicts.naive import naive_value
 
 Tensor = torch.Tensor
 Reference = Callable[[Any, Any], float]
@@ -167,6 +168,12 @@ def test_what_is_not_there_is_left_out() -> None:
     assert math.isnan(alone.results()[0]["auroc"])
 
 
+def test_a_bin_of_confidence_holds_its_upper_end() -> None:
+    """0.5 twice, right, and 0.75, wrong: in bins (0, 0.5] and (0.5, 1]."""
+    outputs = torch.tensor([[0.0, 0.0], [0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
+    assert in_one_batch(CalibrationError(2), outputs, torch.tensor([0, 0, 1])) == pytest.approx(1.75 / 3)
+
+
 # Labels and masks --------------------------------------------------------------------------------
 
 
@@ -285,6 +292,17 @@ def test_baselines_of_labels_that_training_shows_one_way() -> None:
     assert F1().baseline(train, validation) == pytest.approx((0 + 1 + 0) / 3)
     assert Dice().baseline(train, validation) == pytest.approx(2 * 5 / (6 + 5))
     assert Dice().baseline(train, np.zeros((2, 3))) is None
+
+
+class Labelled(Digits):
+    kind = "multilabel"
+
+
+def test_labels_as_whole_numbers_have_a_baseline() -> None:
+    y = (np.random.default_rng(0).random((50, 3)) < 0.3).astype(np.int64)
+    found = naive_value(Labelled(), "validation_f1", TrialData(Split(y, y), Split(y[:0], y[:0])))
+    assert found == F1().baseline(y.astype(float), y.astype(float))
+    assert found is not None
 
 
 # What metrics are --------------------------------------------------------------------------------
@@ -421,10 +439,15 @@ def test_batches_of_unequal_length() -> None:
 
 def test_a_model_may_answer_the_same_tensor_each_time() -> None:
     same, scores = torch.zeros(2, 2), Scores([AUROC()])
-    for logits in ([[0.0, 1.0], [0.0, 3.0]], [[0.0, 2.0], [0.0, 4.0]]):
+    for logits, y in (([[0.0, 1.0], [0.0, 3.0]], [0, 1]), ([[0.0, 4.0], [0.0, 2.0]], [1, 0])):
         same.copy_(torch.tensor(logits))
-        scores.add(same, torch.tensor([0, 1]))
+        scores.add(same, torch.tensor(y))
     assert scores.results()[0]["auroc"] == 1.0
+
+
+def test_outputs_that_are_no_tensors_cannot_be_joined() -> None:
+    with pytest.raises(TrialError, match=r"metric auroc is of a whole split: it takes outputs .* found dict, Tensor"):
+        Scores([AUROC()]).add({"boxes": torch.ones(2, 4)}, torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("answer", [torch.ones(3), "much", None], ids=str)
@@ -525,7 +548,7 @@ def test_losses_of_lanes_are_of_what_is_scored(shape: tuple[int, ...], smoothing
     ]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
     for o, t, s in zip(outputs, y, by, strict=True):
-        torch.testing.assert_close(training_loss(o, t, "classification", s), loss_of(o, t, "classification", float(s)))
+        torch.testing.assert_close(smoothed_loss(o, t, None, s), loss_of(o, t, "classification", float(s)))
 
 
 def test_a_lane_without_a_scored_target_leaves_the_others_alone() -> None:

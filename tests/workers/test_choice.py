@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lane_tasks import Sequences
+from lane_tasks import Branching
 
 from raytune_hpo import Experiment, ExperimentError, Float, run
 from raytune_hpo.journal.events import Executor
@@ -51,7 +51,7 @@ def experiment(**fields: Any) -> Any:
     ],
 )
 def test_the_shorter_way(fields: dict[str, Any], epoch_s: float, expected: Executor) -> None:
-    found = chosen(experiment(**fields), Speed(epoch_s, None, "LSTM is not vmappable"), start_s=4.0)
+    found = chosen(experiment(**fields), Speed(epoch_s, None, "Branch is not vmappable"), start_s=4.0)
     assert found.executor == expected
     lanes = chosen(experiment(**fields), Speed(9.0, epoch_s, None), start_s=4.0)
     assert (lanes.executor.of_lanes, lanes.executor.is_inline) == (True, expected.is_inline)
@@ -59,9 +59,9 @@ def test_the_shorter_way(fields: dict[str, Any], epoch_s: float, expected: Execu
 
 def test_it_says_why() -> None:
     few, many = experiment(num_samples=10), experiment(num_samples=100)
-    one = chosen(few, Speed(0.02, None, "LSTM is not vmappable"), start_s=4.0)
+    one = chosen(few, Speed(0.02, None, "Branch is not vmappable"), start_s=4.0)
     assert one.reason == "about 2 s of training for one process, and workers take 4 s to start"
-    assert chosen(many, Speed(0.2, None, "LSTM is not vmappable"), 4.0).reason == "LSTM is not vmappable"
+    assert chosen(many, Speed(0.2, None, "Branch is not vmappable"), 4.0).reason == "Branch is not vmappable"
     assert chosen(many, Speed(0.2, 0.1, None), 4.0).reason == "about 100 s of training for one process"
 
 
@@ -122,9 +122,9 @@ def test_speed_where_there_are_no_lanes() -> None:
     assert five.lane_s is None
     assert five.refusal == "folds train several models a trial"
     assert five.epoch_s == five.alone_s > one.alone_s
-    own = experiment(task=Sequences(), num_samples=2)
-    speed = measured(own.recipe(), Sequences().load(0).for_trials(), [{"lr": 0.1}], "cpu", own.lanes_refusal)
-    assert speed.refusal == "LSTM is not vmappable"
+    own = experiment(task=Branching(), num_samples=2)
+    speed = measured(own.recipe(), Branching().load(0).for_trials(), [{"lr": 0.1}], "cpu", own.lanes_refusal)
+    assert speed.refusal == "Branch is not vmappable"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lane_tasks import Sequences
+from lane_tasks import Branching
 
 from raytune_hpo import Experiment, ExperimentError, Float, load_results, resume, run
 from raytune_hpo.engine import population
@@ -63,11 +63,11 @@ def test_an_array_says_why_processes_are_better(tmp_path: Path, monkeypatch: pyt
     """On a cluster nothing is tried in the driver's process."""
     monkeypatch.setattr(choice, "refusal", lambda *_: "on a cluster")
     space = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256}
-    experiment = digits(task=Sequences(), space=space, num_samples=1, max_epochs=1)
+    experiment = digits(task=Branching(), space=space, num_samples=1, max_epochs=1)
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert executors(results) == ["processes"]
-    assert [event.reason for event in results.of(SessionOpened)] == ["LSTM is not vmappable"]
+    assert [event.reason for event in results.of(SessionOpened)] == ["Branch is not vmappable"]
 
 
 @pytest.mark.usefixtures("ray_session")

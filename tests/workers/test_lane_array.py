@@ -196,8 +196,8 @@ def test_an_array_that_does_not_see_the_run_sends_its_lanes(tmp_path: Path) -> N
     assert epochs(again[0]) == [2]
 
 
-def test_an_lstm_is_refused_by_name(tmp_path: Path) -> None:
-    assert array(tmp_path, task="sequences").refusal([{"batch_size": 16}]) == "LSTM is not vmappable"
+def test_what_vmap_refuses_is_refused_by_name(tmp_path: Path) -> None:
+    assert array(tmp_path, task="branching").refusal([{"batch_size": 16}]) == "Branch is not vmappable"
 
 
 def test_lanes_are_given_out_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,18 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.batches import ArraySource, source_of
+from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import STREAMED, TrialData
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, changed_lane, make_lane
+from raytune_hpo.training.lanes.fingerprint import differences
+from raytune_hpo.training.lanes.lane import Lane, changed_lane, kept_rows, make_lane
+from raytune_hpo.training.lanes.lane_data import LaneData
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
-from raytune_hpo.training.lanes.stack import DeviceData, Stack
-from raytune_hpo.training.rules import RULES
+from raytune_hpo.training.lanes.reading import Reading
+from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.lanes.rows import RowState, stretches_of
+from raytune_hpo.training.lanes.stack import Stack
+from raytune_hpo.training.lanes.structure import Structure
 from raytune_hpo.training.task import Task
 
 Group = tuple[Any, ...]
@@ -45,11 +51,15 @@ class FusedTrainer:
         self.task = task
         self.max_epochs = max_epochs
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if task.has_own_step:
+            raise NotFusableError("this task takes its steps itself")
         train, validation = (source_of(task, data, split, self.device) for split in ("train", "validation"))
-        if not (isinstance(train, ArraySource) and isinstance(validation, ArraySource)):
+        if not isinstance(train, ArraySource) or not isinstance(validation, ArraySource):
             raise NotFusableError(STREAMED)
         self._order_seed = data.order_seed
-        self._data = DeviceData(*train.part(0, len(train)), *validation.part(0, len(validation)))
+        criterion = criterion_of(task, data.train, data.validation, self.device)
+        self._reading = Reading(train, criterion)
+        self._data = LaneData(train, validation, criterion, whole=self._reading.whole)
         self._chunk = chunk
         self._lanes: dict[str, Lane] = {}
         self._stacks: dict[Group, Stack] = {}
@@ -62,15 +72,12 @@ class FusedTrainer:
         Raises ExperimentError for a bad config, TrialError for an impossible one or a state that does not fit,
         NotFusableError for a model that lanes cannot train.
         """
-        samples = len(self._data.x)
         lane = make_lane(
-            name,
-            self.task,
-            config,
-            seed,
-            samples=samples,
+            *(name, self.task, config, seed),
+            samples=len(self._data.train),
             max_epochs=self.max_epochs,
             device=self.device,
+            reading=self._reading,
             order_seed=self._order_seed,
         )
         if state is not None:
@@ -83,10 +90,11 @@ class FusedTrainer:
         Raises TrialError where the config needs another structure.
         """
         source = self._lanes[donor]
-        lane = changed_lane(name, source, self.task, config, samples=len(self._data.x), max_epochs=self.max_epochs)
+        samples, epochs = len(self._data.train), self.max_epochs
+        lane = changed_lane(name, source, self.task, config, samples=samples, max_epochs=epochs, reading=self._reading)
         lane.parked = self._stack(source).rows([source]).first_row()
-        rule = RULES[source.config["optimizer"]]
-        lane.parked.forget_all_but(rule.kept_rows(momentum=source.config["momentum"] > 0))
+        groups = source.described.structure.groups
+        lane.parked.forget_all_but(kept_rows(source.config, groups), stretches_of(source.described.structure))
         self._put(lane)
 
     def leave(self, name: str) -> None:
@@ -121,6 +129,31 @@ class FusedTrainer:
         """Why some of its lanes are trained one by one; None while none is."""
         return next((s.unfusable for s in self._stacks.values() if s.unfusable is not None), None)
 
+    @property
+    def apart(self) -> list[str]:
+        """Why lanes of like structure do not share a stack, a line each: their forwards, or their loss, read other
+        values."""
+        alike: dict[Any, dict[Any, Structure]] = {}
+        read: dict[Any, dict[str, dict[Any, None]]] = {}
+        for lane in self._lanes.values():
+            structure = lane.described.structure
+            alike.setdefault(structure.outline, {}).setdefault(structure.key, structure)
+            for name, value in lane.own.fixed:
+                read.setdefault(structure.key, {}).setdefault(name, {})[value] = None
+        forwards = [
+            f"lanes of {one.name} do not share a stack: {difference}"
+            for structures in alike.values()
+            for one in list(structures.values())[:1]
+            for difference in differences([structure.reads for structure in structures.values()])
+        ]
+        losses = [
+            f"lanes do not share a stack: {type(self.task).__name__}.loss reads {name!r}, which differs"
+            for names in read.values()
+            for name, values in names.items()
+            if len(values) > 1
+        ]
+        return [*forwards, *losses]
+
     # Training ---------------------------------------------------------------------------------------
 
     def __contains__(self, name: str) -> bool:
@@ -130,15 +163,16 @@ class FusedTrainer:
         return self._lanes[name].epoch
 
     def group(self, name: str) -> Group:
-        """Trials of equal groups train in one stack."""
-        return self._lanes[name].group
+        """Trials of equal groups train in one stack, at the same time."""
+        lane = self._lanes[name]
+        return lane.group, lane.order.position
 
     def train_epoch(self, names: Collection[str] | None = None) -> dict[str, dict[str, float]]:
         """One epoch of each of these trials (default: of all), group after group. Metrics by name."""
         wanted = [self._lanes[name] for name in (self._lanes if names is None else names)]
         groups: dict[Group, list[Lane]] = {}
         for lane in wanted:
-            groups.setdefault(lane.group, []).append(lane)
+            groups.setdefault((lane.group, lane.order.position), []).append(lane)
         out: dict[str, dict[str, float]] = {}
         for lanes in groups.values():
             stack = self._stack(lanes[0])

@@ -1,106 +1,34 @@
-"""A lane: one trial's config, schedule, generators and epoch.
-
-P, B, C: weights, other floating-point tensors (running statistics, frozen weights) and integer counters of a structure,
-each flattened and padded, in the structure's order.
-"""
+"""A lane: one trial's config, schedule, generators and epoch."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.seeding import derive_seed
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, check_keys, resolve
+from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.drawing import training_key
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
-from raytune_hpo.training.lanes.structure import Described, Structure, describe
+from raytune_hpo.training.lanes.program import OwnProgram
+from raytune_hpo.training.lanes.reading import OwnValues, Reading
+from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.lanes.rows import RowState, places_of, rows_of
+from raytune_hpo.training.lanes.structure import Described, describe
+from raytune_hpo.training.lanes.vmappable import refusal
 from raytune_hpo.training.lr_schedules import LRSchedule
+from raytune_hpo.training.parameter_groups import Group, groups_of
 from raytune_hpo.training.random_states import get_random_states, preserved_random_states, seed_everything
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import steps_of_epoch
-
-ALIGNMENT = 16  # numbers, of 4 bytes each
-
-
-class NotFusableError(TrialError):
-    """A model or an option that lanes cannot train as it would train alone."""
-
-
-#: What tensors of the model lie in; the optimizer's state lies in rows like the weights'.
-ROWS = ("weights", "buffers", "counts")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies in the rows: in `weights`, `buffers` or `counts`, from `start` to `end`."""
-
-    name: str
-    row: str
-    start: int
-    end: int
-    padded: tuple[int, ...]
-
-    def of(self, rows: Tensor) -> Tensor:
-        """The tensor in rows, [L, ...] -> [L, *padded]."""
-        return rows[:, self.start : self.end].view(len(rows), *self.padded)
-
-    def corner(self, row: Tensor, shape: Sequence[int]) -> Tensor:
-        """A lane's own part of the tensor in its row, as a view of `shape`."""
-        return self.of(row[None])[0][tuple(slice(0, n) for n in shape)]
-
-
-def places_of(structure: Structure) -> tuple[Place, ...]:
-    """Raises NotFusableError for a model of several floating-point types."""
-    places: list[Place] = []
-    used = dict.fromkeys(ROWS, 0)
-    dtype = torch.get_default_dtype()
-    for shape in structure.shapes:
-        if shape.dtype not in (dtype, torch.int64):
-            raise NotFusableError(f"{shape.name} is {shape.dtype}: lanes hold {dtype} and int64")
-        row = "weights" if shape.trained else "buffers" if shape.dtype == dtype else "counts"
-        start = used[row]
-        end = start + math.prod(shape.padded)
-        used[row] = aligned(end)
-        places.append(Place(shape.name, row, start, end, shape.padded))
-    return tuple(places)
-
-
-def aligned(size: int) -> int:
-    """Rounded up to whole cache lines. Every lane's tensors then lie alike in memory, so that a matrix product rounds
-    alike whichever row of a stack a lane has, and whoever its neighbours are."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-@dataclass
-class RowState:
-    """What a stack holds of one lane: weights, first and second [P], buffers [B], counts [C]."""
-
-    weights: Tensor
-    first: Tensor
-    second: Tensor
-    buffers: Tensor
-    counts: Tensor
-
-    def first_row(self) -> RowState:
-        """Of rows of several lanes, the first lane's."""
-        return RowState(*(t[0] for t in self.tensors()))
-
-    def forget_all_but(self, kept: Collection[str]) -> None:
-        """Zero the optimizer's rows that torch would not have: with a momentum of 0, a lane's row for it may hold a
-        gradient."""
-        for name in ("first", "second"):
-            if name not in kept:
-                getattr(self, name).zero_()
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return self.weights, self.first, self.second, self.buffers, self.counts
+from raytune_hpo.training.trainer import order_of
 
 
 @dataclass(eq=False)
@@ -112,14 +40,20 @@ class Lane:
     described: Described
     shapes: dict[str, tuple[int, ...]]  # its own, unpadded, by tensor name
     schedule: LRSchedule
-    order: torch.Generator
+    order: DataOrder
     random: dict[str, Any]
-    generator: torch.Generator  # of the device: what the model and the augmentation draw from
-    samples: int  # of an epoch
+    generator: torch.Generator  # of the device: what the augmentation and a chain of layers draw from
+    key: int  # of the counters that any other model draws from
+    own: OwnValues  # of the config, that a task's own loss reads
     epoch: int = 0
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
     gone: bool = False  # it has left; its row in a stack is not to be kept
+
+    def park(self, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> None:
+        """Have these tensors, by name, and torch's state of the optimizer, by parameter, as rows of its own."""
+        kept = kept_rows(self.config, self.described.structure.groups)
+        self.parked = rows_of(self.described.structure, self.shapes, tensors, kept, optimizer, device)
 
     @functools.cached_property
     def python_state(self) -> Tensor:
@@ -134,12 +68,16 @@ class Lane:
 
     @functools.cached_property
     def view(self) -> LaneView:
-        return LaneView(self.described.variants, self.generator, self.described.widths)
+        described = self.described
+        return LaneView(described.variants, self.generator, described.widths, described.structure.counting)
 
     @functools.cached_property
     def group(self) -> tuple[Any, ...]:
         """Lanes of equal groups are trained in one stack."""
-        return self.described.structure.key, self.config["batch_size"], self.config["precision"], self.samples
+        config = self.config
+        of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
+        structure = self.described.structure
+        return structure.key, structure.groups, of_steps, self.order.used, self.own.fixed
 
     @contextlib.contextmanager
     def as_global_generator(self, device: torch.device) -> Iterator[None]:
@@ -180,70 +118,100 @@ def make_lane(
     samples: int,
     max_epochs: int,
     device: torch.device,
+    reading: Reading,
     order_seed: int | None = None,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. order_seed: of an order that all trials share, None for its own. Raises
-    ExperimentError for a bad config, TrialError for an impossible one, NotFusableError for one that lanes cannot train.
+    samples: of the training split. reading: finds out what the model and the task's loss read. order_seed: of an order
+    that all trials share, None for its own. Raises ExperimentError for a bad config, TrialError for an impossible one,
+    NotFusableError for one that lanes cannot train.
     """
-    resolved = _resolved(task, config)
+    resolved = task.checked_config(config)
     if resolved["precision"] == "float16" and device.type == "cuda":
         raise NotFusableError("float16 scales its gradients step by step, for one model at a time")
     with preserved_random_states():
         seed_everything(seed)
         model = task.build_model(resolved)
         random = get_random_states()
+        described, own = described_of(task, model, resolved, reading)
     tensors = model.state_dict()
-    if tensors.keys() != {n for n, _ in (*model.named_parameters(), *model.named_buffers())}:
-        raise NotFusableError("the model shares weights between layers, or keeps tensors out of its state")
-    used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
+    own_order = seed if order_seed is None else order_seed
+    order = order_of(task, model, resolved["batch_size"], samples, resolved, own_order)
     generator = torch.Generator(device)
     generator.set_state(random["torch"] if device.type == "cpu" else random["cuda"][device.index or 0])
     lane = Lane(
         name,
         resolved,
-        describe(model),
+        described,
         {n: tuple(t.shape) for n, t in tensors.items()},
-        LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps),
-        torch.Generator().manual_seed(derive_seed(seed if order_seed is None else order_seed, "data order")),
+        LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=order.steps),
+        order,
         random,
         generator,
-        used,
+        training_key(seed),
+        own,
     )
-    lane.parked = rows_of(lane, tensors, {}, device)
+    lane.park(tensors, {}, device)
     return lane
 
 
-def _resolved(task: Task, config: Mapping[str, Any]) -> dict[str, Any]:
-    known = {**TRAINER_HYPERPARAMETERS, **task.model_hyperparameters()}
-    check_keys(config, known)
-    return resolve(config, known)
+def described_of(
+    task: Task, model: nn.Module, config: Mapping[str, Any], reading: Reading
+) -> tuple[Described, OwnValues]:
+    """Of a model as `build_model` made it for a resolved config."""
+    described = describe(model, lambda m: reading.run(m, config), whole=reading.whole)
+    described = replace(described, structure=replace(described.structure, groups=groups_of(task, model, config)))
+    structure = described.structure
+    return described, reading.own_values(
+        structure, model, config, lambda names: takes_tensors(reading, described, config, names)
+    )
+
+
+def takes_tensors(reading: Reading, described: Described, config: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether a task's own loss runs where the numbers of these names are tensors, as those of lanes are."""
+    program = OwnProgram(described.structure, reading.criterion, unscored=False)
+    return refusal(program, described, config, OwnValues(moving=names), reading.two) is None
+
+
+def kept_rows(config: Mapping[str, Any], groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Of each group of parameters, row -> torch's name of the optimizer's state that it holds."""
+    rule = RULES[config["optimizer"]]
+    return [rule.kept_rows(momentum=group.config(config)["momentum"] > 0) for group in groups]
 
 
 def changed_lane(
-    name: str, donor: Lane, task: Task, config: Mapping[str, Any], *, samples: int, max_epochs: int
+    name: str,
+    donor: Lane,
+    task: Task,
+    config: Mapping[str, Any],
+    *,
+    samples: int,
+    max_epochs: int,
+    reading: Reading,
 ) -> Lane:
     """A lane that goes on from where `donor` is, with another config, as a solo trainer that loads its state does.
 
     The rows are the caller's to copy. Raises TrialError where the config needs another structure.
     """
-    resolved = _resolved(task, config)
-    described, used, steps = donor.described, donor.samples, donor.schedule.steps_per_epoch
-    if any(resolved[k] != donor.config[k] for k in resolved if k not in TRAINER_HYPERPARAMETERS or k == "batch_size"):
+    resolved = task.checked_config(config)
+    described, own, order = donor.described, donor.own, copy.deepcopy(donor.order)
+    changed = [k for k in resolved if resolved[k] != donor.config[k]]
+    if donor.described.structure.reads or reading.whole:  # its forward may read any of them
+        rebuilt = bool(changed)
+    else:
+        rebuilt = any(k not in TRAINER_HYPERPARAMETERS or k in ("batch_size", "accumulate") for k in changed)
+    if rebuilt:
         with preserved_random_states():
             model = task.build_model(resolved)
-        described = describe(model)
-        used, steps = steps_of_epoch(model, samples, resolved["batch_size"])
-    one, other = described, donor.described
-    if (one.structure.key, one.widths) != (other.structure.key, other.widths) or resolved["optimizer"] != donor.config[
-        "optimizer"
-    ]:
+            described, own = described_of(task, model, resolved, reading)
+        order = order_of(task, model, resolved["batch_size"], samples, resolved, 0)
+        order.load_state_dict(donor.order.state_dict())
+    if _of_state(described) != _of_state(donor.described) or resolved["optimizer"] != donor.config["optimizer"]:
         raise TrialError("the donor's state does not fit this trial's config: it has another structure")
-    schedule = LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=steps)
+    schedule = LRSchedule(resolved, max_epochs=max_epochs, steps_per_epoch=order.steps)
     schedule.load_state_dict(donor.schedule.state_dict())
-    order, generator = torch.Generator(), torch.Generator(donor.generator.device)
-    order.set_state(donor.order.get_state())
+    generator = torch.Generator(donor.generator.device)
     generator.set_state(donor.generator.get_state())
     return Lane(
         name,
@@ -254,27 +222,14 @@ def changed_lane(
         order,
         donor.random,
         generator,
-        used,
+        donor.key,
+        own,
         donor.epoch,
         donor.steps,
     )
 
 
-def rows_of(lane: Lane, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> RowState:
-    """Tensors by name, and torch's state of the lane's optimizer by parameter, as padded rows on the device."""
-    places = places_of(lane.described.structure)
-    size = {row: aligned(max((p.end for p in places if p.row == row), default=0)) for row in ROWS}
-    dtype = torch.get_default_dtype()
-    weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
-    buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)
-    rows = RowState(weights, first, second, buffers, counts)
-    kept = RULES[lane.config["optimizer"]].kept_rows(momentum=lane.config["momentum"] > 0)
-    for number, place in enumerate(places):
-        shape = lane.shapes[place.name]
-        place.corner(getattr(rows, place.row), shape).copy_(tensors[place.name].detach())
-        if place.row == "weights":
-            for row, name in kept.items():
-                value = optimizer.get(number, {}).get(name)
-                if value is not None:
-                    place.corner(getattr(rows, row), shape).copy_(value)
-    return RowState(*(t.to(device) for t in rows.tensors()))
+def _of_state(described: Described) -> tuple[Any, ...]:
+    """What two models have in common whose states fit each other; their forwards may read other values."""
+    structure = described.structure
+    return structure.outline, structure.groups, places_of(structure), described.widths

@@ -8,6 +8,7 @@ tensors: weights, first, second, buffers and counts as in `RowState`, and the st
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,8 +20,9 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.lane_files import LaneFile
-from raytune_hpo.training.lanes.lane import Lane, Place, RowState, places_of, rows_of
+from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.layers import Tensor
+from raytune_hpo.training.lanes.rows import Place, RowState, numbers_of, places_of
 from raytune_hpo.training.rules import RULES
 
 Rows = Mapping[str, Tensor]  # one lane's tensors, by name
@@ -28,10 +30,14 @@ Rows = Mapping[str, Tensor]  # one lane's tensors, by name
 
 def shared_of(lane: Lane) -> dict[str, Any]:
     """What all lanes of this one's structure have in common."""
-    shapes = lane.described.structure.shapes
+    structure = lane.described.structure
+    shapes = structure.shapes
     return {
-        "places": [asdict(place) for place in places_of(lane.described.structure)],
+        "places": [asdict(place) for place in places_of(structure)],
         "parameters": [i for i, shape in enumerate(shapes) if shape.parameter],
+        "groups": [len(group.parameters) for group in structure.groups],
+        "numbers": numbers_of(structure),
+        "aliases": dict(structure.aliases),
     }
 
 
@@ -42,7 +48,9 @@ def facts_of(lane: Lane) -> dict[str, Any]:
         "epoch": lane.epoch,
         "steps": lane.steps,
         "optimizer": lane.config["optimizer"],
-        "has_momentum": lane.config["momentum"] > 0,
+        "has_momentum": [g.config(lane.config)["momentum"] > 0 for g in lane.described.structure.groups],
+        "position": lane.order.position,
+        "key": lane.key,
         "shapes": {name: list(shape) for name, shape in lane.shapes.items()},
         "schedule": lane.schedule.state_dict(),
         "python": {"version": python["version"], "gauss_next": python["gauss_next"]},
@@ -55,7 +63,7 @@ def generators_of(lane: Lane) -> dict[str, Tensor]:
     random, drawn = lane.random, lane.generator.get_state()
     on_cpu = lane.generator.device.type == "cpu"
     return {
-        "order": lane.order.get_state(),
+        "order": lane.order.state_dict()["order"],
         "torch": drawn if on_cpu else random["torch"],
         **({} if on_cpu else {"cuda": drawn}),
         "python": lane.python_state,
@@ -82,27 +90,34 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
     model: dict[str, Tensor] = {}
     optimizer: dict[int, dict[str, Tensor]] = {}
     rule = RULES[facts["optimizer"]]
-    kept = rule.kept_rows(momentum=facts["has_momentum"])
-    for number, fields in enumerate(shared["places"]):
+    momenta = facts["has_momentum"]
+    # Files of before parameters had groups say it of all.
+    kept = [rule.kept_rows(momentum=m) for m in (momenta if isinstance(momenta, list) else [momenta])]
+    numbers = shared.get("numbers") or {fields["name"]: i for i, fields in enumerate(shared["places"])}
+    for fields in shared["places"]:
         place = Place(**{**fields, "padded": tuple(fields["padded"])})
         shape = facts["shapes"][place.name]
-        model[place.name] = place.corner(rows[place.row], shape).clone()
+        model[place.name] = place.typed(place.corner(rows[place.row], shape)).clone()
         if place.row != "weights" or facts["steps"] == 0:
             continue
-        state = {name: place.corner(rows[row], shape).clone() for row, name in kept.items()}
+        state = {name: place.corner(rows[row], shape).clone() for row, name in kept[place.group].items()}
         if rule.counts_steps:
             state["step"] = torch.tensor(float(facts["steps"]), dtype=torch.float32)
         if state:
-            optimizer[number] = state
+            optimizer[numbers[place.name]] = state
+    for alias, name in shared.get("aliases", {}).items():  # files of before tied weights have none
+        model[alias] = model[name].clone()
     return {
         "epoch": facts["epoch"],
         "model": model,
         "optimizer_name": facts["optimizer"],
-        "optimizer": {"state": optimizer, "param_groups": [{"params": shared["parameters"]}]},
+        "optimizer": {"state": optimizer, "param_groups": _numbered_groups(shared)},
         "schedule": facts["schedule"],
         "scaler": {},
         "early_stopping": None,
         "order": rows["order"],
+        **({"position": facts["position"]} if facts.get("position") else {}),
+        **({"key": facts["key"]} if "key" in facts else {}),
         "random": {
             "python": {**facts["python"], "internal": rows["python"].tolist()},
             "numpy": {**facts["numpy"], "keys": rows["numpy"]},
@@ -110,6 +125,13 @@ def solo_state(shared: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) 
             "cuda": [rows["cuda"]] if "cuda" in rows else [],
         },
     }
+
+
+def _numbered_groups(shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """torch's groups of an optimizer's state: the numbers of their parameters."""
+    remaining = iter(shared["parameters"])
+    sizes = shared.get("groups") or [len(shared["parameters"])]
+    return [{"params": list(itertools.islice(remaining, size))} for size in sizes]
 
 
 def read_state(path: Path, member: str | None) -> dict[str, Any]:
@@ -135,9 +157,10 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         optimizer = state["optimizer"]["state"] if same else {}
         if {n: tuple(t.shape) for n, t in state["model"].items()} != lane.shapes:
             raise ValueError("it has other weights")
-        lane.parked = rows_of(lane, state["model"], optimizer, device)
+        lane.park(state["model"], optimizer, device)
         lane.schedule.load_state_dict(state["schedule"])
-        lane.order.set_state(state["order"].cpu())
+        lane.order.load_state_dict(state)
+        lane.key = int(state.get("key", lane.key))
         lane.random = dict(state["random"])
         lane.__dict__.pop("python_state", None)
         drawn = lane.random["torch"] if device.type == "cpu" else lane.random["cuda"][device.index or 0]

@@ -29,18 +29,22 @@ ACTIVATIONS: dict[type[nn.Module], str] = {cls: name for name, cls in ACTIVATION
 
 @dataclass(frozen=True)
 class LaneView:
-    """What layers see of the lanes in a pass. variants: by layer name. generator: of dropout masks.
-    widths: by layer name, the lane's own width where its weights are padded to a common one."""
+    """What layers see of the lanes in a pass. variants: by layer name. generator: of dropout masks, but for lanes that
+    are counting, which draw from counters. widths: by layer name, the lane's own width where its weights are padded to
+    a common one."""
 
     variants: Mapping[str, Any]
     generator: torch.Generator
     widths: Mapping[str, int]
+    counting: bool = False
 
 
 class Layer(ABC):
     """One layer of the program. key: lanes may share a layer of equal keys; padded: its output's width, if padded."""
 
     key: Hashable
+    #: Its key without what a module's forward reads, where that is less.
+    outline: Hashable = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -200,9 +204,27 @@ class StackedDropout(Layer):
     key = ("dropout",)
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
-        if not training or not any(lane.variants[self.name] > 0 for lane in lanes):
+        rates = [lane.variants[self.name] for lane in lanes]
+        if not training or not any(rate > 0 for rate in rates):
             return x
-        return x * dropout_scales(x, lanes, self.name)
+        if not lanes[0].counting:
+            return x * dropout_scales(x, lanes, self.name)
+        if len(lanes) == 1:
+            return functional.dropout(x[0], rates[0])[None]
+        return rated_dropout(x, keeps_of(rates, x.device).view(-1, *(1 for _ in x.shape[1:])))
+
+
+def keeps_of(rates: Sequence[float], device: torch.device) -> Tensor:
+    """[L] float64: the shares that dropouts of these rates keep. All are 0, all 1, or none is either: see
+    `structure.describe`."""
+    return 1 - torch.tensor(rates, dtype=torch.float64, device=device)
+
+
+def rated_dropout(x: Tensor, keep: Tensor) -> Tensor:
+    """torch's dropout, as it draws from counters, where the rate is a number of the lane. keep: float64, of x's axes or
+    none."""
+    mask = torch.bernoulli(keep.expand(x.shape))
+    return x * (mask / keep.clamp(min=torch.finfo(torch.float64).tiny)).to(x.dtype)
 
 
 def dropout_scales(x: Tensor, lanes: Sequence[LaneView], name: str) -> Tensor:

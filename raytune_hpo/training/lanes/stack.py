@@ -9,77 +9,52 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from raytune_hpo.training.batches import augmented
+from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, drawing, step_number
 from raytune_hpo.training.lanes.chunks import ChunkSize
-from raytune_hpo.training.lanes.lane import Lane, NotFusableError, RowState, aligned, places_of
-from raytune_hpo.training.lanes.layers import LaneView, Tensor, runs_of
-from raytune_hpo.training.lanes.mapped import Mapped
+from raytune_hpo.training.lanes.lane import Lane
+from raytune_hpo.training.lanes.lane_data import LaneData
+from raytune_hpo.training.lanes.layers import Tensor, runs_of
 from raytune_hpo.training.lanes.optimizers import Updates, clip
-from raytune_hpo.training.losses import has_unscored, lane_losses
-from raytune_hpo.training.outputs import check_outputs, check_tensor, highest_class
+from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.lanes.rows import RowState, aligned, places_of, stretches_of
+from raytune_hpo.training.lanes.vmappable import refusal
 from raytune_hpo.training.rules.rule import Rows
 from raytune_hpo.training.scores import Scores
 from raytune_hpo.training.task import Task
-
-VALIDATION_BATCH = 256  # samples a pass; the same for any number of lanes, since a sum rounds by its parts
-
-
-@dataclass(frozen=True)
-class DeviceData:
-    """Training and validation tensors on the device: x [n, ...], y [n] or [n, d]."""
-
-    x: Tensor
-    y: Tensor
-    validation_x: Tensor
-    validation_y: Tensor
+from raytune_hpo.training.trees import mapped
 
 
 class Stack:
     """Lanes of one group. chunk: how many of them a forward and backward pass takes."""
 
-    def __init__(self, task: Task, data: DeviceData, example: Lane, chunk: ChunkSize) -> None:
+    def __init__(self, task: Task, data: LaneData, example: Lane, chunk: ChunkSize) -> None:
         self.task, self.data, self.chunk = task, data, chunk
-        self._measured = task.measured()
-        self._highest = highest_class(data.y, data.validation_y)
-        self._unscored = has_unscored(data.y)
-        self.device = data.x.device
-        #: Why its lanes are trained one by one, if they are.
-        self.unfusable: str | None = None
+        self.device = data.train.device
         self.structure = example.described.structure
         self.places = places_of(self.structure)
-        self._trained = [place for place in self.places if place.row == "weights"]
+        self._stretches = stretches_of(self.structure)
+        self._trained = sorted((place for place in self.places if place.row == "weights"), key=lambda p: p.start)
+        self._unused = [shape.name for shape in self.structure.shapes if shape.unused]
         self.lanes: list[Lane] = []
         self._rows = RowState(*(torch.empty(0) for _ in range(5)))
         self._augments = type(task).augment is not Task.augment
-        # Only these may draw from torch's global generator instead of their lanes' own, or work in place.
-        self._has_modules = any(isinstance(layer, Mapped) for layer in self.structure.layers)
-        N, precision = example.config["batch_size"], example.config["precision"]
-        self.batch_size, self.samples = N, example.samples
+        self._counts = self.structure.counting
+        precision = example.config["precision"]
         self._autocast = getattr(torch, precision) if precision != "float32" and self.device.type == "cuda" else None
-        if self._has_modules:
-            self.unfusable = self._refusal(example)
+        self._program = data.program(self.structure)
+        #: Why its lanes are trained one by one, if they are.
+        self.unfusable: str | None = None
+        if self._counts:
+            two = data.train.at(torch.arange(min(2, len(data.train))))
+            self.unfusable = refusal(self._program, example.described, example.config, example.own, two)
         if self.unfusable is not None:
             self.chunk = ChunkSize(self.device, fixed=1)
-
-    def _refusal(self, example: Lane) -> str | None:
-        """What vmap says to two lanes of weights that are 0, on two samples."""
-        views = [LaneView(example.described.variants, torch.Generator(self.device), example.described.widths)] * 2
-        x = self.data.x[:2].expand(2, *self.data.x[:2].shape).clone()
-        try:
-            weights = {
-                shape.name: torch.zeros(2, *shape.padded, dtype=shape.dtype, device=self.device)
-                for shape in self.structure.shapes
-            }
-            with torch.no_grad():
-                self.structure.run(x, weights, views, training=True)
-        except Exception as error:  # vmap raises many unrelated types
-            return f"{_innermost_module(error)} is not vmappable"
-        return None
 
     # Who is in ------------------------------------------------------------------------------------
 
@@ -129,34 +104,62 @@ class Stack:
 
     def train_epoch(self) -> list[dict[str, float]]:
         """One epoch of every lane; the metrics of each, as `SupervisedTrainer.train_epoch` gives them."""
-        lanes, N = self.lanes, self.batch_size
-        n = len(self.data.x)
-        order = torch.stack([torch.randperm(n, generator=lane.order) for lane in lanes]).to(self.device)
+        lanes = self.lanes
         lrs = np.array([lane.schedule.lrs_of_epoch(lane.epoch) for lane in lanes]).T
-        steps = len(lrs)
         updates = self._updates(lrs)
         largest = self._column("clip_norm")
-        smoothing = self._column("label_smoothing")
+        smoothing = self._column("label_smoothing") if self.task.kind == "classification" else None
         loss_sum = torch.zeros(len(lanes), dtype=torch.float64, device=self.device)
         gradient = torch.empty_like(self._rows.weights)
         rows = Rows(self._rows.weights, gradient, self._rows.first, self._rows.second)
+        self._begin_drawing()
+        samples = batch = 0
+        for step, batches in enumerate(self._stepwise()):
+            size = sum(index.shape[1] for index in batches)
+            for number, index in enumerate(batches):
+                share = index.shape[1] / size
+                added = number > 0
 
-        def one_pass(at: slice) -> None:
-            losses = self._gradients(at, batch[at], smoothing, gradient[at])
-            loss_sum[at] += losses.double() * batch.shape[1]
+                def one_pass(at: slice) -> None:
+                    losses = self._gradients(at, index, batch, smoothing, gradient[at], share, added)  # noqa: B023
+                    loss_sum[at] += losses.double() * index.shape[1]  # noqa: B023
 
-        for step in range(steps):
-            batch = order[:, step * N : (step + 1) * N]
-            self.chunk.run(len(lanes), one_pass, self._undoable)
+                self.chunk.run(len(lanes), one_pass, self._undoable)
+                batch += 1
+            samples += size
             if largest is not None:
                 clip(gradient, largest)
-            for update, start, end in updates:
-                update.apply(step, rows.part(start, end))
+            for update, start, end, (first, last) in updates:
+                update.apply(step, rows.part(start, end, first, last))
         scores = self._validate()
         return [
-            self._finish(lane, loss, float(lr), score)
+            self._finish(lane, loss / samples, float(lr), score)
             for lane, loss, lr, score in zip(lanes, loss_sum.tolist(), lrs[-1], scores, strict=True)
         ]
+
+    def _stepwise(self) -> Iterator[list[Tensor]]:
+        """Of each step of an epoch, the samples of its batches, [L, N] each."""
+        if self.device.type == "cpu":
+            for of_lanes in zip(*(lane.order.epoch() for lane in self.lanes), strict=True):
+                yield [torch.stack(batches) for batches in zip(*of_lanes, strict=True)]
+            return
+        steps = list(zip(*(list(lane.order.epoch()) for lane in self.lanes), strict=True))
+        batches = [torch.stack(same) for of_lanes in steps for same in zip(*of_lanes, strict=True)]
+        there = iter(torch.split(torch.cat(batches, 1).to(self.device), [b.shape[1] for b in batches], 1))  # at once
+        for of_lanes in steps:
+            yield [next(there) for _ in of_lanes[0]]
+
+    def _begin_drawing(self) -> None:
+        """The counters of an epoch that starts."""
+        self._keys = torch.tensor([lane.key for lane in self.lanes], dtype=torch.int64)
+        self._first_steps = torch.tensor([step_number(lane.epoch, 0) for lane in self.lanes], dtype=torch.int64)
+
+    def _drawing(self, at: slice, batch: int) -> contextlib.AbstractContextManager[Any]:
+        """What models draw in the pass of a batch of the epoch, from 0."""
+        keys, steps = self._keys[at], self._first_steps[at] + batch
+        if len(keys) == 1:
+            return drawing(int(keys[0]), int(steps[0]), counting=self._counts)
+        return drawing(keys, steps, counting=self._counts)
 
     @contextlib.contextmanager
     def _undoable(self, at: slice) -> Iterator[None]:
@@ -171,13 +174,19 @@ class Stack:
             self._rows.buffers[at], self._rows.counts[at] = buffers, counts
             raise
 
-    def _updates(self, lrs: np.ndarray[Any, Any]) -> list[tuple[Updates, int, int]]:
+    def _updates(self, lrs: np.ndarray[Any, Any]) -> list[tuple[Updates, int, int, tuple[int, int]]]:
+        """Of lanes of one optimizer and of one group of parameters: the lanes from start to end, the stretch of their
+        weights. lrs: [steps, L]."""
         out = []
         for optimizer, start, end in runs_of([lane.config["optimizer"] for lane in self.lanes]):
             own = self.lanes[start:end]
             done = [lane.steps for lane in own]
-            like = self._rows.weights
-            out.append((Updates(optimizer, [x.config for x in own], lrs[:, start:end], done, like), start, end))
+            for group, stretch in zip(self.structure.groups, self._stretches, strict=True):
+                configs = [group.config(lane.config) for lane in own]
+                rates = lrs[:, start:end]
+                if any(not group.moves("lr", lane.config) for lane in own):
+                    rates = rates / [lane.schedule.lr for lane in own] * [config["lr"] for config in configs]
+                out.append((Updates(optimizer, configs, rates, done, self._rows.weights), start, end, stretch))
         return out
 
     def _column(self, name: str) -> Tensor | None:
@@ -188,87 +197,91 @@ class Stack:
     def _weights(self, at: slice, *, train: bool) -> dict[str, Tensor]:
         out = {}
         for place in self.places:
-            tensor = place.of(getattr(self._rows, place.row)[at]).detach()
-            out[place.name] = tensor.requires_grad_() if train and place.row == "weights" else tensor
+            tensor = place.typed(place.of(getattr(self._rows, place.row)[at])).detach()
+            trained = place.row == "weights" or place.name in self._unused
+            out[place.name] = tensor.requires_grad_() if train and trained else tensor
         return out
 
-    def _gradients(self, at: slice, batch: Tensor, smoothing: Tensor | None, gradient: Tensor) -> Tensor:
-        """Fill `gradient`, [l, P], for the lanes `at` on their samples `batch`, [l, N]. The losses, [l]."""
-        lanes, (L, N) = self.lanes[at], batch.shape
-        index = batch.reshape(-1)
-        x = self.data.x.index_select(0, index).view(L, N, *self.data.x.shape[1:])
-        y = self.data.y.index_select(0, index).view(L, N, *self.data.y.shape[1:])
-        if self._augments:
-            for i, lane in enumerate(lanes):
-                with lane.as_global_generator(self.device):
-                    x[i] = self.task.augment(x[i])
+    def _gradients(
+        self,
+        at: slice,
+        index: Tensor,
+        batch: int,
+        smoothing: Tensor | None,
+        gradient: Tensor,
+        share: float,
+        added: bool,
+    ) -> Tensor:
+        """Fill `gradient`, [l, P], for the lanes `at` on their samples, index[at], [l, N]; or add to it. The losses.
+
+        share: of the step's samples that the batch is. batch: which one of the epoch.
+        """
+        lanes = self.lanes[at]
+        found_batch = self._batch_of(lanes, index[at])
         weights = self._weights(at, train=True)
-        with torch.enable_grad():
-            outputs = self._run(x, weights, lanes, training=True)
-            check_outputs(outputs, y[0], self._highest, lanes=True)
-            some = None if smoothing is None or self.task.kind == "regression" else smoothing[at, 0]
-            losses = lane_losses(outputs, y, self.task.kind, some, unscored=self._unscored)
-        leaves = [w for w in weights.values() if w.requires_grad]
-        found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
-        if any(g is None for g in found):
-            raise NotFusableError("the model has weights that its outputs do not depend on")
+        some = None if smoothing is None else smoothing[at, 0]
+        with torch.enable_grad(), self._drawing(at, batch):
+            losses = self._program.losses(weights, found_batch, lanes, self._autocast, some)
+            if losses.shape != (len(lanes),) or not losses.requires_grad:
+                raise NotFusableError("its loss does not depend on the weights of each lane")
+        leaves = [weights[place.name] for place in self._trained]
+        total = losses.sum() if share == 1 else losses.sum() * share
+        found = torch.autograd.grad(total, leaves + [weights[name] for name in self._unused], allow_unused=True)
+        if any(g is None for g in found[: len(leaves)]) or any(g is not None for g in found[len(leaves) :]):
+            raise NotFusableError("the model has weights that its outputs do not depend on at every step")
+        for place in self.places:
+            if place.dtype:  # a copy, which a forward may have written to
+                place.of(getattr(self._rows, place.row)[at]).copy_(weights[place.name])
         parts = []
-        for g, place in zip(found, self._trained, strict=True):
-            parts.append(g.reshape(L, -1))
+        for g, place in zip(found, self._trained, strict=False):
+            parts.append(g.reshape(len(lanes), -1))
             if aligned(place.end) > place.end:
-                parts.append(g.new_zeros(L, aligned(place.end) - place.end))
-        torch.cat(parts, dim=1, out=gradient)
+                parts.append(g.new_zeros(len(lanes), aligned(place.end) - place.end))
+        if added:
+            gradient += torch.cat(parts, dim=1)
+        else:
+            torch.cat(parts, dim=1, out=gradient)
         return losses.detach()
 
-    def _run(self, x: Tensor, weights: dict[str, Tensor], lanes: Sequence[Lane], *, training: bool) -> Tensor:
-        views = [lane.view for lane in lanes]
-        with contextlib.ExitStack() as stack:
-            if self._autocast is not None and training:
-                stack.enter_context(torch.autocast(self.device.type, self._autocast))
-            if len(lanes) == 1 and self._has_modules and training:
-                stack.enter_context(lanes[0].as_global_generator(self.device))
-            outputs = self.structure.run(x, weights, views, training=training)
-        check_tensor(outputs, lanes=True)
-        return outputs.to(self._rows.weights.dtype)  # losses are never computed in half precision
+    def _batch_of(self, lanes: Sequence[Lane], index: Tensor) -> Any:
+        """The samples `index`, [L, N], as a batch of tensors [L, N, ...], augmented."""
+        L, N = index.shape
+        batch = mapped(lambda t: t.view(L, N, *t.shape[1:]), self.data.train.at(index.reshape(-1)))
+        if not self._augments:
+            return batch
+        each = []
+        for i, lane in enumerate(lanes):
+            with lane.as_global_generator(self.device):
+                each.append(augmented(self.task, mapped(lambda t: t[i], batch)))  # noqa: B023
+        return mapped(lambda *of_lanes: torch.stack(of_lanes), *each)
 
     @torch.no_grad()
     def _validate(self) -> list[dict[str, float]]:
-        scores = Scores(self._measured, len(self.lanes))
-        x, y = self.data.validation_x, self.data.validation_y
+        scores = Scores(self.data.criterion.measured, len(self.lanes))
+        source = self.data.validation
+        measured = torch.full((len(self.lanes),), MEASURED, dtype=torch.int64)
 
         def one_pass(at: slice) -> None:
             lanes, weights = self.lanes[at], self._weights(at, train=False)
             scores.begin(at)
-            for start in range(0, len(x), VALIDATION_BATCH):
-                part = x[start : start + VALIDATION_BATCH]
-                own = part.expand(len(lanes), *part.shape)
-                if self._has_modules:
-                    own = own.clone()  # a module of the user's may work in place, on an array that others read
-                outputs, targets = self._run(own, weights, lanes, training=False), y[start : start + VALIDATION_BATCH]
-                check_outputs(outputs, targets, self._highest, lanes=True)
-                scores.add(outputs, targets, at)
+            for number, start in enumerate(range(0, len(source), COUNTED_BATCH)):
+                batch = source.part(start, start + COUNTED_BATCH)
+                if self._counts:
+                    batch = mapped(torch.clone, batch)  # which code of the user's may write to
+                keys = measured[at] if len(lanes) > 1 else MEASURED
+                with drawing(keys, number, counting=self._counts):
+                    losses, outputs, targets = self._program.measured(weights, batch, lanes)
+                scores.add(outputs, targets, at, losses=losses, samples=source.size(batch))
 
         self.chunk.run(len(self.lanes), one_pass)
         return scores.results()
 
-    def _finish(self, lane: Lane, loss_sum: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
+    def _finish(self, lane: Lane, train_loss: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
         lane.epoch += 1
         lane.steps += lane.schedule.steps_per_epoch
-        train_loss = loss_sum / lane.samples
         if not math.isfinite(train_loss):
             scores = dict.fromkeys(scores, math.nan)
             train_loss = math.nan
-        lane.schedule.end_epoch(scores["loss"])
+        lane.schedule.end_epoch(scores.get("loss", math.nan))
         reported = {f"validation_{name}": value for name, value in scores.items()}
         return {"train_loss": train_loss, **reported, "lr": lr}
-
-
-def _innermost_module(error: BaseException) -> str:
-    """The class of the module in whose forward an error was raised."""
-    name, trace = "the model", error.__traceback__
-    while trace is not None:
-        module = trace.tb_frame.f_locals.get("self")
-        if isinstance(module, torch.nn.Module):
-            name = type(module).__name__
-        trace = trace.tb_next
-    return name

@@ -8,12 +8,14 @@ module is one layer by itself (`mapped`).
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from raytune_hpo.training.lanes.fingerprint import Fingerprint, Prints, Reads
 from raytune_hpo.training.lanes.layers import (
     ACTIVATIONS,
     LaneView,
@@ -30,6 +32,9 @@ from raytune_hpo.training.lanes.layers import (
     activation_variant,
 )
 from raytune_hpo.training.lanes.mapped import Mapped, dropout_rates
+from raytune_hpo.training.lanes.recording import Run, own_constants
+from raytune_hpo.training.lanes.refusals import NotFusableError
+from raytune_hpo.training.parameter_groups import Group
 
 SMALLEST_WIDTH = 16
 
@@ -50,23 +55,32 @@ def _next_power(width: int) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """A tensor of the model: its name, its padded shape, whether it is a parameter, and one that is trained."""
+    """A tensor of the model: its name, its padded shape, whether it is a parameter, one that is trained, and one that
+    is to be, but that the outputs do not depend on: torch's optimizers leave such a weight alone."""
 
     name: str
     padded: tuple[int, ...]
     dtype: torch.dtype
     parameter: bool
     trained: bool
+    unused: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What lanes of one key have in common."""
+    """What lanes of one key have in common. outline: the key without what forwards read; reads: that, module by
+    module. aliases: the further names of tied tensors, each with the one that is in `shapes`."""
 
+    name: str  # the model's class
     key: Hashable
+    outline: Hashable
+    reads: Reads
     layers: tuple[Layer, ...]
     shapes: tuple[Shape, ...]
+    aliases: Mapping[str, str]
     padded: bool  # whether it rounds any width up
+    counting: bool  # whether it draws from counters, see `training.drawing`
+    groups: tuple[Group, ...] = ()  # of its parameters
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], *, training: bool) -> Tensor:
         """x: [L, N, ...], weights: by name, [L, *padded shape] -> outputs, [L, N, ...]."""
@@ -84,68 +98,171 @@ class Described:
     widths: Mapping[str, int]
 
 
-def describe(model: nn.Module) -> Described:
-    """The structure of a model. Reads the model, does not keep it."""
-    chain = list(_chain(model, ""))
-    if len({id(m) for _, m in chain}) < len(chain) or chain[0][0] == "":
-        chain = [("", model)]  # a layer that comes twice, or a model that is no chain
-    last = max((i for i, (_, m) in enumerate(chain) if isinstance(m, nn.Linear)), default=-1)
-    pads = all(type(m) in _KEEP_PADDING or type(m) in ACTIVATIONS for _, m in chain)
-    layers: list[Layer] = []
-    variants: dict[str, Any] = {}
-    widths: dict[str, int] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    width: tuple[int, int] | None = None  # of the features here: a lane's own, and the padded one
-    for i, (name, module) in enumerate(chain):
-        plain = name != "" and not (module._forward_hooks or module._forward_pre_hooks)
-        if plain and type(module) is nn.Linear:
-            own_in, own_out = module.in_features, module.out_features
-            padded_in = width[1] if width is not None else own_in
-            padded_out = rounded_width(own_out) if pads and i != last else own_out
-            layers.append(StackedLinear(name, module, padded_in, padded_out))
-            shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (padded_out, padded_in), (padded_out,)
-            width = (own_out, padded_out) if pads and i != last else None
-            continue
-        if width is not None:
-            widths[name] = width[0]
-        if plain and type(module) in ACTIVATIONS:
-            layers.append(StackedActivation(name, padded=width is not None))
-            variants[name] = activation_variant(module)
-        elif plain and type(module) is nn.Dropout:
-            layers.append(StackedDropout(name))
-            variants[name] = module.p
-        elif plain and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d) and module.momentum is not None:
-            assert isinstance(module, nn.modules.batchnorm._BatchNorm)
-            features = width[1] if width is not None else module.num_features
-            layers.append(StackedBatchNorm(name, module, features))
-            for tensor in ("weight", "bias", "running_mean", "running_var"):
-                shapes[f"{name}.{tensor}"] = (features,)
-        elif plain and type(module) is nn.Conv2d and module.padding_mode == "zeros":
-            layers.append(StackedConv2d(name, module))
-        elif plain and type(module) is nn.Flatten:
-            layers.append(StackedFlatten(name, module))
-        elif plain and type(module) is nn.MaxPool2d and not module.return_indices:
-            layers.append(StackedMaxPool2d(name, module))
-        else:
-            layers.append(Mapped(name, module))
-            variants[name] = dropout_rates(module)
+def is_chain(model: nn.Module) -> bool:
+    """Whether a model is a chain of layers that are known here, and nothing else."""
+    try:
+        chain, _ = _layers_of(model)
+    except NotFusableError:
+        return False
+    return all(_is_plain(name, module) for name, module in chain)
+
+
+def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False) -> Described:
+    """The structure of a model that `build_model` made. Reads the model, does not keep it.
+
+    run: a forward of two samples or so in the mode the model is in, answering what the loss is made of; it finds out
+    which attributes are read. Without it all have to be alike. whole: the model is no chain, whatever it is made of: a
+    function is called with it. Raises NotFusableError for what lanes cannot train.
+    """
+    chain, aliases = _layers_of(model)
+    if whole:
+        chain = [("", model)]
+    prints: dict[str, Fingerprint] = {}
+    unused: frozenset[str] = frozenset()
+    mapped = [name for name, module in chain if not _is_plain(name, module)]
+    if mapped:
+        found = Prints(model, run)
+        unused = found.unused
+        each = {name: found.of(name) for name in mapped}
+        if None in each.values():  # modules that know each other
+            chain, each = [("", model)], {"": found.of("")}
+        prints = {name: fingerprint for name, fingerprint in each.items() if fingerprint is not None}
+    program = _Program(chain, prints)
+    constants = {id(buffer) for _, buffer in own_constants(model)}
+    named = ((True, model.named_parameters()), (False, model.named_buffers()))
+    held = [(n, t, parameter) for parameter, own in named for n, t in own if id(t) not in constants]
     tensors = tuple(
-        Shape(n, shapes.get(n, tuple(t.shape)), t.dtype, parameter, t.requires_grad)
-        for parameter, named in ((True, model.named_parameters()), (False, model.named_buffers()))
-        for n, t in named
+        Shape(n, program.shapes.get(n, tuple(t.shape)), t.dtype, parameter, t.requires_grad, n in unused)
+        for n, t, parameter in held
     )
-    key = (tuple(layer.key for layer in layers), tensors)
-    padded = any(shape.padded != tuple(t.shape) for shape, t in zip(tensors, _tensors(model), strict=True))
-    return Described(Structure(key, tuple(layers), tensors, padded), variants, widths)
+    # Where a rate is 0 or 1 torch draws nothing: what is drawn after it would be another number.
+    draws = tuple((at, _drawn(p)) for at, p in program.rates()) if prints else ()
+    structure = Structure(
+        name=type(model).__name__,
+        key=(tuple(layer.key for layer in program.layers), tensors, draws),
+        counting=bool(prints),
+        outline=(
+            tuple(layer.outline or layer.key for layer in program.layers),
+            tuple(replace(shape, unused=False) for shape in tensors),
+        ),
+        reads=tuple(read for fingerprint in prints.values() for read in fingerprint.reads),
+        layers=tuple(program.layers),
+        shapes=tensors,
+        aliases=aliases,
+        padded=any(shape.padded != tuple(t.shape) for shape, (_, t, _) in zip(tensors, held, strict=True)),
+    )
+    return Described(structure, program.variants, program.widths)
+
+
+def _layers_of(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], dict[str, str]]:
+    """(the layers of a chain, or the model whole; the further names of tied tensors)."""
+    aliases = _aliases(model)
+    chain = list(_chain(model, ""))
+    if aliases or len({id(m) for _, m in chain}) < len(chain) or chain[0][0] == "":
+        chain = [("", model)]  # weights or a layer that come twice, or a model that is no chain
+    return chain, aliases
+
+
+def _drawn(rate: float) -> str:
+    return "none" if rate in (0, 1) else "some"
+
+
+class _Program:
+    """The layers that run a chain of modules for many lanes; what a model has of its own; padded shapes by name."""
+
+    def __init__(self, chain: Sequence[tuple[str, nn.Module]], prints: Mapping[str, Fingerprint]) -> None:
+        self.layers: list[Layer] = []
+        self.variants: dict[str, Any] = {}
+        self.widths: dict[str, int] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        last = max((i for i, (_, m) in enumerate(chain) if isinstance(m, nn.Linear)), default=-1)
+        pads = not prints and all(type(m) in _KEEP_PADDING or type(m) in ACTIVATIONS for _, m in chain)
+        width: tuple[int, int] | None = None  # of the features here: a lane's own, and the padded one
+        for i, (name, module) in enumerate(chain):
+            if name in prints:
+                self.layers.append(Mapped(name, module, prints[name]))
+                self.variants[name] = dropout_rates(module)
+            elif isinstance(module, nn.Linear):
+                padded = rounded_width(module.out_features) if pads and i != last else module.out_features
+                self._add_linear(name, module, width[1] if width is not None else module.in_features, padded)
+                width = (module.out_features, padded) if pads and i != last else None
+            else:
+                if width is not None:
+                    self.widths[name] = width[0]
+                self._add(name, module, None if width is None else width[1])
+
+    def rates(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """The rate of each dropout, by where it is."""
+        for layer in self.layers:
+            if isinstance(layer, Mapped):
+                yield from (((layer.name, path), rate) for path, rate in self.variants[layer.name].items())
+            elif isinstance(layer, StackedDropout):
+                yield (layer.name, ""), self.variants[layer.name]
+
+    def _add_linear(self, name: str, module: nn.Linear, inputs: int, outputs: int) -> None:
+        self.layers.append(StackedLinear(name, module, inputs, outputs))
+        self.shapes[f"{name}.weight"], self.shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+    def _add(self, name: str, module: nn.Module, padded: int | None) -> None:
+        if type(module) in ACTIVATIONS:
+            self.layers.append(StackedActivation(name, padded=padded is not None))
+            self.variants[name] = activation_variant(module)
+        elif isinstance(module, nn.Dropout):
+            self.layers.append(StackedDropout(name))
+            self.variants[name] = module.p
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            features = padded or module.num_features
+            self.layers.append(StackedBatchNorm(name, module, features))
+            for tensor in ("weight", "bias", "running_mean", "running_var"):
+                self.shapes[f"{name}.{tensor}"] = (features,)
+        elif isinstance(module, nn.Conv2d):
+            self.layers.append(StackedConv2d(name, module))
+        elif isinstance(module, nn.Flatten):
+            self.layers.append(StackedFlatten(name, module))
+        elif isinstance(module, nn.MaxPool2d):
+            self.layers.append(StackedMaxPool2d(name, module))
 
 
 #: Besides activations, the layers through which padding stays 0 at the end of the features.
 _KEEP_PADDING = (nn.Linear, nn.Dropout, nn.BatchNorm1d, nn.Flatten)
 
 
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
+def _is_plain(name: str, module: nn.Module) -> bool:
+    """Whether `layers` knows a layer of a chain, and it does what its class says."""
+    own = vars(module)
+    if name == "" or own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_non_persistent_buffers_set"]:
+        return False
+    if "forward" in own:
+        return False
+    match module:
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            fits = module.momentum is not None
+        case nn.Conv2d():
+            fits = module.padding_mode == "zeros"
+        case nn.MaxPool2d():
+            fits = not module.return_indices
+        case _:
+            fits = True
+    return fits and (type(module) in _KNOWN or type(module) in ACTIVATIONS)
+
+
+_KNOWN = (nn.Linear, nn.Dropout, nn.BatchNorm1d, nn.BatchNorm2d, nn.Conv2d, nn.Flatten, nn.MaxPool2d)
+
+
+def _aliases(model: nn.Module) -> dict[str, str]:
+    """Further names of tied parameters and buffers -> the name that torch's own lists have them by.
+
+    Raises NotFusableError where parameters and buffers are not the model's whole state.
+    """
+    every = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    if lazy := [n for n, t in every if is_lazy(t)]:
+        raise NotFusableError(f"{lazy[0]} has no shape before the first forward, which build_model has to do then")
+    constants = {id(buffer) for _, buffer in own_constants(model)}
+    first: dict[int, str] = {}
+    names = {n: first.setdefault(id(t), n) for n, t in every if id(t) not in constants}
+    if other := model.state_dict().keys() ^ names.keys():
+        raise NotFusableError(f"the model's state is not its parameters and buffers alone: {min(other)}")
+    return {n: known for n, known in names.items() if known != n}
 
 
 def _chain(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:

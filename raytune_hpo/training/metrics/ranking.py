@@ -21,7 +21,8 @@ class AUROC(WholeMetric):
 
     Exact, by ranks: Mann & Whitney 1947; Hanley & McNeil 1982. Of two classes by the difference of their logits; of
     more the mean over the classes of one against the rest, by the class's probability; of labels, [n, K] logits for
-    [n, K] of 0 and 1, the mean over the labels. A class or label that all samples have, or none, is left out.
+    [n, K] of 0 and 1, the mean over the labels. A class or label that all samples have, or none, is left out. A sort a
+    class: 50 000 samples of 1000 classes take seconds.
     """
 
     name = "auroc"
@@ -56,9 +57,15 @@ def _area(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """[n] each -> [], float64; NaN without positives or negatives."""
     import torch
 
-    above, below = scores[positive], scores[negative].sort().values
-    pairs = float(len(above)) * len(below)
+    scores = scores.contiguous()
+    few, many = scores[positive], scores[negative]
+    pairs = float(len(few)) * len(many)
     if not pairs:
         return torch.tensor(math.nan, dtype=torch.float64, device=scores.device)
-    ranks = sum(torch.searchsorted(below, above, right=right).double().sum() for right in (False, True))
-    return torch.as_tensor(ranks / (2 * pairs))
+    swapped = len(few) > len(many)  # to sort the fewer, of many classes the positives, is faster
+    if swapped:
+        few, many = many, few
+    few = few.sort().values
+    below, up_to = (torch.searchsorted(few, many, right=right).sum().double() for right in (False, True))
+    share = (below + up_to) / (2 * pairs)  # of the pairs in which the one of the many ranks higher
+    return share if swapped else 1 - share

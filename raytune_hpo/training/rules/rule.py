@@ -41,8 +41,11 @@ class Rows:
     first: Tensor
     second: Tensor
 
-    def part(self, start: int, end: int) -> Rows:
-        return Rows(*(t[start:end] for t in (self.weights, self.gradient, self.first, self.second)))
+    def part(self, start: int, end: int, first: int = 0, last: int | None = None) -> Rows:
+        """The lanes from start to end, of their weights the stretch from first to last."""
+        every = (self.weights, self.gradient, self.first, self.second)
+        whole = first == 0 and last in (None, self.weights.shape[1])
+        return Rows(*(t[start:end] if whole else t[start:end, first:last] for t in every))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ import pytest
 import torch
 from test_equality import BASE, Config, check
 
-from raytune_hpo.training.lanes import layers, mapped
+from raytune_hpo.training import counted_draws
+from raytune_hpo.training.lanes import fingerprint, layers
 from raytune_hpo.training.lanes.chunks import ChunkSize
+from raytune_hpo.training.lanes.program import ChainProgram
 from raytune_hpo.training.lanes.stack import Stack
+from raytune_hpo.training.lanes.watching import Recorder, Step
 from raytune_hpo.training.rules.adam import Adam
 from raytune_hpo.training.rules.rule import Columns, Rows
 
@@ -33,7 +36,16 @@ def red(task: str, configs: list[Config]) -> None:
         check(task, configs, 1e-10)
 
 
+#: Two lanes that do not share a stack, by what each of these models' forwards reads.
+SCALES: list[Config] = [{"optimizer": "sgd", "lr": 0.05, "scale": scale} for scale in (0.5, 2.0)]
+READING = ("dict", "namespace", "lambda", "local class", "in evaluation", "tied")
+
+
 def test_as_it_is_it_is_green() -> None:
+    for name in READING:
+        check(name, SCALES, 1e-10)
+    check("lstm dropout", SCALES, 1e-10, chunk=2)
+    check("small types", SCALES, 1e-10, chunk=2)
     check("digits", [ADAM, DROPOUT, SIGMOID, {**BASE, "batch_norm": True}], 1e-10)
     check("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2, 1e-10)
 
@@ -56,8 +68,22 @@ def test_a_dropout_mask_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
         return own(x[:1], lanes[:1], name).expand_as(x)
 
     monkeypatch.setattr(layers, "dropout_scales", of_the_first)
-    monkeypatch.setattr(mapped, "dropout_scales", of_the_first)
     red("digits", [DROPOUT, DROPOUT])
+
+
+def numbers_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lanes draw from counters is what the first of them draws."""
+    own = counted_draws.words_of
+
+    def of_the_first(keys: Any, *rest: Any) -> torch.Tensor:
+        found = own(keys, *rest)
+        return found[:, :1].expand_as(found) if isinstance(keys, torch.Tensor) else found
+
+    monkeypatch.setattr(counted_draws, "words_of", of_the_first)
+
+
+def test_a_counter_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers_of_the_first(monkeypatch)
     red("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2)
 
 
@@ -75,7 +101,7 @@ def test_a_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def alike(self: Stack) -> Any:
         for lane in self.lanes:
-            lane.order.set_state(self.lanes[0].order.get_state())
+            lane.order.load_state_dict(self.lanes[0].order.state_dict())
         return train(self)
 
     monkeypatch.setattr(Stack, "train_epoch", alike)
@@ -94,7 +120,7 @@ def test_running_statistics_that_are_not_put_back(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, refused = Stack._run, []
+    run, refused = ChainProgram._run, []
 
     def fitting(self: Any, x: torch.Tensor, weights: Any, lanes: Any, *, training: bool) -> torch.Tensor:
         out = run(self, x, weights, lanes, training=training)
@@ -103,7 +129,7 @@ def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
             raise torch.OutOfMemoryError("simulated, after dropout has drawn")
         return out
 
-    monkeypatch.setattr(Stack, "_run", fitting)
+    monkeypatch.setattr(ChainProgram, "_run", fitting)
     monkeypatch.setattr(ChunkSize, "size", lambda self, lanes: lanes if self._fits is None else self._fits)
     init = ChunkSize.__init__
 
@@ -114,3 +140,29 @@ def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChunkSize, "__init__", trusting)
     red("digits", [DROPOUT, DROPOUT])
     assert refused == [2]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_read_that_is_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Recorder.read
+
+    def but_the_scale(self: Recorder, noting: Any, *steps: Step) -> None:
+        read(self, noting, *(step for step in steps if step[-1] != "scale"))
+
+    monkeypatch.setattr(fingerprint, "_RECORDINGS", fingerprint._Recordings())
+    monkeypatch.setattr(Recorder, "read", but_the_scale)
+    with pytest.raises(AssertionError):
+        check(name, SCALES, 1e-10, chunk=2)
+
+
+def test_constants_of_another_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "_RECORDINGS", fingerprint._Recordings())
+    monkeypatch.setattr("raytune_hpo.training.lanes.recording.tensor_key", lambda tensor: tensor.shape)
+    with pytest.raises(AssertionError):
+        check("buffer", SCALES, 1e-10, chunk=2)
+
+
+def test_a_mask_between_recurrent_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers_of_the_first(monkeypatch)
+    with pytest.raises(AssertionError):
+        check("lstm dropout", SCALES, 1e-10, chunk=2)

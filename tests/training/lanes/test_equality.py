@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from lane_tasks import TASKS, Wasteful, part
+from lane_models import TASKS as MODELLED
+from lane_tasks import TASKS as OF_LANES
+from lane_tasks import part
 
 from raytune_hpo import TrialError
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, INITS, LR_SCHEDULES, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
-from raytune_hpo.training.lanes.lane import NotFusableError
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 EPOCHS = 3
+TASKS: dict[str, Any] = {**OF_LANES, **MODELLED}
 Config = dict[str, Any]
 
 
@@ -274,27 +276,20 @@ def test_the_outer_random_state_is_left_alone() -> None:
 # What cannot be fused -------------------------------------------------------------------------------
 
 
-def test_an_lstm_is_trained_lane_by_lane_and_says_so() -> None:
-    together = fused("sequences")
+def test_what_vmap_refuses_is_trained_lane_by_lane_and_says_so() -> None:
+    together = fused("routing")
     together.enter("x", {}, 0)
     together.train_epoch()
-    assert together.unfusable == "LSTM is not vmappable"
-
-
-def test_unused_weights_are_refused() -> None:
-    together = FusedTrainer(Wasteful(), part(Wasteful()), max_epochs=2, device="cpu")
-    together.enter("x", {}, 0)
-    with pytest.raises(NotFusableError, match="do not depend"):
-        together.train_epoch()
+    assert together.unfusable == "Routing is not vmappable"
 
 
 # Memory ---------------------------------------------------------------------------------------------
 
 
 def test_out_of_memory_halves_the_pass_and_loses_nothing(float64: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raytune_hpo.training.lanes import stack
+    from raytune_hpo.training.lanes.program import ChainProgram
 
-    run = stack.Stack._run
+    run = ChainProgram._run
     refused: list[int] = []
 
     def fitting(self: Any, x: torch.Tensor, weights: Any, lanes: Any, *, training: bool) -> torch.Tensor:
@@ -304,18 +299,18 @@ def test_out_of_memory_halves_the_pass_and_loses_nothing(float64: None, monkeypa
             raise torch.OutOfMemoryError("simulated, after dropout has drawn")
         return out
 
-    monkeypatch.setattr(stack.Stack, "_run", fitting)
+    monkeypatch.setattr(ChainProgram, "_run", fitting)
     check("digits", [{**STEADY, "lr": 1e-3 * (i + 1)} for i in range(7)], 1e-10, chunk=1000)
     assert refused == [7, 3]
 
 
 def test_out_of_memory_of_one_lane_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from raytune_hpo.training.lanes import stack
+    from raytune_hpo.training.lanes.program import ChainProgram
 
     def never(*_: Any, **__: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("simulated")
 
-    monkeypatch.setattr(stack.Stack, "_run", never)
+    monkeypatch.setattr(ChainProgram, "_run", never)
     together = fused("digits")
     together.enter("x", STEADY, 0)
     with pytest.raises(torch.OutOfMemoryError):
