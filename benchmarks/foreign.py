@@ -13,6 +13,7 @@ Configs differ in learning rate, as random search would draw it, and in what els
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
 import tempfile
@@ -91,7 +92,9 @@ def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[st
     alone = SupervisedTrainer(task, data, max_epochs=10_000, device="cpu")
     alone.setup(configs[0], 0)
     alone.train_epoch()
-    fused: Mapping[int, FusedTrainer] = {L: FusedTrainer(task, data, max_epochs=10_000, device="cpu") for L in lanes}
+    fused: Mapping[int, FusedTrainer] = {
+        L: FusedTrainer(task, data, max_epochs=10_000, device="cpu") for L in lanes
+    }
     for L, trainer in fused.items():
         for lane in range(L):
             trainer.enter(str(lane), configs[lane], lane)

@@ -15,6 +15,7 @@ from torch import nn
 
 from raytune_hpo import ExperimentError, Float, Hypergradient, Split, Splits, Task
 from raytune_hpo.training.file_arrays import Rows, lies_in_file, opened, reference
+from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.resampling import resplit
 from raytune_hpo.training.trainer import fit
@@ -133,6 +134,17 @@ def test_it_trains_as_in_memory(case: str, file: Path) -> None:
         for in_file in (True, False)
     ]
     assert results[0] == results[1]
+
+
+def test_lanes_train_on_it_as_in_memory(file: Path) -> None:
+    found = []
+    for in_file in (True, False):
+        task = Mapped(where=str(file.parent), in_file=in_file)
+        fused = FusedTrainer(task, pickle.loads(pickle.dumps(Recipe(task, 2, 0).load())), max_epochs=2, device="cpu")
+        for lane in range(2):
+            fused.enter(str(lane), {"lr": 0.03, "batch_size": 16}, lane)
+        found.append([fused.train_epoch(), fused.train_epoch()])
+    assert found[0] == found[1]
 
 
 def test_parts_of_it_stay_in_the_file(file: Path) -> None:
