@@ -16,7 +16,7 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
-from raytune_hpo.training.data import Stream, TrialData
+from raytune_hpo.training.data import STREAMED, ArraySplit, Stream, TrialData
 from raytune_hpo.training.recipe import Recipe
 
 STEPS = 4
@@ -57,8 +57,8 @@ def measured(
     """
     batches = [int(config.get("batch_size", 64)) for config in configs]
     samples = max(*batches, STEPS * int(statistics.median(batches)), 1)
-    if any(isinstance(split, Stream) for split in (loaded.train, loaded.validation)):
-        raise TrialError("its data are a stream")
+    if not (isinstance(loaded.train, ArraySplit) and isinstance(loaded.validation, ArraySplit)):
+        refusal = refusal or STREAMED
     parts = [_part(data, samples) for data in recipe.data(loaded)]
     whole = len(loaded.train) / len(parts[0].train)
     began = time.perf_counter()
@@ -91,7 +91,8 @@ def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: s
     """Seconds of (an epoch, the writing of its checkpoint: lanes do that while they train on)."""
     trainer = recipe.trainer(part, device)
     trainer.setup(config, 0)
-    epoch_s = _seconds(trainer.train_epoch, device)
+    epoch_s = _seconds(trainer.train_epoch, device, elsewhere=not isinstance(part.train, ArraySplit))
+    trainer.close()
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         save_state(trainer.state_dict(), Path(folder) / STATE_FILE)
@@ -116,14 +117,17 @@ def _as_lanes(
 
 def _part(data: TrialData, samples: int) -> TrialData:
     """Enough samples for a few steps, and as large a share of the validation split."""
-    share = min(1.0, samples / len(data.train))
-    validation = data.validation.first(max(1, round(share * len(data.validation))))
-    return replace(data, train=data.train.first(samples), validation=validation)
+    train = data.train.first(STEPS if isinstance(data.train, Stream) else samples)
+    share = min(1.0, len(train) / len(data.train))
+    whole = data.validation.steps if isinstance(data.validation, Stream) else len(data.validation)
+    return replace(data, train=train, validation=data.validation.first(max(1, round(share * whole))))
 
 
-def _seconds(epoch: Callable[[], object], device: str) -> float:
-    """Of an epoch once it is warm: the quicker of two. On a CPU its own time, whatever else runs there."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
+def _seconds(epoch: Callable[[], object], device: str, *, elsewhere: bool = False) -> float:
+    """Of an epoch once it is warm: the quicker of two. On a CPU its own time, whatever else runs there.
+
+    elsewhere: other processes do a part of it."""
+    clock = time.perf_counter if device == "cuda" or elsewhere else time.process_time
     found = []
     for _ in range(3):
         before = clock()
