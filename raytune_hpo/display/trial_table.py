@@ -8,7 +8,7 @@ from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
 
-WIDTH = 60
+WIDTH = 80
 
 
 def trial_table(results: Results) -> str:
