@@ -192,7 +192,7 @@ def _rebuilt(
 def _with_known_objects(task: Task, document: Mapping[str, Any], texts: Mapping[str, str], *, of_record: bool) -> Task:
     """The task with the objects that a config names, name -> text: the task's own defaults, and, where its code of
     record is run anyway, the classes and functions that can be imported. Raises ExperimentError for others."""
-    known = {name: dict(named) for name, named in task.objects.items()}
+    known = {name: dict(named) for name, named in task.space_objects.items()}
     hyperparameters = task.hyperparameters()
     for name, text in texts.items():
         named = known.setdefault(name, {})

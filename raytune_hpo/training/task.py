@@ -108,27 +108,22 @@ class Task(ABC):
         return own
 
     @property
-    def objects(self) -> Objects:
+    def space_objects(self) -> Objects:
         """Hyperparameter -> text in configs -> object."""
         return self._objects
 
     @final
-    def recorded(self, resolved: Mapping[str, Any]) -> dict[str, Any]:
-        """A resolved config as JSON data: texts in the places of objects."""
+    def recorded_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a recorded config, for an export's document: `resolved_config`, with the defaults filled in, as JSON data,
+        and `objects`, name -> text of those of its values that stand for objects."""
 
         def text(name: str, value: Any) -> Any:
             found = text_for(value, self._objects.get(name, {}))
             return found if is_json(found) else described(found)
 
-        return {name: text(name, value) for name, value in resolved.items()}
-
-    @final
-    def recorded_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a recorded config, for an export's document: `resolved_config`, with the defaults filled in, and
-        `objects`, name -> text of those of its values that stand for objects."""
         resolved = self.resolved(config)
-        written = self.recorded(resolved)
-        texts = {name: text for name, text in written.items() if text is not resolved[name]}
+        written = {name: text(name, value) for name, value in resolved.items()}
+        texts = {name: found for name, found in written.items() if found is not resolved[name]}
         return {"resolved_config": written, "objects": texts}
 
     @final

@@ -33,7 +33,7 @@ def moved_parameters(settings: Hypergradient, parameters: Mapping[str, Parameter
     if settings.parameters is None:
         found = {n: p for n, p in parameters.items() if n in MOVABLE and isinstance(p, Float) and p.step is None}
         if not found:
-            expected = f"the space has no Float without a step among {', '.join(MOVABLE)} to move"
+            expected = f"the space has no Float among {', '.join(MOVABLE)} to move; one with a step stays"
             raise ExperimentError("hypergradient.parameters", None, expected)
         return found
     for name in settings.parameters:

@@ -177,7 +177,7 @@ def test_near_a19_defaults_of_a_task_are_objects() -> None:
     assert config["first"] == "torch.nn.modules.linear:Linear"
     resolved = made.resolved.task.resolved(config)
     assert (resolved["first"], resolved["act"], resolved["scale"]) == (nn.Linear, nn.ReLU, None)
-    recorded = made.resolved.task.recorded(resolved)
+    recorded = made.resolved.task.recorded_config(config)["resolved_config"]
     assert recorded["act"] == RELU
     assert recorded["centre"].startswith("ndarray [2] float32 sha1:")
     with pytest.raises(ExperimentError, match=r"space.dropout|space.units"):

@@ -88,7 +88,8 @@ def test_populations_keep_to_the_grid(scheduler: Any) -> None:
     linear = SPACE.parameters["a"]
     assert snap(np.array([[0.3]]), [linear])[0, 0] == linear.to_unit(linear.from_unit(0.3))
     made = make_experiment(scheduler, samples=6, epochs=8, seed=1)
-    space = {"x": Float(0.0, 1.0, step=0.1), "k": SPACE.parameters["b"]}
+    model = {"units": 8, "kind": "a"}
+    space = {"x": Float(0.0, 1.0, step=0.1), "k": SPACE.parameters["b"], "model": model}
     sim = check(Simulation(made.override({"space": space, "scheduler": {**scheduler, "mutate": ["x", "k"]}})).run())
     assert any(trial.generation for trial in sim.population.trials.values())
 
@@ -103,5 +104,5 @@ def test_what_needs_a_continuous_number_refuses_steps() -> None:
     assert "'lr': has values 0.01 apart, between which no gradient moves it" in refused(
         stepped, hypergradient={"parameters": ["lr"]}
     )
-    assert "the space has no Float without a step among lr" in refused(stepped, hypergradient={})
+    assert "to move; one with a step stays" in refused(stepped, hypergradient={})
     assert "needs lr as a Float of the space without a step" in refused(stepped, lr_range="auto")
