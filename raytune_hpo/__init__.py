@@ -22,7 +22,7 @@ from raytune_hpo.search import SearchAlgorithm, SearchOptions
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
-from raytune_hpo.training.data import Split, Splits, TrialData
+from raytune_hpo.training.data import Batch, Split, Splits, Stream, TrialData
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter
 from raytune_hpo.training.metrics import (
@@ -44,6 +44,7 @@ from raytune_hpo.training.metrics import (
     Whole,
     WholeMetric,
 )
+from raytune_hpo.training.padding import pad_collate, padded
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ __all__ = [
     "F1",
     "R2",
     "Accuracy",
+    "Batch",
     "BinaryCrossEntropy",
     "CalibrationError",
     "CaliforniaHousing",
@@ -109,6 +111,7 @@ __all__ = [
     "Split",
     "Splits",
     "StopRun",
+    "Stream",
     "Task",
     "TopK",
     "TrialData",
@@ -122,6 +125,8 @@ __all__ = [
     "load_experiment",
     "load_results",
     "option",
+    "pad_collate",
+    "padded",
     "parse_changes",
     "report",
     "resume",

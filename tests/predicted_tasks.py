@@ -288,6 +288,7 @@ class Images:
 @dataclass(frozen=True)
 class OneByOne(Small):
     loader_workers: ClassVar = 0
+    decode_bytes: ClassVar = 0
 
     def load(self, seed: int) -> Splits:
         return thirds(Images)

@@ -28,6 +28,7 @@ from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRu
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.recipe import DATA_ORDERS
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         folds=written.folds,
         hypergradient=moving,
         lr_range=written.lr_range,
+        data_order=written.data_order,
         listeners=_listeners(written.listeners),
     )
     if written.executor == "lanes" and resolved.lanes_refusal is not None:
@@ -111,6 +113,7 @@ def _check_scalars(written: Experiment) -> None:
     if written.time_budget_s is not None:
         checks.number("time_budget_s", written.time_budget_s, 0, open_low=True)
     checks.one_of("executor", written.executor, EXECUTORS)
+    checks.one_of("data_order", written.data_order, DATA_ORDERS)
     if not isinstance(written.fresh_workers, bool):
         raise ExperimentError("fresh_workers", written.fresh_workers, "must be True or False")
     if written.fresh_workers and written.executor in ("inline", "lanes"):

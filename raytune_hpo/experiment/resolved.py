@@ -13,7 +13,7 @@ from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRu
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.recipe import Recipe
+from raytune_hpo.training.recipe import DataOrderChoice, Recipe
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ResolvedExperiment:
     folds: int | None
     hypergradient: Hypergradient | None
     lr_range: Literal["auto"] | None
+    data_order: DataOrderChoice
     listeners: tuple[Any, ...]
 
     @property
@@ -89,7 +90,16 @@ class ResolvedExperiment:
         """How the trials of a task are trained."""
         assert isinstance(self.task, Task)
         parameters = self.space.parameters if self.hypergradient is not None else {}
-        return Recipe(self.task, self.max_epochs, self.seed, self.folds, self.hypergradient, parameters)
+        return Recipe(
+            self.task,
+            self.max_epochs,
+            self.seed,
+            self.folds,
+            self.hypergradient,
+            parameters,
+            data_order=self.data_order,
+            executor=self.executor,
+        )
 
     def usual_config(self) -> Config:
         """One config without a search: each hyperparameter's default, or the middle of a parameter that has none."""
@@ -147,6 +157,7 @@ class ResolvedExperiment:
             "folds": self.folds,
             "hypergradient": None if self.hypergradient is None else dataclasses.asdict(self.hypergradient),
             "lr_range": self.lr_range,
+            "data_order": self.data_order,
             "listeners": [listener_name(listener) for listener in self.listeners],
         }
 

@@ -23,6 +23,7 @@ from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRu
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
 from raytune_hpo.training.early_stopping import EarlyStopping
+from raytune_hpo.training.recipe import DataOrderChoice
 from raytune_hpo.training.task import Task
 
 
@@ -66,6 +67,8 @@ class Experiment:
                     the validation loss while a trial trains, from where the searcher starts them
     lr_range        "auto": one learning-rate range test for each structure (model shape and optimizer), whose range
                     then stands for the space's: a searcher's lr is a place within it
+    data_order      "trial": each trial has an order of its samples of its own; "shared": all have the same one, which
+                    depends on the seed and the epoch alone, so that their differences are not the order's
     listeners       who is told of every event of the run: Listener objects or classes, or callbacks of Ray Tune's
 
     The fields hold what was written; `resolved` is the experiment typed and complete.
@@ -97,6 +100,7 @@ class Experiment:
     folds: int | None = None
     hypergradient: Hypergradient | Mapping[str, Any] | None = None
     lr_range: Literal["auto"] | None = None
+    data_order: DataOrderChoice = "trial"
     listeners: Sequence[Any] = ()
     resolved: ResolvedExperiment = field(init=False, repr=False, compare=False)
 

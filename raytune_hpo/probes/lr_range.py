@@ -116,6 +116,7 @@ def lr_range_test(
             if not math.isfinite(loss) or smoothed[-1] > EXPLODED * min(smoothed):
                 exploded_at = rate
                 break
+    tester.close()
     return suggested(rates[: len(losses)], losses, smoothed, exploded_at)
 
 

@@ -62,16 +62,19 @@ def takes_of(results: Results, task: Task) -> Takes:
 
 
 def _of_samples(task: Task, split: Any) -> Inputs | None:
-    from raytune_hpo.training.data import DatasetSplit, Stream
+    from raytune_hpo.training.data import DatasetSplit, Stream, as_batch
     from raytune_hpo.training.random_states import preserved_random_states
 
     with preserved_random_states():
         if isinstance(split, DatasetSplit) and len(split):
             starts = range(0, min(2 * LOOKED_AT, len(split)), 2)
-            batches = [task.collate([split[i] for i in range(s, min(s + 2, len(split)))]) for s in starts]
+            made = (task.collate([split[i] for i in range(s, min(s + 2, len(split)))]) for s in starts)
+            batches = [as_batch(batch) for batch in made]
             return inputs_of_batches(batches)
         if isinstance(split, Stream):
-            batches = [batch for batch, _ in zip(split.make(0), range(min(LOOKED_AT, split.steps)), strict=False)]
+            batches = [
+                as_batch(batch) for batch, _ in zip(split.make(0), range(min(LOOKED_AT, split.steps)), strict=False)
+            ]
             return inputs_of_batches(batches) if batches else None
     return None
 

@@ -8,6 +8,7 @@ by batch.
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.data import ArraySplit, Kind, Split, TrialData
-from raytune_hpo.training.file_arrays import lies_in_file
+from raytune_hpo.training.file_arrays import gathered, lies_in_file
 from raytune_hpo.training.trees import leaves, mapped, structure
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ Tensor = torch.Tensor
 
 EVALUATION_BATCH = 4096
 """Samples per forward pass of an evaluation: large enough that the pass is not all overhead."""
+PASS_BYTES = 64 << 20
+"""And no more samples than take this much, as numbers of 32 bits at least: what lies in a file, or is made of bytes, is
+not to be in memory whole."""
 WHOLE_BYTES = 16 << 20
 """Arrays up to this size are cast, and preprocessed, once; larger ones batch by batch: no second copy is held."""
 
 
 class Source(ABC):
-    """len: the samples of a pass."""
+    """len: the samples of a pass. in_batches: they are batches already, of a size of their own."""
+
+    in_batches = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -45,6 +51,9 @@ class Source(ABC):
     @abstractmethod
     def in_order(self, size: int | None = None) -> Iterator[Any]:
         """All samples, in batches of `size`; None is a size of its own."""
+
+    def close(self) -> None:  # noqa: B027  (optional)
+        """End what it has started; it may be read again."""
 
     def batch_size(self, config: Mapping[str, Any]) -> int:
         size: int = config["batch_size"]
@@ -64,7 +73,9 @@ class ArraySource(Source):
         self._kind, self._of_xy = task.kind, isinstance(split, Split)
         self._n = len(split)
         self._leaves = [self._leaf(leaf, name) for name, leaf in _named(split)]
+        self._y = [leaf for leaf, (name, _) in zip(self._leaves, _named(split), strict=True) if name == "y"]
         self._build = _builder(split.tree)
+        self._sample_bytes = sum(math.prod(a.shape[1:]) * max(4, a.dtype.itemsize) for a in leaves(split.tree))
         self._preprocess: Callable[[Any], Any] | None = None
         if task.has_own_preprocess:
             own = statistics_of(statistics, device)
@@ -98,13 +109,19 @@ class ArraySource(Source):
         batch = self._build([leaf.part(start, end, self.device) for leaf in self._leaves])
         return batch if self._preprocess is None else self._preprocess(batch)
 
+    def targets(self) -> Iterator[Tensor]:
+        """y of a `Split`, some samples at a time: x is not read for it."""
+        for leaf in self._y:
+            for start in range(0, self._n, EVALUATION_BATCH):
+                yield leaf.part(start, start + EVALUATION_BATCH, self.device)
+
     def epoch(self, order: Sequence[Tensor], seed: int) -> Iterator[tuple[Any, int]]:
         for index in order:
             yield self.at(index), len(index)
 
     def in_order(self, size: int | None = None) -> Iterator[Any]:
         """Copies, since a model that works in place must not write to a shared array."""
-        size = size or EVALUATION_BATCH
+        size = size or max(1, min(EVALUATION_BATCH, PASS_BYTES // max(1, self._sample_bytes)))
         for start in range(0, self._n, size):
             yield mapped(torch.clone, self.part(start, start + size))
 
@@ -128,13 +145,13 @@ class _Leaf:
 
     def at(self, index: Tensor, device: torch.device) -> Tensor:
         if not isinstance(self.stored, Tensor):
-            return self._read(self.stored[index.cpu().numpy()], device)
+            return self._read(gathered(self.stored, index.cpu().numpy()), device)
         found = self.stored.index_select(0, index if index.device == device else index.to(device))
         return found if self.cast is None else found.to(self.cast)
 
     def part(self, start: int, end: int, device: torch.device) -> Tensor:
         if not isinstance(self.stored, Tensor):
-            return self._read(self.stored[np.arange(start, min(end, len(self.stored)))], device)
+            return self._read(gathered(self.stored, np.arange(start, min(end, len(self.stored)))), device)
         found = self.stored[start:end]
         return found if self.cast is None else found.to(self.cast)
 

@@ -8,27 +8,42 @@ no word of the reason. (Where NaN is a missing value that the model knows, the t
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.training.data import AnySplit, Array, ArraySplit, Kind, Split, Splits, Stream, TrialData
-from raytune_hpo.training.file_arrays import lies_in_file
+from raytune_hpo.training.data import (
+    STREAMED,
+    AnySplit,
+    Array,
+    ArraySplit,
+    DatasetSplit,
+    Kind,
+    Split,
+    Splits,
+    Stream,
+    TrialData,
+)
+from raytune_hpo.training.file_arrays import FILE_GONE, files_of, gathered, lies_in_file
 from raytune_hpo.training.metrics import NOT_SCORED
-from raytune_hpo.training.trees import paths
+from raytune_hpo.training.resampling import can_be_pooled
+from raytune_hpo.training.trees import mapped, paths
 
 SPLITS = ("train", "validation", "test")
 CHUNK = 1 << 20  # numbers that are looked at at a time
 FEW = 8  # classes that are listed
+ENDS = 16  # rows at either end of an array in a file that are looked at
+SMALL = 16 << 20  # bytes: targets in a file are read whole up to here, so that classes can be counted
 
 
 def checked_splits(field: str, found: Any, kind: Kind, *, missing_values: bool) -> Splits:
     """`found` with classes as integers. field: whose answer it is, as errors name it.
 
-    Arrays that lie in files are not read. An empty validation split is the caller's to judge: cross-validation can do
-    without. Raises ExperimentError.
+    Of arrays that lie in files the first and the last rows are looked at. An empty validation split is the caller's to
+    judge: cross-validation can do without. Raises ExperimentError.
     """
     splits = check_type(field, found)
     if not len(splits.train):
@@ -53,7 +68,12 @@ def check_type(field: str, found: Any) -> Splits:
             expected = "must be a Split(x, y), a dict or tuple of arrays, a map-style data set or a Stream"
             raise ExperimentError(f"{field}.{name}", type(split).__name__, expected)
         if isinstance(split, Stream):
-            checks.integer(f"{field}.{name}.steps", split.steps, 1)
+            checks.integer(f"{field}.{name}.steps", split.steps, 0 if name == "test" else 1)
+            if split.batch_size is not None:
+                checks.integer(f"{field}.{name}.batch_size", split.batch_size, 1)
+            if not callable(split.make):
+                expected = "must be a function of a seed that answers an iterable of batches"
+                raise ExperimentError(f"{field}.{name}.make", split.make, expected)
     return found
 
 
@@ -86,12 +106,30 @@ def check_enough(field: str, data: TrialData, folds: int | None) -> None:
         raise ExperimentError("folds", folds, f"must be {pooled} at most, as many as there are samples")
 
 
+def check_streamed(data: TrialData, folds: int | None, executor: str, *, hypergradient: bool) -> None:
+    """Raise ExperimentError where data that are read in a stream do not serve what the experiment asks for."""
+    if folds is not None and not can_be_pooled(data):
+        forms = f"{type(data.train).__name__} and {type(data.validation).__name__}"
+        expected = f"divide what training and validation data are together, and {forms} are not of one form"
+        raise ExperimentError("folds", folds, expected)
+    if isinstance(data.train, ArraySplit) and isinstance(data.validation, ArraySplit):
+        return
+    if executor == "lanes":
+        raise ExperimentError("executor", "lanes", f"{STREAMED}; use processes or auto")
+    if hypergradient:
+        expected = "draws samples of its own, and these data are read in a stream: it needs them in memory"
+        raise ExperimentError("hypergradient", "given", expected)
+
+
 def remarks(data: TrialData, kind: Kind, folds: int | None) -> list[str]:
     """What a person should know of data that can be trained on, and may not be what was meant."""
+    found = []
+    why = {name: split.streamed for name in SPLITS[:2] if isinstance(split := getattr(data, name), DatasetSplit)}
+    for text in dict.fromkeys(text for text in why.values() if text is not None):
+        found.append(f"{' and '.join(name for name in why if why[name] == text)}: {text}")
     y = _whole_targets(data.train)
     if y is None:
-        return []
-    found = []
+        return found
     if (y == y[:1]).all():
         found.append(f"every training target is the same, {y[0].tolist()}: there is nothing to learn")
     validation = _whole_targets(data.validation)
@@ -116,14 +154,34 @@ def _checked(field: str, split: Any, kind: Kind, *, missing_values: bool) -> Any
         if array.dtype.kind not in "buif":
             expected = f"must be numbers: its dtype is {array.dtype}"
             raise ExperimentError(f"{field}{path}", list(array.shape), expected)
+        nan = missing_values and path != ".y"
         if not lies_in_file(array):
-            _check_finite(f"{field}{path}", array, nan=missing_values and path != ".y")
+            _check_finite(f"{field}{path}", array, nan=nan)
+            continue
+        for file in files_of(array):
+            if not Path(file).is_file():
+                raise ExperimentError(f"{field}{path}", file, FILE_GONE)
+        for start in sorted({0, max(0, len(array) - ENDS)}):
+            rows = np.arange(start, min(start + ENDS, len(array)))
+            _check_finite(f"{field}{path}", gathered(array, rows), nan=nan, first_row=start)
+    split = _with_whole_arrays(split)
+    if isinstance(split, Split) and (lies_in_file(split.y) and split.y.nbytes <= SMALL):
+        split = replace(split, y=np.ascontiguousarray(split.y[np.arange(len(split.y))]))
     if isinstance(split, Split) and isinstance(split.y, np.ndarray) and not lies_in_file(split.y):
         y = _targets(f"{field}.y", split.y, kind)
-        return split if y is split.y else Split(split.x, y)
+        return split if y is split.y else replace(split, y=y)
     if isinstance(split, Split) and split.y is None and kind != "other":
         raise ExperimentError(f"{field}.y", None, f"must be targets of kind = {kind!r}; without any, kind = 'other'")
     return split
+
+
+def _with_whole_arrays(split: ArraySplit) -> ArraySplit:
+    """Arrays in memory as they can be shared between processes: each in one piece."""
+    if all(lies_in_file(leaf) or leaf.flags.c_contiguous for _, leaf in paths(split.tree)):
+        return split
+    tree = mapped(lambda leaf: leaf if lies_in_file(leaf) else np.ascontiguousarray(leaf), split.tree)
+    changed = {"x": tree[0], "y": tree[1]} if isinstance(split, Split) else {"tree": tree}
+    return replace(split, **changed)  # type: ignore[type-var]  # each kind is a dataclass
 
 
 def _targets(field: str, y: Array, kind: Kind) -> Array:
@@ -161,9 +219,9 @@ def _classes(field: str, y: Array) -> Array:
     return y
 
 
-def _check_finite(field: str, array: Array, *, nan: bool) -> None:
+def _check_finite(field: str, array: Array, *, nan: bool, first_row: int = 0) -> None:
     """Raise ExperimentError for values that are not finite numbers of 32 bits, which training computes in. nan: let NaN
-    pass."""
+    pass. first_row: the number of the array's first sample."""
     if array.dtype.kind != "f" or not array.size:
         return
     rows = max(1, CHUNK // max(1, array[0].size))
@@ -176,7 +234,7 @@ def _check_finite(field: str, array: Array, *, nan: bool) -> None:
             bad &= ~np.isnan(values)
         if bad.any():
             if not count:
-                first = start + int(np.argwhere(bad)[0][0])
+                first = first_row + start + int(np.argwhere(bad)[0][0])
                 example = array[start : start + rows][bad][0].item()
             count += int(bad.sum())
     if count:

@@ -1,6 +1,6 @@
 """The data of a task: its splits, what of them a trial may see, and what a batch is. docs/tasks.md has the table.
 
-    Splits -> for_trials -> TrialData -> batches.source_of -> batches of tensors
+    Splits -> decoding.decoded -> for_trials -> TrialData -> batches.source_of -> batches of tensors
 
 Arrays lie in a split as trees (`trees`): one array, or dicts, tuples and lists of arrays, all with the
 samples on axis 0.
@@ -9,7 +9,7 @@ samples on axis 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,6 +20,8 @@ from raytune_hpo.training.trees import Tree, leaves, mapped
 Array = np.ndarray[Any, Any]
 Kind = Literal["classification", "multilabel", "regression", "other"]
 KINDS: tuple[str, ...] = get_args(Kind)
+#: Why such data cannot be lanes'.
+STREAMED = "its data are read in a stream: each lane has an order of its own"
 
 
 class Batch(NamedTuple):
@@ -29,10 +31,19 @@ class Batch(NamedTuple):
     y: Any = None
 
 
+def as_batch(batch: Any) -> Any:
+    """What a collate or a stream made: a pair as x and y."""
+    return Batch(*batch) if type(batch) in (tuple, list) and len(batch) == 2 else batch
+
+
 class ArraySplit:
-    """Samples as a tree of arrays, [n, ...] each. Travels between processes without what lies in files."""
+    """Samples as a tree of arrays, [n, ...] each. Travels between processes without what lies in files.
+
+    origin: the data set that they were decoded from, where it is to be pooled with one that is read in a stream.
+    """
 
     tree: Tree
+    origin: DatasetSplit | None = None
 
     def __len__(self) -> int:
         return len(leaves(self.tree)[0])
@@ -54,7 +65,7 @@ class ArraySplit:
         return any(lies_in_file(leaf) for leaf in leaves(self.tree))
 
     def __reduce__(self) -> Any:
-        return _rebuilt, (type(self), mapped(reference, self.tree))
+        return _rebuilt, (type(self), mapped(reference, self.tree), self.origin)
 
     def _check(self) -> None:
         found = leaves(self.tree)
@@ -78,6 +89,7 @@ class Split(ArraySplit):
 
     x: Tree
     y: Tree = None
+    origin: DatasetSplit | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", as_arrays(self.x))
@@ -99,6 +111,7 @@ class TreeSplit(ArraySplit):
     """Samples of one split as a tree of the task's own: its batches are such trees."""
 
     tree: Tree
+    origin: DatasetSplit | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", as_arrays(self.tree))
@@ -112,10 +125,14 @@ class TreeSplit(ArraySplit):
 
 @dataclass(frozen=True)
 class DatasetSplit:
-    """Samples that a map-style data set makes one by one: `dataset[i]`. rows: the ones of this split; None is all."""
+    """Samples that a map-style data set makes one by one: `dataset[i]`. rows: the ones of this split; None is all.
+
+    streamed: why they are read again for each batch; None of those that nobody has tried to decode.
+    """
 
     dataset: Any
     rows: Array | None = None
+    streamed: str | None = None
 
     def __len__(self) -> int:
         return len(self.dataset) if self.rows is None else len(self.rows)
@@ -124,7 +141,7 @@ class DatasetSplit:
         return self.dataset[index if self.rows is None else int(self.rows[index])]
 
     def take(self, rows: Array) -> DatasetSplit:
-        return DatasetSplit(self.dataset, rows if self.rows is None else self.rows[rows])
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def first(self, count: int) -> DatasetSplit:
         return self.take(np.arange(min(count, len(self))))
@@ -135,7 +152,8 @@ class Stream:
     """Batches without end or number: `make(seed)` answers an iterable of batches, of which an epoch takes `steps`.
 
     It is asked anew for each epoch, with a seed that depends on the trial's and the epoch alone; of a validation or
-    test split always with 0. batch_size: samples of a batch, for the counts of a run; None is unknown.
+    test split always with 0. What it draws from Python's, NumPy's and torch's global generators depends on that seed,
+    too. batch_size: samples of a batch, for the counts of a run; None is unknown.
     """
 
     make: Callable[[int], Iterable[Any]]
@@ -145,17 +163,25 @@ class Stream:
     def __len__(self) -> int:
         return self.steps * (self.batch_size or 1)
 
+    def first(self, count: int) -> Stream:
+        """So many batches, not samples."""
+        return replace(self, steps=min(self.steps, count))
+
 
 AnySplit = ArraySplit | DatasetSplit | Stream
 
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial may see: training and validation data, and what `Task.preprocess` is given besides."""
+    """What a trial may see: training and validation data, and what `Task.preprocess` is given besides.
+
+    order_seed: of an order of the samples that all trials share; None: each trial has one of its own.
+    """
 
     train: Any
     validation: Any
     statistics: Mapping[str, Array] = field(default_factory=dict)
+    order_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +204,10 @@ class Splits:
         for name in ("train", "validation", "test"):
             object.__setattr__(self, name, as_split(getattr(self, name)))
         object.__setattr__(self, "statistics", {name: np.asarray(v) for name, v in self.statistics.items()})
+
+    @property
+    def has_data_sets(self) -> bool:
+        return any(isinstance(split, DatasetSplit) for split in (self.train, self.validation, self.test))
 
     def for_trials(self) -> TrialData:
         return TrialData(train=self.train, validation=self.validation, statistics=self.statistics)
@@ -216,7 +246,7 @@ def as_arrays(tree: Tree) -> Tree:
         return tree.detach().cpu().numpy()
     if hasattr(tree, "to_numpy"):  # of pandas
         return tree.to_numpy()
-    return tree
+    return np.asarray(tree) if isinstance(tree, np.memmap) and not lies_in_file(tree) else tree
 
 
 def _is_array(value: Any) -> bool:
@@ -227,6 +257,6 @@ def _taken(leaf: Any, rows: Array) -> Any:
     return Rows.of(leaf, rows) if lies_in_file(leaf) else leaf[rows]
 
 
-def _rebuilt(cls: type, tree: Tree) -> Any:
+def _rebuilt(cls: type, tree: Tree, origin: DatasetSplit | None) -> Any:
     found = mapped(opened, tree)
-    return cls(*found) if cls is Split else cls(found)
+    return cls(*found, origin=origin) if cls is Split else cls(found, origin=origin)

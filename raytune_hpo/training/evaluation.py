@@ -33,7 +33,10 @@ def evaluate(
     device = device_of(model)
     samples = source(task, split, statistics or {}, device)
     resolved = task.resolved(config or {})
-    return criterion_of(task, split, split, device).evaluate(model, samples, resolved, batch)
+    try:
+        return criterion_of(task, split, split, device).evaluate(model, samples, resolved, batch)
+    finally:
+        samples.close()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -53,6 +53,9 @@ class FoldedTrainer(Trainer):
             raise TrialError(f"the saved state has {len(folds)} folds, not {len(self.trainers)}")
         self._each(lambda i: self.trainers[i].load_state_dict(folds[i]))
 
+    def close(self) -> None:
+        self._each(lambda i: self.trainers[i].close())
+
     @property
     def epoch(self) -> int:
         return self.trainers[0].epoch

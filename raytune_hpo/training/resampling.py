@@ -26,15 +26,31 @@ DEVIATION = "_std"
 
 def pooled(data: TrialData) -> Any:
     """Training and validation samples as one split, in this order. Raises ExperimentError where they cannot be one."""
-    train, validation = data.train, data.validation
+    train, validation = _of_one_form(data)
     if isinstance(train, ArraySplit) and isinstance(validation, ArraySplit):
         if structure(train.tree) == structure(validation.tree):
             return train.with_tree(mapped(_joined, train.tree, validation.tree))
     elif isinstance(train, DatasetSplit) and isinstance(validation, DatasetSplit):
-        joined = _Joined(train, validation)
-        return DatasetSplit(joined)
+        return DatasetSplit(_Joined(train, validation), streamed=train.streamed or validation.streamed)
     expected = "cannot be pooled: folds, and repetitions of an exchangeable task, need two splits of one form"
     raise ExperimentError("task", f"{type(train).__name__} and {type(validation).__name__}", expected)
+
+
+def can_be_pooled(data: TrialData) -> bool:
+    train, validation = _of_one_form(data)
+    if isinstance(train, ArraySplit) and isinstance(validation, ArraySplit):
+        return bool(structure(train.tree) == structure(validation.tree))
+    return isinstance(train, DatasetSplit) and isinstance(validation, DatasetSplit)
+
+
+def _of_one_form(data: TrialData) -> tuple[Any, Any]:
+    """The splits; where one is a data set that is read in a stream, the other as the one that it was decoded from."""
+    train, validation = data.train, data.validation
+    if isinstance(train, DatasetSplit) and isinstance(validation, ArraySplit):
+        return train, validation.origin or validation
+    if isinstance(train, ArraySplit) and isinstance(validation, DatasetSplit):
+        return train.origin or train, validation
+    return train, validation
 
 
 class _Joined:
@@ -55,6 +71,8 @@ class _Joined:
 
 
 def _joined(one: Any, other: Any) -> Any:
+    if not len(one) or not len(other):
+        return other if not len(one) else one
     if lies_in_file(one) or lies_in_file(other):
         return Rows.joined(one, other)
     return np.concatenate([one, other])

@@ -16,7 +16,7 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.storage.checkpoints import STATE_FILE
 from raytune_hpo.training.checkpoint import save_state
-from raytune_hpo.training.data import Stream, TrialData
+from raytune_hpo.training.data import STREAMED, ArraySplit, Stream, TrialData
 from raytune_hpo.training.recipe import Recipe
 
 STEPS = 4
@@ -57,8 +57,8 @@ def measured(
     """
     batches = [int(config.get("batch_size", 64)) for config in configs]
     samples = max(*batches, STEPS * int(statistics.median(batches)), 1)
-    if any(isinstance(split, Stream) for split in (loaded.train, loaded.validation)):
-        raise TrialError("its data are a stream")
+    if not (isinstance(loaded.train, ArraySplit) and isinstance(loaded.validation, ArraySplit)):
+        refusal = refusal or STREAMED
     parts = [_part(data, samples) for data in recipe.data(loaded)]
     whole = len(loaded.train) / len(parts[0].train)
     began = time.perf_counter()
@@ -77,11 +77,13 @@ def measured(
     if refusal is not None:
         return Speed(alone_s, None, refusal)
     try:
-        lane_s = _as_lanes(recipe, parts[0], configs[: len(alone)], device) * whole
+        lane_s, apart = _as_lanes(recipe, parts[0], configs[: len(alone)], device)
     except TrialError as error:
         return Speed(alone_s, None, str(error))
+    lane_s *= whole
     if alone_s / lane_s < SMALLEST_GAIN:
-        refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model"
+        why = "".join(f"; {line}" for line in apart[:1])
+        refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model{why}"
     return Speed(alone_s, lane_s, refusal)
 
 
@@ -89,15 +91,19 @@ def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: s
     """Seconds of (an epoch, the writing of its checkpoint: lanes do that while they train on)."""
     trainer = recipe.trainer(part, device)
     trainer.setup(config, 0)
-    epoch_s = _seconds(trainer.train_epoch, device)
+    epoch_s = _seconds(trainer.train_epoch, device, elsewhere=not isinstance(part.train, ArraySplit))
+    trainer.close()
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         save_state(trainer.state_dict(), Path(folder) / STATE_FILE)
         return epoch_s, time.perf_counter() - began
 
 
-def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str) -> float:
-    """Seconds of one lane. Raises TrialError where the task cannot be trained so."""
+def _as_lanes(
+    recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str
+) -> tuple[float, list[str]]:
+    """(seconds of one lane, why lanes of like structure do not share a stack). Raises TrialError where the task cannot
+    be trained so."""
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
     fused = FusedTrainer(recipe.task, part, max_epochs=recipe.max_epochs, device=device, chunk=len(configs))
@@ -106,19 +112,22 @@ def _as_lanes(recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, An
     seconds = _seconds(fused.train_epoch, device)
     if fused.unfusable is not None:
         raise TrialError(fused.unfusable)
-    return seconds / len(configs)
+    return seconds / len(configs), fused.apart
 
 
 def _part(data: TrialData, samples: int) -> TrialData:
     """Enough samples for a few steps, and as large a share of the validation split."""
-    share = min(1.0, samples / len(data.train))
-    validation = data.validation.first(max(1, round(share * len(data.validation))))
-    return replace(data, train=data.train.first(samples), validation=validation)
+    train = data.train.first(STEPS if isinstance(data.train, Stream) else samples)
+    share = min(1.0, len(train) / len(data.train))
+    whole = data.validation.steps if isinstance(data.validation, Stream) else len(data.validation)
+    return replace(data, train=train, validation=data.validation.first(max(1, round(share * whole))))
 
 
-def _seconds(epoch: Callable[[], object], device: str) -> float:
-    """Of an epoch once it is warm: the quicker of two. On a CPU its own time, whatever else runs there."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
+def _seconds(epoch: Callable[[], object], device: str, *, elsewhere: bool = False) -> float:
+    """Of an epoch once it is warm: the quicker of two. On a CPU its own time, whatever else runs there.
+
+    elsewhere: other processes do a part of it."""
+    clock = time.perf_counter if device == "cuda" or elsewhere else time.process_time
     found = []
     for _ in range(3):
         before = clock()

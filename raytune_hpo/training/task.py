@@ -48,7 +48,7 @@ class Task(ABC):
     groups: ClassVar[tuple[str, ...]] = ()
     #: Optimizer steps between two reports; None is a pass over the training data.
     validate_every: ClassVar[int | None] = None
-    #: Bytes of a map-style data set's samples, decoded, up to which they are kept in memory.
+    #: Bytes of a map-style data set's samples, decoded, up to which they are kept in memory, of each split.
     decode_bytes: ClassVar[int] = 2 << 30
     #: Processes that read a map-style data set that is not.
     loader_workers: ClassVar[int] = 2
@@ -80,12 +80,18 @@ class Task(ABC):
 
     @final
     def splits(self, seed: int) -> Splits:
-        """What `load` answers, checked (`training.checked_data`). Raises ExperimentError."""
+        """What `load` answers, its data sets decoded (`training.decoding`), checked (`training.checked_data`). Raises
+        ExperimentError."""
         from raytune_hpo.training.checked_data import check_type, checked_splits
 
-        field, found = f"{type(self).__name__}.load", self.load(seed)
+        field = f"{type(self).__name__}.load"
+        found = check_type(field, self.load(seed))
         if self.has_own_trainer:  # which may make of the data what it likes
-            return check_type(field, found)
+            return found
+        if found.has_data_sets:
+            from raytune_hpo.training.decoding import decoded  # which imports torch
+
+            found = decoded(self, found, field)
         return checked_splits(field, found, self.kind, missing_values=self.missing_values)
 
     @final

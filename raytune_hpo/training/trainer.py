@@ -78,6 +78,9 @@ class Trainer(ABC):
         """Whether the trainer's own early stopping has ended the trial."""
         return False
 
+    def close(self) -> None:  # noqa: B027  (optional)
+        """The trial is over, or pauses: end the processes that it has started. It may go on afterwards."""
+
 
 class SupervisedTrainer(Trainer):
     """Trains a task's model on a task's data.
@@ -108,6 +111,7 @@ class SupervisedTrainer(Trainer):
         self.early_stopping = early_stopping
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._train = source_of(task, data, "train", self.device)
+        self._shared_seed = data.order_seed
         self._validation = source_of(task, data, "validation", self.device)
         self._criterion = criterion_of(task, data.train, data.validation, self.device)
         self._augments = type(task).augment is not Task.augment
@@ -116,6 +120,7 @@ class SupervisedTrainer(Trainer):
         """See `Trainer`. Raises ExperimentError for a bad config, TrialError for an impossible one."""
         self.config = self.task.checked_config(config)
         self._epoch, self._batch, self._seed = 0, 0, seed
+        self._order_seed = seed if self._shared_seed is None else self._shared_seed
         self._tracker = PlateauTracker(self.early_stopping) if self.early_stopping else None
         with preserved_random_states():
             seed_everything(seed)
@@ -142,7 +147,8 @@ class SupervisedTrainer(Trainer):
 
     def _set_up_steps(self) -> None:
         N, n = self._train.batch_size(self.config), len(self._train)
-        self._order = order_of(self.task, self.model, N, n, self.config, self._seed)
+        whole = self._train.in_batches
+        self._order = order_of(self.task, self.model, N, n, self.config, self._order_seed, in_batches=whole)
         self._steps_per_epoch = self._order.steps
 
     @property
@@ -152,6 +158,10 @@ class SupervisedTrainer(Trainer):
     @property
     def should_stop(self) -> bool:
         return self._tracker is not None and self._tracker.should_stop
+
+    def close(self) -> None:
+        self._train.close()
+        self._validation.close()
 
     def train_epoch(self) -> dict[str, float]:
         with preserved_random_states():
@@ -197,7 +207,7 @@ class SupervisedTrainer(Trainer):
     def _stepwise(self) -> Iterator[tuple[list[Any], list[int]]]:
         """The batches of each step of an epoch, and their samples."""
         steps = list(self._order.epoch())
-        seed = derive_seed(self._seed, "epoch", self._epoch)
+        seed = derive_seed(self._order_seed, "epoch", self._epoch)
         found = self._train.epoch([index for step in steps for index in step], seed)
         for step in steps:
             pairs = [next(found) for _ in step]
@@ -280,13 +290,20 @@ class SupervisedTrainer(Trainer):
 
 
 def order_of(
-    task: Task, model: nn.Module, batch_size: int, samples: int, config: Mapping[str, Any], seed: int
+    task: Task,
+    model: nn.Module,
+    batch_size: int,
+    samples: int,
+    config: Mapping[str, Any],
+    seed: int,
+    *,
+    in_batches: bool = False,
 ) -> DataOrder:
-    """The order of a trial's samples, which `seed` decides. Raises TooFewSamplesError."""
+    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`. Raises TooFewSamplesError."""
     return DataOrder(
         derive_seed(seed, "data order"),
         samples,
-        used=samples_of_pass(model, samples, batch_size),
+        used=samples if in_batches else samples_of_pass(model, samples, batch_size),
         batch_size=batch_size,
         accumulate=config["accumulate"],
         steps=task.validate_every,

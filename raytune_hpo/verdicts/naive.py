@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.training.data import Array, Kind, Split, Stream, TrialData
+from raytune_hpo.training.data import Array, Kind, Split, TrialData
 from raytune_hpo.training.file_arrays import lies_in_file
-from raytune_hpo.training.resampling import pooled
+from raytune_hpo.training.resampling import can_be_pooled, pooled
 from raytune_hpo.training.task import Task
 
 
@@ -19,9 +19,9 @@ def naive_value(task: Task, metric: str, data: TrialData) -> float | None:
     """
     found = task.metric_reported_as(metric)
     own = task.has_own_targets or (metric == "validation_loss" and task.has_own_loss)
-    if found is None or own or isinstance(data.train, Stream):
+    if found is None or own:
         return None
-    if task.exchangeable:
+    if task.exchangeable and can_be_pooled(data):
         y = _targets(pooled(data), task.kind)
         return None if y is None else found.baseline(y, y)
     train, validation = _targets(data.train, task.kind), _targets(data.validation, task.kind)

@@ -158,6 +158,7 @@ def _trained(
         while trainer.epoch < segment.last:
             trainer.train_epoch()
         state = trainer.state_dict()
+        trainer.close()
     assert state is not None
     return state
 

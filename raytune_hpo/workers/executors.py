@@ -21,6 +21,7 @@ from raytune_hpo.owned import inside
 from raytune_hpo.settings import Resources
 from raytune_hpo.space.named import Objects, with_objects
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.training.data import ArraySplit
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice, trial_log
@@ -129,6 +130,10 @@ class Executors:
             return self._again(before.executor, before.died)
         lanes = experiment.lanes_refusal is None
         if experiment.executor == "inline":
+            if lanes:
+                with self._phases("data"):
+                    loaded = inline.data(_recipe(experiment))()
+                lanes = isinstance(loaded.train, ArraySplit) and isinstance(loaded.validation, ArraySplit)
             return choice.Choice(Executor.INLINE_LANES if lanes else Executor.INLINE)
         if experiment.executor != "auto":
             return choice.Choice(Executor(experiment.executor))

@@ -77,6 +77,9 @@ class RemoteTrainer(Trainer):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._call("load_state_dict", dict(state))
 
+    def close(self) -> None:
+        self._call("close")
+
     @property
     def epoch(self) -> int:
         return self._epoch

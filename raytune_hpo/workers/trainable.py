@@ -73,13 +73,16 @@ def task_trainable(
         if start is not None:
             trainer.load_state_dict(load_state(start, map_location=device))
         on_save(lambda folder: save_state(trainer.state_dict(), folder / STATE_FILE))
-        while trainer.epoch < recipe.max_epochs:
-            metrics = trainer.train_epoch()
-            if trainer.epoch % checkpoint_every and trainer.epoch < recipe.max_epochs:
-                report(metrics)
-                continue
-            with checkpoint_folder() as folder:
-                save_state(trainer.state_dict(), folder / STATE_FILE)
-                report(metrics, folder)
+        try:
+            while trainer.epoch < recipe.max_epochs:
+                metrics = trainer.train_epoch()
+                if trainer.epoch % checkpoint_every and trainer.epoch < recipe.max_epochs:
+                    report(metrics)
+                    continue
+                with checkpoint_folder() as folder:
+                    save_state(trainer.state_dict(), folder / STATE_FILE)
+                    report(metrics, folder)
+        finally:
+            trainer.close()
 
     return train

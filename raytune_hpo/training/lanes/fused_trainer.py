@@ -12,7 +12,7 @@ import torch
 
 from raytune_hpo.training.batches import ArraySource, source_of
 from raytune_hpo.training.criterion import criterion_of
-from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.data import STREAMED, TrialData
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.fingerprint import differences
 from raytune_hpo.training.lanes.lane import Lane, changed_lane, kept_rows, make_lane
@@ -41,7 +41,8 @@ class FusedTrainer:
     """Trains many configs of a task, each as `SupervisedTrainer` would train it alone.
 
     Lanes of one structure, batch size and precision are trained as one stacked model; the others take turns.
-    device: None is the GPU where there is one. chunk: lanes of a pass; None finds the fastest by timing.
+    device: None is the GPU where there is one. chunk: lanes of a pass; None finds the fastest by timing. Raises
+    NotFusableError for data that are read in a stream.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class FusedTrainer:
             raise NotFusableError("this task takes its steps itself")
         train, validation = (source_of(task, data, split, self.device) for split in ("train", "validation"))
         if not isinstance(train, ArraySource) or not isinstance(validation, ArraySource):
-            raise NotFusableError("its data are read in a stream, and each lane has an order of its own")
+            raise NotFusableError(STREAMED)
+        self._order_seed = data.order_seed
         criterion = criterion_of(task, data.train, data.validation, self.device)
         self._reading = Reading(train, criterion)
         self._data = LaneData(train, validation, criterion, whole=self._reading.whole)
@@ -76,6 +78,7 @@ class FusedTrainer:
             max_epochs=self.max_epochs,
             device=self.device,
             reading=self._reading,
+            order_seed=self._order_seed,
         )
         if state is not None:
             load_state(lane, state, self.device)
@@ -128,17 +131,28 @@ class FusedTrainer:
 
     @property
     def apart(self) -> list[str]:
-        """Why lanes of like structure do not share a stack, a line each: their forwards read other values."""
+        """Why lanes of like structure do not share a stack, a line each: their forwards, or their loss, read other
+        values."""
         alike: dict[Any, dict[Any, Structure]] = {}
+        read: dict[Any, dict[str, dict[Any, None]]] = {}
         for lane in self._lanes.values():
             structure = lane.described.structure
             alike.setdefault(structure.outline, {}).setdefault(structure.key, structure)
-        return [
+            for name, value in lane.own.fixed:
+                read.setdefault(structure.key, {}).setdefault(name, {})[value] = None
+        forwards = [
             f"lanes of {one.name} do not share a stack: {difference}"
             for structures in alike.values()
             for one in list(structures.values())[:1]
             for difference in differences([structure.reads for structure in structures.values()])
         ]
+        losses = [
+            f"lanes do not share a stack: {type(self.task).__name__}.loss reads {name!r}, which differs"
+            for names in read.values()
+            for name, values in names.items()
+            if len(values) > 1
+        ]
+        return [*forwards, *losses]
 
     # Training ---------------------------------------------------------------------------------------
 

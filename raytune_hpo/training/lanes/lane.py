@@ -120,11 +120,13 @@ def make_lane(
     max_epochs: int,
     device: torch.device,
     reading: Reading,
+    order_seed: int | None = None,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. reading: finds out what the model and the task's loss read. Raises ExperimentError
-    for a bad config, TrialError for an impossible one, NotFusableError for one that lanes cannot train.
+    samples: of the training split. reading: finds out what the model and the task's loss read. order_seed: of an order
+    that all trials share, None for its own. Raises ExperimentError for a bad config, TrialError for an impossible one,
+    NotFusableError for one that lanes cannot train.
     """
     resolved = task.checked_config(config)
     if resolved["precision"] == "float16" and device.type == "cuda":
@@ -135,7 +137,8 @@ def make_lane(
         random = get_random_states()
         described, own = described_of(task, model, resolved, reading)
     tensors = model.state_dict()
-    order = order_of(task, model, resolved["batch_size"], samples, resolved, seed)
+    own_order = seed if order_seed is None else order_seed
+    order = order_of(task, model, resolved["batch_size"], samples, resolved, own_order)
     generator = torch.Generator(device)
     generator.set_state(random["torch"] if device.type == "cpu" else random["cuda"][device.index or 0])
     lane = Lane(

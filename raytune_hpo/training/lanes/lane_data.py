@@ -30,4 +30,4 @@ class LaneData:
         """Whether training targets hold classes that are not scored; of the task's own they may."""
         if self.criterion.task.kind != "classification":
             return False
-        return self.whole or has_unscored(self.train.part(0, len(self.train)).y)
+        return self.whole or any(has_unscored(y) for y in self.train.targets())

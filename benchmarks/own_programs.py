@@ -1,0 +1,183 @@
+"""Lanes for programs as their users wrote them: the tasks of tests/foreign, each as L lanes and one after the other.
+
+    python benchmarks/own_programs.py                     # 8 and 64 lanes, 3 repeats: ten minutes on one core
+    python benchmarks/own_programs.py --lanes 8 --only vae gru --repeats 1
+    python benchmarks/own_programs.py auto                     # what auto chooses, and what each executor takes
+
+Printed: CPU seconds of a model's epoch alone and as one of L lanes, one thread, medians over the repeats in turns, the
+times they gain with minimum and maximum; and the tensor operations that torch dispatches for a model's epoch
+(torch.utils._python_dispatch.TorchDispatchMode counts them; of a GPU they are the launches), with how many times fewer.
+Configs differ in learning rate, as random search would draw it, and in what else the program's space holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+PROGRAMS = (
+    "char_transformer",
+    "segmentation",
+    "vae",
+    "siamese",
+    "multilabel",
+    "gru",
+    "finetune",
+    "memmap",
+    "imbalanced",
+)
+#: Of the training data: enough steps to tell, few enough to repeat.
+SAMPLES = 512
+MEASURED_S = 0.5
+MEGABYTES = 20
+
+
+def experiment_of(name: str, folder: Path) -> Any:
+    tuned = importlib.import_module(f"foreign.tuned.{name}")
+    if name != "memmap":
+        return tuned.experiment
+    if not any(folder.glob("*.npy")) and not any(folder.glob("*.dat")):
+        tuned.make_data(folder, MEGABYTES)
+    return replace(tuned.experiment, task=tuned.Stripes(str(folder)))
+
+
+def counted(work: Callable[[], object]) -> int:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        operations = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            Count.operations += 1
+            return func(*args, **(kwargs or {}))
+
+    with Count():
+        work()
+    return Count.operations
+
+
+def timed(epoch: Callable[[], object]) -> float:
+    count, began = 0, time.process_time()
+    while True:
+        epoch()
+        count += 1
+        if time.process_time() - began > MEASURED_S:
+            return (time.process_time() - began) / count
+
+
+def configs_of(experiment: Any, lanes: int) -> list[dict[str, Any]]:
+    from raytune_hpo.seeding import generator
+
+    rng = generator(0, "benchmark")
+    found: list[dict[str, Any]] = [experiment.space.sample(rng) for _ in range(lanes)]
+    batch = found[0].get("batch_size")
+    return [{**config, **({"batch_size": batch} if batch is not None else {})} for config in found]
+
+
+def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[str]:
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.training.trainer import SupervisedTrainer
+
+    experiment = experiment_of(name, folder).resolved
+    task, data = experiment.task, experiment.recipe().load()
+    data = replace(data, train=data.train.first(SAMPLES), validation=data.validation.first(SAMPLES // 4))
+    configs = configs_of(experiment, max(lanes))
+    alone = SupervisedTrainer(task, data, max_epochs=10_000, device="cpu")
+    alone.setup(configs[0], 0)
+    alone.train_epoch()
+    fused: Mapping[int, FusedTrainer] = {L: FusedTrainer(task, data, max_epochs=10_000, device="cpu") for L in lanes}
+    for L, trainer in fused.items():
+        for lane in range(L):
+            trainer.enter(str(lane), configs[lane], lane)
+        for _ in range(3):  # the sizes of a pass are tried out in these
+            trainer.train_epoch()
+    solo_s: list[float] = []
+    lane_s: dict[int, list[float]] = {L: [] for L in lanes}
+    for _ in range(repeats):
+        solo_s.append(timed(alone.train_epoch))
+        for L, trainer in fused.items():
+            lane_s[L].append(timed(trainer.train_epoch) / L)
+    solo_ops = counted(alone.train_epoch)
+    rows = []
+    for L, trainer in fused.items():
+        gains = [a / b for a, b in zip(solo_s, lane_s[L], strict=True)]
+        chunk = FusedTrainer(task, data, max_epochs=10_000, device="cpu", chunk=L)
+        for lane in range(L):
+            chunk.enter(str(lane), configs[lane], lane)
+        chunk.train_epoch()
+        ops = counted(chunk.train_epoch) / L
+        gain = f"{statistics.median(gains):.1f} ({min(gains):.1f}-{max(gains):.1f})"
+        why = trainer.unfusable or "; ".join(trainer.apart[:1])
+        rows.append(
+            f"| {name} | {L} | {statistics.median(solo_s) * 1e3:.1f} | {statistics.median(lane_s[L]) * 1e3:.1f} "
+            f"| {gain} | {solo_ops} | {ops:.0f} | {solo_ops / ops:.1f} | {len(trainer._stacks)} | {why} |"
+        )
+    return rows
+
+
+def auto(name: str, folder: Path, trials: int) -> list[str]:
+    """What auto measures and chooses, and the wall and CPU seconds of the same run by each executor."""
+    from raytune_hpo import run
+
+    rows = []
+    for executor in ("auto", "lanes", "processes", "inline"):
+        experiment = replace(
+            experiment_of(name, folder), executor=executor, num_samples=trials, max_epochs=3, searcher="random"
+        )
+        began, cpu = time.perf_counter(), time.process_time()
+        try:
+            results = run(experiment, folder / f"{name}-{executor}", quiet=True)
+        except Exception as error:  # an executor that the task cannot have
+            rows.append(f"| {name} | {executor} | - | - | {error} |")
+            continue
+        wall, own = time.perf_counter() - began, time.process_time() - cpu
+        chosen = results.executor if hasattr(results, "executor") else ""
+        rows.append(f"| {name} | {executor} | {wall:.1f} | {own:.1f} | {chosen} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("loop", "auto"), default="loop")
+    parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
+    parser.add_argument("--lanes", nargs="+", type=int, default=[8, 64])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=24)
+    options = parser.parse_args()
+    import torch
+
+    from raytune_hpo.training.memory import keep_freed_memory
+
+    if options.part == "loop":
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        print("| program | L | alone, ms | a lane, ms | times | operations alone | a lane | times fewer | stacks | |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
+    else:
+        print("| program | executor | wall s | CPU s of this process | |")
+        print("|---|---|---|---|---|")
+    for name in options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                rows = (
+                    compared(name, options.lanes, options.repeats, Path(folder))
+                    if options.part == "loop"
+                    else auto(name, Path(folder), options.trials)
+                )
+            except Exception as error:
+                rows = [f"| {name} | | | | {type(error).__name__}: {error} |"]
+        print("\n".join(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
