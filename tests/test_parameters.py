@@ -30,6 +30,14 @@ INTS = [
     Int(64, 128, scale="power_of_two"),
     Int(0, 99_999),
 ]
+STEPS = [
+    Float(0.0, 1.0, step=0.25),
+    Float(-0.3, 0.6, step=0.1),
+    Float(0.1, 0.7, step=0.6),
+    Float(0.001, 0.1, scale="log", step=0.001),
+    Float(0.5, 4.0, scale="log", step=0.5),
+    Float(0.5, 0.99, scale="reverse_log", step=0.01),
+]
 CHOICES = [
     Choice(["a", "b"]),
     Choice([True, False]),
@@ -41,11 +49,12 @@ CHOICES = [
 
 def every_value(parameter):
     if isinstance(parameter, Int) and parameter.scale == "log":
+        assert parameter.index_of(parameter.high) == parameter.n - 1
         return list(range(parameter.low, parameter.high + 1))
     return [parameter.value_at(i) for i in range(parameter.n)]
 
 
-@pytest.mark.parametrize("parameter", INTS + CHOICES, ids=str)
+@pytest.mark.parametrize("parameter", INTS + STEPS + CHOICES, ids=str)
 def test_every_value_comes_back_exactly(parameter):
     values = every_value(parameter)
     assert len(values) == parameter.n
@@ -59,7 +68,7 @@ def test_every_value_comes_back_exactly(parameter):
     assert units == sorted(set(units))
 
 
-@pytest.mark.parametrize("parameter", INTS + CHOICES, ids=str)
+@pytest.mark.parametrize("parameter", INTS + STEPS + CHOICES, ids=str)
 def test_cells_lie_side_by_side_and_give_their_value(parameter):
     values = every_value(parameter)[:3000]
     ends = np.array([parameter.cell(v) for v in values])
@@ -116,7 +125,9 @@ def test_a_uniform_draw_is_uniform_in_the_scale(parameter):
 
 
 @pytest.mark.parametrize(
-    "parameter", [p for p in INTS + CHOICES if p.n < 100 and getattr(p, "scale", "") != "log"], ids=str
+    "parameter",
+    [p for p in INTS + STEPS + CHOICES if p.n < 100 and getattr(p, "scale", "") not in ("log", "reverse_log")],
+    ids=str,
 )
 def test_every_discrete_value_is_as_likely(parameter):
     each = 50
@@ -125,13 +136,34 @@ def test_every_discrete_value_is_as_likely(parameter):
     assert len(set(values)) == parameter.n
 
 
+@pytest.mark.parametrize("parameter", STEPS, ids=str)
+def test_steps_lie_on_their_grid(parameter):
+    values = every_value(parameter)
+    assert (values[0], values[-1]) == (parameter.low, parameter.high)
+    assert np.diff(values) == pytest.approx([parameter.step] * (parameter.n - 1))
+    assert all(len(repr(v)) < 8 for v in values)  # 0.3, not 0.30000000000000004
+    # Those who compute come to nearly the same.
+    for i, value in enumerate(values):
+        computed = parameter.low + i * parameter.step
+        assert parameter.recorded(min(computed, parameter.high)) == value
+    assert not parameter.accepts(values[0] + parameter.step / 3)
+
+
+def test_a_step_in_log_scale_takes_the_share_that_rounds_to_it():
+    parameter = Float(0.5, 4.0, scale="log", step=0.5)
+    values = [parameter.from_unit((i + 0.5) / 10_000) for i in range(10_000)]
+    edges = np.log(np.arange(0.25, 4.5, 0.5))
+    expected = np.diff(edges) / (edges[-1] - edges[0])
+    assert [values.count(v) / 10_000 for v in every_value(parameter)] == pytest.approx(expected, abs=2e-4)
+
+
 def test_a_log_int_spends_as_much_on_each_decade():
     values = [Int(1, 9999, scale="log").from_unit((i + 0.5) / 4000) for i in range(4000)]
     counts = np.histogram(np.log10(values), bins=[0, 1, 2, 3, 4])[0]
     assert counts.max() / counts.min() < 1.35  # the first decade begins at 0.5
 
 
-@pytest.mark.parametrize("parameter", FLOATS + INTS + CHOICES, ids=str)
+@pytest.mark.parametrize("parameter", FLOATS + INTS + STEPS + CHOICES, ids=str)
 def test_json_round_trip(parameter):
     conditioned = parameter.when("a.b", "in", (1, "x")).when("c", ">=", 2)
     assert parameter_from_json(conditioned.to_json()) == conditioned
@@ -168,6 +200,14 @@ def test_accepts_only_its_own_values(parameter, value):
         (lambda: Float(0, 1, scale="log"), "Float.low"),
         (lambda: Float(0, 1, scale="reverse_log"), "Float.high"),
         (lambda: Float(0, 1, scale="lg"), "Float.scale"),
+        (lambda: Float(0, 1, step=0), "Float.step"),
+        (lambda: Float(0, 1, step="0.1"), "Float.step"),
+        (lambda: Float(0, 1, step=2), "Float.step"),
+        (lambda: Float(0, 1, step=1e-12), "Float.step"),
+        (lambda: Float(0, 1, step=0.3), "Float.high"),
+        (lambda: Float(0.0015, 0.1, scale="log", step=0.001), "Float.low"),
+        (lambda: Float(0.001, 0.0995, scale="log", step=0.001), "Float.high"),
+        (lambda: Float(0.5, 0.999, scale="reverse_log", step=0.01), "Float.high"),
         (lambda: Int(0, 1.5), "Int.high"),
         (lambda: Int(True, 3), "Int.low"),
         (lambda: Int(0, 10, step=3), "Int.high"),

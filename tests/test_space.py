@@ -119,7 +119,6 @@ def test_size():
         ([Float(0, 1)], "space"),
         ({"a.b": Float(0, 1)}, "space.a.b"),
         ({"m": {"": Float(0, 1)}}, "space.m."),
-        ({"a": Float(0, 1), "f": len}, "space.f"),
         ({"a": Float(0, 1), "f": [Float(0, 1)]}, "space.f"),
         ({"a": Float(0, 1), "f": float("nan")}, "space.f"),
         ({"a": Float(0, 1).when("b", "==", 1)}, "space.a.when"),

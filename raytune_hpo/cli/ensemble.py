@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.cli.arguments import add_code, add_json, print_json, say
 from raytune_hpo.errors import ExperimentError
@@ -54,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
             if options.json:
                 print_json({"run_dir": str(directory.path), **ensemble.to_json(opening)})
             else:
-                _show(ensemble, opening, frozenset(builder.results.experiment["space"]["constants"]))
+                _show(ensemble, opening, builder.results.experiment["space"])
             if output is not None:
                 files = builder.export(ensemble, opening, output, taken.code)
                 say(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
@@ -65,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]) -> None:
+def _show(ensemble: Ensemble, opening: Opening | None, space: Mapping[str, Any]) -> None:
     from raytune_hpo.display.summary import shown_config, shown_value
     from raytune_hpo.results.text_table import plural, text_table
 
@@ -77,7 +78,7 @@ def _show(ensemble: Ensemble, opening: Opening | None, constants: frozenset[str]
             str(member.record.epoch),
             f"{weight:.3g}",
             shown_value(member.validation[ensemble.metric]),
-            shown_config(member.config, constants),
+            shown_config(member.config, space),
         ]
         for (member, _), weight in weighted
     ]

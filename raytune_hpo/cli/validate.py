@@ -46,9 +46,9 @@ def main(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs, "remarks": told})
         return 0
+    from raytune_hpo.display.summary import shown_config
     from raytune_hpo.results.text_table import plural
     from raytune_hpo.space import describe
-    from raytune_hpo.space.configs import flatten
 
     objective, searcher, scheduler = experiment.objective, experiment.searcher.name, experiment.scheduler.name
     total = search.total()
@@ -65,7 +65,5 @@ def main(options: argparse.Namespace) -> int:
         say(f"  {path:{width}}  = {value}")
     say(f"first {plural(len(configs), 'config')}:")
     for config in configs:
-        say(
-            "  " + "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in flatten(config).items())
-        )
+        say("  " + shown_config(config, {**experiment.space.to_json(), "constants": {}}))
     return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from raytune_hpo.display.summary import duration, shown_config
 from raytune_hpo.results.text_table import plural, text_table
@@ -23,12 +24,12 @@ def few_repetitions(seeds: int) -> str | None:
     return f"notice: {plural(seeds, 'repetition')} can tell little: take at least {FEW}, better 5 (--seeds 5)"
 
 
-def confirm_text(made: Confirmation, constants: Collection[str] = ()) -> str:
-    """All of it, as lines. constants: names left out of the configs."""
-    return "\n".join(_lines(made, constants))
+def confirm_text(made: Confirmation, space: Mapping[str, Any] | None = None) -> str:
+    """All of it, as lines. space: of the run, as JSON."""
+    return "\n".join(_lines(made, space))
 
 
-def _lines(made: Confirmation, constants: Collection[str]) -> Iterator[str]:
+def _lines(made: Confirmation, space: Mapping[str, Any] | None) -> Iterator[str]:
     configs = plural(len(made.contenders), "config")
     yield f"{configs}, {made.seeds} repetitions each; {made.metric}, {made.mode} is better:"
     header = [
@@ -41,7 +42,7 @@ def _lines(made: Confirmation, constants: Collection[str]) -> Iterator[str]:
         "in search",
         "each",
     ]
-    yield text_table([*header, "config"], [_row(c, constants) for c in made.contenders])
+    yield text_table([*header, "config"], [_row(c, space) for c in made.contenders])
     for contender in made.contenders:
         if contender.repeated.failures:
             listed = ", ".join(f"{trial} {status}" for trial, status in contender.repeated.failures)
@@ -94,7 +95,7 @@ def _test(made: Confirmation) -> Iterator[str]:
         yield f"test: sealed: {made.sealed}"
 
 
-def _row(contender: Contender, constants: Collection[str]) -> list[str]:
+def _row(contender: Contender, space: Mapping[str, Any] | None) -> list[str]:
     repeated, mean = contender.repeated, contender.mean
     none = "-"
     return [
@@ -106,7 +107,7 @@ def _row(contender: Contender, constants: Collection[str]) -> list[str]:
         f"{repeated.last_values.mean():.5g}" if repeated.repetitions else none,
         f"{contender.searched:.5g}",
         duration(repeated.seconds) if repeated.seconds >= 1 else f"{repeated.seconds:.2f} s",
-        shown_config(repeated.config, frozenset(constants)) if flatten(repeated.config) else none,
+        shown_config(repeated.config, space) if flatten(repeated.config) else none,
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raytune_hpo.display.confirm_text import few_repetitions
@@ -19,19 +19,19 @@ MEANING = {
 }
 
 
-def retest_text(made: Retest, constants: Collection[str] = ()) -> str:
-    """All of it, as lines. constants: names left out of the configs."""
-    return "\n".join(_lines(made, frozenset(constants)))
+def retest_text(made: Retest, space: Mapping[str, Any] | None = None) -> str:
+    """All of it, as lines. space: of the run, as JSON."""
+    return "\n".join(_lines(made, space))
 
 
-def _lines(made: Retest, constants: frozenset[str]) -> Iterator[str]:
+def _lines(made: Retest, space: Mapping[str, Any] | None) -> Iterator[str]:
     fresh = sum(row.fresh for row in made.rows)
     yield (
         f"retest {made.number}: {plural(len(made.rows) - fresh, 'old config')} and {plural(fresh, 'fresh sample')}, "
         f"{made.seeds} repetitions each; {made.metric}, {made.mode} is better:"
     )
     header = ["config", "mean", "95 % interval", "ahead of the old winner", "values"]
-    yield text_table(header, [_row(row, constants) for row in made.rows])
+    yield text_table(header, [_row(row, space) for row in made.rows])
     if made.level is not None:
         level = made.level
         yield (
@@ -53,7 +53,7 @@ def _others(verdict: str) -> str:
     return ", ".join(repr(other) for other in MEANING if other != verdict)
 
 
-def _row(row: Row, constants: frozenset[str]) -> list[str]:
+def _row(row: Row, space: Mapping[str, Any] | None) -> list[str]:
     listed = ", ".join(f"{trial} {status}" for trial, status in row.repeated.failures)
     ahead = "-" if row.ahead is None else f"{_signed(row.ahead)}{_judged(row.ahead)}"
     return [
@@ -61,7 +61,7 @@ def _row(row: Row, constants: frozenset[str]) -> list[str]:
         f"{row.mean.estimate:.5g}" if row.mean is not None else listed,
         f"{row.mean.low:.4g}..{row.mean.high:.4g}" if row.mean is not None else "-",
         ahead,
-        shown_config(row.repeated.config, constants),
+        shown_config(row.repeated.config, space),
     ]
 
 

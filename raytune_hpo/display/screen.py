@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.results.results import Results
 from raytune_hpo.schedulers import SCHEDULERS, scheduler_class
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
@@ -106,6 +107,7 @@ def resume(
     run_dir: str | Path,
     *,
     task: Task | FunctionTrainable | None = None,
+    space: SearchSpace | Mapping[str, Any] | None = None,
     searcher: Any = None,
     scheduler: Any = None,
     code: CodeChoice = "recorded",
@@ -117,13 +119,14 @@ def resume(
 ) -> Results:
     """Go on with a run after an interruption or a crash; of a finished run, just its results. Shown as `run` is.
 
-    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher, scheduler: of a run
-    whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew, as
-    it does the experiment's listeners. code: "recorded" is the run's copy of it, where today's is another; "current"
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook. space: likewise, for the classes,
+    arrays and other objects in it, which are recorded by name alone; what is searched stays. searcher, scheduler: of a
+    run whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew,
+    as it does the experiment's listeners. code: "recorded" is the run's copy of it, where today's is another; "current"
     today's, whose trials are marked in the tables. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
-    given: dict[str, Any] = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    given: dict[str, Any] = {"task": task, "space": space, "searcher": searcher, "scheduler": scheduler}
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: running.resume(
@@ -137,6 +140,7 @@ def retry(
     trials: Sequence[str] | None = None,
     *,
     task: Task | FunctionTrainable | None = None,
+    space: SearchSpace | Mapping[str, Any] | None = None,
     searcher: Any = None,
     scheduler: Any = None,
     code: CodeChoice = "recorded",
@@ -152,7 +156,7 @@ def retry(
     count from 0. The rest as of `resume`. The winner's test split stays as it was opened, if it was.
     Raises ExperimentError, before anything is started, for a trial that is not there or has not failed.
     """
-    given: dict[str, Any] = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    given: dict[str, Any] = {"task": task, "space": space, "searcher": searcher, "scheduler": scheduler}
     return (screen or Screen.of(quiet)).show(
         scheduler_of(run_dir),
         lambda shown: retrying.retry(

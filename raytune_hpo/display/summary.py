@@ -16,6 +16,7 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
+from raytune_hpo.space.named import shown_texts
 
 SHOWN = 3  # reasons
 
@@ -44,8 +45,14 @@ def shown_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def shown_config(config: dict[str, Any], without: set[str] | frozenset[str] = frozenset()) -> str:
-    return "  ".join(f"{k}={shown_value(v)}" for k, v in flatten(config).items() if k not in without)
+def shown_config(config: dict[str, Any], space: Mapping[str, Any] | None = None) -> str:
+    """space: of the run, as JSON: its constants are left out, and names shortened."""
+    without, texts = (space["constants"], shown_texts(space)) if space else ({}, {})
+
+    def shown(path: str, value: Any) -> str:
+        return texts[path].get(value, str(value)) if path in texts else shown_value(value)
+
+    return "  ".join(f"{k}={shown(k, v)}" for k, v in flatten(config).items() if k not in without)
 
 
 def header(run: RunView) -> str:
@@ -133,10 +140,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:
-        constants = frozenset(results.experiment["space"]["constants"])
+        space = results.experiment["space"]
         rows = [
-            [t.id, shown_value(t.best), str(t.best_epoch), t.status, shown_config(t.best_config, constants)]
-            for t in top
+            [t.id, shown_value(t.best), str(t.best_epoch), t.status, shown_config(t.best_config, space)] for t in top
         ]
         lines = text_table(["trial", results.metric, "epoch", "status", "config"], rows)
         console.print(lines, soft_wrap=True, highlight=False, markup=False)

@@ -7,13 +7,13 @@ from typing import Any
 from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
+from raytune_hpo.space.named import shown_options
 
 WIDTH = 80
 
 
 def trial_table(results: Results) -> str:
     """One row a trial, in the order of suggestion."""
-    constants = frozenset(results.experiment["space"]["constants"])
     rows = [
         [
             row["trial_id"],
@@ -23,7 +23,7 @@ def trial_table(results: Results) -> str:
             "-" if row["best"] is None else f"{shown_value(row['best'])} @{row['best_epoch']}",
             "-" if row["last"] is None else shown_value(row["last"]),
             f"{row['seconds']:.1f}",
-            shown_config(row["config"], constants),
+            shown_config(row["config"], results.experiment["space"]),
         ]
         for row in results.rows()
     ]
@@ -59,5 +59,5 @@ def round_table(results: Results) -> str:
 def _shown_side(path: str, side: list[Any], results: Results) -> str:
     parameter = results.experiment["space"]["parameters"][path]
     if parameter["kind"] == "choice":
-        return "{" + ", ".join(map(str, side)) + "}"
+        return "{" + ", ".join(shown_options(side, parameter.get("objects") or ())) + "}"
     return f"{shown_value(side[0])}..{shown_value(side[1])}"

@@ -52,7 +52,7 @@ def confirm(
         verbose=verbose,
     )
     if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, constants_of(made)))
+        screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, space_of(made)))
     return made
 
 
@@ -91,10 +91,10 @@ def retest(
         verbose=verbose,
     )
     if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else retest_text(made, constants_of(made)))
+        screen.say("interrupted: the same command goes on" if made is None else retest_text(made, space_of(made)))
     return made
 
 
-def constants_of(made: Confirmation | Retest) -> Mapping[str, Any]:
-    constants: Mapping[str, Any] = RunDirectory.open(made.run_dir).description()["experiment"]["space"]["constants"]
-    return constants
+def space_of(made: Confirmation | Retest) -> Mapping[str, Any]:
+    space: Mapping[str, Any] = RunDirectory.open(made.run_dir).description()["experiment"]["space"]
+    return space

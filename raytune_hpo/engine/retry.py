@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
 from raytune_hpo.results.results import Results
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Status
 from raytune_hpo.training.task import Task
 
@@ -20,6 +21,7 @@ def retry(
     trials: Sequence[str] | None = None,
     *,
     task: Task | FunctionTrainable | None = None,
+    space: SearchSpace | Mapping[str, Any] | None = None,
     searcher: Any = None,
     scheduler: Any = None,
     code: CodeChoice = "recorded",
@@ -33,7 +35,7 @@ def retry(
     count from 0. The rest as of `resume`. The winner's test split stays as it was opened, if it was.
     Raises ExperimentError, before anything is started, for a trial that is not there or has not failed.
     """
-    given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    given = {"task": task, "space": space, "searcher": searcher, "scheduler": scheduler}
     named = [trials] if isinstance(trials, str) else trials
     return go_on(run_dir, given, code, address, listeners, verbose, reopen=lambda results: to_reopen(results, named))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from raytune_hpo.experiment.references import FunctionTrainable, to_reference
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.experiment.resolve import check_is_local
 from raytune_hpo.results.results import Results, load_results
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -89,6 +90,7 @@ def resume(
     run_dir: str | Path,
     *,
     task: Task | FunctionTrainable | None = None,
+    space: SearchSpace | Mapping[str, Any] | None = None,
     searcher: Any = None,
     scheduler: Any = None,
     code: CodeChoice = "recorded",
@@ -98,13 +100,14 @@ def resume(
 ) -> Results:
     """Go on with a run after an interruption or a crash; of a finished run, just its results.
 
-    task: in place of the recorded one, for tasks defined in a prompt or a notebook. searcher, scheduler: of a run
-    whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew, as
-    it does the experiment's listeners. code: "recorded" is the run's copy of it, where today's is another; "current"
+    task: in place of the recorded one, for tasks defined in a prompt or a notebook. space: likewise, for the classes,
+    arrays and other objects in it, which are recorded by name alone; what is searched stays. searcher, scheduler: of a
+    run whose searcher or scheduler was an object, one built as that was; left out, the experiment file makes it anew,
+    as it does the experiment's listeners. code: "recorded" is the run's copy of it, where today's is another; "current"
     today's, whose trials are marked in the tables. listeners: of this session, besides those.
     Raises ExperimentError if there is no run, another process has it, or it cannot go on here.
     """
-    given = {"task": task, "searcher": searcher, "scheduler": scheduler}
+    given = {"task": task, "space": space, "searcher": searcher, "scheduler": scheduler}
     return go_on(run_dir, given, code, address, listeners, verbose)
 
 

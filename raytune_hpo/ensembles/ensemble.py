@@ -188,7 +188,7 @@ class Builder:
         predicts = write_model(self.task, model, takes_of(self.results, self.task), target, code)
         document = {**ensemble.to_json(opening), "predicts": predicts}
         for member in document["members"]:
-            member["resolved_config"] = self.task.resolved(member["config"])
+            member.update(self.task.recorded_config(member["config"]))
             member["folds"] = self.library.experiment.folds
         document["task"] = self.results.experiment["task"]
         document["versions"] = self.directory.description()["versions"]

@@ -19,7 +19,7 @@ from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, json_val
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.checked_task import check_task
 from raytune_hpo.training.early_stopping import EarlyStopping
-from raytune_hpo.training.hyperparameters import check_keys, check_value
+from raytune_hpo.training.hyperparameters import Hyperparameter, check_keys, check_value
 from raytune_hpo.training.metrics import checked_metrics
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.unit_steps import moved_parameters
@@ -84,9 +84,15 @@ def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None
         _check_class_weight(task, space)
     for path, parameter in space.parameters.items():
         for value in _extremes(parameter):
-            check_value(known[path], value)
+            _check(known[path], value, space)
     for path, value in space.constants.items():
-        check_value(known[path], value)
+        _check(known[path], value, space)
+
+
+def _check(hyperparameter: Hyperparameter, value: Any, space: SearchSpace) -> None:
+    """value: as configs hold it."""
+    named = space.objects.get(hyperparameter.name, {})
+    check_value(hyperparameter, named.get(value, value) if isinstance(value, str) else value)
 
 
 def _check_class_weight(task: Task, space: SearchSpace) -> None:
@@ -157,8 +163,9 @@ def check_moving_rates(
         return
     if lr_range != "auto":
         raise ExperimentError("lr_range", lr_range, "must be 'auto' or None")
-    if not isinstance(space.parameters.get("lr"), Float):
-        raise ExperimentError("lr_range", lr_range, "needs lr as a Float of the space, to narrow it")
+    rate = space.parameters.get("lr")
+    if not isinstance(rate, Float) or rate.step is not None:
+        raise ExperimentError("lr_range", lr_range, "needs lr as a Float of the space without a step, to narrow it")
 
 
 def _extremes(parameter: Parameter) -> list[Any]:

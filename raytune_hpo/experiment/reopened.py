@@ -24,7 +24,12 @@ from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 from raytune_hpo.experiment.file import experiment_in
 from raytune_hpo.experiment.loading import import_first
 from raytune_hpo.experiment.project import Code
+from raytune_hpo.experiment.references import found_by
 from raytune_hpo.experiment.written import Experiment
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import nest
+from raytune_hpo.space.named import NOT_KNOWN, Named, is_import_name
+from raytune_hpo.space.parameters import Choice
 from raytune_hpo.storage.run_directory import RunDirectory, whoever
 
 CodeChoice = Literal["recorded", "current"]
@@ -80,7 +85,8 @@ def reopened(
             stack.enter_context(copied_modules.originals_in_use(copy))
         if copy is None and entry is not None and Path(entry).is_file():
             import_first(str(Path(entry).parent))
-        experiment = _written(directory, description, given, copy)
+        experiment, told = _written(directory, description, given, copy)
+        notices += told
         if copy is None or (code == "current" and changed):
             copy = project.loaded_code(None if entry is None or not Path(entry).is_file() else Path(entry))
         yield Reopened(experiment, copy, notices)
@@ -143,11 +149,15 @@ def _told(changed: Mapping[str, str]) -> str:
 
 def _written(
     directory: RunDirectory, description: Mapping[str, Any], given: dict[str, Any], copy: Code | None
-) -> Experiment:
-    """What was an object in the experiment, and is not given, its file makes anew."""
+) -> tuple[Experiment, list[str]]:
+    """What was an object in the experiment, and is not given, its file makes anew. Also what people should know of
+    it."""
     recorded = description["experiment"]
+    space = SearchSpace.from_json(recorded["space"])
+    told: list[str] = []
     objects = [name for name in ("searcher", "scheduler") if recorded[name]["name"] == OBJECT]
     objects += ["task"] if "made" in recorded["task"] else []
+    objects += ["space"] if space.gone else []
     objects += ["listeners"] if recorded.get("listeners") else []
     missing = [name for name in objects if name not in given]
     made = None
@@ -163,10 +173,29 @@ def _written(
             # Listeners follow a run; that they cannot be made again is no reason not to go on with it.
             print(f"raytune-hpo: without the experiment's listeners: {error}", file=sys.stderr)
     if made is not None:
-        given = {**given, **{name: getattr(made, name) for name in missing}}
+        given = {**given, **{name: getattr(made.resolved if name == "space" else made, name) for name in missing}}
+        if "space" in missing:
+            told += space.with_objects_of(made.resolved.space).changed_since(made.resolved.space)
         for name in ("searcher", "scheduler"):
             _check_same(name, recorded[name], getattr(made.resolved, name).described if name in missing else None)
-    return Experiment.from_json(recorded, given=given)
+    if space.gone and "space" not in given:
+        given = {**given, "space": _imported(space)}
+    return Experiment.from_json(recorded, given=given), told
+
+
+def _imported(space: SearchSpace) -> SearchSpace:
+    """Where there is no experiment file: the classes and functions that can be found by their names alone.
+
+    Raises ExperimentError for any other object.
+    """
+    tree: dict[str, Any] = {}
+    for path in space.gone:
+        texts = list(space.objects[path])
+        if not all(map(is_import_name, texts)):
+            raise ExperimentError(f"space.{path}", texts[0], NOT_KNOWN)
+        found = {text: found_by({"import": text}, f"space.{path}") for text in texts}
+        tree[path] = Named(texts[0], found[texts[0]]) if path in space.constants else Choice(found)
+    return SearchSpace(nest(tree))
 
 
 def _check_same(name: str, recorded: Mapping[str, Any], found: str | None) -> None:
@@ -194,4 +223,7 @@ def written_again(directory: RunDirectory) -> Experiment:
         copied_modules.install(copy)
     elif copy is not None:
         sys.path[:0] = [path for path in copy.import_paths() if path not in sys.path]
-    return _written(directory, description, {}, copy)
+    experiment, told = _written(directory, description, {}, copy)
+    for notice in told:
+        print(f"raytune-hpo: {notice}", file=sys.stderr)
+    return experiment

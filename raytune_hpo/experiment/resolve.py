@@ -44,6 +44,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     _check_scalars(written)
     task = checked_task(written.task)
     space = written.space if isinstance(written.space, SearchSpace) else SearchSpace(written.space)
+    space.check_known()
     check_space_fits(task, space)
     objective = checked_objective(task, written.metric, written.mode)
     if objective.metric in ("epoch", "training_iteration"):
@@ -66,7 +67,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     start_points = _start_points(written.start_points, space)
     resolved = ResolvedExperiment(
         name=written.name,
-        task=task,
+        task=task.with_objects(space.objects) if isinstance(task, Task) else task,
         space=space,
         objective=objective,
         searcher=searcher,

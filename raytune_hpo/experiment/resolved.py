@@ -107,9 +107,10 @@ class ResolvedExperiment:
         if isinstance(self.task, Task):
             defaults = {name: hp.default for name, hp in self.task.hyperparameters().items()}
         parameters = self.space.parameters
+        usual = {path: p.recorded(defaults[path]) for path, p in parameters.items() if path in defaults}
         return self.space.build(
             {
-                path: defaults[path] if path in defaults and p.accepts(defaults[path]) else p.from_unit(0.5)
+                path: usual[path] if path in usual and p.accepts(usual[path]) else p.from_unit(0.5)
                 for path, p in parameters.items()
             }
         )

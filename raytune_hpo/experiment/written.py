@@ -124,7 +124,11 @@ class Experiment:
             if name not in known:
                 raise ExperimentError("experiment.json", name, "this version has no such field")
         with _as_recorded("space", data["space"]):
-            values = {**data, "space": SearchSpace.from_json(data["space"]), "listeners": (), **given}
+            space = SearchSpace.from_json(data["space"])
+            if "space" in given:
+                now = given.pop("space")
+                space = space.with_objects_of(now if isinstance(now, SearchSpace) else SearchSpace(now))
+            values = {**data, "space": space, "listeners": (), **given}
         if "task" not in given:
             with _as_recorded("task", data["task"]):
                 values["task"] = from_reference(data["task"])

@@ -47,17 +47,17 @@ def export(results: Results, target: Path, trial_id: str | None = None, *, code:
 
 
 def _written(results: Results, trial: TrialState, record: CheckpointRecord, again: Reopened, target: Path) -> list[str]:
-    config, task = trial.best_config, again.say().task
+    config, task = trial.best_config, again.say().resolved.task
     target.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
     if isinstance(task, Task):
         from raytune_hpo.training.checkpoint import load_state
         from raytune_hpo.training.ensemble_model import model_of
 
-        document["resolved_config"] = task.resolved(config)
+        document.update(task.recorded_config(config))
         state = load_state(results.run_dir / record.path)
         document["folds"] = len(state["folds"]) if "folds" in state else None
-        model = model_of(task, document["resolved_config"], state)
+        model = model_of(task, task.resolved(config), state)
         document["predicts"] = write_model(task, model, takes_of(results, task), target, again.code)
     else:
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")

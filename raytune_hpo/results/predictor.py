@@ -18,11 +18,13 @@ import numpy as np
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError, TrialError, one_line
 from raytune_hpo.experiment import copied_modules, kept_code
-from raytune_hpo.experiment.references import from_reference
+from raytune_hpo.experiment.references import found_by, from_reference
 from raytune_hpo.journal.inputs import Inputs, read
 from raytune_hpo.results.exported_model import PROGRAM, SOURCE, STATISTICS, WEIGHTS
 from raytune_hpo.results.given_inputs import GivenInputs
 from raytune_hpo.results.program import load_program, on_device
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.named import described, is_import_name, is_json
 from raytune_hpo.training.data import KINDS
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trees import leaves, mapped
@@ -106,12 +108,15 @@ def _numpy(tensor: torch.Tensor) -> Any:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
 
 
-def load_model(folder: str | Path, *, task: Task | None = None) -> Predictor:
+def load_model(
+    folder: str | Path, *, task: Task | None = None, space: SearchSpace | Mapping[str, Any] | None = None
+) -> Predictor:
     """The model that `export` or `ensemble` has written to `folder`.
 
     A model.pt2 is all that is needed. Without one the task builds the model: `task`, or the one on record, whose code
-    is run, by the copy in the folder where today's is another; a line says so. Nothing is unpickled. Raises
-    ExperimentError for a folder that holds no such model, and for a task that cannot be found.
+    is run, by the copy in the folder where today's is another; a line says so. space: of its experiment, where objects
+    stand in its config that are named there. Nothing is unpickled. Raises ExperimentError for a folder that holds no
+    such model, and for a task or an object that cannot be found.
     """
     folder = Path(folder)
     document = _document(folder)
@@ -125,7 +130,7 @@ def load_model(folder: str | Path, *, task: Task | None = None) -> Predictor:
     if is_program:
         program = load_program(folder / PROGRAM)
         return Predictor(lambda device: on_device(program, device), inputs, kind, document)
-    module = _rebuilt(folder, document, inputs, task)
+    module = _rebuilt(folder, document, inputs, task, space)
     return Predictor(module.to, inputs, kind, document)
 
 
@@ -148,7 +153,13 @@ def _document(folder: Path) -> dict[str, Any]:
     raise ExperimentError("model", str(folder), "must be a folder that export or ensemble -o has written")
 
 
-def _rebuilt(folder: Path, document: Mapping[str, Any], inputs: Inputs, task: Task | None) -> Answering:
+def _rebuilt(
+    folder: Path,
+    document: Mapping[str, Any],
+    inputs: Inputs,
+    task: Task | None,
+    space: SearchSpace | Mapping[str, Any] | None,
+) -> Answering:
     """The module, of the task's own code."""
     from safetensors.numpy import load_file as load_arrays
     from safetensors.torch import load_file
@@ -157,20 +168,47 @@ def _rebuilt(folder: Path, document: Mapping[str, Any], inputs: Inputs, task: Ta
     from raytune_hpo.training.averaged import AveragedPredictions
     from raytune_hpo.training.ensemble_model import untrained
 
+    of_record = task is None
     task = _recorded_task(folder, document) if task is None else task
+    if space is not None:
+        task = task.with_objects((space if isinstance(space, SearchSpace) else SearchSpace(space)).objects)
+    for member in document.get("members", [document]):
+        task = _with_known_objects(task, document, member.get("objects", {}), of_record=of_record)
     try:
         if "members" in document:
             members = document["members"]
-            models = [untrained(task, m["resolved_config"], m["folds"]) for m in members]
+            models = [untrained(task, task.resolved(m["resolved_config"]), m["folds"]) for m in members]
             model: torch.nn.Module = AveragedPredictions(models, task.kind)
         else:
-            model = untrained(task, document["resolved_config"], document["folds"])
+            model = untrained(task, task.resolved(document["resolved_config"]), document["folds"])
         model.load_state_dict(load_file(folder / WEIGHTS))
         statistics = load_arrays(folder / STATISTICS) if (folder / STATISTICS).exists() else {}
     except Exception as error:  # a task of other code, a damaged file
         expected = f"its weights do not fit the task: {one_line(error)[:200]}"
         raise ExperimentError("model", str(folder), expected) from error
     return Answering(task, model, inputs, statistics).eval()
+
+
+def _with_known_objects(task: Task, document: Mapping[str, Any], texts: Mapping[str, str], *, of_record: bool) -> Task:
+    """The task with the objects that a config names, name -> text: the task's own defaults, and, where its code of
+    record is run anyway, the classes and functions that can be imported. Raises ExperimentError for others."""
+    known = {name: dict(named) for name, named in task.space_objects.items()}
+    hyperparameters = task.hyperparameters()
+    for name, text in texts.items():
+        named = known.setdefault(name, {})
+        default = hyperparameters[name].default if name in hyperparameters else None
+        if text not in named and not is_json(default) and described(default) == text:
+            named[text] = default
+        if text not in named and not (of_record and is_import_name(text)):
+            raise ExperimentError(
+                f"config.{name}", text, "is an object of the experiment's: load_model(..., space=...)"
+            )
+        if text not in named:
+            module, _, qualified = text.partition(":")
+            file = document["task"].get("file")
+            own = {"file": file, "name": qualified} if file and Path(file).stem == module else {"import": text}
+            named[text] = found_by(own, f"config.{name}")
+    return task.with_objects(known)
 
 
 def _recorded_task(folder: Path, document: Mapping[str, Any]) -> Task:

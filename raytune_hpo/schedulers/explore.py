@@ -14,7 +14,7 @@ import numpy as np
 
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
-from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Float, Parameter
 
 
 def explore(
@@ -57,6 +57,8 @@ def neighbour(parameter: Parameter, value: Any, rng: np.random.Generator, pertur
             return value
         return parameter.value_at(min(max(parameter.index_of(value) + (1 if up else -1), 0), parameter.n - 1))
     u = parameter.to_unit(value)
-    # A whole number moves by one place at least, or small ranges would never move.
-    step = max(perturbation, 1.0 / parameter.n) if isinstance(parameter, Int) else perturbation
+    # A number of few values moves by one place at least, or small ranges would never move.
+    step = perturbation if parameter.n is None else max(perturbation, 1.0 / parameter.n)
+    if isinstance(parameter, Float):
+        step = max(step, parameter.cell_length(value))
     return parameter.from_unit(min(max(u + (step if up else -step), 0.0), BELOW_ONE))

@@ -39,7 +39,7 @@ from raytune_hpo.schedulers.corrected import TIME, Pbt
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.space import SearchSpace, Vector
 from raytune_hpo.space.configs import Config
-from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
+from raytune_hpo.space.parameters import BELOW_ONE, Choice, Parameter
 
 MAX_INTERVALS, FIT_INTERVALS = 128, 64  # the newest ones, in the process and in the choice of its kernel
 MAX_PENDING = 64
@@ -263,10 +263,10 @@ def around(centres: Vector, each: int, step: float, rng: np.random.Generator) ->
 def snap(units: Vector, parameters: list[Parameter]) -> Vector:
     """units [m, d] with whole numbers and ordered choices in the middle of their cells.
 
-    Those of a log Int stay where they are: its cells have no common width.
+    Those of a log scale stay where they are: its cells have no common width.
     """
     snapped = units.copy()
     for column, parameter in enumerate(parameters):
-        if not (isinstance(parameter, Int) and parameter.scale == "log"):
+        if parameter.even:
             snapped[:, column] = parameter.snap(units[:, column])
     return snapped

@@ -39,7 +39,6 @@ from raytune_hpo.search.limits import check_size
 from raytune_hpo.seeding import derive_seed, generator
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
-from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
@@ -81,7 +80,7 @@ class CmaEsSearch(SearchAlgorithm):
         self._unordered = [i for i, p in enumerate(parameters) if p.categories]
         self._numbers = [i for i in range(len(parameters)) if i not in self._unordered]
         check_size(self.name, len(self._numbers), MOST_NUMBERS, "numbers")
-        self._floats = [d for d, i in enumerate(self._numbers) if isinstance(parameters[i], Float)]
+        self._floats = [d for d, i in enumerate(self._numbers) if parameters[i].n is None]
         self._reached: tuple[int, Any] = (0, None)  # (finished trials told, the library's optimizer): a cache
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:

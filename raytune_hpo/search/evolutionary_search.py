@@ -35,7 +35,7 @@ from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
-from raytune_hpo.space.parameters import BELOW_ONE, Choice, Int, Parameter
+from raytune_hpo.space.parameters import BELOW_ONE, Parameter
 
 STEPS = (0.003, 0.3)  # of the side of the cube, from the finest step of a mutation to the coarsest
 BEYOND = 0.25  # how far a blend reaches beyond its parents, as a share of their distance
@@ -112,7 +112,6 @@ def mutated(parameter: Parameter, unit: float, step: float, rng: np.random.Gener
     if parameter.categories:
         index, shift = int(unit * parameter.n), int(rng.integers(1, parameter.n))
         return ((index + shift) % parameter.n + 0.5) / parameter.n
-    assert isinstance(parameter, Int | Choice)
     value = parameter.from_unit(unit)
     moved = parameter.from_unit(float(reflected(np.array(unit + step))))
     if moved == value:

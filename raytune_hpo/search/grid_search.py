@@ -25,7 +25,7 @@ class GridSearch(SearchAlgorithm):
     @dataclass(frozen=True)
     class Options(SearchOptions):
         points: int = option(
-            5, low=1, high=MAX_POINTS, doc="how many values a Float, or an Int with more values than that, contributes"
+            5, low=1, high=MAX_POINTS, doc="how many values a Float or Int of more values than that contributes"
         )
 
     name = "grid"

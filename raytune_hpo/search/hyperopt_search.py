@@ -159,9 +159,10 @@ def label(path: str, parameter: Parameter) -> Any:
 
     Whole numbers and ordered options: uniform over the index, quantised, with half a step of room at
     both ends (hyperopt would make the two ends half as likely); an Int in log scale likewise over its
-    value; unordered options: a categorical; reverse log: loguniform over 1 - value.
+    value; unordered options: a categorical; reverse log: loguniform over 1 - value; a Float with a step: its places.
     """
     hp = imported_hyperopt().hp
+    parameter = (parameter.places or parameter) if isinstance(parameter, Float) else parameter
     if isinstance(parameter, Float):
         low, high = parameter.low, parameter.high
         if parameter.scale == "log":
@@ -178,7 +179,9 @@ def label(path: str, parameter: Parameter) -> Any:
 
 
 def to_label(parameter: Parameter, value: Any) -> float | int:
-    """A parameter's value as hyperopt's label takes it."""
+    """A parameter's value as hyperopt's label takes it: of a Float with a step, what its place is."""
+    if isinstance(parameter, Float) and parameter.places is not None:
+        return to_label(parameter.places, parameter.place_of(value))
     if isinstance(parameter, Float):
         return 1.0 - value if parameter.scale == "reverse_log" else float(value)
     if isinstance(parameter, Int) and parameter.scale == "log":
@@ -189,6 +192,8 @@ def to_label(parameter: Parameter, value: Any) -> float | int:
 
 def from_label(parameter: Parameter, value: Any) -> Any:
     """The inverse of `to_label`, clipped into the parameter's range (quantising may step over an end)."""
+    if isinstance(parameter, Float) and parameter.places is not None:
+        return parameter.at_place(from_label(parameter.places, value))
     if isinstance(parameter, Float):
         x = 1.0 - float(value) if parameter.scale == "reverse_log" else float(value)
         return min(max(x, parameter.low), parameter.high)

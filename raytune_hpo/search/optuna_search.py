@@ -206,16 +206,19 @@ class OptunaSearch(SearchAlgorithm):
 def coordinate(parameter: Parameter, value: Any) -> float | int:
     """A parameter's value for Optuna; `hyperopt_search.from_label` is the inverse.
 
-    1 - value for a reverse log scale, the index for a Choice and for an Int unless its scale is log.
+    1 - value for a reverse log scale, the index for a Choice and for an Int unless its scale is log; of a Float with a
+    step, whose values Optuna would have with other roundings, what its place is.
     """
     label = to_label(parameter, value)
-    return label if isinstance(parameter, Float) else round(label)
+    return label if parameter.n is None else round(label)
 
 
 def distribution(parameter: Parameter) -> Any:
     """Optuna's distribution of `coordinate`."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+    if isinstance(parameter, Float) and parameter.places is not None:
+        return distribution(parameter.places)
     if isinstance(parameter, Float):
         ends = coordinate(parameter, parameter.low), coordinate(parameter, parameter.high)
         return FloatDistribution(min(ends), max(ends), log=parameter.scale != "linear")

@@ -83,7 +83,7 @@ class RaySearcher(Searcher):  # type: ignore[misc]  # ray is untyped for mypy
             return self.FINISHED if self.algorithm.exhausted else None
         # Ray may write into the config it is given; the history keeps its own.
         copied: Config = json.loads(json.dumps(config))
-        return copied
+        return self.algorithm.space.given(copied)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._hear(trial_id, result)

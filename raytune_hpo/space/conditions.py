@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raytune_hpo.checks import is_number
@@ -43,6 +43,11 @@ class Condition:
             raise ExperimentError("when", self.operand, "'in' needs one or more values")
         if self.op in (">=", "<=", ">", "<") and not is_number(self.operand):
             raise ExperimentError("when", self.operand, f"'{self.op}' takes a number")
+
+    def named(self, text_of: Callable[[Any], Any]) -> Condition:
+        """The same with every value in its operand as configs hold it."""
+        many = self.op == "in"
+        return replace(self, operand=list(map(text_of, self.operand)) if many else text_of(self.operand))
 
     def holds(self, value: Any) -> bool:
         if self.op in (">=", "<=", ">", "<") and not is_number(value):

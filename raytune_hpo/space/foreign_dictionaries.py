@@ -46,7 +46,7 @@ def _nni(value: Mapping[str, Any]) -> Foreign | None:
         "uniform": float_,
         "quniform": lambda low, high, step: float_(low, high, step=step),
         "loguniform": lambda low, high: float_(low, high, log=True),
-        "qloguniform": lambda low, high, _: float_(low, high, log=True),
+        "qloguniform": lambda low, high, step: float_(low, high, log=True, step=step),
         "normal": normal,
         "qnormal": lambda mean, deviation, _: normal(mean, deviation),
     }
@@ -76,7 +76,7 @@ _WANDB: dict[str, Callable[..., str]] = {
     "q_uniform": float_,
     "log_uniform": lambda low, high: float_(math.exp(low), math.exp(high), log=True),
     "log_uniform_values": lambda low, high: float_(low, high, log=True),
-    "q_log_uniform_values": lambda low, high: float_(low, high, log=True),
+    "q_log_uniform_values": lambda low, high, step=1: float_(low, high, log=True, step=step),
 }
 _WANDB_OTHERS = {
     *("categorical", "categorical_w_probabilities", "constant", "normal", "q_normal", "log_normal", "q_log_normal"),
@@ -101,7 +101,7 @@ def _of_wandb(value: Mapping[str, Any], kind: str) -> str:
     if kind in ("normal", "q_normal"):
         return said(normal, (value.get("mu", 0), value.get("sigma", 1)))
     if "distribution" in value:
-        step = {"step": value.get("q", 1)} if kind == "q_uniform" else {}
+        step = {"step": value.get("q", 1)} if kind in ("q_uniform", "q_log_uniform_values") else {}
         read = _WANDB.get(kind)
         return NO_EQUAL if read is None else said(lambda low, high: read(low, high, **step), ends)
     whole = all(isinstance(end, int) for end in ends)

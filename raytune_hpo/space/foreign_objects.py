@@ -88,7 +88,7 @@ def _hyperopt(value: Any) -> Foreign | None:
         "uniform": float_,
         "loguniform": lambda low, high: float_(math.exp(low), math.exp(high), log=True),
         "quniform": lambda low, high, q: int_(low, high, step=q) if whole else float_(low, high, step=q),
-        "qloguniform": lambda low, high, q: float_(math.exp(low), math.exp(high), log=True),
+        "qloguniform": lambda low, high, q: float_(math.exp(low), math.exp(high), log=True, step=q),
         "randint": lambda low, high=None: int_(0, low - 1) if high is None else int_(low, high - 1),
         "normal": normal,
         "qnormal": lambda mean, deviation, q: normal(mean, deviation),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 
 LONGEST = 80  # letters of a list of options
-MOST_STEPS = 16  # values of a step that is no whole number
 NO_EQUAL = "has no equal here"
 BOUNDED = f"{NO_EQUAL}: ours have bounds"
 
@@ -52,18 +52,21 @@ def float_(low: Any, high: Any, *, log: bool = False, step: Any = None) -> str:
         return BOUNDED
     if low >= high:
         return f"a constant, {low!r}"
-    if step and not log:
-        return _stepped(low, high, float(step))
+    if step and float(step) > 0:
+        return _stepped(low, high, float(step), log=log and low > 0)
     return f"Float({low!r}, {high!r}{_scale(log=log and low > 0)})"
 
 
-def _stepped(low: float, high: float, step: float) -> str:
-    if all(number.is_integer() for number in (low, high, step)):
+def _stepped(low: float, high: float, step: float, *, log: bool) -> str:
+    """With ends that are on the grid: within the bounds, and of a log scale multiples of the step."""
+    if not log and all(number.is_integer() for number in (low, high, step)):
         return int_(int(low), int(high), step=int(step))
-    count = math.floor((high - low) / step + 1e-9) + 1
-    if count > MOST_STEPS:
-        return f"Float({low!r}, {high!r}), rounded where it is used"
-    return f"Choice({[round(low + i * step, 12) for i in range(count)]}, ordered=True)"
+    grid = Decimal(repr(step))
+    first = max(math.ceil(low / step - 1e-9), 1) * grid if log else Decimal(repr(low))
+    count = math.floor((high - float(first)) / step + 1e-9)
+    if count < 1:
+        return f"a constant, {float(first)!r}"
+    return f"Float({float(first)!r}, {float(first + count * grid)!r}{_scale(log=log)}, step={step!r})"
 
 
 def int_(low: Any, high: Any, *, log: bool = False, step: Any = 1) -> str:

@@ -13,6 +13,7 @@ Notations
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,16 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space.conditions import Condition
 from raytune_hpo.space.configs import Config, flatten, nest
 from raytune_hpo.space.foreign_dictionaries import refuse_dictionary
+from raytune_hpo.space.named import (
+    GONE,
+    NOT_KNOWN,
+    Named,
+    described,
+    is_exact,
+    kind_of,
+    shown_options,
+    with_objects,
+)
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, Vector, json_value, parameter_from_json
 
 __all__ = ["SearchSpace", "Vector", "describe"]
@@ -40,6 +51,7 @@ class SearchSpace:
     def __init__(self, tree: Mapping[str, Any], *, recorded: bool = False) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.constants: dict[str, Any] = {}
+        self._given: dict[str, Named] = {}  # constants that are recorded by a text
         if not isinstance(tree, Mapping):
             raise ExperimentError("space", tree, "must be a dictionary of parameters and constants")
         self._collect("", tree, recorded=recorded)
@@ -47,6 +59,8 @@ class SearchSpace:
             lists = any(isinstance(value, list) for value in self.constants.values())
             hint = "; a list is a constant: Choice([...]) searches its values" if lists else ""
             raise ExperimentError("space", dict(tree), f"has no parameter to search (Float, Int or Choice){hint}")
+        for path, parameter in self.parameters.items():
+            self.parameters[path] = self._with_names(parameter)
         self.paths: tuple[str, ...] = tuple(self.parameters)
         self.order: tuple[str, ...] = self._topological_order()
 
@@ -62,7 +76,20 @@ class SearchSpace:
                     refuse_dictionary(f"space.{path}", value)
                 self._collect(path + ".", value, recorded=recorded)
             else:
-                self.constants[path] = json_value(f"space.{path}", value)
+                found = value if isinstance(value, Named) else constant(f"space.{path}", value)
+                if isinstance(found, Named):
+                    self._given[path] = found
+                self.constants[path] = found.text if isinstance(found, Named) else found
+
+    def _with_names(self, parameter: Parameter) -> Parameter:
+        """The same with the texts in its conditions that stand for the objects there."""
+        if not any(c.parent in self.parameters for c in parameter.conditions):
+            return parameter
+        named = (
+            c.named(self.parameters[c.parent].recorded) if c.parent in self.parameters else c
+            for c in parameter.conditions
+        )
+        return dataclasses.replace(parameter, conditions=tuple(named))
 
     def _topological_order(self) -> tuple[str, ...]:
         order: dict[str, None] = {}  # a list whose members are found at once
@@ -106,6 +133,62 @@ class SearchSpace:
         return isinstance(other, SearchSpace) and self.to_json() == other.to_json()
 
     __hash__ = None  # type: ignore[assignment]  # a space compares by value and is not a dictionary key
+
+    # Objects ------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def objects(self) -> dict[str, dict[str, Any]]:
+        """path -> the text that is recorded -> what the user's code gets, GONE where that is not known."""
+        found = {path: {named.text: named.value} for path, named in self._given.items()}
+        for path, p in self.parameters.items():
+            if isinstance(p, Choice) and p.objects is not None:
+                missing = {} if p.objects else {o: GONE for o in p.options if isinstance(o, str)}
+                found[path] = {**missing, **p.objects}
+        return found
+
+    @property
+    def gone(self) -> list[str]:
+        """The paths of objects that are known by their texts alone."""
+        return [path for path, named in self.objects.items() if any(value is GONE for value in named.values())]
+
+    def check_known(self) -> None:
+        """Raise ExperimentError where an object is known by its text alone."""
+        for path in self.gone:
+            raise ExperimentError(f"space.{path}", next(iter(self.objects[path])), NOT_KNOWN)
+
+    def given(self, config: Mapping[str, Any]) -> Config:
+        """A recorded config as the user's code gets it. Raises ExperimentError where an object is not known."""
+        self.check_known()
+        return with_objects(config, self.objects)
+
+    def with_objects_of(self, other: SearchSpace) -> SearchSpace:
+        """This space, which was recorded, with the objects of the one that is written now.
+
+        Raises ExperimentError where that has none of the recorded name, or an array whose content is another.
+        """
+        flat: dict[str, Any] = {**self.constants, **self.parameters}
+        for path in self.gone:
+            named = other.objects.get(path, {})
+            for text in (text for text, value in self.objects[path].items() if value is GONE):
+                if text not in named and (is_exact(text) or kind_of(text) not in map(kind_of, named)):
+                    now = ", ".join(named) or "a plain value or nothing"
+                    expected = f"is what the run was begun with; the experiment now has {now} there"
+                    raise ExperimentError(f"space.{path}", text, expected)
+            if path in self.constants:
+                (text,) = self.objects[path]
+                flat[path] = Named(text, named[text] if text in named else next(iter(named.values())))
+            else:
+                flat[path] = dataclasses.replace(self.parameters[path], objects=named)  # type: ignore[call-arg]
+        return SearchSpace(nest(flat), recorded=True)
+
+    def changed_since(self, other: SearchSpace) -> list[str]:
+        """Constants of this space that are objects of the same kind, but with another content, in the one that is
+        written now, as far as that can be told: a line each."""
+        return [
+            f"space.{path} is {next(iter(now))}, and was {named.text} when the run was begun"
+            for path, named in self._given.items()
+            if (now := other.objects.get(path)) and named.text not in now
+        ]
 
     # Configs ------------------------------------------------------------------------------------
 
@@ -185,10 +268,17 @@ class SearchSpace:
         for path, value in flatten(config, known).items():
             if path not in known:
                 raise ExperimentError(f"{where}.{path}", value, checks.no_such("parameter", path, sorted(known)))
-            flat[path] = value
+            flat[path] = self.recorded(path, value)
         full = nest(flat)
         self.check(full, where)
         return full
+
+    def recorded(self, path: str, value: Any) -> Any:
+        """A value as a person may write it, as configs hold it: the text of an object, a name's other spellings."""
+        if path in self._given and value is self._given[path].value:
+            return self._given[path].text
+        value = self.parameters[path].recorded(value) if path in self.parameters else value
+        return json_value(f"space.{path}", value) if isinstance(value, tuple) else value
 
     def with_constant(self, path: str, value: Any) -> SearchSpace:
         """This space with a parameter, or a constant, fixed at `value`.
@@ -198,7 +288,11 @@ class SearchSpace:
         if path not in self.parameters and path not in self.constants:
             known = [*self.parameters, *self.constants]
             raise ExperimentError(f"space.{path}", value, checks.no_such("parameter", path, known))
-        flat: dict[str, Any] = {**self.constants, path: value}
+        value = self.recorded(path, value)
+        flat: dict[str, Any] = {**self.constants, **self._given, path: value}
+        named = self.objects.get(path, {})
+        if isinstance(value, str) and value in named:
+            flat[path] = Named(value, named[value])
         kept: dict[str, Parameter] = {}
         for p in self.order:
             conditions = self.parameters[p].conditions
@@ -214,8 +308,8 @@ class SearchSpace:
     def grid(self, points: int = 5) -> Iterator[Config]:
         """Every combination, inactive parameters not branched on.
 
-        A Float, and an Int with more than `points` values, contributes `points` values evenly spaced
-        in its own scale, both ends included; a Choice contributes all its options.
+        A Float, and an Int or a Float with a step of more than `points` values, contributes `points` values evenly
+        spaced in its own scale, both ends included; a Choice contributes all its options.
         """
         axes = {path: _grid_values(self.parameters[path], points) for path in self.order}
 
@@ -272,19 +366,33 @@ class SearchSpace:
         return {
             "parameters": {path: p.to_json() for path, p in self.parameters.items()},
             "constants": self.constants,
+            **({"objects": list(self._given)} if self._given else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
         flat: dict[str, Any] = dict(data["constants"])
+        flat.update({path: Named(str(flat[path]), GONE) for path in data.get("objects", ())})
         flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
         return cls(nest(flat), recorded=True)
+
+
+def constant(where: str, value: Any) -> Any:
+    """A constant as JSON data, or Named where it is, or has in it, anything else: an array, a class, a loss.
+
+    Raises ExperimentError for a parameter, ours or another tuner's, and for numbers that are not finite.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    objects: list[Any] = []
+    found = json_value(where, value, objects)
+    return Named(described(value), value) if objects else found
 
 
 def _grid_values(parameter: Parameter, points: int) -> list[Any]:
     """The values of one parameter in a grid, ascending, without repeats."""
     if isinstance(parameter, Choice) or (parameter.n is not None and parameter.n <= points):
-        assert isinstance(parameter, Choice | Int)
+        assert parameter.n is not None
         return [parameter.value_at(i) for i in range(parameter.n)]
     units = np.linspace(0.0, 1.0, points) if points > 1 else np.array([0.5])
     values = [parameter.from_unit(float(u)) for u in units]
@@ -299,7 +407,8 @@ def _ends(parameter: Parameter) -> tuple[float, float]:
 def describe(parameter: Parameter) -> str:
     """A parameter in a few words, as messages and tables show it."""
     if isinstance(parameter, Choice):
-        text = "{" + ", ".join(map(str, parameter.options)) + "}" + (" ordered" if parameter.ordered else "")
+        options = shown_options(parameter.values, parameter.objects or ())
+        text = "{" + ", ".join(options) + "}" + (" ordered" if parameter.ordered else "")
     elif isinstance(parameter, Int):
         text = f"[{parameter.low}..{parameter.high}]"
         text += f" step {parameter.step}" if parameter.step > 1 else ""
@@ -307,6 +416,7 @@ def describe(parameter: Parameter) -> str:
     else:
         assert isinstance(parameter, Float)
         text = f"[{parameter.low:g}, {parameter.high:g}]"
+        text += f" step {parameter.step:g}" if parameter.step is not None else ""
         text += f" {parameter.scale}" if parameter.scale != "linear" else ""
     for c in parameter.conditions:
         text += f" if {c.parent} {c.op} {c.operand}"

@@ -17,17 +17,17 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.training.rules import RULES
 
-ValueType = Literal["float", "int", "str", "bool", "list of int"]
+ValueType = Literal["float", "int", "str", "bool", "list of int", "object"]
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
     """One config key.
 
-    `low` and `high` bound a number (each number of a "list of int"); an `open_low` or `open_high`
-    bound is itself not allowed. `choices` lists the allowed values of a "str". A default of None
-    means "not set", and None is then a legal value. `default_by_optimizer` holds the optimizers
-    whose default differs from `default`.
+    An "object" is anything: a class, a function, an array, a list. `low` and `high` bound a number (each number of a
+    "list of int"); an `open_low` or `open_high` bound is itself not allowed. `choices` lists the allowed values of a
+    "str". A default of None means "not set", and None is then a legal value. `default_by_optimizer` holds the
+    optimizers whose default differs from `default`.
     """
 
     name: str
@@ -79,8 +79,8 @@ def check_value(hyperparameter: Hyperparameter, value: Any) -> Any:
 
     Raises ExperimentError with the field `space.<name>` where it is not a legal value.
     """
-    if value is None and hyperparameter.default is None:
-        return None
+    if hyperparameter.type == "object" or (value is None and hyperparameter.default is None):
+        return value
     plain = _plain(hyperparameter, value)
     if plain is None:
         raise ExperimentError(f"space.{hyperparameter.name}", value, f"must be {hyperparameter.expected}")
@@ -251,14 +251,11 @@ TRAINER_HYPERPARAMETERS: dict[str, Hyperparameter] = _with_rules_defaults(
 
 
 def as_hyperparameter(name: str, value: Any) -> Hyperparameter:
-    """A task's own; a plain value is its default. Raises ExperimentError."""
+    """A task's own; any other value is its default: of a bool, int, float or text one of that type, else an object."""
     if isinstance(value, Hyperparameter):
         return value
     types: dict[type, ValueType] = {bool: "bool", int: "int", float: "float", str: "str"}
-    if type(value) not in types:
-        expected = "must be a Hyperparameter, or a bool, int, float or text that is its default"
-        raise ExperimentError(f"task.model_hyperparameters()[{name!r}]", value, expected)
-    return Hyperparameter(name, types[type(value)], value, "of the task")
+    return Hyperparameter(name, types.get(type(value), "object"), value, "of the task")
 
 
 GROUP_HYPERPARAMETERS = ("lr", "weight_decay", "momentum")

@@ -9,15 +9,17 @@ Data flow: `load(seed)` -> `Splits` (once per node) -> `Splits.for_trials()` (no
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Mode
+from raytune_hpo.space.named import Objects, described, is_json, text_for, with_objects
 from raytune_hpo.training.data import Kind, Splits, TrialData
 from raytune_hpo.training.kinds import default_metrics, loss_metric
 from raytune_hpo.training.metrics import Metric
@@ -54,6 +56,8 @@ class Task(ABC):
     exchangeable: ClassVar[bool] = True
     #: Whether NaN in x is a missing value, which the model takes; otherwise data that hold any are refused.
     missing_values: ClassVar[bool] = False
+    #: Of the space that it is tuned in, what the texts in configs stand for (`with_objects`).
+    _objects: ClassVar[Objects] = {}
     #: What a regression predicts, in words and with its unit: the axes of a plot.
     target: ClassVar[str] = "y"
 
@@ -102,7 +106,35 @@ class Task(ABC):
         """
         from raytune_hpo.training.hyperparameters import resolve
 
-        return resolve(config, self.hyperparameters())
+        return resolve(with_objects(config, self._objects), self.hyperparameters())
+
+    @final
+    def with_objects(self, objects: Objects) -> Self:
+        """The task of an experiment in whose space objects stand: `resolved` takes them for the texts in configs."""
+        if not objects:
+            return self
+        own = copy.copy(self)
+        object.__setattr__(own, "_objects", objects)
+        return own
+
+    @property
+    def space_objects(self) -> Objects:
+        """Hyperparameter -> text in configs -> object."""
+        return self._objects
+
+    @final
+    def recorded_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a recorded config, for an export's document: `resolved_config`, with the defaults filled in, as JSON data,
+        and `objects`, name -> text of those of its values that stand for objects."""
+
+        def text(name: str, value: Any) -> Any:
+            found = text_for(value, self._objects.get(name, {}))
+            return found if is_json(found) else described(found)
+
+        resolved = self.resolved(config)
+        written = {name: text(name, value) for name, value in resolved.items()}
+        texts = {name: found for name, found in written.items() if found is not resolved[name]}
+        return {"resolved_config": written, "objects": texts}
 
     @final
     def checked_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,10 +224,11 @@ class Task(ABC):
 
     # How it is trained --------------------------------------------------------------------------------------
 
-    def model_hyperparameters(self) -> Mapping[str, Hyperparameter | float | str | bool]:
+    def model_hyperparameters(self) -> Mapping[str, Any]:
         """The config keys that `build_model` and the other methods understand, on top of the trainer's own.
 
-        By name; a plain value is the default of a hyperparameter of its type that has no bounds.
+        By name: a Hyperparameter, or the default of one that has no bounds: of a plain value's type, or, of a class, a
+        function or anything else, of any.
         """
         return {}
 
@@ -308,7 +341,7 @@ class Task(ABC):
                 expected = f"is what a task's {name}() is: call the option otherwise"
                 raise ExperimentError("task", f"{type(self).__name__}.{name}", expected)
         made_by_dataclass = type(self).__init__.__code__.co_filename == "<string>"
-        more = sorted(vars(self).keys() - {f.name for f in dataclasses.fields(self)})
+        more = sorted(vars(self).keys() - {f.name for f in dataclasses.fields(self)} - {"_objects"})
         if more and not made_by_dataclass:
             expected = "must be fields, or no run could be described: write @dataclass(frozen=True) and no __init__"
             raise ExperimentError("task", f"{type(self).__name__}.{', '.join(more)}", expected)

@@ -31,16 +31,19 @@ def moved_parameters(settings: Hypergradient, parameters: Mapping[str, Parameter
     Raises ExperimentError where one that it names is not there, no Float or not movable, or none is left.
     """
     if settings.parameters is None:
-        found = {n: p for n, p in parameters.items() if n in MOVABLE and isinstance(p, Float)}
+        found = {n: p for n, p in parameters.items() if n in MOVABLE and isinstance(p, Float) and p.step is None}
         if not found:
-            raise ExperimentError(
-                "hypergradient.parameters", None, f"the space has no Float among {', '.join(MOVABLE)} to move"
-            )
+            expected = f"the space has no Float among {', '.join(MOVABLE)} to move; one with a step stays"
+            raise ExperimentError("hypergradient.parameters", None, expected)
         return found
     for name in settings.parameters:
         checks.one_of("hypergradient.parameters", name, MOVABLE)
-        if not isinstance(parameters.get(name), Float):
+        parameter = parameters.get(name)
+        if not isinstance(parameter, Float):
             raise ExperimentError("hypergradient.parameters", name, "must be a Float of the space")
+        if parameter.step is not None:
+            expected = f"has values {parameter.step:g} apart, between which no gradient moves it: leave out step"
+            raise ExperimentError("hypergradient.parameters", name, expected)
     return {n: p for n, p in parameters.items() if n in settings.parameters and isinstance(p, Float)}
 
 

@@ -7,7 +7,13 @@ from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.ray_folder import check_folder
-from raytune_hpo.workers.ray_runtime import check_address, check_local_resources, check_travels, own_ray
+from raytune_hpo.workers.ray_runtime import (
+    check_address,
+    check_local_resources,
+    check_object_travels,
+    check_travels,
+    own_ray,
+)
 
 
 def check_place(experiment: ResolvedExperiment, address: str | None) -> None:
@@ -26,6 +32,9 @@ def check_place(experiment: ResolvedExperiment, address: str | None) -> None:
 def check_code(experiment: ResolvedExperiment, address: str | None) -> None:
     """Raise ExperimentError where what the trials run cannot be sent to workers, and has to be."""
     if _goes_to_workers(experiment, address):
+        for path, named in experiment.space.objects.items():
+            for text, value in named.items():
+                check_object_travels(f"space.{path}", text, value)
         check_travels(experiment.recipe() if isinstance(experiment.task, Task) else experiment.task)
 
 

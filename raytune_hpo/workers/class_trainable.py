@@ -6,7 +6,6 @@ lay out a checkpoint is what it is under a Tuner.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ray import tune
 from ray.tune.result import TRIAL_INFO
 
 from raytune_hpo.experiment.references import FunctionTrainable
+from raytune_hpo.space.configs import copied
 from raytune_hpo.workers.reporting import (
     checkpoint_epoch,
     checkpoint_folder,
@@ -85,7 +85,7 @@ def _made(cls: Any, config: dict[str, Any]) -> Any:
     """The object, with the trial's directory for its own: Ray would make one in the user's home."""
     trainable = cls.__new__(cls)
     trainable._setup_logdir = lambda: setattr(trainable, "_logdir", str(trial_dir()))
-    trainable.__init__({**copy.deepcopy(config), TRIAL_INFO: _TrialInfo()})
+    trainable.__init__({**copied(config), TRIAL_INFO: _TrialInfo()})
     del trainable._setup_logdir
     return trainable
 

@@ -19,6 +19,7 @@ from raytune_hpo.experiment.references import FunctionTrainable, innermost
 from raytune_hpo.journal.events import Executor, ExecutorChanged
 from raytune_hpo.owned import inside
 from raytune_hpo.settings import Resources
+from raytune_hpo.space.named import Objects, with_objects
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.data import ArraySplit
 from raytune_hpo.training.recipe import Recipe
@@ -241,6 +242,7 @@ class Executors:
         make = functools.partial(
             _make_trainable,
             task=experiment.recipe() if isinstance(experiment.task, Task) else experiment.task,
+            objects=experiment.space.objects,
             checkpoint_every=experiment.checkpoint_every,
             gpu=resources.gpus > 0,
             folds_at_once=int(resources.cpus) if transport.concurrent else 1,
@@ -313,16 +315,23 @@ def _room(transport: Transport, resources: Resources) -> int:
     return room
 
 
-def _make_trainable(data: Callable[[], Any], *, task: Recipe | FunctionTrainable, **options: Any) -> FunctionTrainable:
+def _make_trainable(
+    data: Callable[[], Any], *, task: Recipe | FunctionTrainable, objects: Objects, **options: Any
+) -> FunctionTrainable:
     copied_modules.adopt(innermost(task.task if isinstance(task, Recipe) else task))
     if not isinstance(task, Recipe):
         if not isinstance(task, type):
-            return task
+            return _of_given(task, objects)
         from raytune_hpo.workers.class_trainable import function_of
 
-        return function_of(task, options["checkpoint_every"])
+        return _of_given(function_of(task, options["checkpoint_every"]), objects)
     from raytune_hpo.workers.trainable import task_trainable
 
     trainable = task_trainable(task, lambda: loaded, **options)  # it imports torch, while the data are loaded elsewhere
     loaded = data()
     return trainable
+
+
+def _of_given(function: FunctionTrainable, objects: Objects) -> FunctionTrainable:
+    """The function of a recorded config: the user's own gets the objects that stand in the space."""
+    return function if not objects else lambda config: function(with_objects(config, objects))

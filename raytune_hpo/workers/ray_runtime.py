@@ -67,8 +67,27 @@ def check_local_resources(resources: Resources) -> None:
             raise ExperimentError(field, wanted, f"{place} has {present:g} {what}; ask for less{more}")
 
 
+REMEDY = 'make it inside the function, or use executor="inline", which pickles nothing'
+
+
+def check_object_travels(field: str, text: str, value: Any) -> None:
+    """Raise ExperimentError where an object that stands in the space cannot be pickled."""
+    found = _kept_here(value)
+    if found is not None:
+        raise ExperimentError(field, text, f"cannot travel to workers: {found}; {REMEDY}")
+
+
 def check_travels(task: Any) -> None:
     """Raise ExperimentError where a trainable, or the recipe of a task, cannot be pickled."""
+    found = _kept_here(task)
+    if found is not None:
+        what = task.task if isinstance(task, Recipe) else task
+        name = getattr(what, "__qualname__", type(what).__qualname__)
+        raise ExperimentError("task", name, f"cannot travel to workers: {found}; {REMEDY}")
+
+
+def _kept_here(value: Any) -> str | None:
+    """What keeps a value from travelling, None where it does."""
     with _environment():
         from ray import cloudpickle
 
@@ -80,12 +99,7 @@ def check_travels(task: Any) -> None:
             return True
 
         with importable_by_value():
-            found = culprit(task, travels)
-    if found is not None:
-        what = task.task if isinstance(task, Recipe) else task
-        name = getattr(what, "__qualname__", type(what).__qualname__)
-        remedy = 'make it inside the function, or use executor="inline", which pickles nothing'
-        raise ExperimentError("task", name, f"cannot travel to workers: {found}; {remedy}")
+            return culprit(value, travels)
 
 
 class _Nowhere:

@@ -36,7 +36,8 @@ def test_a16_parameters_of_ray_tune() -> None:
         "Int(0, 4)": tune.randint(0, 5),  # without its upper end
         "Int(0, 10, step=2)": tune.qrandint(0, 10, 2),  # with it
         'Int(1, 99, scale="log")': tune.lograndint(1, 100),
-        "Choice([0.0, 0.25, 0.5], ordered=True)": tune.quniform(0, 0.5, 0.25),
+        "Float(0.0, 0.5, step=0.25)": tune.quniform(0, 0.5, 0.25),
+        'Float(0.0005, 0.1, scale="log", step=0.0005)': tune.qloguniform(5e-4, 0.1, 5e-4),
         "Int(2, 8, step=2)": tune.quniform(2, 8, 2),
     }
     for written, theirs in ours.items():

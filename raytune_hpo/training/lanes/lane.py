@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from raytune_hpo.errors import TrialError
+from raytune_hpo.space.named import equal
 from raytune_hpo.training.data_order import DataOrder
 from raytune_hpo.training.drawing import training_key
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
@@ -196,7 +197,7 @@ def changed_lane(
     """
     resolved = task.checked_config(config)
     described, own, order = donor.described, donor.own, copy.deepcopy(donor.order)
-    changed = [k for k in resolved if resolved[k] != donor.config[k]]
+    changed = [k for k in resolved if not equal(resolved[k], donor.config[k])]
     if donor.described.structure.reads or reading.whole:  # its forward may read any of them
         rebuilt = bool(changed)
     else:
