@@ -17,8 +17,9 @@ from raytune_hpo.training.batches import ArraySource, augmented
 from raytune_hpo.training.criterion import Criterion, outputs_of
 from raytune_hpo.training.data import Batch
 from raytune_hpo.training.lanes.recording import copied
-from raytune_hpo.training.lanes.value_keys import Keys
+from raytune_hpo.training.lanes.value_keys import Keys, Same
 from raytune_hpo.training.random_states import preserved_random_states
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trees import mapped
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Reading:
         self.whole = self.task.has_own_batches or not _is_plain(self.two)
         self._reads: dict[Hashable, list[tuple[dict[str, Any], tuple[str, ...]]]] = {}
         self._takes_tensors: dict[Hashable, bool] = {}
+        self._self = Same(object())
 
     def run(self, model: nn.Module, config: Config) -> Any:
         """A forward of two samples, in the mode that the model is in: see `structure.describe`."""
@@ -58,6 +60,17 @@ class Reading:
         if self.criterion.compares or not losses:
             return [*losses, outputs_of(self.task, model, batch)]
         return losses
+
+    def run_by(self, config: Config, own: OwnValues | None = None) -> Hashable:
+        """What `run` depends on besides the model: the task's own functions, and what a loss reads of the config; before it
+        is known, what the task has in it that is no number."""
+        if not self.whole and type(self.task).augment is Task.augment:
+            return None
+        if not self.task.has_own_loss:
+            return self._self
+        names = [n for n in self.task.model_hyperparameters() if type(config[n]) is not float]
+        known = {name: _key(config[name]) for name in names}
+        return self._self, frozenset((known | dict(() if own is None else own.fixed)).items())
 
     def own_values(
         self, structure: Structure, model: nn.Module, config: Config, takes: Callable[[tuple[str, ...]], bool]

@@ -13,7 +13,7 @@ from test_equality import compared, difference
 from torch import nn
 from torch.nn import functional
 
-from raytune_hpo import F1, Accuracy, Choice, Metric, SearchSpace, Split, Splits, Task, WholeMetric
+from raytune_hpo import F1, Accuracy, Metric, Split, Splits, Task, WholeMetric
 from raytune_hpo.training import counted_draws
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.lanes.refusals import NotFusableError
@@ -338,100 +338,6 @@ def test_what_takes_its_steps_itself_is_no_lane() -> None:
 
     with pytest.raises(NotFusableError, match="takes its steps itself"):
         fused(Stepping())
-
-
-# What a loss and a model do that differs from lane to lane -------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Outputs(Task):
-    """Two numbers a sample, and a loss that `read` makes of the error and the config."""
-
-    kind: ClassVar = "regression"
-    read: ClassVar[Any] = staticmethod(lambda error, model, config: error)
-    model: ClassVar[Any] = staticmethod(lambda config: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)))
-
-    def load(self, seed: int) -> Splits:
-        x = rng().normal(size=(66, 5))
-        return cut(x, x[:, :2])
-
-    def model_hyperparameters(self) -> Mapping[str, Any]:
-        return {"beta": 0.0, "gamma": 0.1, "weights": None, "dropout": 0.2}
-
-    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        return self.model(config)  # type: ignore[no-any-return]
-
-    def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> torch.Tensor:
-        return self.read(functional.mse_loss(model(batch.x), batch.y), model, config)  # type: ignore[no-any-return]
-
-
-class Drawing(nn.Module):
-    """It draws in training, after a dropout; `always`: and where it is measured."""
-
-    def __init__(self, rate: float, *, always: bool = False) -> None:
-        super().__init__()
-        self.first, self.drop, self.second, self.last = (
-            nn.Linear(5, 8),
-            nn.Dropout(rate),
-            nn.Dropout(0.3),
-            nn.Linear(8, 2),
-        )
-        self.always = always
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found = self.drop(torch.tanh(self.first(x)))
-        if self.training or self.always:
-            found = found + 0.1 * torch.randn_like(found)
-        return self.last(self.second(found))  # type: ignore[no-any-return]
-
-
-def test_a_number_that_the_loss_reads_on_one_side_of_a_branch_keeps_lanes_apart() -> None:
-    class Branching(Outputs):
-        read = staticmethod(lambda error, model, config: error * config["gamma"] if config["beta"] > 0.5 else error)
-
-    numbers = ({"beta": 0.0}, {"beta": 1.0, "gamma": 0.1}, {"beta": 1.0, "gamma": 2.0}, {"beta": 0.0, "gamma": 3.0})
-    together = check(Branching(), [{**ADAM, **each} for each in numbers])
-    assert sorted(len(stack.lanes) for stack in together._stacks.values()) == [1, 1, 2]
-
-
-def test_a_number_that_the_loss_reads_where_it_measures_is_the_lanes_own() -> None:
-    class Measuring(Outputs):
-        read = staticmethod(lambda error, model, config: error if model.training else error * config["gamma"])
-
-    together = check(Measuring(), [ADAM, {**ADAM, "gamma": 2.0}])
-    assert len(together._stacks) == 1
-
-
-def test_arrays_of_the_space_that_the_loss_reads_keep_lanes_apart_by_their_content() -> None:
-    class Weighing(Outputs):
-        read = staticmethod(lambda error, model, config: error * float(config["weights"].mean()))
-
-    ones, other = np.ones(3000), np.ones(3000)
-    other[1500] = 1e4  # of which a text of the array shows nothing
-    space = SearchSpace({"weights": Choice({"ones": ones, "equal": ones.copy(), "other": other})})
-    task = Weighing().with_objects(space.objects)
-    together = check(task, [{**ADAM, "weights": name} for name in ("ones", "other", "equal")])
-    assert sorted(len(stack.lanes) for stack in together._stacks.values()) == [1, 2]
-
-
-@pytest.mark.parametrize("chunk", [1, 1000])
-def test_outputs_draw_the_same_numbers_as_the_loss_where_they_are_measured(chunk: int) -> None:
-    class Noisy(Outputs):
-        model = staticmethod(lambda config: Drawing(0.2, always=True))
-
-    check(Noisy(), [ADAM, SGD], chunk=chunk)
-
-
-@pytest.mark.parametrize("rates", [(0.0, 0.0), (1.0, 0.0, 1.0), (0.0, 0.5, 0.3)])
-def test_a_rate_at_which_nothing_is_drawn_moves_no_other_draw(rates: tuple[float, ...]) -> None:
-    class Dropping(Outputs):
-        model = staticmethod(lambda config: Drawing(config["dropout"]))
-
-    class Chained(Outputs):
-        model = staticmethod(lambda config: nn.Sequential(nn.Dropout(config["dropout"]), Drawing(0.3)))
-
-    for task in (Dropping(), Chained()):
-        check(task, [{**ADAM, "dropout": rate} for rate in rates])
 
 
 # They can fail ------------------------------------------------------------------------------------------
