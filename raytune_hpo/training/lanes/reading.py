@@ -62,8 +62,10 @@ class Reading:
         return losses
 
     def run_by(self, config: Config, own: OwnValues | None = None) -> Hashable:
-        """What `run` depends on besides the model: the task's own functions, and what a loss reads of the config; before it
-        is known, what the task has in it that is no number."""
+        """What `run` depends on besides the model: the task's own functions, and what a loss reads of the config.
+
+        own: that; before it is known, it is what the task has in the config that is no number.
+        """
         if not self.whole and type(self.task).augment is Task.augment:
             return None
         if not self.task.has_own_loss:
