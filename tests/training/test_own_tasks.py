@@ -153,6 +153,19 @@ class Trees(Line):
         return (batch["same"] * distance + (1 - batch["same"]) * (1 - distance).clamp(min=0)).mean()
 
 
+@pytest.mark.parametrize("whole", [16 << 20, 0])
+def test_no_gradient_goes_to_what_preprocesses(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytune_hpo.training.batches.WHOLE_BYTES", whole)
+    features = nn.Linear(64, 64)
+
+    class Pretrained(Digits):
+        def preprocess(self, x: Any, statistics: Mapping[str, torch.Tensor]) -> Any:
+            return torch.relu(features(x))
+
+    trained(Pretrained(), {})
+    assert features.weight.grad is None
+
+
 def test_a_loss_over_a_tree_is_trained_and_measured() -> None:
     trainer = trained(Trees(), {"lr": 0.05}, epochs=5)
     losses = [report["validation_loss"] for report in trainer.reports]  # type: ignore[attr-defined]
