@@ -183,7 +183,7 @@ def preprocessed(task: Task, batch: Any, statistics: Mapping[str, Tensor]) -> An
 
 
 def preprocessed_once(task: Task, batch: Any, statistics: Mapping[str, Tensor]) -> Any:
-    """Of data, which a model of the task's may have a part in: no gradient goes there, and no step's graph ends there."""
+    """Of data. A model may have a part in it: no gradient goes there."""
     with torch.no_grad():
         return preprocessed(task, batch, statistics)
 

@@ -175,3 +175,30 @@ def test_what_torch_draws_by_rejection_and_what_is_seeded_anew_is_the_trials_own
 
     together = check(Drawn(), [ADAM, SGD, {**ADAM, "lr": 0.1}], chunk=chunk)
     assert drawn is mixture_drawn or together.unfusable is None
+
+
+class Following(nn.Module):
+    """A running mean that its forward puts in the buffer's place."""
+
+    mean: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.last = nn.Linear(5, 2)
+        self.register_buffer("mean", torch.zeros(5))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean, self.count = 0.9 * self.mean + 0.1 * x.mean(0), self.count + 1
+        return self.last(x - self.mean)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_buffers_that_a_forward_replaces_are_kept(chunk: int) -> None:
+    class Replacing(Outputs):
+        model = staticmethod(Following)
+
+    together = check(Replacing(), [ADAM, SGD], chunk=chunk)
+    assert len(together._stacks) == 1
