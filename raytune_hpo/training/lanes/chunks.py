@@ -47,8 +47,9 @@ class ChunkSize:
                 if undoable is None:
                     one_pass(at)
                 else:
-                    # What went well once needs no undoing again.
-                    with contextlib.nullcontext() if size <= self._proven else undoable(at), self._timed(size):
+                    # What went well once needs no undoing again, but on a GPU, where others take memory meanwhile.
+                    proven = size <= self._proven and self._device.type == "cpu"
+                    with contextlib.nullcontext() if proven else undoable(at), self._timed(size):
                         one_pass(at)
                     self._proven = max(self._proven, size)
             except torch.OutOfMemoryError:

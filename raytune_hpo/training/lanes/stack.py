@@ -164,13 +164,14 @@ class Stack:
     @contextlib.contextmanager
     def _undoable(self, at: slice) -> Iterator[None]:
         """Let a forward and backward pass that raises leave no trace: it is tried again with fewer lanes."""
-        drawn = [lane.generator.get_state() for lane in self.lanes[at]]
+        drawn = [(lane.generator.get_state(), lane.random) for lane in self.lanes[at]]
         buffers, counts = self._rows.buffers[at].clone(), self._rows.counts[at].clone()
         try:
             yield
         except BaseException:
-            for lane, state in zip(self.lanes[at], drawn, strict=True):
+            for lane, (state, random) in zip(self.lanes[at], drawn, strict=True):
                 lane.generator.set_state(state)
+                lane.random = random
             self._rows.buffers[at], self._rows.counts[at] = buffers, counts
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from raytune_hpo import Choice, SearchSpace, Splits, Task
+from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.refusals import NotFusableError
 
 
@@ -202,3 +204,25 @@ def test_buffers_that_a_forward_replaces_are_kept(chunk: int) -> None:
 
     together = check(Replacing(), [ADAM, SGD], chunk=chunk)
     assert len(together._stacks) == 1
+
+
+def test_on_a_gpu_a_pass_is_undone_though_one_of_its_size_went_well() -> None:
+    """Memory that was there may be another's later."""
+    chunk, done, undone = ChunkSize(torch.device("cuda"), fixed=4), [], []
+
+    @contextlib.contextmanager
+    def undoable(at: slice) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            undone.append(at.stop - at.start)
+            raise
+
+    def one_pass(at: slice) -> None:
+        if done and not undone:
+            raise torch.OutOfMemoryError
+        done.append(at.stop - at.start)
+
+    for _ in range(2):
+        chunk.run(4, one_pass, undoable)
+    assert (done, undone) == ([4, 2, 2], [4])
