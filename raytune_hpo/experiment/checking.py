@@ -157,6 +157,10 @@ def check_moving_rates(
             raise ExperimentError(name, value, "needs a task; a function trainable trains by itself")
         if value is not None and isinstance(task, Task) and task.has_own_trainer:
             raise ExperimentError(name, value, "is the supervised trainer's; this task brings its own")
+        if value is not None and isinstance(task, Task) and task.has_own_step:
+            raise ExperimentError(
+                name, value, "takes steps of the supervised trainer's; this task's are its train_step"
+            )
     if hypergradient is not None:
         moved_parameters(hypergradient, space.parameters)
     if lr_range is None:

@@ -64,6 +64,7 @@ class ResolvedExperiment:
         found = {
             "a function trainable runs in a process of its own": not isinstance(self.task, Task),
             "this task brings its own trainer": isinstance(self.task, Task) and self.task.has_own_trainer,
+            "this task takes its steps itself": isinstance(self.task, Task) and self.task.has_own_step,
             "folds train several models a trial": self.folds is not None,
             "fresh_workers asks for a process a trial": self.fresh_workers,
             "hypergradients look ahead in each trial by itself": self.hypergradient is not None,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo import checks
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.random_states import preserved_random_states, set_random_states
 from raytune_hpo.training.task import Task
@@ -65,6 +65,12 @@ class LRRange:
 class _RangeTester(SupervisedTrainer):
     """A trainer that takes single steps at given learning rates."""
 
+    def _set_lr(self, lr: float) -> None:
+        """Of the groups that have no learning rate of their own: what a trial with that rate would train by."""
+        self._lr = lr
+        for group, own in zip(self.optimizer.param_groups, self._own_lrs, strict=True):
+            group["lr"] = lr if own is None else own
+
     def step_losses(self, rates: Sequence[float]) -> Iterator[float]:
         """The loss of each step, cycling through the data in the trial's own order."""
         self.model.train()
@@ -92,7 +98,7 @@ def lr_range_test(
     """Train `config` for up to `steps` steps at rates from `low` to `high`, evenly spaced in their logarithm.
 
     Its own lr and schedule do not matter, all the rest does. The test's model is thrown away. Raises
-    ExperimentError for a bad config, or bounds that are none.
+    ExperimentError for a bad config, or bounds that are none; TrialError for a task that takes its steps itself.
     """
     checks.number("--low", low, 0, open_low=True)
     checks.number("--high", high, 0, open_low=True)
@@ -100,6 +106,8 @@ def lr_range_test(
     if high <= low:
         raise ExperimentError("--high", high, f"must be above --low = {low:g}")
     rates = [low * math.exp(math.log(high / low) * i / steps) for i in range(steps + 1)]
+    if task.has_own_step:
+        raise TrialError("its steps are its own train_step, at rates that no range test can set")
     tester = _RangeTester(task, data, max_epochs=1, device=device)
     tester.setup({**config, "lr": low}, seed)
     decay = 0.5 ** (1 / max(1.0, HALF_LIFE * steps))

@@ -97,6 +97,8 @@ def max_batch(
     limit: try no larger one. Never larger than the training split: such a batch is no other than all of it.
     Raises TrialError for a model that cannot be trained at any size.
     """
+    if task.has_own_step:
+        raise TrialError("its steps are its own train_step, which is not measured")
     config, parameters = largest_model(task, space, seed)
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     largest = 2 ** int(math.log2(len(data.train)))

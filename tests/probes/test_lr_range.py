@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from raytune_hpo import ExperimentError
+from raytune_hpo import Experiment, ExperimentError, Float, Hypergradient, SearchSpace, TrialError
 from raytune_hpo.cli.main import main
 from raytune_hpo.display.lr_range_plot import lr_range_png
 from raytune_hpo.probes.lr_range import LRRange, lr_range_test, suggested
+from raytune_hpo.probes.max_batch import max_batch
 from raytune_hpo.tasks import Digits
 from raytune_hpo.training.data import TrialData
 
@@ -78,6 +83,47 @@ def test_wrong_bounds_are_refused(data: TrialData) -> None:
     for wrong in ({"low": 0.0}, {"high": 1e-6}, {"steps": 3}, {"low": math.nan}):
         with pytest.raises(ExperimentError):
             lr_range_test(Digits(), data, {}, seed=0, **wrong)
+
+
+class Grouped(Digits):
+    groups = ("head",)
+
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return nn.Sequential(OrderedDict(body=nn.Linear(64, 8), act=nn.ReLU(), head=nn.Linear(8, 10)))
+
+
+def test_a_group_with_a_rate_of_its_own_keeps_it(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[list[float]] = []
+    own = torch.optim.SGD.step
+
+    def step(optimizer: torch.optim.SGD, *given: Any) -> Any:
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        return own(optimizer, *given)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    lr_range_test(
+        Grouped(), data, {"optimizer": "sgd", "lr_head": 0.01}, 0, low=1e-4, high=1e-2, steps=20, device="cpu"
+    )
+    assert {head for head, _ in rates} == {0.01}
+    assert rates[0][1] == pytest.approx(1e-4)
+    assert rates[-1][1] > 1e-3
+
+
+def test_a_task_that_takes_its_steps_itself_has_no_range_no_hypergradient_and_no_lanes(data: TrialData) -> None:
+    class Stepping(Digits):
+        def train_step(self, model: Any, batch: Any, optimizer: Any, config: Any) -> Any:
+            raise AssertionError
+
+    with pytest.raises(TrialError, match="train_step"):
+        lr_range_test(Stepping(), data, {}, 0, device="cpu")
+    space = {"lr": Float(1e-3, 0.1, "log")}
+    with pytest.raises(TrialError, match="train_step"):
+        max_batch(Stepping(), data, SearchSpace(space), 0, device="cpu")
+    for options in ({"hypergradient": Hypergradient()}, {"lr_range": "auto"}):
+        with pytest.raises(ExperimentError, match="train_step"):
+            Experiment(name="steps", task=Stepping(), space=space, max_epochs=1, **options).resolved  # noqa: B018
+    plain = Experiment(name="steps", task=Stepping(), space=space, max_epochs=1)
+    assert plain.resolved.lanes_refusal == "this task takes its steps itself"
 
 
 def test_the_picture_is_a_png_also_of_a_hopeless_curve(adam: LRRange) -> None:
