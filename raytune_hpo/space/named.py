@@ -206,9 +206,12 @@ def shown_texts(space: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Of a space as JSON: path -> recorded text of an object -> what people are shown."""
     found = {}
     for path, parameter in space["parameters"].items():
-        named = parameter.get("objects")
-        if isinstance(named, list):
-            options = parameter["options"]
+        named, options = parameter.get("objects"), parameter.get("options")
+        if _are_texts(named) and isinstance(options, list):  # a stranger's run may say anything
             shown = zip(options, shown_options(options, named), strict=True)
             found[path] = {option: text for option, text in shown if isinstance(option, str)}
     return found
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -123,6 +123,12 @@ def test_near_a19_a_space_is_passed_again_where_no_file_makes_it(tmp_path: Path)
     assert again.to_json() == recorded
     given = again.resolved.space.given(again.resolved.space.sample(np.random.default_rng(0)))
     assert given["part"]["kept"] is object_spaces.flat
+    # Of what is no array a digest may differ for nothing: it is told.
+    other = SearchSpace({**space(), "loss": nn.MSELoss(reduction="sum")})
+    taken = SearchSpace.from_json(recorded["space"]).with_objects_of(other)
+    assert taken.to_json() == recorded["space"]
+    (line,) = taken.changed_since(other)
+    assert line.startswith("space.loss is MSELoss sha1:")
     with pytest.raises(ExperimentError, match="is what the run was begun with; the experiment now has ndarray"):
         Experiment.from_json(recorded, given={"space": space(data=(1.0, 2.5))})
 
