@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import functools
 import io
@@ -19,6 +20,7 @@ import raytune_hpo
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, load_results, resume, run
 from raytune_hpo.cli.main import main
 from raytune_hpo.space import SearchSpace, describe
+from raytune_hpo.space.named import described
 from tests.reports import object_spaces
 from tests.reports.object_spaces import Rings, Wide, rings_space, space, train
 
@@ -188,6 +190,15 @@ def test_near_a19_defaults_of_a_task_are_objects() -> None:
     assert recorded["centre"].startswith("ndarray [2] float32 sha1:")
     with pytest.raises(ExperimentError, match=r"space.dropout|space.units"):
         Experiment(name="x", task=Rings(), space={"units": Choice([nn.ReLU, nn.GELU])})
+
+
+def test_near_a19_a_digest_is_of_the_content() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 2)
+    assert described(layer) == described(copy.deepcopy(layer))
+    assert described(layer) != described(nn.Linear(2, 2))
+    assert described(torch.zeros(2)).startswith("Tensor [2] float32 sha1:")
+    assert described(np.zeros(2)) != described(np.ones(2))
 
 
 def test_a19_names_of_options() -> None:
