@@ -2,11 +2,15 @@
 
 RaytuneHpoError
 ├── ExperimentError   the whole run is wrong; nothing was started (exit code 2)
+│   └── TaskError     a method of the task is: found before the first trial
 └── TrialError        ends one trial; the rest of the run goes on
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +18,14 @@ from types import TracebackType
 from raytune_hpo.printable import printable
 
 PACKAGE = str(Path(__file__).parent) + "/"
+_PYTHON = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
+_INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")
+#: Of what is a person's own in spite of its name: cells of a notebook, a prompt.
+_TYPED = ("<stdin>", "<ipython")
+#: How a process of torch's DataLoader hands on what was raised in it: as text.
+_HANDED_ON = "Original Traceback (most recent call last):"
+_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
 class RaytuneHpoError(Exception):
@@ -42,6 +54,21 @@ class ExperimentError(RaytuneHpoError):
         return type(self), (self.field, self.value, self.expected)
 
 
+class TaskError(ExperimentError):
+    """A method of a task is wrong, whatever the config: one line, "Rings.loss (exp.py, line 31): answers None: ...".
+
+    where: the method, with the file and the line; text: what is wrong with it.
+    """
+
+    def __init__(self, where: str, text: str) -> None:
+        RaytuneHpoError.__init__(self, printable(" ".join(f"{where}: {text}".split())))
+        self.field, self.value, self.expected = where, None, text
+        self.where, self.text = where, text
+
+    def __reduce__(self) -> tuple[type[TaskError], tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.where, self.text)
+
+
 class blamed:  # noqa: N801  (read as a statement: with blamed("searcher", name))
     """A context: what a user's own class raises in it becomes an ExperimentError that names the class and the line."""
 
@@ -56,7 +83,9 @@ class blamed:  # noqa: N801  (read as a statement: with blamed("searcher", name)
             return
         frames = list(traceback.extract_tb(error.__traceback__))
         frames = [f for f in frames if not f.filename.startswith(PACKAGE)] or frames  # the user's line, if there is one
-        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        last = frames[-1:]
+        where = users_place(error) or "".join(f"{Path(f.filename).name}, line {f.lineno}" for f in last)
+        where = f" ({where.partition(', in ')[0]})" if where else ""
         raise ExperimentError(self.field, self.name, f"failed with {type(error).__name__}: {error}{where}") from error
 
 
@@ -83,6 +112,44 @@ def text_of(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """An exception as a line: its type and what it says."""
     return " ".join(f"{type(error).__name__}: {text_of(error)[:5000]}".split()).removesuffix(":")
+
+
+def placed_line(error: BaseException) -> str:
+    """The same after the place in the user's own code that it comes from, if there is one:
+    "exp.py, line 31, in forward: RuntimeError: ..."."""
+    text = text_of(error)
+    line = one_line(error)
+    if _HANDED_ON in text:
+        line = next((one for one in reversed(text.splitlines()) if one.strip()), line).strip()
+    place = users_place(error)
+    return line if place is None else f"{place}: {line}"
+
+
+def is_users(file: str) -> bool:
+    """Whether code of this file is a user's own: not ours, nothing that is installed, nor of Python's library."""
+    if file.startswith("<"):
+        return file.startswith(_TYPED)
+    return not file.startswith((PACKAGE, *_PYTHON)) and _INSTALLED.search(file) is None
+
+
+def users_place(error: BaseException) -> str | None:
+    """Where an error comes from in the user's own code, the innermost such place: "exp.py, line 31, in forward"."""
+    frames = [(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_tb(error.__traceback__)]
+    text = text_of(error)
+    if _HANDED_ON in text:
+        frames += [(file, int(line), name) for file, line, name in _FRAME.findall(text)]
+    for file, line, name in reversed(frames):
+        if is_users(file):
+            inside = "" if name == "<module>" else f", in {name}"
+            return encodable(f"{Path(file).name}, line {line}{inside}")
+    return None
+
+
+def of_memory(error: BaseException) -> bool:
+    """Whether it says that some memory is used up, which a smaller model or batch may not do."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _MEMORY.search(text_of(error)) is not None
 
 
 def traceback_text(error: BaseException, frames: TracebackType | None) -> str:

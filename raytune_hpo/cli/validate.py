@@ -14,6 +14,9 @@ SHOWN = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser, run_dir="to check its experiment")
     parser.add_argument("--address", help="the Ray cluster it is meant for: this machine need not have its resources")
+    parser.add_argument(
+        "--deep", action="store_true", help="also load the data and take a batch of it through the task's methods"
+    )
     add_json(parser)
 
 
@@ -36,6 +39,10 @@ def main(options: argparse.Namespace) -> int:
             break
         configs.append(config)
     told = remarks(experiment, options.address)
+    if options.deep:
+        from raytune_hpo.workers.first_check import deep_remarks
+
+        told += deep_remarks(experiment)
     if options.json:
         print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs, "remarks": told})
         return 0

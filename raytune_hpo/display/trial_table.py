@@ -9,7 +9,7 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.space.named import shown_texts
 
-WIDTH = 60
+WIDTH = 80
 
 
 def trial_table(results: Results) -> str:

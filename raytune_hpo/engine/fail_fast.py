@@ -44,4 +44,4 @@ class FailFast:
         if self.limit is not None and self._row >= self.limit and self.reason is None:
             trials = f"{self._row} trials in a row" if self._row > 1 else "a trial"
             file = f" (traceback: {event.file})" if event.file else ""
-            self.reason = f"{trials} failed with {error}{file}"
+            self.reason = f"{trials} failed: {error}{file}"

@@ -17,6 +17,7 @@ from raytune_hpo.settings import Hypergradient, Resources
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter, json_value
 from raytune_hpo.tasks import task_by_name
+from raytune_hpo.training.checked_task import check_task
 from raytune_hpo.training.early_stopping import EarlyStopping
 from raytune_hpo.training.hyperparameters import Hyperparameter, check_keys, check_value
 from raytune_hpo.training.metrics import checked_metrics
@@ -32,6 +33,7 @@ def checked_task(task: Any) -> Task | FunctionTrainable:
         for name, value in task.options().items():
             json_value(f"task.{name}", value)
         task.check_is_described()
+        check_task(task)
         task.check()
         checked_metrics(task.metrics())
         return task
@@ -78,6 +80,8 @@ def check_space_fits(task: Task | FunctionTrainable, space: SearchSpace) -> None
         return
     known = task.hyperparameters()
     check_keys([*space.parameters, *space.constants], known)
+    if "class_weight" in {*space.parameters, *space.constants} and "class_weight" not in task.model_hyperparameters():
+        _check_class_weight(task, space)
     for path, parameter in space.parameters.items():
         for value in _extremes(parameter):
             _check(known[path], value, space)
@@ -89,6 +93,16 @@ def _check(hyperparameter: Hyperparameter, value: Any, space: SearchSpace) -> No
     """value: as configs hold it."""
     named = space.objects.get(hyperparameter.name, {})
     check_value(hyperparameter, named.get(value, value) if isinstance(value, str) else value)
+
+
+def _check_class_weight(task: Task, space: SearchSpace) -> None:
+    """Raise ExperimentError where a space weighs classes that the task's loss has none of."""
+    own = task.has_own_loss or task.has_own_step or task.has_own_trainer
+    if space.constants.get("class_weight") == "none" or not (own or task.kind not in ("classification", "multilabel")):
+        return
+    whose = "a loss of the task's own weighs by itself" if own else f"kind = {task.kind!r} has no classes"
+    found = space.constants.get("class_weight", space.parameters.get("class_weight"))
+    raise ExperimentError("space.class_weight", found, f"is of the default loss of classes and labels alone; {whose}")
 
 
 def checked_objective(task: Task | FunctionTrainable, metric: Any, mode: Any) -> Objective:

@@ -27,6 +27,10 @@ class OwnStepTrainer(SupervisedTrainer):
             if not isinstance(optimizer, torch.optim.Optimizer):
                 where = f"{type(self.task).__name__}.optimizers" + (f"[{name!r}]" if name else "")
                 raise TrialError(f"{where} answers a {type(optimizer).__name__}: it must be an optimizer of torch's")
+        if not self._optimizers:
+            raise TrialError(
+                f"{type(self.task).__name__}.optimizers answers none: it must answer one, or a dict of them"
+            )
         self._lrs = {name: [g["lr"] for g in o.param_groups] for name, o in self._optimizers.items()}
         self.optimizer = next(iter(self._optimizers.values()))
 
@@ -50,6 +54,8 @@ class OwnStepTrainer(SupervisedTrainer):
             with self._drawing():
                 found = self.task.train_step(self.model, seen, self._own, self.config)
             losses = dict(found) if isinstance(found, Mapping) else {"loss": found}
+            if not losses:
+                raise TrialError(f"{type(self.task).__name__}.train_step answers no loss: it must name one")
             for name, loss in losses.items():
                 value = self._number(name, loss)
                 self._named[name] = self._named.get(name, 0.0) + value * size
@@ -59,9 +65,12 @@ class OwnStepTrainer(SupervisedTrainer):
         return total / sum(sizes)
 
     def _number(self, name: str, loss: Any) -> torch.Tensor:
+        where = f"{type(self.task).__name__}.train_step"
+        if not isinstance(loss, torch.Tensor | int | float):
+            expected = "the loss, a tensor of shape [], or a dict of such"
+            raise TrialError(f"{where} answers a {type(loss).__name__} for {name}: it must answer {expected}")
         value = torch.as_tensor(loss, dtype=torch.float64, device=self.device).detach()
         if value.shape != ():
-            where = f"{type(self.task).__name__}.train_step"
             raise TrialError(f"{where} answers {name} of shape {list(value.shape)}: a loss must be one number")
         return value
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from raytune_hpo.errors import ExperimentError, RaytuneHpoError, one_line
+from raytune_hpo.errors import ExperimentError, RaytuneHpoError, placed_line
 from raytune_hpo.seeding import derive_seed, trial_seed
 from raytune_hpo.settings import Hypergradient
 from raytune_hpo.space.parameters import Parameter
@@ -61,7 +61,7 @@ class Recipe:
         except Exception as error:
             if full_disk(error) is not None:
                 raise
-            raise ExperimentError("task", name, f"cannot load its data: {one_line(error)}") from error
+            raise ExperimentError("task", name, f"cannot load its data: {placed_line(error)}") from error
         if not self.task.has_own_trainer:
             check_enough(f"{name}.load", data, self.folds)
             check_streamed(data, self.folds, self.executor, hypergradient=self.hypergradient is not None)

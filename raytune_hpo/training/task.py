@@ -63,6 +63,10 @@ class Task(ABC):
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
+        for name in ("metrics", "model_hyperparameters"):  # which may be constants in place of methods
+            constant = vars(cls).get(name)
+            if isinstance(constant, Mapping | list | tuple):
+                setattr(cls, name, _answering(constant))
         # A step of its own compares what it likes; with another kind it says what.
         if "train_step" in vars(cls) and all("kind" not in vars(base) for base in cls.__mro__ if base is not Task):
             cls.kind = "other"
@@ -346,3 +350,10 @@ class Task(ABC):
         """The options as plain JSON values."""
         values = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return {name: str(value) if isinstance(value, Path) else value for name, value in values}
+
+
+def _answering(constant: Any) -> Any:
+    def method(self: Task) -> Any:
+        return constant
+
+    return method

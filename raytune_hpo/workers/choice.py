@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import placed_line
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal.events import Executor
 from raytune_hpo.seeding import generator
@@ -108,25 +109,30 @@ def measured(experiment: ResolvedExperiment, loaded: TrialData) -> Speed | str:
 
     from raytune_hpo.training.speed import measured as of_configs
 
-    device = "cuda" if experiment.resources.gpus > 0 else "cpu"
+    device, own = device_and_threads(experiment)
     configs = configs_to_measure(experiment)
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(experiment.resources.cpus)))
+    torch.set_num_threads(own)
     try:
         every = experiment.checkpoint_every
         return of_configs(experiment.recipe(), loaded, configs, device, experiment.lanes_refusal, every)
     except bdb.BdbQuit:
         raise
     except Exception as error:  # each trial of such a config is to fail by itself
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return placed_line(error)
     finally:
         torch.set_num_threads(threads)
+
+
+def device_and_threads(experiment: ResolvedExperiment) -> tuple[str, int]:
+    """Of a trial."""
+    return "cuda" if experiment.resources.gpus > 0 else "cpu", max(1, int(experiment.resources.cpus))
 
 
 def chosen(experiment: ResolvedExperiment, speed: Speed | str, start_s: float) -> Choice:
     """By the time that the run would take here and in workers. speed: an error in its place, if there was one."""
     if isinstance(speed, str):
-        return Choice(Executor.PROCESSES, f"a config that was tried raised {speed}")
+        return Choice(Executor.PROCESSES, f"a config that was tried failed: {speed}")
     trials = experiment.num_samples
     work_s = trials * experiment.expected_epochs * speed.epoch_s
     there_s = start_s + work_s / min(places(experiment), trials)

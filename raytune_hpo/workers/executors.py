@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice, trial_log
 from raytune_hpo.workers.choice import concurrent_lanes
+from raytune_hpo.workers.first_check import configs_to_try, first_remarks
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.imports import Imports
 from raytune_hpo.workers.inline_transport import InlineTransport, own_debugger
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from raytune_hpo.workers.pool import Pool, Workers
 
 MOST_LANES = {"cpu": 256, "cuda": 512}  # of an array: from there on more lanes are no faster
+Configs = Sequence[dict[str, Any]]
 #: In the run directory while a task's own code is tried in the driver's process: found there, it has killed one.
 TRYING = "trying"
 
@@ -109,12 +111,13 @@ class Executors:
             with self._phases("pool"):
                 data = transport.data(_recipe(self._experiment))
                 pool: Workers
+                first = configs_to_try(self._experiment) if before.executor is None else []
                 if found is None:
-                    found, pool = self._found_out(transport, data)
+                    found, pool = self._found_out(transport, data, first)
                 elif found.executor.of_lanes:
-                    pool = self._lanes(transport, data)
+                    pool = self._lanes(transport, data, first)
                 else:
-                    pool = self._processes(transport, data)
+                    pool = self._processes(transport, data, first)
                 if found.executor.is_inline and self._experiment.executor == "auto":
                     pool = GrowingPool(pool, self._growth(found))
                 stack.callback(trial_log.clean, self._directory.path)
@@ -165,7 +168,11 @@ class Executors:
             with self._phases("imports"):
                 start_s = choice.imported_torch()
             with self._phases("probe"):
-                return choice.chosen(experiment, choice.measured(experiment, loaded), start_s)
+                speed = choice.measured(experiment, loaded)
+                if isinstance(speed, str):  # of one config, or of all: then nothing need be started
+                    device, threads = choice.device_and_threads(experiment)
+                    first_remarks(experiment.recipe(), loaded, configs_to_try(experiment), device, threads)
+                return choice.chosen(experiment, speed, start_s)
         finally:
             trying.unlink()
 
@@ -190,17 +197,20 @@ class Executors:
         self._notice("the last session's process died while it trained: from now on trials run in workers")
         return _of_workers(executor)
 
-    def _found_out(self, transport: Transport, data: Callable[[], Any]) -> tuple[choice.Choice, Workers]:
+    def _found_out(
+        self, transport: Transport, data: Callable[[], Any], first: Configs
+    ) -> tuple[choice.Choice, Workers]:
         """Lanes, if the first array finds that they are faster."""
-        lanes = self._lanes(transport, data)
+        lanes = self._lanes(transport, data, first)
         lanes.ensure()
         refusal = lanes.refusal(choice.configs_to_measure(self._experiment))
         if refusal is None:
             return choice.Choice(Executor.LANES), lanes
         lanes.shutdown()
-        return choice.Choice(Executor.PROCESSES, refusal), self._processes(transport, data)
+        return choice.Choice(Executor.PROCESSES, refusal), self._processes(transport, data, first)
 
-    def _lanes(self, transport: Transport, data: Callable[[], Any]) -> LanePool:
+    def _lanes(self, transport: Transport, data: Callable[[], Any], first: Configs = ()) -> LanePool:
+        """first: configs to try the task with before any trial."""
         from raytune_hpo.workers.lane_array import LaneArray
         from raytune_hpo.workers.lane_pool import LanePool
 
@@ -219,9 +229,10 @@ class Executors:
             return transport.actor(LaneArray, resources, recipe, data, posting, number=number, **options)
 
         # The driver has to import the scheduler meanwhile, and the data are loaded.
-        return LanePool(transport, make, resources, concurrent_lanes(self._experiment), at_first=max(1, room - 1))
+        trials = concurrent_lanes(self._experiment)
+        return LanePool(transport, make, resources, trials, at_first=max(1, room - 1), first=first)
 
-    def _processes(self, transport: Transport, data: Callable[[], Any]) -> Pool:
+    def _processes(self, transport: Transport, data: Callable[[], Any], first: Configs = ()) -> Pool:
         from raytune_hpo.workers.pool import Pool
         from raytune_hpo.workers.worker import Worker
 
@@ -237,13 +248,15 @@ class Executors:
             folds_at_once=int(resources.cpus) if transport.concurrent else 1,
         )
         arguments = (transport.packed(make), data, self._posting(transport, resources))
+        recipe = transport.packed(experiment.recipe()) if first else None
         of_task = isinstance(experiment.task, Task)
         return Pool(
             transport,
-            lambda: transport.actor(Worker, resources, *arguments, of_task=of_task),
+            lambda: transport.actor(Worker, resources, *arguments, of_task=of_task, recipe=recipe),
             resources,
             experiment.max_concurrent,
             fresh=experiment.fresh_workers,
+            first=first,
         )
 
     def _posting(self, transport: Transport, resources: Resources) -> Posting:

@@ -22,18 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.errors import one_line, traceback_text
+from raytune_hpo.errors import placed_line, traceback_text
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.lane_files import split_path
 from raytune_hpo.workers import deaths
 from raytune_hpo.workers.data_news import data_news
+from raytune_hpo.workers.first_check import first_remarks
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.lane_capacity import LaneCapacity
 from raytune_hpo.workers.lane_writer import LaneState, LaneWriter, array_name
 from raytune_hpo.workers.machine import cpus
-from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.messages import Assignment, Checked, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.worker import called
 
@@ -117,7 +118,7 @@ class LaneArray:
         thread = threading.get_ident()
         self._log, self._warnings, self._logs = posting.listening(lambda _: threading.get_ident() == thread)
         self._log.begin(self._one_log)
-        self._every = checkpoint_every
+        self._every, self._threads = checkpoint_every, posting.threads
         self._device = "cuda" if gpu else "cpu"
         self._capacity = LaneCapacity(self._device, most, min(1.0, posting.cpus / cpus()))
         self._trainers: dict[int | None, FusedTrainer] = {}
@@ -143,6 +144,10 @@ class LaneArray:
         from raytune_hpo.training.speed import measured
 
         return measured(self._recipe, self._loaded, configs, self._device, None, self._every).refusal
+
+    def check(self, configs: Sequence[dict[str, Any]]) -> Checked:
+        """Try the task with these. Raises TaskError where no trial could be trained."""
+        return Checked(tuple(first_remarks(self._recipe, self._loaded, configs, self._device, self._threads)))
 
     def advance(self, orders: Sequence[Order], save: bool = False) -> Turn:
         """Do the orders, then train. save: every lane that trained is saved, the run is about to end.
@@ -323,7 +328,7 @@ def _raised(error: Exception, reports: tuple[EpochReport, ...] = ()) -> Outcome:
         raise disk from None
     if isinstance(error, bdb.BdbQuit):
         raise error
-    return Outcome("raised", reports, one_line(error), traceback_text(error, error.__traceback__))
+    return Outcome("raised", reports, placed_line(error), traceback_text(error, error.__traceback__))
 
 
 def _report(pending: _Pending) -> EpochReport:

@@ -19,8 +19,9 @@ from typing import Any
 from raytune_hpo.journal.events import Event
 from raytune_hpo.settings import Resources
 from raytune_hpo.workers import deaths
+from raytune_hpo.workers.first_call import FirstCheck
 from raytune_hpo.workers.lane_calls import Order, Turn
-from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.messages import Assignment, Checked, EpochReport, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, called_once, raise_full_disk
 from raytune_hpo.workers.staffing import Staffing
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
@@ -62,7 +63,8 @@ class LanePool:
     """Lanes for trials; stands in for a `Pool`.
 
     make_array: of a number, an array in whatever process the transport has for it. resources: of one array. trials:
-    that may run at a time. at_first: arrays that are started before one has answered.
+    that may run at a time. at_first: arrays that are started before one has answered. first: configs that the first
+    array tries the task with, before any trial is begun.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LanePool:
         resources: Resources,
         trials: int,
         at_first: int,
+        first: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._transport = transport
         self._make_array = make_array
@@ -83,6 +86,7 @@ class LanePool:
         self._made = 0
         self._staffing = Staffing(lambda: transport.capacity(resources), trials)
         self._watch = deaths.Watch()
+        self._check = FirstCheck(first)
         self._surplus: list[EpochReport] = []
         self._news: list[Event] = []
         self.ending = False  # the run is about to end: every lane is to be saved
@@ -106,6 +110,8 @@ class LanePool:
         Arrays that have not answered yet have their share kept, or the first to answer would take all trials of a
         small run.
         """
+        if self._check.awaited:
+            return []
         now = time.monotonic()
         to_come = sum(
             array.info is None and now < max(array.made, self._first_answer) + LATE_S for array in self._arrays
@@ -131,6 +137,7 @@ class LanePool:
     def start(self, slot: LaneSlot, assignment: Assignment) -> None:
         slot.trial, slot.known, slot.losses = assignment.trial, assignment.known, assignment.losses
         slot.inside = slot.proven = False
+        self._check.too_late = True
         slot.ticket += 1
         self._order(slot, Order("start", slot.number, slot.ticket, trial=assignment))
 
@@ -188,7 +195,8 @@ class LanePool:
     # Calls ------------------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float) -> list[tuple[LaneSlot, Outcome | Lost]]:
-        """Send what was ordered; what has come of calls so far; waits up to `timeout_s` for the first."""
+        """Send what was ordered; what has come of calls so far; waits up to `timeout_s` for the first. Raises TaskError
+        where the first check finds that no trial can be trained."""
         for array in self._arrays:
             if not array.in_call and (array.orders or array.busy):
                 self._call(array)
@@ -213,18 +221,16 @@ class LanePool:
         try:
             answer = call.answer()
         except CallFailedError as error:  # a fault of the array's own: its trials start again elsewhere
-            raise_full_disk(error, array.info)
-            return self._lost(array, f"the lane array failed: {error}")
+            if array is not self._check.at:
+                raise_full_disk(error, array.info)
+                return self._lost(array, f"the lane array failed: {error}")
+            answer = self._check.failed(error)
         except ActorLostError as error:
             if not error.died:
                 return self._lost(array, f"the lane array was lost: {error}")
             return self._died(array, str(error))
-        if isinstance(answer, WorkerInfo):
-            array.info = answer
-            self._news += answer.news
-            self._first_answer = min(self._first_answer, time.monotonic())
-            self._staffing.answered()
-            self._resize(array, answer.lanes)
+        if isinstance(answer, WorkerInfo | Checked):
+            self._has_come(array, answer)
             return []
         assert isinstance(answer, Turn)
         self._resize(array, answer.lanes)
@@ -241,6 +247,21 @@ class LanePool:
             else:
                 self._surplus += outcome.reports
         return out
+
+    def _has_come(self, array: _Array, answer: WorkerInfo | Checked) -> None:
+        """Into the world, or back from the first check."""
+        if isinstance(answer, Checked):
+            self._news += self._check.ended(answer)
+            return
+        array.info = answer
+        self._news += answer.news
+        self._first_answer = min(self._first_answer, time.monotonic())
+        self._staffing.answered()
+        self._resize(array, answer.lanes)
+        check = self._check.begun(array, array.actor)
+        if check is not None:
+            array.in_call = True
+            self._calls[check] = array
 
     def _resize(self, array: _Array, lanes: int) -> None:
         """Lanes are never taken away: an array that finds that fewer fit takes its trials in turns."""
@@ -262,6 +283,7 @@ class LanePool:
         ]
 
     def _drop(self, array: _Array, why: str | None = None) -> None:
+        self._check.lost(array)
         self._arrays.remove(array)
         self._calls = {call: called for call, called in self._calls.items() if called is not array}
         self._staffing.lost(why)

@@ -81,6 +81,13 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What came of the first check of the run's task: for people to read."""
+
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """Where a worker lives. lanes: trials that it can take at a time. news: of its start, for the journal. mark: see
     `deaths.process_mark`. logs: the folder of its trials' logs; one_log: the name of the log, where they share one.

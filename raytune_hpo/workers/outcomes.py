@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.errors import one_line, traceback_text
+from raytune_hpo.errors import placed_line, traceback_text
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 
 #: Whose frames come before the user's own in every traceback.
@@ -54,7 +54,7 @@ def raised(error: BaseException, run_path: Path | None = None, hint: str = "") -
     chain = _parts(error)
     memory = any(isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError" for e in chain)
     left = any(isinstance(e, bdb.BdbQuit) for e in chain)
-    line = one_line(error)[:500] + hint
+    line = placed_line(error)[:500] + hint
     return Raised(line, traceback_text(error, frames), memory, full_disk(error, run_path), quit=left)
 
 

@@ -15,7 +15,8 @@ from raytune_hpo.journal.events import Event, Noticed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import deaths, function_session
-from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.first_call import FirstCheck
+from raytune_hpo.workers.messages import Assignment, Checked, EpochReport, Left, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.staffing import Staffing
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 
@@ -114,7 +115,8 @@ class Pool:
     """Processes for trials of one size.
 
     make_actor: the next worker, in whatever process the transport has for it. limit: at most so many. fresh: each
-    trial has a worker that had none before it.
+    trial has a worker that had none before it. first: configs that the first worker tries the task with, before any
+    trial is begun.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Pool:
         limit: int | None,
         *,
         fresh: bool = False,
+        first: Sequence[dict[str, Any]] = (),
     ) -> None:
         self._transport = transport
         self._make_actor = make_actor
@@ -136,6 +139,7 @@ class Pool:
         self.ending = False
         self._staffing = Staffing(lambda: transport.capacity(resources), limit)
         self._watch = deaths.Watch()
+        self._check = FirstCheck(first)
 
     def ensure(self) -> None:
         """Start workers up to what the cluster holds now. Raises ExperimentError if they keep dying."""
@@ -150,10 +154,13 @@ class Pool:
 
     def idle(self) -> list[Slot]:
         """Workers that have answered and run nothing. Those that have just been told of a trial's end answer soon."""
+        if self._check.awaited:
+            return []
         return [
             slot
             for slot in self._slots
             if slot.info is not None
+            and slot is not self._check.at
             and slot.trial is None
             and (slot.leaving is None or (slot.leaving.told is None and not self._fresh))
         ]
@@ -163,6 +170,7 @@ class Pool:
 
     def start(self, slot: Slot, assignment: Assignment) -> None:
         slot.trial = assignment.trial
+        self._check.too_late = True
         self._asked.append((slot, assignment))
 
     def step(self, slot: Slot, until: int) -> None:
@@ -191,7 +199,8 @@ class Pool:
         return [slot.leaving.trial for slot in self._slots if slot.leaving is not None]
 
     def wait(self, timeout_s: float) -> list[tuple[Slot, Outcome | Lost]]:
-        """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first."""
+        """Send what was asked for; what has come of calls so far; waits up to `timeout_s` for the first. Raises
+        TaskError where the first check finds that no trial can be trained."""
         self._send()
         out: list[tuple[Slot, Outcome | Lost]] = []
         for call in self._transport.answered(list(self._calls), timeout_s):
@@ -203,6 +212,11 @@ class Pool:
                 slot.info = answer
                 self._news += answer.news
                 self._staffing.answered()
+                check = self._check.begun(slot, slot.actor)
+                if check is not None:
+                    self._calls[check] = slot
+            elif isinstance(answer, Checked):
+                self._news += self._check.ended(answer)
             elif answer is None or isinstance(answer, Left):
                 self._has_left(slot, answer)
             else:
@@ -267,10 +281,12 @@ class Pool:
         else:
             self._news.append(Noticed(f"{after}: it goes on in this process, beside the trials that follow"))
 
-    def _answer(self, slot: Slot, call: Call) -> WorkerInfo | Outcome | Left | Lost | None:
+    def _answer(self, slot: Slot, call: Call) -> WorkerInfo | Checked | Outcome | Left | Lost | None:
         try:
             return call.answer()  # type: ignore[no-any-return]
         except CallFailedError as error:  # the worker's own code failed: this trial's fault, not the worker's
+            if slot is self._check.at:
+                return self._check.failed(error)
             raise_full_disk(error, slot.info)
             return Outcome("raised", error=str(error), traceback=error.text, reusable=False)
         except ActorLostError as error:
@@ -285,6 +301,7 @@ class Pool:
         return Lost(f"the worker was lost: {error}", blame)
 
     def _drop(self, slot: Slot, why: str | None = None) -> None:
+        self._check.lost(slot)
         if slot in self._slots:
             self._slots.remove(slot)
         self._calls = {call: called for call, called in self._calls.items() if called is not slot}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from raytune_hpo.errors import one_line, text_of
+from raytune_hpo.errors import placed_line, text_of
 from raytune_hpo.settings import Resources
 from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers.imports import Imports
@@ -26,8 +26,8 @@ class CallFailedError(Exception):
 
     @property
     def line(self) -> str:
-        """The error in a line, with its type."""
-        return one_line(self.error)
+        """The error in a line, with its type, after the place in the user's code that it comes from."""
+        return placed_line(self.error)
 
 
 class ActorLostError(Exception):

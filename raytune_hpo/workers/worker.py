@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from raytune_hpo.seeding import trial_seed
 from raytune_hpo.settings import Resources
 from raytune_hpo.storage.checkpoints import CheckpointStore, pack, unpack
 from raytune_hpo.storage.full_disk import storing
+from raytune_hpo.training.recipe import Recipe
 from raytune_hpo.workers import deaths, trial_directories
 from raytune_hpo.workers.data_news import data_news
+from raytune_hpo.workers.first_check import first_remarks
 from raytune_hpo.workers.function_session import FunctionSession, is_of
 from raytune_hpo.workers.imports import record_more
-from raytune_hpo.workers.messages import Assignment, EpochReport, Left, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.messages import Assignment, Checked, EpochReport, Left, Outcome, Saved, WorkerInfo
 from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.surroundings import Place
@@ -49,15 +51,22 @@ class Worker:
     """See the module. Made an actor by the pool.
 
     make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled. of_task: it is
-    a task's.
+    a task's; recipe: that task's, pickled as `make` is.
     """
 
     def __init__(
-        self, make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting, *, of_task: bool = False
+        self,
+        make: MakeTrainable | bytes,
+        data: Callable[[], Any],
+        posting: Posting,
+        *,
+        of_task: bool = False,
+        recipe: Recipe | bytes | None = None,
     ) -> None:
         phases = posting.phases()
         posting.prepare_process()
         self._posting, self._of_task = posting, of_task
+        self._recipe, self._data = recipe, data
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
@@ -76,6 +85,13 @@ class Worker:
         pid = os.getpid()
         mark = deaths.process_mark(pid)
         return WorkerInfo(socket.gethostname(), pid, self._sees_run, 1, self._news, mark, self._logs)
+
+    def check(self, configs: Sequence[dict[str, Any]]) -> Checked:
+        """Try the task with these. Raises TaskError where no trial could be trained."""
+        assert self._recipe is not None
+        recipe: Recipe = pickle.loads(self._recipe) if isinstance(self._recipe, bytes) else self._recipe
+        device = "cuda" if self._posting.gpus > 0 else "cpu"
+        return Checked(tuple(first_remarks(recipe, self._data(), configs, device, self._posting.threads)))
 
     def do(self, call: bytes) -> Any:
         """See `called`. Spares a process of its own for what is done once."""

@@ -90,10 +90,10 @@ CASES = {
     ),
     "gan": Case(
         0,
-        {"lr": 1e-3, "batch_size": 125},
+        {"lr_G": 1e-3, "lr_D": 3e-3, "beta1": 0.5, "batch_size": 125},
         f"Loss_D: {NUMBER} Loss_G: {NUMBER}",
         ["train_loss_D", "train_loss_G"],
-        ["--niter", "1", "--lrD", "1e-3", "--batchSize", "125"],
+        ["--niter", "1", "--batchSize", "125"],
     ),
     "memmap": Case(
         0,
@@ -138,12 +138,12 @@ def prepared(name: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> Task:
     if name == "gan":  # the program draws the noise that it shows its progress by before it trains
         build = tuned.Ring.build_model
 
-        def built(config: Any) -> Any:
-            model = build(config)
+        def built(self: Any, config: Any) -> Any:
+            model = build(self, config)
             torch.randn(2000, 8)
             return model
 
-        patch.setattr(tuned.Ring, "build_model", staticmethod(built))
+        patch.setattr(tuned.Ring, "build_model", built)
     return task
 
 

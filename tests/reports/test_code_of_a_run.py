@@ -330,8 +330,9 @@ def test_must_show_5_a_run_without_its_world(
         if verb == "resume":
             cut(moved, 3)
         assert main([verb, str(moved)]) == 2
-        (error,) = [line for line in capsys.readouterr().err.splitlines() if "exp.py" not in line]
-        assert "task = 'Mine': cannot load its data: FileNotFoundError: numbers.txt not found" in error
+        (error,) = [line for line in capsys.readouterr().err.splitlines() if "has changed" not in line]
+        assert "task = 'Mine': cannot load its data: exp.py, line " in error
+        assert error.endswith(", in load: FileNotFoundError: numbers.txt not found.")
 
 
 # B7, B8, B17: code that is found again ---------------------------------------------------------------------

@@ -50,7 +50,7 @@ def test_b16_trials_that_fail_alike_stop_the_run(
     assert main(["run", str(file), "--run-dir", str(run_dir)]) == 1
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("stopped: ")]
-    assert "3 trials in a row failed with FileNotFoundError" in line
+    assert "3 trials in a row failed: exp.py, line 11, in train: FileNotFoundError" in line
     assert f"raytune-hpo retry {run_dir}" in line
     assert f"raytune-hpo resume {run_dir}" in line
     results = load_results(run_dir)
@@ -180,7 +180,9 @@ def test_near_b16_the_field_is_checked(value: Any) -> None:
 def test_near_b16_confirm_stops_too(tmp_path: Path) -> None:
     run(made(), tmp_path / "run", quiet=True)
     BROKEN.add("all")
-    with pytest.raises(ExperimentError, match=r"repetitions = .*3 trials in a row failed with ValueError.*retry"):
+    with pytest.raises(
+        ExperimentError, match=r"repetitions = .*3 trials in a row failed: .*in trains: ValueError.*retry"
+    ):
         confirm(tmp_path / "run", 4, 2, task=trains, quiet=True)
     BROKEN.clear()
     retry(tmp_path / "run" / "confirm", task=trains, quiet=True)

@@ -209,7 +209,7 @@ def test_c9_lone_surrogates_in_names_texts_and_errors(tmp_path: Path, capsys: py
 
     trial = only(tried(function, tmp_path / "run"))
     assert trial.status == "failed"
-    assert trial.error == "ValueError: caf\\udce9 \\ud800"
+    assert trial.error.endswith(", in function: ValueError: caf\\udce9 \\ud800")
     assert trial.metrics == {"loss": 1, "na\\udc80me": 1, "text": "a\\udfffb"}
     assert main(["trials", str(tmp_path / "run")]) == 0
     capsys.readouterr()

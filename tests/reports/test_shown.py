@@ -47,7 +47,8 @@ def test_a8_every_trial_failing_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     results = run(made("fails", "fails as well", fail_fast=None), tmp_path / "run")
     assert (results.status, results.best) == ("finished", None)
     out = capsys.readouterr().out
-    assert "4 failed, t00000 for one: ValueError: a message of the user's" in out
+    assert "4 failed, t00000 for one: test_shown.py, line " in out
+    assert ": ValueError: a message of the user's" in out
     assert f"raytune-hpo retry {tmp_path / 'run'}" in out
 
 

@@ -110,7 +110,7 @@ class Help(Task):
     kind = "other"
 
     def load(self, seed):
-        return Splits(*load_data()[:2], [])
+        return Splits(*load_data()[:2])
 
     def build_model(self, config):
         return GPT(len(set(load_text())))

@@ -95,13 +95,10 @@ class Digits(Task):
     groups = ("head",)
 
     def load(self, seed):
-        return Splits(*load_data(range(5, 10)), [])
+        return Splits(*load_data(range(5, 10)))
 
     def build_model(self, config):
         return prepare_for_finetuning(pretrained_model())
-
-    def parameter_groups(self, model, config):
-        return {"head": model.head.parameters()}
 
 
 experiment = Experiment("finetune", Digits(), {"optimizer": "sgd", "lr": Float(0.001, 0.1), "lr_head": Float(0.01, 1)})

@@ -59,11 +59,16 @@ def quality(points):
 
 
 class Ring(Task):
-    kind = "other"
-    load = staticmethod(lambda seed: Splits(make_ring(10_000), make_ring(1000, seed=1), []))
-    build_model = staticmethod(lambda config: nn.ModuleDict({"G": Generator(), "D": Discriminator()}))
-    optimizers = staticmethod(lambda m, c: {k: optim.Adam(m[k].parameters(), c["lr"], (0.5, 0.999)) for k in m})
-    loss = staticmethod(lambda m, x, c: x.new_tensor(1 - quality(m["G"](torch.randn(len(x), 8, device=x.device)))[1]))
+    groups = ("G", "D")
+
+    def load(self, seed):
+        return Splits(make_ring(10_000), make_ring(1000, seed=1))
+
+    def build_model(self, config):
+        return nn.ModuleDict({"G": Generator(), "D": Discriminator()})
+
+    def loss(self, model, real, config):
+        return 1 - quality(model["G"](torch.randn(len(real), 8, device=real.device)))[1]
 
     def train_step(self, model, real, optimizer, config):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,4 +92,6 @@ class Ring(Task):
         return {"loss_D": lossD, "loss_G": lossG}
 
 
-experiment = Experiment("ring", Ring(), {"lr": Float(1e-4, 1e-2, "log")}, max_epochs=40)
+experiment = Experiment(
+    "ring", Ring(), {"lr_G": Float(1e-4, 1e-2, "log"), "lr_D": Float(1e-4, 1e-2, "log"), "beta1": 0.5}
+)

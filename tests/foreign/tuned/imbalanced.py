@@ -57,15 +57,14 @@ class MLP(nn.Module):
 
 
 class Imbalanced(Task):
+    metrics = (F1(),)
+
     def load(self, seed):
         X_train, y_train, X_val, y_val = get_data()
-        return Splits(Split(X_train, y_train), Split(X_val, y_val), [])
+        return Splits(Split(X_train, y_train), Split(X_val, y_val))
 
     def build_model(self, config):
         return MLP(20, 4, 128, dropout=0.3)
-
-    def metrics(self):
-        return [F1()]
 
 
 experiment = Experiment("imbalanced", Imbalanced(), {"lr": Float(1e-4, 0.1, "log"), "class_weight": "balanced"})

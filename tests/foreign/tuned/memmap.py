@@ -79,7 +79,7 @@ class Stripes(Task):
     folder: str
 
     def load(self, seed):
-        return Splits(MemmapDataset(self.folder), MemmapDataset(self.folder, train=False), [])
+        return Splits(MemmapDataset(self.folder), MemmapDataset(self.folder, train=False))
 
     def build_model(self, config):
         return CNN()

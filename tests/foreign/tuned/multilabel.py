@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from raytune_hpo import Experiment, Float, Hyperparameter, Splits, Task
+from raytune_hpo import Experiment, Float, Splits, Task
 
 
 def make_scenes(n, rng, digits, targets):
@@ -60,12 +60,10 @@ class Net(nn.Module):
 
 class Scenes(Task):
     kind = "multilabel"
+    model_hyperparameters = {"dropout": 0.2}
 
     def load(self, seed):
-        return Splits(*load_data(), [])
-
-    def model_hyperparameters(self):
-        return {"dropout": Hyperparameter("dropout", "float", 0.2, "before the classifier", low=0, high=1)}
+        return Splits(*load_data())
 
     def build_model(self, config):
         return Net(dropout=config["dropout"])

@@ -82,7 +82,7 @@ def criterion(logits, masks, dice_weight=DICE_WEIGHT):
 
 
 class Shapes(Task):
-    metrics = staticmethod(lambda: [IoU()])
+    metrics = (IoU(),)
 
     def load(self, seed):
         return Splits(make_shapes(600, seed=0), make_shapes(150, seed=1), make_shapes(150, seed=2))

@@ -82,7 +82,7 @@ class Pairs(Task):
     kind = "other"
 
     def load(self, seed):
-        return Splits(*load_data(), [])
+        return Splits(*load_data())
 
     def build_model(self, config):
         return SiameseNet()

@@ -72,7 +72,7 @@ class Weighed(Task):
 
 
 @pytest.mark.parametrize("samples", [2048, pytest.param(20480, marks=pytest.mark.large)])
-def test_workers_hold_no_copy_of_their_data(samples: int, tmp_path: Path, ray_session: None) -> None:
+def test_a11_workers_hold_no_copy_of_bytes_nor_of_mapped_files(samples: int, tmp_path: Path, ray_session: None) -> None:
     """128 MB in a file and 96 MB in memory; ten times as much where that is asked for (`-m large`)."""
     experiment = Experiment(
         name="weighed",
