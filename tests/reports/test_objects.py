@@ -150,6 +150,8 @@ def test_a19_a_task_gets_objects_wherever_its_models_are_made(
     """Lanes, the sealed test, export, replay, and what is made of an exported model."""
     file, folder, target = tmp_path / "exp.py", str(tmp_path / "run"), tmp_path / "model"
     file.write_text(TASK_FILE.format(folder=tmp_path, scheduler="{'name': 'pbt', 'interval': 1}"))
+    assert main(["validate", str(file), "--deep"]) == 0
+    assert "Choice {ReLU, Tanh}" in capsys.readouterr().out
     assert main(["run", str(file), "--run-dir", folder]) == 0
     assert "side by side as lanes" in capsys.readouterr().out
     results = load_results(folder)
@@ -205,6 +207,7 @@ def test_a19_names_of_options() -> None:
     assert describe(Choice([nn.ReLU, torch.tanh, None, "ReLU6"])) == "{ReLU, tanh, None, ReLU6}"
     assert describe(Choice([nn.ReLU, "ReLU"])) == f"{{{RELU}, ReLU}}"
     assert Choice([nn.ReLU, "ReLU"]).recorded("ReLU") == "ReLU"
+    assert not Choice({"a": np.zeros(2), "b": np.ones(2)}).accepts(np.zeros(2))
     assert Choice([nn.ReLU, np.tanh]).options == (RELU, "numpy:tanh")
     with_class = SearchSpace({"act": Choice([nn.ReLU, nn.GELU]), "x": Float(0, 1).when("act", "==", nn.ReLU)})
     assert with_class.parameters["x"].conditions[0].operand == RELU
