@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from raytune_hpo import Split, Splits
@@ -19,7 +18,8 @@ class ChangingDigits(Digits):
 
     def load(self, seed: int) -> Splits:
         splits = super().load(seed)
-        return Splits(*(self._changed(getattr(splits, f.name), f.name) for f in dataclasses.fields(splits)))
+        parts = {name: self._changed(getattr(splits, name), name) for name in ("train", "validation", "test")}
+        return Splits(**parts)
 
     def _changed(self, split: Split, name: str) -> Split:
         y = generator(0, "shuffled", name).permutation(split.y) if self.shuffled else split.y

@@ -7,7 +7,7 @@ from typing import Any
 from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import text_table
-from raytune_hpo.space.named import shown_options
+from raytune_hpo.space.named import shown_texts
 
 WIDTH = 80
 
@@ -59,5 +59,7 @@ def round_table(results: Results) -> str:
 def _shown_side(path: str, side: list[Any], results: Results) -> str:
     parameter = results.experiment["space"]["parameters"][path]
     if parameter["kind"] == "choice":
-        return "{" + ", ".join(shown_options(side, parameter.get("objects") or ())) + "}"
+        texts = shown_texts(results.experiment["space"]).get(path, {})
+        shown = (texts.get(option, option) if isinstance(option, str) else str(option) for option in side)
+        return "{" + ", ".join(shown) + "}"
     return f"{shown_value(side[0])}..{shown_value(side[1])}"

@@ -21,7 +21,7 @@ from types import ModuleType
 
 import raytune_hpo
 from raytune_hpo import checks, tasks
-from raytune_hpo.errors import ExperimentError
+from raytune_hpo.errors import ExperimentError, TaskError
 from raytune_hpo.experiment import copied_modules
 from raytune_hpo.experiment.copied_modules import FILE_MODULE_PREFIX
 
@@ -191,6 +191,9 @@ def _failed(field: str, path: Path, error: BaseException) -> ExperimentError:
     where = f"line {lines[-1]}" if lines else "no line"
     if isinstance(error, ImportError) and "relative import" in str(error):
         return ExperimentError(field, str(path), f"is of a package ({error}): run it as python -m PACKAGE.{path.stem}")
+    if isinstance(error, TaskError):
+        placed = error.where if ", line " in error.where else f"{error.where} ({path.name}, {where})"
+        return TaskError(placed, error.text)
     if isinstance(error, ExperimentError):
         return ExperimentError(error.field, error.value, f"{error.expected} ({path.name}, {where})")
     return ExperimentError(field, str(path), f"fails with {_explained(error)} ({where})")
@@ -203,5 +206,10 @@ def _explained(error: BaseException) -> str:
     record = None if wrong is None else getattr(raytune_hpo, wrong[1], getattr(tasks, wrong[1], None))
     if wrong is None or not dataclasses.is_dataclass(record):
         return text.replace(".__init__()", "()")
+    if record is raytune_hpo.Task:
+        text = text.replace(".__init__()", "()")
+        return f"{text}: the task's class has no such field; is @dataclass(frozen=True) over it?"
+    if wrong[2] == "log" and wrong[1] in ("Float", "Int"):
+        return f'{text.split(".", maxsplit=1)[0]}(log=...): no such field; write scale="log"'
     names = [f.name for f in dataclasses.fields(record)]
     return f"{text.split('.', maxsplit=1)[0]}({wrong[2]}=...): {checks.no_such('field', wrong[2], names)}"

@@ -25,7 +25,7 @@ from raytune_hpo.experiment.file import experiment_in
 from raytune_hpo.experiment.loading import import_first
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.experiment.references import found_by
-from raytune_hpo.experiment.written import Experiment
+from raytune_hpo.experiment.written import Experiment, as_recorded
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import nest
 from raytune_hpo.space.named import NOT_KNOWN, Named, is_import_name
@@ -153,7 +153,8 @@ def _written(
     """What was an object in the experiment, and is not given, its file makes anew. Also what people should know of
     it."""
     recorded = description["experiment"]
-    space = SearchSpace.from_json(recorded["space"])
+    with as_recorded("space", recorded["space"]):
+        space = SearchSpace.from_json(recorded["space"])
     told: list[str] = []
     objects = [name for name in ("searcher", "scheduler") if recorded[name]["name"] == OBJECT]
     objects += ["task"] if "made" in recorded["task"] else []

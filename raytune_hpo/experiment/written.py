@@ -123,20 +123,20 @@ class Experiment:
         for name in data:
             if name not in known:
                 raise ExperimentError("experiment.json", name, "this version has no such field")
-        with _as_recorded("space", data["space"]):
+        with as_recorded("space", data["space"]):
             space = SearchSpace.from_json(data["space"])
             if "space" in given:
                 now = given.pop("space")
                 space = space.with_objects_of(now if isinstance(now, SearchSpace) else SearchSpace(now))
             values = {**data, "space": space, "listeners": (), **given}
         if "task" not in given:
-            with _as_recorded("task", data["task"]):
+            with as_recorded("task", data["task"]):
                 values["task"] = from_reference(data["task"])
         for name in ("searcher", "scheduler"):
             if name not in given:
-                with _as_recorded(name, data[name]):
+                with as_recorded(name, data[name]):
                     values[name] = _class_again(name, data[name])
-        with _as_recorded("experiment", data["name"]):
+        with as_recorded("experiment", data["name"]):
             return cls(**values)
 
     def override(self, changes: Mapping[str, Any]) -> Experiment:
@@ -163,7 +163,7 @@ class Experiment:
 
 
 @contextlib.contextmanager
-def _as_recorded(field_name: str, value: Any) -> Iterator[None]:
+def as_recorded(field_name: str, value: Any) -> Iterator[None]:
     """What a description that we have not written lets our code raise becomes an ExperimentError."""
     try:
         yield

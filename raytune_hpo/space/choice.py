@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space.conditions import same
 from raytune_hpo.space.foreign_objects import refuse_object
-from raytune_hpo.space.named import GIVE_A_NAME, GONE, Named, import_name, is_named_by_import, text_for
+from raytune_hpo.space.named import GIVE_A_NAME, GONE, Named, import_name, is_json, is_named_by_import, text_for
 from raytune_hpo.space.parameter import Parameter, json_value
 
 
@@ -74,7 +74,7 @@ class Choice(Parameter):
 
     def accepts(self, value: Any) -> bool:
         value = list(value) if isinstance(value, tuple) else value
-        return any(same(option, value) for option in self.values)
+        return is_json(value) and any(same(option, value) for option in self.values)
 
     def recorded(self, value: Any) -> Any:
         return value if self.objects is None or self.accepts(value) else text_for(value, self.objects)

@@ -9,6 +9,7 @@ ever made from such a text: objects come from the experiment as it is written.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import re
 import sys
@@ -109,10 +110,24 @@ def described(value: Any) -> str:
         content = hashlib.sha1(data.tobytes(), usedforsecurity=False)
         return f"{kind} {list(value.shape)} {_number_type(value)} sha1:{content.hexdigest()[:DIGEST]}"
     try:
-        content = hashlib.sha1(pickle.dumps(value, protocol=4), usedforsecurity=False)
+        content = hashlib.sha1(_pickled(value), usedforsecurity=False)
     except Exception:  # whatever a user's class does in there
         return kind
     return f"{kind} sha1:{content.hexdigest()[:DIGEST]}"
+
+
+class _Pickler(pickle.Pickler):
+    """Tensors by what is in them: torch pickles them otherwise each time."""
+
+    def reducer_override(self, value: Any) -> Any:
+        data = _array(value.data) if type(value).__module__ == "torch.nn.parameter" else _array(value)
+        return NotImplemented if data is None or data.dtype.hasobject else (bytes, (data.tobytes(),))
+
+
+def _pickled(value: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, protocol=4).dump(value)
+    return file.getvalue()
 
 
 def _array(value: Any) -> Any:
@@ -206,9 +221,12 @@ def shown_texts(space: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Of a space as JSON: path -> recorded text of an object -> what people are shown."""
     found = {}
     for path, parameter in space["parameters"].items():
-        named = parameter.get("objects")
-        if isinstance(named, list):
-            options = parameter["options"]
+        named, options = parameter.get("objects"), parameter.get("options")
+        if _are_texts(named) and isinstance(options, list):  # a stranger's run may say anything
             shown = zip(options, shown_options(options, named), strict=True)
             found[path] = {option: text for option, text in shown if isinstance(option, str)}
     return found
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

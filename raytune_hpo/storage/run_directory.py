@@ -47,6 +47,8 @@ __all__ = ["DESCRIPTION", "FORMAT", "RunDirectory", "git_commit", "versions"]
 
 #: Folders that a session and its workers write into, besides checkpoints.
 WRITTEN_INTO = ("errors", "logs", "trials", "commands", "listeners", "source")
+#: Bytes of a journal that are looked through for a trial.
+BEGUN = 1 << 20
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 #: How long a claim waits for somebody who only looks (`in_use`).
 LOCK_WAIT_S = 0.5
@@ -144,9 +146,11 @@ class RunDirectory:
         return run
 
     def discard(self) -> None:
-        """Remove the run if nothing has happened in it, so that the next try finds the place free."""
+        """Remove the run if no trial was begun in it, so that the next try finds the place free."""
         try:
-            empty = not self.journal_path.exists() or self.journal_path.stat().st_size == 0
+            journal = self.journal_path
+            # The events of trials name them; a session's own, which come before, do not.
+            empty = not journal.exists() or (journal.stat().st_size < BEGUN and b'"trial":' not in journal.read_bytes())
         except OSError:
             empty = False
         if empty:

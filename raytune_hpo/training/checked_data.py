@@ -65,7 +65,9 @@ def check_type(field: str, found: Any) -> Splits:
     for name in SPLITS:
         split = getattr(found, name)
         if not isinstance(split, AnySplit):
-            expected = "must be a Split(x, y), a dict or tuple of arrays, a map-style data set or a Stream"
+            expected = "must be a Split(x, y), a dict or tuple of arrays, a map-style data set or a Stream" + _instead(
+                split
+            )
             raise ExperimentError(f"{field}.{name}", type(split).__name__, expected)
         if isinstance(split, Stream):
             checks.integer(f"{field}.{name}.steps", split.steps, 0 if name == "test" else 1)
@@ -75,6 +77,14 @@ def check_type(field: str, found: Any) -> Splits:
                 expected = "must be a function of a seed that answers an iterable of batches"
                 raise ExperimentError(f"{field}.{name}.make", split.make, expected)
     return found
+
+
+def _instead(split: Any) -> str:
+    """What is to be given in place of an object of torch's; told by names, since torch is not imported here."""
+    names = {cls.__name__ for cls in type(split).__mro__ if cls.__module__.startswith("torch.utils.data")}
+    if "DataLoader" in names:
+        return "; give its data set: batch_size is a hyperparameter, collate a method"
+    return "; of samples in a stream make batches: Stream(make, steps)" if "IterableDataset" in names else ""
 
 
 def _check_alike(field: str, train: Any, split: Any) -> None:
@@ -153,6 +163,8 @@ def _checked(field: str, split: Any, kind: Kind, *, missing_values: bool) -> Any
     for path, array in paths(split.tree):
         if array.dtype.kind not in "buif":
             expected = f"must be numbers: its dtype is {array.dtype}"
+            if path == ".y" and kind == "classification":
+                expected += "; of names np.unique(y, return_inverse=True)[1] makes classes"
             raise ExperimentError(f"{field}{path}", list(array.shape), expected)
         nan = missing_values and path != ".y"
         if not lies_in_file(array):

@@ -7,6 +7,7 @@ from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.training.checked_methods import check_methods
 from raytune_hpo.training.data import KINDS
 from raytune_hpo.training.hyperparameters import GROUP_HYPERPARAMETERS, TRAINER_HYPERPARAMETERS, as_hyperparameter
 from raytune_hpo.training.task import Task
@@ -15,6 +16,7 @@ from raytune_hpo.training.task import Task
 def check_task(task: Task) -> None:
     """Raise ExperimentError for a task that no data can be trained with."""
     name = type(task).__name__
+    check_methods(task)
     checks.one_of(f"{name}.kind", task.kind, KINDS)
     own = task.has_own_loss or task.has_own_step or task.has_own_trainer
     if task.kind == "other" and not own:
@@ -35,6 +37,11 @@ def _check_hyperparameters(field: str, found: Any) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise ExperimentError(field, found, "must be a dict of defaults, or of Hyperparameter, by name")
     for name, hyperparameter in found.items():
+        if type(hyperparameter).__module__.startswith("raytune_hpo.space."):
+            expected = (
+                f"must be the default, a value: what is searched stands in the experiment's space={{{name!r}: ...}}"
+            )
+            raise ExperimentError(f"{field}[{name!r}]", hyperparameter, expected)
         own = as_hyperparameter(name, hyperparameter).name
         if own != name:
             raise ExperimentError(f"{field}[{name!r}].name", own, f"must be {name!r}, as its key is")

@@ -25,20 +25,24 @@ NAMED = 4  # parameters that a remark names
 Config = Mapping[str, Any]
 
 
-def deep_check(task: Task, data: TrialData, configs: Sequence[Config], device: str | None) -> list[str]:
+def deep_check(
+    task: Task, data: TrialData, configs: Sequence[Config], device: str | None, metric: str | None = None
+) -> list[str]:
     """What a person should know of the task. Raises TaskError, the first config's, where none of the configs can be
     trained; a fault of some of them alone is a remark.
 
     data: what trials see. configs: some of the space's, the usual one first. device: as of a trainer.
+    metric: the experiment's.
     """
     faults: list[tuple[Config, TaskError]] = []
     found: list[str] = []
     read: set[str] = set()
+    measured: set[str] = set()
     tried = 0
     _parts(watched(task), data, configs[0])  # what cannot be read, whatever the config
     for config in configs:
         try:
-            found += _tried(task, data, config, device, read)
+            found += _tried(task, data, config, device, read, measured)
             if not tried:
                 found += oddities.of_models(task, config, SEED)
             tried += 1
@@ -54,6 +58,8 @@ def deep_check(task: Task, data: TrialData, configs: Sequence[Config], device: s
     found += oddities.of_preprocessing(task, data)
     if not faults:
         found += oddities.unread(task, configs, read)
+    if metric == "validation_loss":
+        found += oddities.measured_otherwise(task, configs, measured)
     return list(dict.fromkeys(found))
 
 
@@ -78,8 +84,16 @@ def first_check(task: Task, data: TrialData, configs: Sequence[Config], device: 
     return []
 
 
-def _tried(task: Task, data: TrialData, config: Config, device: str | None, read: set[str] | None = None) -> list[str]:
-    """One config: a step, and a measurement. read: as of `FirstStep`. Answers remarks. Raises TaskError."""
+def _tried(
+    task: Task,
+    data: TrialData,
+    config: Config,
+    device: str | None,
+    read: set[str] | None = None,
+    measured: set[str] | None = None,
+) -> list[str]:
+    """One config: a step, and a measurement. read: as of `FirstStep`; measured: takes its `measured_by`. Answers
+    remarks. Raises TaskError."""
     seen = watched(task, read)
     kind = FirstOwnStep if task.has_own_step else FirstStep
     with preserved_random_states():
@@ -94,6 +108,12 @@ def _tried(task: Task, data: TrialData, config: Config, device: str | None, read
             with blamed_on(seen, trainer.stage):
                 raise error
     found = [f"groups: {name!r} holds no parameter" for name in trainer.unfilled]
+    if measured is not None:
+        measured |= trainer.measured_by
+    for name in (n for n in trainer.unmoved if n in config):
+        found.append(f"{name} is no parameter's: each is in a group with one of its own")
+    if trainer.normalised:
+        found.append("the model answers probabilities, and the loss takes logits: leave its softmax or sigmoid out")
     names = trainer.without_gradient
     if names:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -17,9 +17,10 @@ from raytune_hpo.errors import TaskError
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import ArraySplit, DatasetSplit, Stream, TrialData
 from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.hyperparameters import GROUP_HYPERPARAMETERS
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.metrics import NOT_SCORED, Metric, WholeMetric
-from raytune_hpo.training.oddities import Reads
+from raytune_hpo.training.oddities import Reads, are_probabilities
 from raytune_hpo.training.own_step import OwnStepTrainer
 from raytune_hpo.training.scores import Scores, as_metrics_take
 from raytune_hpo.training.task import Task
@@ -86,7 +87,9 @@ def check_alike(task: Task, train: Any, validation: Any) -> None:
 class FirstStep(SupervisedTrainer):
     """A trainer of one step. whole: the trial's data; part: a batch of each split. read: takes the hyperparameters that
     the task's methods look up, besides `build_model`. stage: the method to be blamed now, where no user's code raises.
-    without_gradient, unfilled: parameters that have got none, groups that hold none."""
+    without_gradient, unfilled: parameters that have got none, groups that hold none. unmoved: what is of all parameters
+    without a group's own, and there are none. measured_by: hyperparameters of the loss that is a metric, too.
+    normalised: whether the default loss was given probabilities."""
 
     def __init__(
         self, task: Task, whole: TrialData, part: TrialData, device: str | None, read: set[str] | None = None
@@ -98,6 +101,9 @@ class FirstStep(SupervisedTrainer):
         self._criterion = criterion_of(task, whole.train, whole.validation, self.device)
         self.without_gradient: list[str] = []
         self.unfilled: list[str] = []
+        self.unmoved: list[str] = []
+        self.measured_by: set[str] = set()
+        self.normalised = False
 
     def setup(self, config: Mapping[str, Any], seed: int) -> None:
         super().setup(config, seed)
@@ -108,6 +114,9 @@ class FirstStep(SupervisedTrainer):
         super()._set_up_optimizer()
         filled = {group.name for group in getattr(self, "_groups", ())}
         self.unfilled = [name for name in self.task.groups if filled and name not in filled]
+        groups = getattr(self, "_groups", ()) if self.task.groups else ()
+        config = dict(self.config)
+        self.unmoved = [n for n in GROUP_HYPERPARAMETERS if groups and not any(g.moves(n, config) for g in groups)]
         self.stage = "build_model"
 
     def _set_up_steps(self) -> None:
@@ -166,13 +175,17 @@ class FirstStep(SupervisedTrainer):
                 self.stage = "loss"
                 if self.task.has_own_loss:
                     with blamed_on(self.task, self.stage, batch):
-                        self._criterion.loss(self.model, batch, self.config)
+                        read = set[str]()
+                        self._criterion.loss(self.model, batch, Reads(dict(self.config), read))
+                        if not read >= self.config.keys():  # which it went through as a whole
+                            self.measured_by |= read
                 measured = [metric for metric in self._criterion.measured if not isinstance(metric, OwnLoss)]
                 if not measured:
                     continue
                 self.stage = self._of_outputs
                 with blamed_on(self.task, self.stage, batch, place=self._place):
                     outputs, targets = self._criterion.compared(self.model, batch)
+                self.normalised = not self.task.has_own_loss and are_probabilities(outputs, self.task.kind)
                 self.stage = "metrics"
                 for metric in measured:
                     values[metric.name] = self._measured(metric, outputs, targets)

@@ -83,7 +83,14 @@ def check_value(hyperparameter: Hyperparameter, value: Any) -> Any:
         return value
     plain = _plain(hyperparameter, value)
     if plain is None:
-        raise ExperimentError(f"space.{hyperparameter.name}", value, f"must be {hyperparameter.expected}")
+        default = hyperparameter.default
+        number = isinstance(value, float) and hyperparameter.type == "int" and hyperparameter.low is None
+        hint = (
+            f", as its default {default} is; for floats make that {float(default)}"
+            if number and default is not None
+            else ""
+        )
+        raise ExperimentError(f"space.{hyperparameter.name}", value, f"must be {hyperparameter.expected}{hint}")
     return plain
 
 
@@ -122,7 +129,9 @@ def check_keys(keys: Iterable[str], known: Iterable[str], prefix: str = "space")
     names = sorted(known)
     for key in keys:
         if key not in names:
-            raise ExperimentError(prefix, key, checks.no_such("hyperparameter", key, names))
+            expected = checks.no_such("hyperparameter", key, names)
+            hint = "" if "did you mean" in expected else "; one of build_model's is named by model_hyperparameters"
+            raise ExperimentError(prefix, key, expected + hint)
 
 
 def resolve(config: Mapping[str, Any], hyperparameters: Mapping[str, Hyperparameter]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 
 from raytune_hpo.training.batches import source
 from raytune_hpo.training.data import ArraySplit, TrialData
+from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.random_states import preserved_random_states, seed_everything
 from raytune_hpo.training.task import Task
 from raytune_hpo.training.trees import leaves
@@ -62,10 +63,35 @@ class Reads(dict[str, Any]):
 def unread(task: Task, configs: Sequence[Mapping[str, Any]], read: set[str]) -> Iterator[str]:
     """configs: as the space gives them, with what is searched. read: hyperparameters that the task has looked up."""
     given = {name for config in configs for name in config}
-    left = sorted(given & task.model_hyperparameters().keys() - read)
+    left = sorted((given & task.model_hyperparameters().keys()) - read - TRAINER_HYPERPARAMETERS.keys())
     if left:
         is_read = "is read by none of its methods" if len(left) == 1 else "are read by none of its methods"
         yield f"{', '.join(left)} {is_read}: trials that differ in that alone are the same"
+
+
+def measured_otherwise(task: Task, configs: Sequence[Mapping[str, Any]], measured: set[str]) -> Iterator[str]:
+    """Of an experiment whose metric is the task's own loss. measured: hyperparameters which that reads in eval mode."""
+    own = measured & task.model_hyperparameters().keys()
+    searched = sorted(n for n in own if any(config.get(n) != configs[0].get(n) for config in configs[1:]))
+    if searched:
+        yield (
+            f"{type(task).__name__}.loss reads {', '.join(searched)} where it is measured, too: validation_loss is "
+            "another measure in each trial; let metric= be one of metrics(), or read it if model.training alone"
+        )
+
+
+def are_probabilities(outputs: Any, kind: str) -> bool:
+    """Whether outputs [N, C, ...] are what a softmax or a sigmoid answers, where logits are wanted."""
+    if (
+        not isinstance(outputs, torch.Tensor)
+        or outputs.numel() < 2 * FEW
+        or kind not in ("classification", "multilabel")
+    ):
+        return False
+    if not bool(((outputs >= 0) & (outputs <= 1)).all()):
+        return False
+    sums = outputs.sum(1)
+    return kind == "multilabel" or (outputs.shape[1] > 1 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3))
 
 
 def of_models(task: Task, config: Mapping[str, Any], seed: int) -> Iterator[str]:
@@ -104,7 +130,8 @@ def of_loading(task: Task, data: TrialData, seed: int) -> Iterator[str]:
     found = [leaf for split in (again.train, again.validation) for leaf in leaves(split.tree)]
     if not _equal([torch.from_numpy(x.copy()) for x in held], [torch.from_numpy(x.copy()) for x in found]):
         name = type(task).__name__
-        yield f"{name}.load answers other data for the same seed: draw from np.random.default_rng(seed) alone"
+        generators = "np.random.default_rng(seed) or torch.Generator().manual_seed(seed), which random_split takes"
+        yield f"{name}.load answers other data for the same seed: draw from {generators}"
 
 
 def of_preprocessing(task: Task, data: TrialData) -> Iterator[str]:

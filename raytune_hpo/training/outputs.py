@@ -66,9 +66,10 @@ def check_outputs(outputs: Any, y: Any, highest: int | None = None, *, lanes: bo
     wanted = list(y.shape)
     if y.is_floating_point():
         if found != wanted:
+            hint = "; outputs.unsqueeze(-1) makes it" if [*found, 1] == wanted else ""
             raise TrialError(
                 f"the model answers {found} for targets of shape {wanted}: it must answer that shape, or each answer "
-                "would be compared with every target"
+                f"would be compared with every target{hint}"
             )
     elif len(found) != len(wanted) + 1 or found[:1] + found[2:] != wanted:
         shape = ", ".join(["N", "C", *map(str, wanted[1:])])

@@ -24,7 +24,7 @@ from torch import nn
 
 from raytune_hpo.errors import RaytuneHpoError, TaskError, TrialError, is_users, of_memory, one_line, users_place
 from raytune_hpo.storage.full_disk import full_disk
-from raytune_hpo.training.data import Batch
+from raytune_hpo.training.exception_hints import hint
 from raytune_hpo.training.oddities import Reads
 from raytune_hpo.training.outputs import check_loss
 from raytune_hpo.training.task import Task
@@ -112,7 +112,7 @@ def blamed_on(task: Task, method: str, batch: Any = None, *, place: str | None =
         if of_memory(error) or full_disk(error) is not None:
             raise
         ours = isinstance(error, RaytuneHpoError)
-        text = str(error) if ours else one_line(error)[:LONGEST] + _hint(str(error), batch)
+        text = str(error) if ours else one_line(error)[:LONGEST] + hint(error, batch)
         own = users_place(error)
         place = place if own is None else own.removesuffix(f", in {method}")
         raise fault(task, method, text, place=place) from error
@@ -146,27 +146,6 @@ def _returns(node: ast.AST) -> Iterator[ast.Return]:
 
 #: What our errors say where a method is needed that the task has not.
 _UNWRITTEN = re.compile(r"; write (\w+)\(self")
-#: What torch says where a layer does not take an integer, or a floating-point number.
-_REFUSES_INTEGERS = re.compile(
-    r"must have the same dtype|should be the same|expected scalar type|expected m1 and m2|"
-    r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'|Input dtype must be|only supports? floating"
-)
-_REFUSES_REALS = re.compile(r"tensor for argument #1 'indices'|expected one of.*Long|must be one-hot|index tensor")
-
-
-def _hint(text: str, batch: Any) -> str:
-    """What is to be done about an exception of torch's, as far as its text and the batch tell."""
-    if "each element in list of batch should be of equal size" in text or "expects each tensor to be equal" in text:
-        return "; samples differ in shape: write collate(self, samples), and pad them there"
-    x = batch.x if isinstance(batch, Batch) else batch[0] if isinstance(batch, tuple) and batch else batch
-    dtypes = {str(leaf.dtype).removeprefix("torch."): leaf for leaf in leaves(x) if isinstance(leaf, Tensor)}
-    integers = [name for name, leaf in dtypes.items() if not leaf.is_floating_point()]
-    if integers and _REFUSES_INTEGERS.search(text):
-        return f"; x is {integers[0]}: convert it in preprocess(self, x, statistics), as x.float() does"
-    reals = [name for name, leaf in dtypes.items() if leaf.is_floating_point()]
-    if reals and _REFUSES_REALS.search(text):
-        return f"; x is {reals[0]}: an embedding takes integers, so keep them integers in load and preprocess"
-    return ""
 
 
 # What each method must answer -------------------------------------------------------------------------------

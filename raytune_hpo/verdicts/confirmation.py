@@ -30,6 +30,9 @@ NOT_REPEATED = (
     "not a repetition: the trial ignores its seed, and gave the same numbers every time; let it seed itself from "
     "raytune_hpo.trial_seed(), and run it again"
 )
+NOT_ABOVE_CHANCE = (
+    "no better than chance beyond the noise of these repetitions: a model that learned nothing may do as well"
+)
 EQUAL = (
     "the repetitions came out equal, so that nothing is known of the noise: take more of them (--seeds), or a metric "
     "that is finer"
@@ -212,7 +215,7 @@ def _verdict(made: Confirmation) -> tuple[Verdict, str]:
         return "none", f"of {sound[0].trial}, the first, {NOT_REPEATED}" if alone else NOT_REPEATED
     above = made.above_naive
     if above is not None and not (above.above_zero or above.tells_nothing):
-        return "none", "no better than chance: a model that learned nothing does as well"
+        return "none", NOT_ABOVE_CHANCE
     if any(i is not None and i.tells_nothing for i in (above, *(c.behind for c in sound))):
         return "none", EQUAL
     if len(sound) == 1 and len(made.contenders) > 1:

@@ -49,7 +49,7 @@ def deep_remarks(experiment: ResolvedExperiment) -> list[str]:
 
     device = "cuda" if experiment.resources.gpus > 0 else "cpu"
     drawn = experiment.space.sample(generator(experiment.seed, "deep check"))
-    tried = deep_check(task, data, [*configs, drawn], device)
+    tried = deep_check(task, data, [*configs, drawn], device, experiment.objective.metric)
     return [*found, *tried, *of_loading(task, data, experiment.seed)]
 
 
@@ -67,7 +67,7 @@ def _loaded(task: Task, load: Any) -> TrialData:
             with blamed_on(task, "load"):
                 raise error.__cause__ from None
         if error.field.startswith(name):
-            text, cause = str(error).removeprefix(name).removeprefix("."), error.__cause__
+            text, cause = str(error).removeprefix(name).removeprefix(".").removeprefix(" = "), error.__cause__
             place = None if cause is None else users_place(cause)
             raise fault(task, "load", text, place=place) from error
         raise

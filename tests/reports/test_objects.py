@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import functools
 import io
@@ -19,6 +20,7 @@ import raytune_hpo
 from raytune_hpo import Choice, Experiment, ExperimentError, Float, load_results, resume, run
 from raytune_hpo.cli.main import main
 from raytune_hpo.space import SearchSpace, describe
+from raytune_hpo.space.named import described
 from tests.reports import object_spaces
 from tests.reports.object_spaces import Rings, Wide, rings_space, space, train
 
@@ -123,6 +125,12 @@ def test_near_a19_a_space_is_passed_again_where_no_file_makes_it(tmp_path: Path)
     assert again.to_json() == recorded
     given = again.resolved.space.given(again.resolved.space.sample(np.random.default_rng(0)))
     assert given["part"]["kept"] is object_spaces.flat
+    # Of what is no array a digest may differ for nothing: it is told.
+    other = SearchSpace({**space(), "loss": nn.MSELoss(reduction="sum")})
+    taken = SearchSpace.from_json(recorded["space"]).with_objects_of(other)
+    assert taken.to_json() == recorded["space"]
+    (line,) = taken.changed_since(other)
+    assert line.startswith("space.loss is MSELoss sha1:")
     with pytest.raises(ExperimentError, match="is what the run was begun with; the experiment now has ndarray"):
         Experiment.from_json(recorded, given={"space": space(data=(1.0, 2.5))})
 
@@ -142,6 +150,8 @@ def test_a19_a_task_gets_objects_wherever_its_models_are_made(
     """Lanes, the sealed test, export, replay, and what is made of an exported model."""
     file, folder, target = tmp_path / "exp.py", str(tmp_path / "run"), tmp_path / "model"
     file.write_text(TASK_FILE.format(folder=tmp_path, scheduler="{'name': 'pbt', 'interval': 1}"))
+    assert main(["validate", str(file), "--deep"]) == 0
+    assert "Choice {ReLU, Tanh}" in capsys.readouterr().out
     assert main(["run", str(file), "--run-dir", folder]) == 0
     assert "side by side as lanes" in capsys.readouterr().out
     results = load_results(folder)
@@ -184,10 +194,20 @@ def test_near_a19_defaults_of_a_task_are_objects() -> None:
         Experiment(name="x", task=Rings(), space={"units": Choice([nn.ReLU, nn.GELU])})
 
 
+def test_near_a19_a_digest_is_of_the_content() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 2)
+    assert described(layer) == described(copy.deepcopy(layer))
+    assert described(layer) != described(nn.Linear(2, 2))
+    assert described(torch.zeros(2)).startswith("Tensor [2] float32 sha1:")
+    assert described(np.zeros(2)) != described(np.ones(2))
+
+
 def test_a19_names_of_options() -> None:
     assert describe(Choice([nn.ReLU, torch.tanh, None, "ReLU6"])) == "{ReLU, tanh, None, ReLU6}"
     assert describe(Choice([nn.ReLU, "ReLU"])) == f"{{{RELU}, ReLU}}"
     assert Choice([nn.ReLU, "ReLU"]).recorded("ReLU") == "ReLU"
+    assert not Choice({"a": np.zeros(2), "b": np.ones(2)}).accepts(np.zeros(2))
     assert Choice([nn.ReLU, np.tanh]).options == (RELU, "numpy:tanh")
     with_class = SearchSpace({"act": Choice([nn.ReLU, nn.GELU]), "x": Float(0, 1).when("act", "==", nn.ReLU)})
     assert with_class.parameters["x"].conditions[0].operand == RELU

@@ -108,7 +108,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "loss is infinite": (NO_LOSS + "return model(batch.x).mean().abs() / 0  # !", "loss", "is inf for the first"),
     "loss raises": (NO_LOSS + 'return batch["y"]  # !', "loss", "TypeError: tuple indices must be integers"),
     "loss asks for what is not in config": (NO_LOSS + 'return config["alpha"]  # !', "loss", "KeyError: 'alpha'"),
-    "loss takes too few": ("def loss(self, model, batch):  # !\n    pass\n", "loss", "takes 3 positional arguments"),
+    "loss takes too few": (
+        "def loss(self, model, batch):  # !\n    pass\n",
+        "loss",
+        "takes (model, batch) besides self",
+    ),
     "loss in another dtype's way": (
         NO_LOSS + "return functional.binary_cross_entropy(model(batch.x), batch.y)  # !",
         "loss",
@@ -381,6 +385,43 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "train_step",
         "answers loss of shape [60, 2]: a loss must be one number",
     ),
+    "a config that has no such name": (
+        "def build_model(self, config):\n    return Net(config['width'])  # !",
+        "build_model",
+        "KeyError: 'width'; the config has none: give model_hyperparameters its default, {'width': ...}",
+    ),
+    "a config of attributes": (
+        "def build_model(self, config):\n    return Net(config.width)  # !",
+        "build_model",
+        "the config is a dict: write config['width']",
+    ),
+    "a model of a batch": (
+        "def predict(self, model, x):\n    return model(x)",
+        "predict",
+        "a batch is a Batch(x, y): give the model batch.x",
+    ),
+    "a loader of torch's": (
+        "def load(self, seed):\n    s = torch.utils.data.DataLoader([1, 2])\n    return Splits(s, s, s)  # !",
+        "load",
+        "a map-style data set or a Stream; give its data set: batch_size is a hyperparameter, collate a method",
+    ),
+    "an iterable data set": (
+        "def load(self, seed):\n    class S(torch.utils.data.IterableDataset):\n        def __iter__(self):\n"
+        "            yield from ()\n    return Splits(S(), S(), S())  # !",
+        "load",
+        "of samples in a stream make batches: Stream(make, steps)",
+    ),
+    "classes by name": (
+        "def load(self, seed):\n    x, y = arrays(seed)\n    return parts(x, np.array(['a', 'b'])[y])  # !",
+        "load",
+        "np.unique(y, return_inverse=True)[1] makes classes",
+    ),
+    "a regression without its axis": (
+        'kind = "regression"\ndef load(self, seed):\n    x, y = arrays(seed)\n    return parts(x, x[:, 0])\n'
+        "def predict(self, model, batch):\n    return model(batch.x)[:, 0]  # !",
+        "predict",
+        "would be compared with every target; outputs.unsqueeze(-1) makes it",
+    ),
     "optimizers that are None": (
         "def optimizers(self, model, config):  # !\n    pass\n"
         "def train_step(self, model, batch, optimizer, config):\n    return model(batch.x).mean()",
@@ -427,6 +468,41 @@ SAID: dict[str, tuple[str, str, str]] = {
         "is another metric's",
     ),
     "an option named like a method": ("targets: int = 3", SPACE, "is what a task's targets() is"),
+    "a hyperparameter that is searched in the task": (
+        "model_hyperparameters = {'width': Int(1, 2)}",
+        SPACE,
+        "Wrong.model_hyperparameters['width'] = Int(conditions=(), low=1, high=2, scale='linear', step=1): must be the "
+        "default, a value",
+    ),
+    "floats of an integer": (
+        "model_hyperparameters = {'p': 0}",
+        '{"p": Float(0.0, 0.5)}',
+        "space.p = 0.0: must be an int, as its default 0 is; for floats make that 0.0",
+    ),
+    "a hyperparameter that is not named": (
+        "pass",
+        '{"width": Int(1, 2)}',
+        "weight_decay_on; one of build_model's is named by model_hyperparameters",
+    ),
+    "all hyperparameters": (
+        "hyperparameters = {'width': 1}",
+        SPACE,
+        "): is the house's own, and is not to be written anew; write model_hyperparameters",
+    ),
+    "an attribute that is misspelt": ("group = ('layer',)", SPACE, "nothing in its file uses it; did you mean groups?"),
+    "metrics of outputs": (
+        "def metrics(self, outputs, targets):\n    return []",
+        SPACE,
+        "Wrong.metrics (exp.py, line 47): takes (outputs, targets) besides self: it must be metrics(self)",
+    ),
+    "targets of a model": ("@staticmethod\ndef targets(a, b):\n    pass", SPACE, "it must be targets(self, batch)"),
+    "a method that is none": ("loss = 'mse'", SPACE, "is a str: it must be loss(self, model, batch, config)"),
+    "preprocess without statistics": (
+        "def preprocess(self, x):\n    return x",
+        SPACE,
+        "takes (x) besides self: it must be preprocess(self, x, statistics)",
+    ),
+    "load without a seed": ("def load(self):\n    pass", SPACE, "it must be load(self, seed)"),
     "classes weighed twice": (
         NO_LOSS + "return model(batch.x).mean()",
         '{"class_weight": Choice(["none", "balanced"])}',
@@ -535,6 +611,18 @@ RIGHT = {
         "    loss = functional.cross_entropy(model(batch.x), batch.y)\n    loss.backward()\n"
         "    optimizer['all'].step()\n    return {'loss': loss, 'twice': 2 * loss}\nvalidate_every = 3"
     ),
+    "a loss that is measured without what is searched": (
+        'kind = "other"\nmodel_hyperparameters = {"width": 1}\n'
+        + NO_LOSS
+        + "return model(batch.x).square().mean() * (config['width'] if model.training else 1)"
+    ),
+    "names of its own": (
+        "def losses(self, outputs, y):\n    return functional.cross_entropy(outputs, y)\n"
+        "def _metric(self):\n    pass\n"
+        "def loss(self, model, batch, *rest, **more):\n    return self.losses(model(batch.x), batch.y)\n"
+        "def summary(self):\n    pass\n"
+        "predictions: int = 3"
+    ),
     "metrics": METRIC + "def loss(self, model, batch, config):\n    return super().loss(model, batch, config) * 2",
 }
 
@@ -569,6 +657,22 @@ ODD = {
         "def model_hyperparameters(self):\n    return {'width': Hyperparameter('width', 'int', 4, 'units')}",
         "width is read by none of its methods",
     ),
+    "probabilities": (
+        "def build_model(self, config):\n    return nn.Sequential(Net(), nn.Softmax(-1))",
+        "the model answers probabilities, and the loss takes logits",
+    ),
+    "probabilities of labels": (
+        'kind = "multilabel"\ndef load(self, seed):\n    x, y = arrays(seed)\n'
+        "    return parts(x, np.stack([y, 1 - y], 1))\n"
+        "def build_model(self, config):\n    return nn.Sequential(Net(), nn.Sigmoid())",
+        "the model answers probabilities, and the loss takes logits",
+    ),
+    "a loss that is another one in each trial": (
+        'kind = "other"\nmodel_hyperparameters = {"width": 1}\n'
+        + NO_LOSS
+        + "return model(batch.x).square().mean() * config['width']",
+        "Wrong.loss reads width where it is measured, too",
+    ),
     "a config that cannot be trained": (
         "def model_hyperparameters(self):\n    return {'width': Hyperparameter('width', 'int', 2, 'units')}\n"
         "def build_model(self, config):\n    return Net(config['width'])",
@@ -589,6 +693,32 @@ def test_what_can_be_trained_passes(name: str, tmp_path: Path, capsys: pytest.Ca
     told = out.splitlines()[2 : out.splitlines().index("space:")]
     assert [line for line in told if remark is None or remark not in line] == []
     assert len(told) == (remark is not None)
+
+
+@pytest.mark.parametrize(
+    ("written_as", "meant"),
+    [
+        ("losses(self, model, batch, config)", "loss(self, model, batch, config)"),
+        ("loss_fn(self, outputs, y)", "loss(self, model, batch, config)"),
+        ("prediction(self, model, batch)", "predict(self, model, batch)"),
+        ("forward(self, x)", "predict(self, model, batch)"),
+        ("metric(self)", "metrics(self)"),
+        ("target(self, batch)", "targets(self, batch)"),
+        ("preprocessing(self, x, statistics)", "preprocess(self, x, statistics)"),
+        ("augmentation(self, x)", "augment(self, x)"),
+        ("collate_fn(self, samples)", "collate(self, samples)"),
+        ("model_hyperparams(self)", "model_hyperparameters(self)"),
+        ("training_step(self, batch, i)", "train_step(self, model, batch, optimizer, config)"),
+        ("configure_optimizers(self)", "optimizers(self, model, config)"),
+    ],
+)
+def test_a_method_that_is_misspelt(
+    written_as: str, meant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", str(written(tmp_path, f"def {written_as}:\n    pass"))]) == 2
+    name = written_as.partition("(")[0]
+    text = f"is no part of a Task, and nothing in its file uses it; did you mean {meant}?"
+    assert capsys.readouterr().err == f"raytune-hpo: Wrong.{name} (exp.py, line 47): {text}\n"
 
 
 REPOSITORY = Path(__file__).resolve().parents[2]

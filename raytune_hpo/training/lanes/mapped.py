@@ -41,6 +41,8 @@ class Mapped(Layer):
     def _fused(self) -> nn.Module:
         """What runs under vmap: made where lanes are many, not for every lane."""
         let_vmap_run_recurrent_layers()
+        # An operation without a rule is done lane by lane, which is slow and not wrong: the passes are timed.
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         fused = copied(self._alone, torch.empty_like)
         for path, child in list(fused.named_modules()):
             if type(child) is nn.Dropout:
