@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from raytune_hpo import Experiment, ExperimentError, Float, Hypergradient, SearchSpace, TrialError
 from raytune_hpo.cli.main import main
@@ -21,6 +20,7 @@ from raytune_hpo.probes.lr_range import LRRange, lr_range_test, suggested
 from raytune_hpo.probes.max_batch import max_batch
 from raytune_hpo.tasks import Digits
 from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.trainer import SupervisedTrainer
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +93,18 @@ class Grouped(Digits):
         return nn.Sequential(OrderedDict(body=nn.Linear(64, 8), act=nn.ReLU(), head=nn.Linear(8, 10)))
 
 
-def test_a_group_with_a_rate_of_its_own_keeps_it(data: TrialData) -> None:
+def test_a_group_with_a_rate_of_its_own_keeps_it(data: TrialData, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[list[float]] = []
-    hook = register_optimizer_step_pre_hook(lambda o, *_: rates.append([group["lr"] for group in o.param_groups]))
+    own = SupervisedTrainer._train_step
+
+    def step(trainer: SupervisedTrainer, *given: Any) -> torch.Tensor:
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+        return own(trainer, *given)
+
+    monkeypatch.setattr(SupervisedTrainer, "_train_step", step)
     lr_range_test(
         Grouped(), data, {"optimizer": "sgd", "lr_head": 0.01}, 0, low=1e-4, high=1e-2, steps=20, device="cpu"
     )
-    hook.remove()
     assert {head for head, _ in rates} == {0.01}
     assert rates[0][1] == pytest.approx(1e-4)
     assert rates[-1][1] > 1e-3
