@@ -2,7 +2,9 @@
 
     python benchmarks/own_programs.py                     # 8 and 64 lanes, 3 repeats: ten minutes on one core
     python benchmarks/own_programs.py --lanes 8 --only vae gru --repeats 1
-    python benchmarks/own_programs.py auto                     # what auto chooses, and what each executor takes
+    python benchmarks/own_programs.py auto                # whether auto takes lanes where they are faster
+
+auto takes lanes where they are 1.1 times as fast or more.
 
 Printed: CPU seconds of a model's epoch alone and as one of L lanes, one thread, medians over the repeats in turns, the
 times they gain with minimum and maximum; and the tensor operations that torch dispatches for a model's epoch
@@ -125,25 +127,45 @@ def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[st
     return rows
 
 
-def auto(name: str, folder: Path, trials: int) -> list[str]:
-    """What auto measures and chooses, and the wall and CPU seconds of the same run by each executor."""
-    from raytune_hpo import run
+def auto(name: str, repeats: int, folder: Path) -> list[str]:
+    """Whether auto takes lanes of eight of the space's configs, beside what these take alone and as lanes."""
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.workers import choice
 
-    rows = []
-    for executor in ("auto", "lanes", "processes", "inline"):
-        experiment = replace(
-            experiment_of(name, folder), executor=executor, num_samples=trials, max_epochs=3, searcher="random"
-        )
-        began, cpu = time.perf_counter(), time.process_time()
-        try:
-            results = run(experiment, folder / f"{name}-{executor}", quiet=True)
-        except Exception as error:  # an executor that the task cannot have
-            rows.append(f"| {name} | {executor} | - | - | {error} |")
-            continue
-        wall, own = time.perf_counter() - began, time.process_time() - cpu
-        chosen = results.executor if hasattr(results, "executor") else ""
-        rows.append(f"| {name} | {executor} | {wall:.1f} | {own:.1f} | {chosen} |")
-    return rows
+    experiment = replace(experiment_of(name, folder), num_samples=64, searcher="random").resolved
+    recipe = experiment.recipe()
+    loaded = recipe.load()
+    speed = choice.measured(experiment, loaded)
+    if isinstance(speed, str):
+        return [f"| {name} | processes | | | | {speed} |"]
+    taken = "one by one" if speed.refusal else "lanes"
+    try:
+        data = replace(loaded, train=loaded.train.first(SAMPLES), validation=loaded.validation.first(SAMPLES // 4))
+        configs = choice.configs_to_measure(experiment)
+        together = FusedTrainer(recipe.task, data, max_epochs=10_000, device="cpu")
+        for lane, config in enumerate(configs):
+            together.enter(str(lane), config, lane)
+    except Exception as error:  # of what can be no lanes
+        return [f"| {name} | {taken} | | | | {speed.refusal or error} |"]
+    trainers = [recipe.trainer(data, "cpu") for _ in configs]
+    for lane, (trainer, config) in enumerate(zip(trainers, configs, strict=True)):
+        trainer.setup(config, lane)
+    for _ in range(3):
+        together.train_epoch()
+
+    def alone() -> None:
+        for trainer in trainers:
+            trainer.train_epoch()
+
+    alone()
+    gains = []
+    for _ in range(repeats):
+        one, other = timed(alone), timed(together.train_epoch)
+        gains.append(one / other)
+    gain = statistics.median(gains)
+    right = (gain >= 1) == (taken == "lanes") or min(gains) <= 1 <= max(gains) or 1 <= gain < 1.1
+    spread = f"{gain:.2f} ({min(gains):.2f}-{max(gains):.2f})"
+    return [f"| {name} | {taken} | {spread} | {'yes' if right else 'no'} | {speed.refusal or ''} |"]
 
 
 def main() -> None:
@@ -152,19 +174,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--lanes", nargs="+", type=int, default=[8, 64])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=24)
     options = parser.parse_args()
     import torch
 
     from raytune_hpo.training.memory import keep_freed_memory
 
+    keep_freed_memory()
+    torch.set_num_threads(1)
     if options.part == "loop":
-        keep_freed_memory()
-        torch.set_num_threads(1)
         print("| program | L | alone, ms | a lane, ms | times | operations alone | a lane | times fewer | stacks | |")
         print("|---|---|---|---|---|---|---|---|---|---|")
     else:
-        print("| program | executor | wall s | CPU s of this process | |")
+        print("| program | auto takes | lanes are faster, times | it is right | |")
         print("|---|---|---|---|---|")
     for name in options.only:
         with tempfile.TemporaryDirectory() as folder:
@@ -172,7 +193,7 @@ def main() -> None:
                 rows = (
                     compared(name, options.lanes, options.repeats, Path(folder))
                     if options.part == "loop"
-                    else auto(name, Path(folder), options.trials)
+                    else auto(name, options.repeats, Path(folder))
                 )
             except Exception as error:
                 rows = [f"| {name} | | | | {type(error).__name__}: {error} |"]

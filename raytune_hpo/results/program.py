@@ -1,39 +1,24 @@
 """model.pt2: a module as torch.export writes it, and reads it back.
 
-torch reads such a file with pickle where the file asks for that, which executes whatever is in there. What we write
-never does, so that a file that does, or whose sizes are more than sums and products, is refused before torch sees it.
+What torch would execute of a stranger's file is refused before torch sees it (`program_check`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError, TrialError, one_line
+from raytune_hpo.results.program_check import check_program
 
 if TYPE_CHECKING:
     import torch
 
     from raytune_hpo.training.answering import Answering
-
-_CONFIGS = r"data/(weights/model_weights|constants/model_constants)_config\.json"
-_KNOWN = re.compile(
-    rf"[^/]+/({_CONFIGS}|data/weights/weight_\d+|data/constants/tensor_\d+|models/model\.json|"
-    r"data/sample_inputs/model\.pt|archive_format|archive_version|byteorder|\.data/version|\.data/serialization_id)"
-)
-#: What sizes are calculated with, as sympy writes them: torch has it evaluate the text, which takes anything.
-_SYMBOL = re.compile(r"Symbol\('[suz]\d+'(, [a-z]+=(True|False))*\)")
-_SIZE_WORDS = re.compile(
-    r"[suz]\d+|\d+|True|False|Add|Mul|Pow|Integer|Rational|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilToInt|"
-    r"FloorToInt|IntTrueDiv|Eq|Ne|Lt|Le|Gt|Ge"
-)
 
 
 def write_program(module: Answering, path: Path) -> tuple[str | None, tuple[str, ...]]:
@@ -134,45 +119,6 @@ def load_program(path: Path) -> torch.export.ExportedProgram:
             return torch.export.load(path)
     except Exception as error:  # torch raises nearly anything for a damaged file
         raise ExperimentError("model", str(path), f"cannot be read: {one_line(error)}") from error
-
-
-def check_program(path: Path) -> None:
-    """Raise ExperimentError for a file whose reading may execute what is in it."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            reason = _wrong(file)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, RecursionError) as error:
-        raise ExperimentError("model", str(path), f"cannot be read: {one_line(error)}") from error
-    if reason is not None:
-        raise ExperimentError("model", str(path), f"{reason}: reading it could execute anything, and export wrote none")
-
-
-def _wrong(file: zipfile.ZipFile) -> str | None:
-    for name in file.namelist():
-        if not _KNOWN.fullmatch(name):
-            return f"it holds {name}"
-        if re.fullmatch(rf"[^/]+/{_CONFIGS}", name):
-            for entry in json.loads(file.read(name))["config"].values():
-                if entry["use_pickle"] is not False or not re.fullmatch(r"(weight|tensor)_\d+", entry["path_name"]):
-                    return f"its {name} asks for pickle"
-        if name.endswith("/models/model.json"):
-            for text in _expressions(json.loads(file.read(name))):
-                words = re.findall(r"[^\s+\-*/(),<>=]+", _SYMBOL.sub("s0", text))
-                if not all(map(_SIZE_WORDS.fullmatch, words)):
-                    return f"it has a size {text[:60]!r}"
-    return None
-
-
-def _expressions(data: Any) -> Iterator[str]:
-    """Texts that torch evaluates."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if key == "expr_str":
-                yield str(value)
-            yield from _expressions(value)
-    elif isinstance(data, list):
-        for value in data:
-            yield from _expressions(value)
 
 
 @contextlib.contextmanager

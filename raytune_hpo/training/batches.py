@@ -79,7 +79,7 @@ class ArraySource(Source):
         self._preprocess: Callable[[Any], Any] | None = None
         if task.has_own_preprocess:
             own = statistics_of(statistics, device)
-            self._preprocess = lambda batch: preprocessed(task, batch, own)
+            self._preprocess = lambda batch: preprocessed_once(task, batch, own)
             if self._n and all(leaf.small for leaf in self._leaves):
                 whole = self._preprocess(self._build([leaf.stored for leaf in self._leaves]))
                 self._leaves = [_Leaf(leaf) for leaf in leaves(whole)]
@@ -180,6 +180,12 @@ def preprocessed(task: Task, batch: Any, statistics: Mapping[str, Tensor]) -> An
     if isinstance(batch, Batch):
         return Batch(task.preprocess(batch.x, statistics), batch.y)
     return task.preprocess(batch, statistics)
+
+
+def preprocessed_once(task: Task, batch: Any, statistics: Mapping[str, Tensor]) -> Any:
+    """Of data. A model may have a part in it: no gradient goes there."""
+    with torch.no_grad():
+        return preprocessed(task, batch, statistics)
 
 
 def augmented(task: Task, batch: Any) -> Any:

@@ -21,5 +21,14 @@ class Called(nn.Module):
         return self.function(self.model, *arguments)
 
     def with_tensors(self, tensors: Mapping[str, torch.Tensor], *arguments: Any) -> Any:
-        """`function(model, *arguments)` of a model with these weights and buffers, by name, in place of its own."""
-        return functional_call(self, {f"model.{name}": tensor for name, tensor in tensors.items()}, arguments)
+        """`function(model, *arguments)` of a model with these weights and buffers, by name, in place of its own.
+
+        What it puts in a buffer's place is written to the tensor of that name, as if it had been changed in place.
+        """
+        given = {f"model.{name}": tensor for name, tensor in tensors.items()}
+        found = functional_call(self, given, arguments)
+        for name, tensor in tensors.items():
+            now = given[f"model.{name}"]  # torch keeps there what the forward has put in place
+            if now is not tensor and not tensor.requires_grad:
+                tensor.copy_(now.detach())
+        return found

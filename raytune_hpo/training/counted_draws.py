@@ -26,7 +26,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.counters import Stream, words_of
-from raytune_hpo.training.drawing_ops import OPS, draws_nothing
+from raytune_hpo.training.drawing_ops import OPS, SEEDED, draws_nothing, seeded
 from raytune_hpo.training.random_states import get_random_states, preserved_random_states
 
 Tensor = torch.Tensor
@@ -51,7 +51,7 @@ class counted:  # noqa: N801  (read as a statement: with counted(keys, step))
 
     Raises TrialError, naming the operation: one that draws and is not known (`drawing_ops`), draws outside of the vmap
     where there are lanes, or whose generator is the model's own where there are; and at the end, if torch's global
-    generators were used nevertheless.
+    generators were drawn from nevertheless. (A model that seeds them draws from counters all the same.)
     """
 
     def __init__(self, keys: int | Tensor, step: int | Tensor) -> None:
@@ -73,7 +73,7 @@ class counted:  # noqa: N801  (read as a statement: with counted(keys, step))
         _fused_attention_on(self._fused_attention)
         if error is None:
             self._no_rows_left("the end")
-            if not _equal(self._before, _torch_states()):
+            if not _equal(self._before, _torch_states()) and not _put_back_seeded(self._before):
                 raise TrialError("the model drew from torch's global generator by no operation that can be replaced")
 
     def next(self, op: str, like: Tensor) -> tuple[Stream, torch.Size]:
@@ -135,6 +135,19 @@ def generators_drawn_from(run: Callable[[], Any]) -> frozenset[str]:
 def _torch_states() -> list[Tensor]:
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return [torch.default_generator.get_state(), *(torch.cuda.get_rng_state_all() if started else [])]
+
+
+def _put_back_seeded(before: list[Tensor]) -> bool:
+    """Put back the generators that a model has seeded; False if numbers were drawn of any since."""
+    generators = [torch.default_generator, *torch.cuda.default_generators][: len(before)]
+    for generator, state in zip(generators, before, strict=False):
+        now = generator.get_state()
+        of_seed = torch.Generator(generator.device).manual_seed(generator.initial_seed()).get_state()
+        if torch.equal(now, of_seed):
+            generator.set_state(state)
+        elif not torch.equal(now, state):
+            return False
+    return True
 
 
 def _equal(before: list[Tensor], after: list[Tensor]) -> bool:
@@ -221,6 +234,13 @@ def _kernel(name: str, op: Any) -> Callable[..., Any]:
                 return op.redispatch(keys & below, *args, **options)
             raise TrialError(
                 f"{name} draws from a torch.Generator of its own, which is not any one lane's: draw without it"
+            )
+        if name in SEEDED:
+            tensors = [value for value in given.values() if isinstance(value, Tensor)]
+            return seeded(
+                *(now, name, lambda *drawn: op.redispatch(keys & below, *drawn)),
+                *tensors,
+                lanes=now._lanes is not None,
             )
         if own is None:
             raise TrialError(f"torch.ops.aten.{name} draws random numbers that cannot be had of a counter")

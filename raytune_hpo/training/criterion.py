@@ -16,14 +16,14 @@ from torch import nn
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.averaged import AveragedPredictions
 from raytune_hpo.training.batches import Source
-from raytune_hpo.training.data import Array, ArraySplit, Batch, Kind, Split
+from raytune_hpo.training.data import Array, Batch, Kind, Split
 from raytune_hpo.training.drawing import COUNTED_BATCH, MEASURED, counts, drawing
+from raytune_hpo.training.file_arrays import lies_in_file
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.outputs import check_loss, check_outputs
 from raytune_hpo.training.scores import Scores
-from raytune_hpo.training.trees import leaves
 
 if TYPE_CHECKING:
     from raytune_hpo.training.task import Task
@@ -164,10 +164,9 @@ def criterion_of(task: Task, train: Any, validation: Any, device: torch.device |
     weights: of classes or labels in training, "balanced" (King & Zeng 2001, as scikit-learn has it): n / (C n_c)."""
     if task.kind not in ("classification", "multilabel") or task.has_own_loss or task.has_own_targets:
         return Criterion(task)
-    targets = [split.y for split in (train, validation) if isinstance(split, Split) and _in_memory(split)]
-    if not targets or any(not isinstance(y, np.ndarray) for y in targets):
-        return Criterion(task)
-    weights = class_weights(targets[0], task.kind) if isinstance(train, Split) else None
+    own = _targets(train)
+    targets = [y for y in (own, _targets(validation)) if y is not None]
+    weights = None if own is None else class_weights(own, task.kind)
     highest = max((int(y.max()) for y in targets if y.size), default=None) if task.kind == "classification" else None
     return Criterion(task, highest, None if weights is None else torch.from_numpy(weights).to(device))
 
@@ -185,5 +184,7 @@ def class_weights(y: Array, kind: Kind) -> Array | None:
     return np.where(counts > 0, scored.size / (max(1, (counts > 0).sum()) * np.maximum(counts, 1)), 1.0)
 
 
-def _in_memory(split: ArraySplit) -> bool:
-    return not split.lies_in_files and bool(leaves(split.tree))
+def _targets(split: Any) -> Array | None:
+    """y of a split that is one array in memory, wherever x lies."""
+    y = split.y if isinstance(split, Split) else None
+    return y if isinstance(y, np.ndarray) and not lies_in_file(y) else None

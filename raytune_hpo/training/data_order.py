@@ -27,6 +27,7 @@ class DataOrder:
         self.steps = steps or self.steps_of_pass
         self._position = 0  # steps taken of the present pass; 0: it is not begun
         self._begun = self._generator.get_state()  # before the present pass was drawn
+        self._across = self.steps != self.steps_of_pass  # whether a report may end within a pass
         self._pass: list[torch.Tensor] = []
 
     def epoch(self) -> Iterator[list[torch.Tensor]]:
@@ -39,7 +40,7 @@ class DataOrder:
             yield self._pass[start : start + self._accumulate]
 
     def _draw(self) -> None:
-        if self.steps != self.steps_of_pass:
+        if self._across:
             self._begun = self._generator.get_state()
         order = torch.randperm(self._samples, generator=self._generator)
         self._pass = list(torch.split(order[: self.used], self._batch_size))
@@ -59,5 +60,6 @@ class DataOrder:
         self._generator.set_state(state["order"].cpu())
         position = int(state.get("position", 0)) % self.steps_of_pass
         if position:
+            self._across = True  # as of a donor whose passes are of other lengths
             self._draw()
         self._position = position

@@ -217,7 +217,8 @@ class _Decoding:
             if out is None:
                 out = mapped(lambda leaf: np.empty((n, *leaf.shape[1:]), leaf.dtype), arrays)
             if structure(out) != structure(arrays) or any(
-                one.shape[1:] != other.shape[1:] for one, other in zip(leaves(out), leaves(arrays), strict=True)
+                one.shape[1:] != other.shape[1:] or one.dtype != other.dtype  # 0 and 0.5 are numbers of two types
+                for one, other in zip(leaves(out), leaves(arrays), strict=True)
             ):
                 self.ragged = True
                 return None

@@ -191,6 +191,20 @@ OPS: dict[str, Callable[..., Any]] = {
 }
 
 
+#: Drawn by rejection, of as many numbers as it takes: by torch itself, of a generator that a counter seeds for a lane.
+SEEDED = ("_standard_gamma", "_sample_dirichlet", "poisson", "binomial")
+
+
+def seeded(now: Drawing, op: str, draw: Callable[..., Tensor], *parameters: Tensor, lanes: bool) -> Tensor:
+    """draw: torch's operation, of tensors and a generator. With lanes axis 0 of these is theirs."""
+    numbers, _ = now.next(op, parameters[0])
+    seeds = [low & 0xFFFFFFFF | (high & 0x7FFFFFFF) << 32 for low, high in numbers.words.view(-1, 2).tolist()]
+    generators = [torch.Generator(parameters[0].device).manual_seed(seed) for seed in seeds]
+    if not lanes:
+        return draw(*parameters, generators[0])
+    return torch.stack([draw(*(p[i] for p in parameters), own) for i, own in enumerate(generators)])
+
+
 def draws_nothing(op: str, arguments: dict[str, Any]) -> bool:
     """Whether a call with these arguments (by their names in torch's schema) draws no number."""
     if arguments.get("training") is False or arguments.get("train") is False:

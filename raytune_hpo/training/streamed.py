@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.training.batches import Source, preprocessed, statistics_of
+from raytune_hpo.training.batches import Source, preprocessed_once, statistics_of
 from raytune_hpo.training.data import Batch, DatasetSplit, Stream, as_batch
 from raytune_hpo.training.random_states import OwnRandomStates
 from raytune_hpo.training.sample_reader import SampleReader, where
@@ -53,7 +53,7 @@ class _Streamed(Source):
             batch = Batch(mapped(self._moved, batch.x), mapped(self._target, batch.y))
         else:
             batch = mapped(self._moved, batch)
-        return preprocessed(self.task, batch, self._statistics)
+        return preprocessed_once(self.task, batch, self._statistics)
 
     def _moved(self, leaf: Any) -> Any:
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "buif":

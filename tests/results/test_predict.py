@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -28,7 +29,7 @@ from raytune_hpo.results.array_files import read_arrays
 from raytune_hpo.results.export import export
 from raytune_hpo.results.exported_model import Takes, write_model
 from raytune_hpo.results.given_inputs import GivenInputs
-from raytune_hpo.results.program import check_program
+from raytune_hpo.results.program_check import check_program
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
@@ -397,9 +398,38 @@ def test_a_program_that_would_be_unpickled_is_refused(
     def evaluates(name: str, data: bytes) -> bytes:
         return data.replace(b"positive=True", b"positive=exec(1)") if name.endswith("model.json") else data
 
+    def replaced(path: tuple[Any, ...], value: Any) -> Any:
+        """In the program's JSON."""
+
+        def change(name: str, data: bytes) -> bytes:
+            if not name.endswith("model.json"):
+                return data
+            document = json.loads(data)
+            place = document
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = value
+            return json.dumps(document).encode()
+
+        return change
+
+    def pickled(name: str, data: bytes) -> bytes:
+        saved = io.BytesIO()
+        torch.save(((Evil(),), {}), saved)
+        return saved.getvalue() if name.endswith("sample_inputs/model.pt") else data
+
+    evil, graph = "x=__import__('os').mkdir('executed')", ("graph_module", "graph")
+    signature = ("graph_module", "module_call_graph", 0, "signature")
     check_program(changed(lambda _, data: data, {}))
     for path in (
         changed(asks, {}),
+        changed(pickled, {}),
+        changed(replaced(("guards_code",), [evil[2:]]), {}),
+        changed(replaced((*graph, "inputs", 0, "as_tensor", "name"), evil), {}),
+        changed(replaced((*graph, "inputs", 0), {"as_string": "' or exec(1) or '"}), {}),
+        changed(replaced((*graph, "nodes", 0, "target"), "os.mkdir"), {}),
+        changed(replaced((*signature, "forward_arg_names"), [evil]), {}),
+        changed(replaced((*signature, "in_spec"), evil), {}),
         changed(lambda _, data: data, {"data/constants/opaque_obj_0": pickle.dumps(Evil())}),
         changed(evaluates, {}),
     ):

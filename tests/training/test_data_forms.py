@@ -523,3 +523,19 @@ def test_the_order_is_a_field_of_the_experiment() -> None:
     assert experiment(Read(), "auto").override({"data_order": "shared"}).resolved.recipe().data_order == "shared"
     with pytest.raises(ExperimentError, match="data_order = 'other': must be"):
         experiment(Read(), "auto", data_order="other")
+
+
+def test_numbers_that_are_whole_in_the_first_chunk_keep_their_fractions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytune_hpo.training.decoding.CHUNK_BYTES", 80)
+    samples = [(np.float32(i), 0.5 if i == 397 else i % 3) for i in range(400)]  # none that is looked at first
+
+    class Late(Task):
+        kind = "regression"
+
+        def load(self, seed: int) -> Splits:
+            return Splits(samples, samples)
+
+        def build_model(self, config: Any) -> nn.Module:
+            return nn.Linear(1, 1)
+
+    assert Late().splits(0).train.y.tolist() == [y for _, y in samples]

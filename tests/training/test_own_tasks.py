@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -152,6 +153,19 @@ class Trees(Line):
         return (batch["same"] * distance + (1 - batch["same"]) * (1 - distance).clamp(min=0)).mean()
 
 
+@pytest.mark.parametrize("whole", [16 << 20, 0])
+def test_no_gradient_goes_to_what_preprocesses(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytune_hpo.training.batches.WHOLE_BYTES", whole)
+    features = nn.Linear(64, 64)
+
+    class Pretrained(Digits):
+        def preprocess(self, x: Any, statistics: Mapping[str, torch.Tensor]) -> Any:
+            return torch.relu(features(x))
+
+    trained(Pretrained(), {})
+    assert features.weight.grad is None
+
+
 def test_a_loss_over_a_tree_is_trained_and_measured() -> None:
     trainer = trained(Trees(), {"lr": 0.05}, epochs=5)
     losses = [report["validation_loss"] for report in trainer.reports]  # type: ignore[attr-defined]
@@ -185,6 +199,19 @@ def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
     assert found[[0, 1, 3]] == pytest.approx(compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=y))
     plain, weighted = (trained(Digits(), {"class_weight": w}, 1) for w in ("none", "balanced"))
     assert not torch.equal(weights(plain), weights(weighted))
+
+
+def test_class_weights_are_of_training_wherever_x_lies(tmp_path: Path) -> None:
+    from raytune_hpo.training.criterion import criterion_of
+
+    np.save(tmp_path / "x.npy", np.zeros((60, 3)))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    train, validation = Split(x, np.repeat([0, 1], [50, 10])), Split(np.zeros((14, 3)), np.repeat([0, 1, 2], [2, 8, 4]))
+    for split in (validation, Split(x[:14], validation.y)):
+        found = criterion_of(Digits(), train, split, "cpu")
+        assert found.weights is not None
+        assert found.weights.tolist() == pytest.approx([0.6, 3.0])
+        assert found.highest == 2
 
 
 def test_class_weights_want_the_default_loss() -> None:

@@ -45,15 +45,16 @@ class Fingerprint:
 class Prints:
     """The fingerprints of a model's modules. Reads the model, which is to be as `build_model` made it.
 
-    run: a forward; None compares every attribute instead. Raises NotFusableError for a forward that lanes cannot do.
+    run: a forward; None compares every attribute instead. by: what else the forward depends on, as functions of a task
+    and a config, whose recordings are then its own. Raises NotFusableError for a forward that lanes cannot do.
     """
 
-    def __init__(self, model: nn.Module, run: Run | None) -> None:
+    def __init__(self, model: nn.Module, run: Run | None, by: Hashable = None) -> None:
         self._name = type(model).__name__
         self._model, self._tree = model, Tree.of(model)
         self._values = Values(model, self._tree)
         self._keys = self._values.keys
-        self._recorded = self._recall(Hashed(self._outline("")), run)
+        self._recorded = self._recall(Hashed(self._outline("")), run, by)
         if self._recorded.refusal is not None:
             raise NotFusableError(f"{self._name}: {self._recorded.refusal}")
 
@@ -99,8 +100,8 @@ class Prints:
     def _read(self, recorded: Recorded) -> tuple[Hashable, ...]:
         return self._values.of(recorded.reads, whole=not recorded.watched)
 
-    def _recall(self, outline: Hashed, run: Run | None) -> Recorded:
-        known = _RECORDINGS.of(outline, run is not None)
+    def _recall(self, outline: Hashed, run: Run | None, by: Hashable) -> Recorded:
+        known = _RECORDINGS.of((outline, run is not None, by))
         for (chains, watched), by_values in known.items():
             found = by_values.get(self._values.of(chains, whole=not watched))
             if found is not None:
@@ -117,17 +118,17 @@ def _is_within(path: str, prefix: str) -> bool:
 
 
 class _Recordings:
-    """(outline, with a forward) -> (reads, watched) -> values -> what was recorded. Of a process, the latest ones."""
+    """(outline, with a forward, by) -> (reads, watched) -> values -> what was recorded. Of a process, the latest."""
 
     most = 256
 
     def __init__(self) -> None:
         self._known: dict[Hashable, dict[tuple[tuple[Chain, ...], bool], dict[Hashable, Recorded]]] = {}
 
-    def of(self, outline: Hashed, run: bool) -> dict[tuple[tuple[Chain, ...], bool], dict[Hashable, Recorded]]:
+    def of(self, key: Hashable) -> dict[tuple[tuple[Chain, ...], bool], dict[Hashable, Recorded]]:
         if sum(len(by_values) for chains in self._known.values() for by_values in chains.values()) >= self.most:
             self._known.clear()
-        return self._known.setdefault((outline, run), {})
+        return self._known.setdefault(key, {})
 
 
 _RECORDINGS = _Recordings()

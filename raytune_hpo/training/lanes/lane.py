@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,11 +161,24 @@ def described_of(
     task: Task, model: nn.Module, config: Mapping[str, Any], reading: Reading
 ) -> tuple[Described, OwnValues]:
     """Of a model as `build_model` made it for a resolved config."""
-    described = describe(model, lambda m: reading.run(m, config), whole=reading.whole)
-    described = replace(described, structure=replace(described.structure, groups=groups_of(task, model, config)))
-    structure = described.structure
-    return described, reading.own_values(
-        structure, model, config, lambda names: takes_tensors(reading, described, config, names)
+    first = reading.run_by(config)
+    described = _described(task, model, config, reading, first)
+    own = _own_values(described, model, config, reading)
+    by = reading.run_by(config, own)
+    if by != first:  # the loss reads more of the config than was thought: its runs are told apart by that, too
+        described = _described(task, model, config, reading, by)
+        own = _own_values(described, model, config, reading)
+    return described, own
+
+
+def _described(task: Task, model: nn.Module, config: Mapping[str, Any], reading: Reading, by: Hashable) -> Described:
+    found = describe(model, lambda m: reading.run(m, config), whole=reading.whole, by=by)
+    return replace(found, structure=replace(found.structure, groups=groups_of(task, model, config)))
+
+
+def _own_values(described: Described, model: nn.Module, config: Mapping[str, Any], reading: Reading) -> OwnValues:
+    return reading.own_values(
+        described.structure, model, config, lambda names: takes_tensors(reading, described, config, names)
     )
 
 

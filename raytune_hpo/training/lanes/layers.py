@@ -211,7 +211,8 @@ class StackedDropout(Layer):
             return x * dropout_scales(x, lanes, self.name)
         if len(lanes) == 1:
             return functional.dropout(x[0], rates[0])[None]
-        return rated_dropout(x, keeps_of(rates, x.device).view(-1, *(1 for _ in x.shape[1:])))
+        keep = keeps_of(rates, x.device).view(-1, *(1 for _ in x.shape[1:]))
+        return rated_dropout(x, keep, draws=draws_masks(rates))
 
 
 def keeps_of(rates: Sequence[float], device: torch.device) -> Tensor:
@@ -220,9 +221,16 @@ def keeps_of(rates: Sequence[float], device: torch.device) -> Tensor:
     return 1 - torch.tensor(rates, dtype=torch.float64, device=device)
 
 
-def rated_dropout(x: Tensor, keep: Tensor) -> Tensor:
+def draws_masks(rates: Sequence[float]) -> bool:
+    """Whether dropouts of these rates draw; of 0 and of 1 torch draws nothing, and counts no draw."""
+    return any(0 < rate < 1 for rate in rates)
+
+
+def rated_dropout(x: Tensor, keep: Tensor, *, draws: bool) -> Tensor:
     """torch's dropout, as it draws from counters, where the rate is a number of the lane. keep: float64, of x's axes or
-    none."""
+    none. draws: as of `draws_masks`."""
+    if not draws:
+        return x * keep.to(x.dtype)
     mask = torch.bernoulli(keep.expand(x.shape))
     return x * (mask / keep.clamp(min=torch.finfo(torch.float64).tiny)).to(x.dtype)
 

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raytune_hpo.training.called import Called
 from raytune_hpo.training.lanes.fingerprint import Fingerprint
-from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, keeps_of, rated_dropout
+from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, draws_masks, keeps_of, rated_dropout
 from raytune_hpo.training.lanes.recording import copied, own_constants
 from raytune_hpo.training.lanes.recurrent import let_vmap_run_recurrent_layers
 from raytune_hpo.training.lanes.value_keys import Hashed
@@ -41,6 +41,8 @@ class Mapped(Layer):
     def _fused(self) -> nn.Module:
         """What runs under vmap: made where lanes are many, not for every lane."""
         let_vmap_run_recurrent_layers()
+        # An operation without a rule is done lane by lane, which is slow and not wrong: the passes are timed.
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         fused = copied(self._alone, torch.empty_like)
         for path, child in list(fused.named_modules()):
             if type(child) is nn.Dropout:
@@ -73,12 +75,13 @@ class Mapped(Layer):
             return mapped(lambda t: t[None], self._alone_with(function, own, of_lane, lanes[0], training))
         self._fused.train(training)
         rated = [child for child in self._fused.modules() if isinstance(child, _Rated)]
-        keeps = {child.path: keeps_of([v.variants[self.name][child.path] for v in lanes], device) for child in rated}
+        rates = {child.path: [view.variants[self.name][child.path] for view in lanes] for child in rated}
+        keeps = {path: keeps_of(own_rates, device) for path, own_rates in rates.items()}
         called = Called(self._fused, function)
 
         def one(values: dict[str, Tensor], keep: dict[str, Tensor], *sample: Any) -> Any:
             for child in rated:
-                child.keep = keep[child.path]
+                child.keep, child.draws = keep[child.path], draws_masks(rates[child.path])
             return called.with_tensors({**values, **self._constants}, *sample)
 
         # vmap's rules update running statistics in a copy where these do not lie side by side, as rows do not.
@@ -118,16 +121,17 @@ def _with_vmap_rules(device: torch.device) -> Iterator[None]:
 
 
 class _Rated(nn.Module):
-    """In place of nn.Dropout inside a vmap over lanes. keep: [] of a lane, as of `keeps_of`."""
+    """In place of nn.Dropout inside a vmap over lanes. keep: [] of a lane, as of `keeps_of`. draws: `draws_masks`."""
 
     keep: Tensor
+    draws: bool
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
 
     def forward(self, x: Tensor) -> Tensor:
-        return rated_dropout(x, self.keep) if self.training else x
+        return rated_dropout(x, self.keep, draws=self.draws) if self.training else x
 
 
 def dropout_rates(module: nn.Module) -> dict[str, float]:

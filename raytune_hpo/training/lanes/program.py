@@ -48,9 +48,13 @@ class Program(ABC):
         classes = self.criterion.weights_of(lanes[0].config)
         return lane_losses(outputs, targets, self.task.kind, smoothing, classes, unscored=self.unscored)
 
+    def measured_losses(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> Tensor | None:
+        """[L] of a loss of the task's own, None where it has none. batch: [N, ...], of all lanes."""
+        return None
+
     @abstractmethod
-    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Tensor | None, Any, Any]:
-        """(losses [L] of a loss of the task's own, outputs [L, N, ...], targets [N, ...]). batch: [N, ...], of all."""
+    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Any, Any]:
+        """(outputs [L, N, ...], targets [N, ...]), None each where no metric takes them. batch: as above."""
 
     @abstractmethod
     def _compared(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Tensor, Tensor]:
@@ -65,13 +69,13 @@ class ChainProgram(Program):
         check_outputs(outputs, batch.y[0], self.criterion.highest, lanes=True)
         return outputs, batch.y
 
-    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Tensor | None, Any, Any]:
+    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Any, Any]:
         x = batch.x.expand(len(lanes), *batch.x.shape)
         if self.structure.counting:
             x = x.clone()  # a module of the user's may work in place, on an array that others read
         outputs = self._run(x, weights, lanes, training=False)
         check_outputs(outputs, batch.y, self.criterion.highest, lanes=True)
-        return None, outputs, batch.y
+        return outputs, batch.y
 
     def _run(self, x: Tensor, weights: Weights, lanes: Sequence[Lane], *, training: bool) -> Tensor:
         # By itself a lane runs its own model: also what its forward does not read may differ from its neighbours'.
@@ -119,12 +123,14 @@ class OwnProgram(Program):
         )
         return found
 
-    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Tensor | None, Any, Any]:
-        losses = None
-        if self.task.has_own_loss:
-            losses = self._own_losses(weights, batch, lanes, training=False, shared=True)
+    def measured_losses(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> Tensor | None:
+        if not self.task.has_own_loss:
+            return None
+        return self._own_losses(weights, batch, lanes, training=False, shared=True)
+
+    def measured(self, weights: Weights, batch: Any, lanes: Sequence[Lane]) -> tuple[Any, Any]:
         if not self.criterion.compares:
-            return losses, None, None
+            return None, None
         targets = self.task.targets(batch)
 
         def predicted(model: nn.Module, own: Any) -> Any:
@@ -134,7 +140,7 @@ class OwnProgram(Program):
             return outputs
 
         outputs = self._layer(lanes).each(predicted, weights, (batch,), _views(lanes), training=False, shared=(True,))
-        return losses, outputs, targets
+        return outputs, targets
 
     def _layer(self, lanes: Sequence[Lane]) -> Mapped:
         structure = lanes[0].described.structure if len(lanes) == 1 else self.structure

@@ -17,7 +17,9 @@ from raytune_hpo.training.batches import ArraySource, augmented
 from raytune_hpo.training.criterion import Criterion, outputs_of
 from raytune_hpo.training.data import Batch
 from raytune_hpo.training.lanes.recording import copied
+from raytune_hpo.training.lanes.value_keys import Keys, Same
 from raytune_hpo.training.random_states import preserved_random_states
+from raytune_hpo.training.task import Task
 from raytune_hpo.training.trees import mapped
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Reading:
         self.whole = self.task.has_own_batches or not _is_plain(self.two)
         self._reads: dict[Hashable, list[tuple[dict[str, Any], tuple[str, ...]]]] = {}
         self._takes_tensors: dict[Hashable, bool] = {}
+        self._self = Same(object())
 
     def run(self, model: nn.Module, config: Config) -> Any:
         """A forward of two samples, in the mode that the model is in: see `structure.describe`."""
@@ -58,6 +61,19 @@ class Reading:
             return [*losses, outputs_of(self.task, model, batch)]
         return losses
 
+    def run_by(self, config: Config, own: OwnValues | None = None) -> Hashable:
+        """What `run` depends on besides the model: the task's own functions, and what a loss reads of the config.
+
+        own: that; before it is known, it is what the task has in the config that is no number.
+        """
+        if not self.whole and type(self.task).augment is Task.augment:
+            return None
+        if not self.task.has_own_loss:
+            return self._self
+        names = [n for n in self.task.model_hyperparameters() if type(config[n]) is not float]
+        known = {name: _key(config[name]) for name in names}
+        return self._self, frozenset((known | dict(() if own is None else own.fixed)).items())
+
     def own_values(
         self, structure: Structure, model: nn.Module, config: Config, takes: Callable[[tuple[str, ...]], bool]
     ) -> OwnValues:
@@ -70,26 +86,28 @@ class Reading:
             key = (structure.key, moving)
             if key not in self._takes_tensors:
                 self._takes_tensors[key] = takes(moving)
-            if not self._takes_tensors[key]:
-                moving = ()
-        fixed = tuple((name, _hashable(config[name])) for name in names if name not in moving)
+            if not self._takes_tensors[key]:  # it may branch on them, and read others then
+                moving, names = (), self._names(structure.key, model, config, numbers=True)
+        fixed = tuple((name, _key(config[name])) for name in names if name not in moving)
         return OwnValues(fixed, moving)
 
-    def _names(self, key: Hashable, model: nn.Module, config: Config) -> tuple[str, ...]:
-        """What the loss reads: as of a model of that structure, for which all that decides, and is no number, was
-        equal."""
-        known = self._reads.setdefault(key, [])
+    def _names(self, key: Hashable, model: nn.Module, config: Config, *, numbers: bool = False) -> tuple[str, ...]:
+        """What the loss reads: as of a model of that structure, for which all that decides was equal. numbers: of which
+        a number may be, too."""
+        known = self._reads.setdefault((key, numbers), [])
         for values, names in known:
-            if all(config[name] == value for name, value in values.items()):
+            if all(_key(config[name]) == value for name, value in values.items()):
                 return names
         noted = _Noted(config)
         with preserved_random_states():
             try:
-                self.run(copied(model, lambda t: t.detach().clone()).train(), noted)
+                for training in (True, False):  # it may measure by others than it trains by
+                    self.run(copied(model, lambda t: t.detach().clone()).train(training), noted)
             except Exception:  # it is to fail in training, with the user's own words
                 noted.read.update(config)
         names = tuple(sorted(noted.read & config.keys()))
-        known.append(({name: config[name] for name in names if type(config[name]) is not float}, names))
+        decide = (name for name in names if numbers or type(config[name]) is not float)
+        known.append(({name: _key(config[name]) for name in decide}, names))
         return names
 
 
@@ -133,5 +151,6 @@ def _is_plain(batch: Any) -> bool:
     return isinstance(batch, Batch) and isinstance(batch.x, torch.Tensor) and isinstance(batch.y, torch.Tensor)
 
 
-def _hashable(value: Any) -> Hashable:
-    return value if isinstance(value, Hashable) else repr(value)
+def _key(value: Any) -> Hashable:
+    """Of a config's value, which may be an object of the space: arrays by their content."""
+    return Keys({}, {}).of(value)

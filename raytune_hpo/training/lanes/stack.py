@@ -270,7 +270,9 @@ class Stack:
                     batch = mapped(torch.clone, batch)  # which code of the user's may write to
                 keys = measured[at] if len(lanes) > 1 else MEASURED
                 with drawing(keys, number, counting=self._counts):
-                    losses, outputs, targets = self._program.measured(weights, batch, lanes)
+                    losses = self._program.measured_losses(weights, batch, lanes)
+                with drawing(keys, number, counting=self._counts):  # the same numbers, as of one trial
+                    outputs, targets = self._program.measured(weights, batch, lanes)
                 scores.add(outputs, targets, at, losses=losses, samples=source.size(batch))
 
         self.chunk.run(len(self.lanes), one_pass)

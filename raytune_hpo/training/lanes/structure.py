@@ -107,12 +107,12 @@ def is_chain(model: nn.Module) -> bool:
     return all(_is_plain(name, module) for name, module in chain)
 
 
-def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False) -> Described:
+def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, by: Hashable = None) -> Described:
     """The structure of a model that `build_model` made. Reads the model, does not keep it.
 
     run: a forward of two samples or so in the mode the model is in, answering what the loss is made of; it finds out
     which attributes are read. Without it all have to be alike. whole: the model is no chain, whatever it is made of: a
-    function is called with it. Raises NotFusableError for what lanes cannot train.
+    function is called with it. by: as of `Prints`. Raises NotFusableError for what lanes cannot train.
     """
     chain, aliases = _layers_of(model)
     if whole:
@@ -121,7 +121,7 @@ def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False) -
     unused: frozenset[str] = frozenset()
     mapped = [name for name, module in chain if not _is_plain(name, module)]
     if mapped:
-        found = Prints(model, run)
+        found = Prints(model, run, by)
         unused = found.unused
         each = {name: found.of(name) for name in mapped}
         if None in each.values():  # modules that know each other

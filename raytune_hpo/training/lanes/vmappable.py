@@ -43,8 +43,11 @@ def refusal(program: Program, described: Described, config: Mapping[str, Any], o
             for _ in range(2):  # again, for what a forward keeps for the next one
                 with counted(keys, 0):
                     program.losses(weights, batch, lanes, None, None)  # type: ignore[arg-type]  # stand for lanes
+                measured = mapped(torch.clone, two)
                 with counted(keys, 0):
-                    program.measured(weights, mapped(torch.clone, two), lanes)  # type: ignore[arg-type]
+                    program.measured_losses(weights, measured, lanes)  # type: ignore[arg-type]
+                with counted(keys, 0):
+                    program.measured(weights, measured, lanes)  # type: ignore[arg-type]
     except Exception as error:  # vmap raises many unrelated types
         return f"{_innermost(error, program)} is not vmappable"
     return None
