@@ -11,6 +11,18 @@ from raytune_hpo.training.data import Batch
 from raytune_hpo.training.oddities import Reads
 from raytune_hpo.training.trees import leaves
 
+#: What torch says, and what is to be done about it.
+_BY_TEXT = (
+    (
+        re.compile("each element in list of batch should be of equal size|expects each tensor to be equal"),
+        "; samples differ in shape: write collate(self, samples), and pad them there",
+    ),
+    (re.compile("result type Float can't be cast"), "; y is of integers: compare with y.float()"),
+    (
+        re.compile(r"expected input\[\d+, \d+, \d+, (\d+)\] to have \1 channels"),
+        "; x has its channels last: x.permute(0, 3, 1, 2) in preprocess puts them first",
+    ),
+)
 #: What torch says where a layer does not take an integer, or a floating-point number.
 _REFUSES_INTEGERS = re.compile(
     r"must have the same dtype|should be the same|expected scalar type|expected m1 and m2|"
@@ -30,6 +42,8 @@ def _of_config(error: BaseException) -> str:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
+        if trace is not None and trace.tb_frame.f_code.co_name == "preprocess":
+            return f"; load is to answer it: Splits(..., statistics={{{error.args[0]!r}: ...}})"
         if trace is not None and isinstance(trace.tb_frame.f_locals.get("self"), Reads):
             return f"; the config has none: give model_hyperparameters its default, {{{error.args[0]!r}: ...}}"
     if isinstance(error, AttributeError) and isinstance(error.obj, Reads):
@@ -39,8 +53,9 @@ def _of_config(error: BaseException) -> str:
 
 def _of_tensors(text: str, batch: Any) -> str:
     """Of an exception of torch's, as far as its text and the batch tell."""
-    if "each element in list of batch should be of equal size" in text or "expects each tensor to be equal" in text:
-        return "; samples differ in shape: write collate(self, samples), and pad them there"
+    for pattern, to_do in _BY_TEXT:
+        if pattern.search(text):
+            return to_do
     if isinstance(batch, Batch) and "not Batch" in text:
         return "; a batch is a Batch(x, y): give the model batch.x"
     x = batch.x if isinstance(batch, Batch) else batch[0] if isinstance(batch, tuple) and batch else batch

@@ -41,12 +41,20 @@ def one_batch(task: Task, split: Any, size: int, name: str) -> Any:
     if isinstance(split, DatasetSplit):
         return _read(task, split, size, name)
     with blamed_on(task, "load"):
-        batches = [next(iter(split.make(0)), None) for _ in range(2)]
+        made = [split.make(0) for _ in range(2)]
+        if made[0] is made[1] and iter(made[0]) is made[0]:
+            text = "make(seed) answers one iterator again and again: it must begin anew each time"
+            raise fault(task, "load", f"{name}: the stream's {text}")
+        batches = [next(iter(one), None) for one in made]
     if any(batch is None for batch in batches):
         again = "" if batches[0] is None else " when it is asked again"
         raise fault(
             task, "load", f"{name}: the stream's make(seed) yields nothing{again}: it must begin anew each time"
         )
+    y = batches[0][-1] if isinstance(batches[0], tuple) else None
+    if task.kind != "other" and isinstance(y, Tensor) and not y.ndim:
+        text = "the stream yields samples: it must yield batches, with the samples on axis 0"
+        raise fault(task, "load", f"{name}: {text}")
     return _stream(batches[0], samples_of(batches[0]))
 
 

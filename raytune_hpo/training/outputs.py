@@ -28,7 +28,9 @@ def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
         parts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, list | tuple) else ()
         shapes = ", ".join(str(list(part.shape[lead:])) for part in parts if isinstance(part, Tensor))
         of = f" of {shapes}" if shapes else ""
-        raise TrialError(f"the model answers a {type(outputs).__name__}{of}: it must answer one tensor, its outputs")
+        pick = "; of several predict(self, model, batch) answers one" if shapes else ""
+        kind = type(outputs).__name__
+        raise TrialError(f"the model answers a {kind}{of}: it must answer one tensor, its outputs{pick}")
     if not outputs.is_floating_point():
         dtype, shape = str(outputs.dtype).removeprefix("torch."), list(outputs.shape[lead:])
         raise TrialError(
@@ -73,8 +75,10 @@ def check_outputs(outputs: Any, y: Any, highest: int | None = None, *, lanes: bo
             )
     elif len(found) != len(wanted) + 1 or found[:1] + found[2:] != wanted:
         shape = ", ".join(["N", "C", *map(str, wanted[1:])])
+        hint = "; outputs.movedim(-1, 1) makes it" if len(wanted) > 1 and found[:-1] == wanted else ""
         raise TrialError(
-            f"the model answers {found} for targets of shape {wanted}: it must answer [{shape}], a logit for each class"
+            f"the model answers {found} for targets of shape {wanted}: it must answer [{shape}], a logit for each "
+            f"class{hint}"
         )
     elif highest is not None and highest >= found[1]:
         raise TrialError(

@@ -265,7 +265,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "def load(self, seed):\n    it = iter([Batch(torch.zeros(4, 4), torch.zeros(4).long())])\n"
         "    s = Stream(lambda seed: it, 5)\n    return Splits(s, s, s)  # !",
         "load",
-        "train: the stream's make(seed) yields nothing when it is asked again",
+        "train: the stream's make(seed) answers one iterator again and again",
     ),
     "streams whose batches differ": (
         "def load(self, seed):\n    a, b = ({'x': torch.zeros(4, 4), k: torch.zeros(4)} for k in 'yz')\n"
@@ -421,6 +421,46 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "def predict(self, model, batch):\n    return model(batch.x)[:, 0]  # !",
         "predict",
         "would be compared with every target; outputs.unsqueeze(-1) makes it",
+    ),
+    "a stream of samples": (
+        "def load(self, seed):\n    x, y = map(torch.tensor, arrays(seed))\n"
+        "    return Splits(*(Stream(lambda s: zip(x, y), 9) for _ in range(3)))  # !",
+        "load",
+        "train: the stream yields samples: it must yield batches, with the samples on axis 0",
+    ),
+    "a stream that is spent": (
+        "def load(self, seed):\n    x, y = map(torch.tensor, arrays(seed))\n    once = iter([(x, y)] * 99)\n"
+        "    return Splits(*(Stream(lambda s: once, 9) for _ in range(3)))  # !",
+        "load",
+        "train: the stream's make(seed) answers one iterator again and again: it must begin anew each time",
+    ),
+    "classes last": (
+        "def load(self, seed):\n    x, y = arrays(seed)\n    return parts(x, np.stack([y, y, y], 1))\n"
+        "def predict(self, model, batch):\n    return model(batch.x)[:, None].expand(-1, 3, 2)  # !",
+        "predict",
+        "it must answer [N, C, 3], a logit for each class; outputs.movedim(-1, 1) makes it",
+    ),
+    "several outputs": (
+        "def predict(self, model, batch):\n    return model(batch.x), batch.x  # !",
+        "predict",
+        "its outputs; of several predict(self, model, batch) answers one",
+    ),
+    "classes for numbers": (
+        NO_LOSS + "return functional.binary_cross_entropy_with_logits(model(batch.x)[:, 0], batch.y)  # !",
+        "loss",
+        "y is of integers: compare with y.float()",
+    ),
+    "channels last": (
+        "def load(self, seed):\n    _, y = arrays(seed)\n    return parts(np.zeros((100, 8, 8, 3), np.float32), y)\n"
+        "def build_model(self, config):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))  # !",
+        "build_model",
+        "x has its channels last: x.permute(0, 3, 1, 2) in preprocess puts them first",
+    ),
+    "statistics that are none": (
+        "def preprocess(self, x, statistics):\n    return x - statistics['mean']  # !",
+        "preprocess",
+        "KeyError: 'mean'; load is to answer it: Splits(..., statistics={'mean': ...})",
     ),
     "optimizers that are None": (
         "def optimizers(self, model, config):  # !\n    pass\n"
