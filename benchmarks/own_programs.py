@@ -39,7 +39,7 @@ PROGRAMS = (
     "imbalanced",
 )
 #: Of the training data: enough steps to tell, few enough to repeat.
-SAMPLES = 512
+SAMPLES, OF_LARGE_MODELS = 512, {"char_transformer": 64, "segmentation": 64, "gru": 128}
 MEASURED_S = 0.5
 MEGABYTES = 20
 
@@ -51,6 +51,11 @@ def experiment_of(name: str, folder: Path) -> Any:
     if not any(folder.glob("*.npy")) and not any(folder.glob("*.dat")):
         tuned.make_data(folder, MEGABYTES)
     return replace(tuned.experiment, task=tuned.Stripes(str(folder)))
+
+
+def few(name: str, data: Any) -> Any:
+    samples = OF_LARGE_MODELS.get(name, SAMPLES)
+    return replace(data, train=data.train.first(samples), validation=data.validation.first(samples // 4))
 
 
 def counted(work: Callable[[], object]) -> int:
@@ -92,7 +97,7 @@ def compared(name: str, lanes: list[int], repeats: int, folder: Path) -> list[st
 
     experiment = experiment_of(name, folder).resolved
     task, data = experiment.task, experiment.recipe().load()
-    data = replace(data, train=data.train.first(SAMPLES), validation=data.validation.first(SAMPLES // 4))
+    data = few(name, data)
     configs = configs_of(experiment, max(lanes))
     alone = SupervisedTrainer(task, data, max_epochs=10_000, device="cpu")
     alone.setup(configs[0], 0)
@@ -140,7 +145,7 @@ def auto(name: str, repeats: int, folder: Path) -> list[str]:
         return [f"| {name} | processes | | | | {speed} |"]
     taken = "one by one" if speed.refusal else "lanes"
     try:
-        data = replace(loaded, train=loaded.train.first(SAMPLES), validation=loaded.validation.first(SAMPLES // 4))
+        data = few(name, loaded)
         configs = choice.configs_to_measure(experiment)
         together = FusedTrainer(recipe.task, data, max_epochs=10_000, device="cpu")
         for lane, config in enumerate(configs):
