@@ -83,14 +83,21 @@ class Criterion:
         return outputs, targets
 
     def evaluate(
-        self, model: nn.Module, source: Source, config: Mapping[str, Any], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        source: Source,
+        config: Mapping[str, Any],
+        batch_size: int | None = None,
+        *,
+        counting: bool | None = None,
     ) -> dict[str, float]:
         """The metrics by name, over a split on the model's device. The model is left in its mode.
 
-        batch_size: samples of a pass. Raises TrialError for outputs that do not fit the targets.
+        batch_size: samples of a pass. counting: as of `drawing.counts`, which is asked where it is None. Raises
+        TrialError for outputs that do not fit the targets.
         """
         was_training = model.training
-        counting = counts(self.task, model)
+        counting = counts(self.task, model) if counting is None else counting
         batch_size = batch_size or (COUNTED_BATCH if counting else None)
         model.eval()
         scores = Scores(self.measured)

@@ -28,22 +28,36 @@ class DataOrder:
         self._position = 0  # steps taken of the present pass; 0: it is not begun
         self._begun = self._generator.get_state()  # before the present pass was drawn
         self._across = self.steps != self.steps_of_pass  # whether a report may end within a pass
-        self._pass: list[torch.Tensor] = []
+        self._pass = torch.empty(0, dtype=torch.int64)
+        batches = [min(batch_size, used - start) for start in range(0, used, batch_size)]
+        self._sizes = [batches[at : at + accumulate] for at in range(0, len(batches), accumulate)]  # of a pass
 
     def epoch(self) -> Iterator[list[torch.Tensor]]:
         """The batches of each step of a report, int64 [N] each."""
+        samples, sizes = self.report()
+        batches = iter(torch.split(samples, [size for step in sizes for size in step]))
+        for step in sizes:
+            yield [next(batches) for _ in step]
+
+    def report(self) -> tuple[torch.Tensor, list[list[int]]]:
+        """The samples of a report in order, int64, and of each of its steps how many each batch takes of them."""
+        if not self._position and self.steps == self.steps_of_pass:
+            self._draw()
+            return self._pass, self._sizes
+        samples, sizes = [], []
         for _ in range(self.steps):
             if self._position == 0:
                 self._draw()
-            start = self._position * self._accumulate
+            start = self._position * self._accumulate * self._batch_size
+            sizes.append(self._sizes[self._position])
+            samples.append(self._pass[start : start + sum(sizes[-1])])
             self._position = (self._position + 1) % self.steps_of_pass
-            yield self._pass[start : start + self._accumulate]
+        return torch.cat(samples), sizes
 
     def _draw(self) -> None:
         if self._across:
             self._begun = self._generator.get_state()
-        order = torch.randperm(self._samples, generator=self._generator)
-        self._pass = list(torch.split(order[: self.used], self._batch_size))
+        self._pass = torch.randperm(self._samples, generator=self._generator)[: self.used]
 
     @property
     def position(self) -> int:

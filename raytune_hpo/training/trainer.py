@@ -202,7 +202,7 @@ class SupervisedTrainer(Trainer):
         return {"train_loss": train_loss, **reported, "lr": float(self._lr)}
 
     def _evaluate(self) -> dict[str, float]:
-        return self._criterion.evaluate(self.model, self._validation, self.config)
+        return self._criterion.evaluate(self.model, self._validation, self.config, counting=self._counting)
 
     def _stepwise(self) -> Iterator[tuple[list[Any], list[int]]]:
         """The batches of each step of an epoch, and their samples."""

@@ -139,15 +139,12 @@ class Stack:
 
     def _stepwise(self) -> Iterator[list[Tensor]]:
         """Of each step of an epoch, the samples of its batches, [L, N] each."""
-        if self.device.type == "cpu":
-            for of_lanes in zip(*(lane.order.epoch() for lane in self.lanes), strict=True):
-                yield [torch.stack(batches) for batches in zip(*of_lanes, strict=True)]
-            return
-        steps = list(zip(*(list(lane.order.epoch()) for lane in self.lanes), strict=True))
-        batches = [torch.stack(same) for of_lanes in steps for same in zip(*of_lanes, strict=True)]
-        there = iter(torch.split(torch.cat(batches, 1).to(self.device), [b.shape[1] for b in batches], 1))  # at once
-        for of_lanes in steps:
-            yield [next(there) for _ in of_lanes[0]]
+        drawn = [lane.order.report() for lane in self.lanes]  # lanes that train together are at one place of their pass
+        sizes = drawn[0][1]
+        samples = torch.stack([own for own, _ in drawn]).to(self.device)
+        batches = iter(torch.split(samples, [size for step in sizes for size in step], 1))
+        for step in sizes:
+            yield [next(batches) for _ in step]
 
     def _begin_drawing(self) -> None:
         """The counters of an epoch that starts."""
