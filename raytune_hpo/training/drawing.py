@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from raytune_hpo.training.counted_draws import counted
 from raytune_hpo.training.counters import key_of
 
 if TYPE_CHECKING:
@@ -44,4 +43,8 @@ def drawing(
     key: int | torch.Tensor, step: int | torch.Tensor, *, counting: bool
 ) -> contextlib.AbstractContextManager[Any]:
     """The context of a pass."""
-    return counted(key, step) if counting else contextlib.nullcontext()
+    if not counting:
+        return contextlib.nullcontext()
+    from raytune_hpo.training.counted_draws import counted  # most runs of chains need none
+
+    return counted(key, step)

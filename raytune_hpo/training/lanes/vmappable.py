@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from raytune_hpo.training.counted_draws import counted
+from raytune_hpo.training.drawing import drawing
 from raytune_hpo.training.lanes.layers import LaneView
 from raytune_hpo.training.lanes.program import Program
 from raytune_hpo.training.lanes.reading import OwnValues
@@ -41,12 +41,12 @@ def refusal(program: Program, described: Described, config: Mapping[str, Any], o
         keys = torch.zeros(2, dtype=torch.int64)
         with torch.no_grad():
             for _ in range(2):  # again, for what a forward keeps for the next one
-                with counted(keys, 0):
+                with drawing(keys, 0, counting=True):
                     program.losses(weights, batch, lanes, None, None)  # type: ignore[arg-type]  # stand for lanes
                 measured = mapped(torch.clone, two)
-                with counted(keys, 0):
+                with drawing(keys, 0, counting=True):
                     program.measured_losses(weights, measured, lanes)  # type: ignore[arg-type]
-                with counted(keys, 0):
+                with drawing(keys, 0, counting=True):
                     program.measured(weights, measured, lanes)  # type: ignore[arg-type]
     except Exception as error:  # vmap raises many unrelated types
         return f"{_innermost(error, program)} is not vmappable"
