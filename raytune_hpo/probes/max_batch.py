@@ -25,8 +25,9 @@ from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.training.batches import ArraySource
 from raytune_hpo.training.data import TrialData
+from raytune_hpo.training.data_order import TooFewSamplesError
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import SupervisedTrainer, TooFewSamplesError
+from raytune_hpo.training.trainer import SupervisedTrainer
 
 MARGIN = 0.1  # of the free memory, left free
 SAMPLES = 200  # configs looked at for the largest model

@@ -9,7 +9,7 @@ How: torch's dispatcher asks BackendSelect last before an operation's kernel, be
 the operations that draw has a kernel there. The first `counted` of a process registers one for each of them; where no
 `counted` is active in the thread, it goes on to torch's own. Other operations are not touched and cost nothing.
 
-Out of its reach: what draws from Python's or NumPy's generators (`generators_drawn_from` tells), draws of a backward
+Out of its reach: what draws from Python's or NumPy's generators, draws of a backward
 pass outside the context, and with them torch.utils.checkpoint, whose second forward pass would draw other numbers than
 the first.
 """
@@ -27,7 +27,6 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.counters import Stream, words_of
 from raytune_hpo.training.drawing_ops import OPS, SEEDED, draws_nothing, seeded
-from raytune_hpo.training.random_states import get_random_states, preserved_random_states
 
 Tensor = torch.Tensor
 
@@ -110,26 +109,6 @@ class counted:  # noqa: N801  (read as a statement: with counted(keys, step))
     def _no_rows_left(self, op: str) -> None:
         if self._rows:
             raise TrialError(f"randperm was drawn outside of the lanes' vmap, before {op}")
-
-
-def draws(run: Callable[[], Any]) -> bool:
-    """Whether run() draws from torch's global generators, whose states are put back, as are Python's and NumPy's."""
-    return "torch" in generators_drawn_from(run)
-
-
-def generators_drawn_from(run: Callable[[], Any]) -> frozenset[str]:
-    """Which global generators run() draws from: "torch" (of any device), "python", "numpy". Puts their states back."""
-    with preserved_random_states():
-        before = get_random_states()
-        run()
-        after = get_random_states()
-    changed = {
-        "torch": not _equal([before["torch"], *before["cuda"]], [after["torch"], *after["cuda"]]),
-        "python": before["python"] != after["python"],
-        "numpy": not torch.equal(before["numpy"]["keys"], after["numpy"]["keys"])
-        or any(before["numpy"][k] != after["numpy"][k] for k in ("position", "has_gauss", "cached")),
-    }
-    return frozenset(name for name, is_so in changed.items() if is_so)
 
 
 def _torch_states() -> list[Tensor]:

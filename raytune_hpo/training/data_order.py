@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+
+from raytune_hpo.errors import TrialError
+from raytune_hpo.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from raytune_hpo.training.task import Task
+
+
+class TooFewSamplesError(TrialError):
+    """An epoch would have no step."""
 
 
 class DataOrder:
@@ -77,3 +88,41 @@ class DataOrder:
             self._across = True  # as of a donor whose passes are of other lengths
             self._draw()
         self._position = position
+
+
+def order_of(
+    task: Task,
+    model: nn.Module,
+    batch_size: int,
+    samples: int,
+    config: Mapping[str, Any],
+    seed: int,
+    *,
+    in_batches: bool = False,
+) -> DataOrder:
+    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`. Raises TooFewSamplesError."""
+    return DataOrder(
+        derive_seed(seed, "data order"),
+        samples,
+        used=samples if in_batches else samples_of_pass(model, samples, batch_size),
+        batch_size=batch_size,
+        accumulate=config["accumulate"],
+        steps=task.validate_every,
+    )
+
+
+def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:
+    """How many samples a pass over the data uses.
+
+    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TooFewSamplesError where
+    that leaves nothing.
+    """
+    if samples == 0:
+        raise TooFewSamplesError("there are no training samples")
+    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
+    if leave_out and 1 in (batch_size, samples):
+        raise TooFewSamplesError(
+            f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
+        )
+    return samples - 1 if leave_out else samples

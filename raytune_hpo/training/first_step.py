@@ -16,7 +16,7 @@ import torch
 from raytune_hpo.errors import TaskError
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import ArraySplit, DatasetSplit, Stream, TrialData
-from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.data_order import DataOrder, samples_of_pass
 from raytune_hpo.training.hyperparameters import GROUP_HYPERPARAMETERS
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.metrics import NOT_SCORED, Metric, WholeMetric
@@ -24,7 +24,7 @@ from raytune_hpo.training.oddities import Reads, are_probabilities
 from raytune_hpo.training.own_step import OwnStepTrainer
 from raytune_hpo.training.scores import Scores, as_metrics_take
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import SupervisedTrainer, samples_of_pass
+from raytune_hpo.training.trainer import SupervisedTrainer
 from raytune_hpo.training.trees import paths
 from raytune_hpo.training.watched_task import answered_at, blamed_on, fault, samples_of
 

@@ -15,12 +15,6 @@ from raytune_hpo.errors import TrialError
 Tensor = torch.Tensor
 
 
-def highest_class(*targets: Tensor) -> int | None:
-    """Of targets [n] classes each; None of regression targets, and of none. Waits for the device."""
-    found = [int(y.max()) for y in targets if len(y) and not y.is_floating_point()]
-    return max(found, default=None)
-
-
 def check_tensor(outputs: Any, *, lanes: bool = False) -> None:
     """Raise TrialError for anything but a tensor of real numbers. lanes: shapes have their axis before the samples'."""
     lead = 1 if lanes else 0

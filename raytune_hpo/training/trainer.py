@@ -20,7 +20,7 @@ from raytune_hpo.seeding import derive_seed
 from raytune_hpo.training.batches import augmented, source_of
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
-from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.data_order import order_of
 from raytune_hpo.training.drawing import counts, drawing, step_number, training_key
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate
@@ -40,10 +40,6 @@ __all__ = ["SupervisedTrainer", "Trainer", "evaluate", "fit"]
 
 # How often the running loss is looked at: on a GPU each look waits for the device.
 FINITE_CHECK_STEPS = 32
-
-
-class TooFewSamplesError(TrialError):
-    """An epoch would have no step."""
 
 
 class Trainer(ABC):
@@ -287,44 +283,6 @@ class SupervisedTrainer(Trainer):
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]
         self._epoch = int(state["epoch"])
-
-
-def order_of(
-    task: Task,
-    model: nn.Module,
-    batch_size: int,
-    samples: int,
-    config: Mapping[str, Any],
-    seed: int,
-    *,
-    in_batches: bool = False,
-) -> DataOrder:
-    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`. Raises TooFewSamplesError."""
-    return DataOrder(
-        derive_seed(seed, "data order"),
-        samples,
-        used=samples if in_batches else samples_of_pass(model, samples, batch_size),
-        batch_size=batch_size,
-        accumulate=config["accumulate"],
-        steps=task.validate_every,
-    )
-
-
-def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:
-    """How many samples a pass over the data uses.
-
-    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TooFewSamplesError where
-    that leaves nothing.
-    """
-    if samples == 0:
-        raise TooFewSamplesError("there are no training samples")
-    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
-    if leave_out and 1 in (batch_size, samples):
-        raise TooFewSamplesError(
-            f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
-        )
-    return samples - 1 if leave_out else samples
 
 
 def _on_cpu(value: Any) -> Any:

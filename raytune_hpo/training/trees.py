@@ -43,13 +43,6 @@ def leaves(tree: Tree) -> list[Any]:
     return [leaf for _, leaf in paths(tree)]
 
 
-def first_leaf(tree: Tree) -> Any:
-    """Raises ValueError where there is none."""
-    for _, leaf in paths(tree):
-        return leaf
-    raise ValueError("there is no array in it")
-
-
 def structure(tree: Tree) -> Any:
     """Equal for two trees whose leaves lie alike."""
     if tree is None:

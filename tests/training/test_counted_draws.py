@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from raytune_hpo.errors import TrialError
-from raytune_hpo.training.counted_draws import counted, draws, generators_drawn_from, random_ops
+from raytune_hpo.training.counted_draws import counted, random_ops
 from raytune_hpo.training.counters import key_of
 from raytune_hpo.training.drawing_ops import OPS, SEEDED
 from raytune_hpo.training.lanes.recurrent import let_vmap_run_recurrent_layers
@@ -289,14 +289,3 @@ def test_torch_export_is_as_before() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     program = torch.export.export(model, (torch.ones(2, 4),))
     assert (program.module()(torch.ones(2, 4)) == 0).any()
-
-
-def test_draws() -> None:
-    torch.manual_seed(0)
-    layer = nn.Dropout(0.5)
-    before = torch.get_rng_state()
-    assert draws(lambda: layer(torch.ones(3)))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not draws(lambda: layer.eval()(torch.ones(3)))
-    assert generators_drawn_from(np.random.rand) == {"numpy"}
-    assert generators_drawn_from(lambda: None) == frozenset()

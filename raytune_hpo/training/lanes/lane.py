@@ -14,7 +14,7 @@ from torch import nn
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.space.named import equal
-from raytune_hpo.training.data_order import DataOrder
+from raytune_hpo.training.data_order import DataOrder, order_of
 from raytune_hpo.training.drawing import training_key
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
@@ -29,7 +29,6 @@ from raytune_hpo.training.parameter_groups import Group, groups_of
 from raytune_hpo.training.random_states import get_random_states, preserved_random_states, seed_everything
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
-from raytune_hpo.training.trainer import order_of
 
 
 @dataclass(eq=False)
