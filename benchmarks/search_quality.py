@@ -46,6 +46,7 @@ from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.search import check_options
 from raytune_hpo.seeding import generator
+from raytune_hpo.space.grid import grid_size
 
 BASELINE = "random"
 #: name -> (searcher, scheduler), as an Experiment takes them.
@@ -101,7 +102,7 @@ def fitted(p: Problem, searcher: Any, budget: int) -> tuple[Any, int | None]:
     of samples (None: as planned); others as they are."""
     if searcher == "grid":
         most = 1.05 * budget  # 81 points are a grid for a budget of 80
-        points = max(n for n in range(1, budget + 1) if p.space.grid_size(n, 2 * budget) <= most)
+        points = max(n for n in range(1, budget + 1) if grid_size(p.space, n, 2 * budget) <= most)
         return {"name": "grid", "points": points}, None
     if searcher == "coarse_to_fine":
         options = check_options("coarse_to_fine", {}).to_json()

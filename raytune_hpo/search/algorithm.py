@@ -34,6 +34,7 @@ from raytune_hpo.search.history import Evidence, Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config, config_key, plain
+from raytune_hpo.space.grid import grid, number_of_configs
 from raytune_hpo.states import Outcome
 
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
@@ -240,9 +241,9 @@ class SearchAlgorithm(Named, Search):
 
     def _unseen(self, trial_id: str, number: int) -> Config | None:
         # The algorithm keeps coming back to known configs: explore. A finite space may be used up.
-        size = self.space.size(limit=10_000)
+        size = number_of_configs(self.space, limit=10_000)
         if size is not None:
-            left = [c for c in self.space.grid(points=10_000) if config_key(c) not in self._seen]
+            left = [c for c in grid(self.space, points=10_000) if config_key(c) not in self._seen]
             if not left:
                 self.exhausted = True
                 return None

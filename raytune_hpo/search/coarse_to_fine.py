@@ -33,6 +33,7 @@ from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
+from raytune_hpo.space.grid import number_of_configs
 from raytune_hpo.states import Outcome
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up
@@ -165,7 +166,7 @@ class CoarseToFine(SearchAlgorithm):
     @cached_property
     def _configs(self) -> float:
         """The number of configs, if there are so few that the rounds may use them up."""
-        size = self.space.size(limit=min(self.options.rounds * self.options.samples, MOST_COUNTED))
+        size = number_of_configs(self.space, limit=min(self.options.rounds * self.options.samples, MOST_COUNTED))
         return math.inf if size is None else size
 
     def _size_of_first(self) -> int:

@@ -13,6 +13,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.space.configs import Config, config_key
+from raytune_hpo.space.grid import grid, grid_size
 
 MAX_POINTS = 100_000
 
@@ -51,10 +52,10 @@ class GridSearch(SearchAlgorithm):
         return self._total
 
     def _size(self) -> int:
-        return self.space.grid_size(self.options.points, MAX_POINTS)
+        return grid_size(self.space, self.options.points, MAX_POINTS)
 
     def _grid(self) -> Iterator[Config]:
-        return (c for c in self.space.grid(self.options.points) if not self._given or config_key(c) not in self._given)
+        return (c for c in grid(self.space, self.options.points) if not self._given or config_key(c) not in self._given)
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config | None:
         # `attempt` counts configs that the history holds although this grid did not suggest them.

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS, resolve
 from raytune_hpo.training.parameter_groups import Group
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Rule
-
-
-def build_optimizer(params: Iterable[torch.nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer that `config` names, with its missing keys at their defaults.
-
-    Raises ExperimentError for an illegal value.
-    """
-    resolved = resolve(config, TRAINER_HYPERPARAMETERS)
-    return RULES[resolved["optimizer"]].torch_optimizer([(params, resolved)])
 
 
 def optimizer_of(groups: Sequence[Group], model: nn.Module, config: Mapping[str, Any]) -> torch.optim.Optimizer:

@@ -184,7 +184,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", list(CASES))
+#: Those whose loop takes seconds.
+SLOW = ("segmentation", "char_transformer")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.large) if n in SLOW else n for n in CASES])
 def test_the_first_epoch_is_that_of_the_programs_own_loop(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search.grid_search import MAX_POINTS
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import config_key
+from raytune_hpo.space.grid import grid, grid_size
 from raytune_hpo.space.parameters import Choice, Float, Int
 from raytune_hpo.testing.searchers import make
 
@@ -50,13 +51,13 @@ def test_a_sobol_point_depends_on_its_number_alone():
 @pytest.mark.parametrize("points", [1, 2, 3, 5, 11])
 def test_the_size_of_a_grid_is_the_number_of_its_points(points):
     for space in (SQUARE, BRANCHED):
-        assert space.grid_size(points, MAX_POINTS) == sum(1 for _ in space.grid(points))
+        assert grid_size(space, points, MAX_POINTS) == sum(1 for _ in grid(space, points))
 
 
 def test_a_grid_is_listed_in_order_and_counted_first():
     start = [{"k": "c", "free": False}, {"k": "a", "x": 0.123, "free": True}]
     algorithm = make("grid", {"points": 3}, BRANCHED, mode="min", seed=0, start_points=start)
-    listed = [c for c in BRANCHED.grid(3) if c != start[0]]
+    listed = [c for c in grid(BRANCHED, 3) if c != start[0]]
     assert algorithm.total() == len(listed) + 2
     assert stream(algorithm, len(listed) + 2) == start + listed
     assert algorithm.suggest("more") is None
@@ -71,7 +72,7 @@ def test_a_grid_goes_on_where_a_history_ends():
     ]
     assert copied.suggest("x") is None
     assert len({config_key(s.config) for s in copied.history}) == 25
-    assert first == list(SQUARE.grid(5))[:7]
+    assert first == list(grid(SQUARE, 5))[:7]
 
 
 def test_a_grid_too_large_is_refused_without_listing_it():
@@ -79,7 +80,7 @@ def test_a_grid_too_large_is_refused_without_listing_it():
     with pytest.raises(ExperimentError, match="100,000 points") as error:
         make("grid", {}, space, mode="min", seed=0)
     assert error.value.field == "searcher.points"
-    assert SearchSpace({"n": Int(1, 1000), "m": Int(1, 100)}).grid_size(1000, MAX_POINTS) == MAX_POINTS
+    assert grid_size(SearchSpace({"n": Int(1, 1000), "m": Int(1, 100)}), 1000, MAX_POINTS) == MAX_POINTS
 
 
 def test_an_exhausted_sobol_space_is_filled_up():

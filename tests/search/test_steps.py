@@ -15,6 +15,7 @@ from raytune_hpo.schedulers.pb2 import snap
 from raytune_hpo.search import SEARCHERS, build
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.grid import grid, grid_size, number_of_configs
 from raytune_hpo.states import Outcome
 from raytune_hpo.testing.schedulers import check
 from raytune_hpo.testing.simulation import Simulation, make_experiment
@@ -71,9 +72,9 @@ def test_libraries_are_told_what_was_trained(parameter: Float) -> None:
 
 def test_a_grid_has_all_of_few_values() -> None:
     space = SearchSpace({"a": Float(0.0, 1.0, step=0.25), "b": Float(0.0, 1.0, step=0.01)})
-    assert space.grid_size(5, 1000) == 25
-    assert {c["b"] for c in space.grid(5)} == {0.0, 0.25, 0.5, 0.75, 1.0}
-    assert space.size() == 5 * 101
+    assert grid_size(space, 5, 1000) == 25
+    assert {c["b"] for c in grid(space, 5)} == {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert number_of_configs(space) == 5 * 101
 
 
 @pytest.mark.parametrize("scheduler", [{"name": "pbt", "interval": 2}, {"name": "pb2", "interval": 2}], ids=str)

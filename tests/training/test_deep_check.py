@@ -789,7 +789,11 @@ def test_every_experiment_passes(file: Path, data_dir: Path, capsys: pytest.Capt
     assert "no gradient" not in out
 
 
-@pytest.mark.parametrize("file", TUNED, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(f, marks=pytest.mark.large) if f.stem == "finetune" else f for f in TUNED],  # of a ResNet
+    ids=lambda file: file.stem,
+)
 def test_every_program_that_became_a_task_passes(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_optimizer import build_optimizer
 
 from raytune_hpo import Float
 from raytune_hpo.cli.main import main
@@ -23,7 +24,6 @@ from raytune_hpo.training.hypergradient import HypergradientTrainer
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve
 from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.models import mlp
-from raytune_hpo.training.optimizers import build_optimizer
 from raytune_hpo.training.parameter_groups import groups_of
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.trainer import SupervisedTrainer, fit

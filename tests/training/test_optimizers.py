@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from one_optimizer import build_optimizer
 
 from raytune_hpo.training.hyperparameters import OPTIMIZERS
-from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
+from raytune_hpo.training.optimizers import restore_optimizer
 from raytune_hpo.training.rules import RULES
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_optimizer import build_optimizer
 
 from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAMETERS, resolve
 from raytune_hpo.training.lanes.optimizers import Updates
-from raytune_hpo.training.optimizers import build_optimizer, restore_optimizer
+from raytune_hpo.training.optimizers import restore_optimizer
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Columns, Rows, Rule
 
