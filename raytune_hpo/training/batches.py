@@ -88,6 +88,13 @@ class ArraySource(Source):
     def __len__(self) -> int:
         return self._n
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all lies here as batches have it: `part` then copies nothing."""
+        return self._preprocess is None and all(
+            isinstance(leaf.stored, Tensor) and leaf.cast is None for leaf in self._leaves
+        )
+
     def _leaf(self, array: Any, name: str) -> _Leaf:
         kind = self._kind if name == "y" else None
         wanted = _dtype(array.dtype, kind)

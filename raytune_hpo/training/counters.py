@@ -58,13 +58,19 @@ def words_of(keys: int | Tensor, step: int | Tensor, first: int, draws: int) -> 
         of_pass = _mixed(_mixed(keys % 2**64) + (step + 1) * GAMMA & _ALL)
         drawn = [_mixed(of_pass + i * GAMMA & _ALL) for i in range(first + 1, first + draws + 1)]
         return torch.from_numpy(np.array(drawn, np.uint64).view(np.int32).reshape(draws, 2))
-    key, steps = _unsigned(keys), _unsigned(step)
+    return torch.from_numpy(words_by_numpy(_unsigned(keys), _unsigned(step), first, draws))
+
+
+def words_by_numpy(
+    key: Unsigned, steps: Unsigned, first: int, draws: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """As `words_of`, of uint64."""
     lanes = np.broadcast_shapes(key.shape, steps.shape)
     numbers = np.arange(first + 1, first + draws + 1, dtype=np.uint64).reshape(-1, *[1] * len(lanes))
     one, gamma = np.uint64(1), np.uint64(GAMMA)
     passes = _mixed_array(_mixed_array(key[None]) + (steps[None] + one) * gamma)
     mixed = _mixed_array(passes + numbers * gamma)
-    return torch.from_numpy(np.ascontiguousarray(mixed).view(np.int32).reshape(draws, *lanes, 2))
+    return np.ascontiguousarray(mixed).view(np.int32).reshape(draws, *lanes, 2)
 
 
 def _unsigned(values: int | Tensor) -> Unsigned:
@@ -225,15 +231,30 @@ def _shifted(x: Tensor, by: int) -> Tensor:
 
 def _hashed(x: Tensor, second: Tensor) -> Tensor:
     """`triple32` of x in place with `second` added amid its first round: one to one. Both int32; second broadcasts."""
-    shifted = torch.empty_like(x)
-    for i, shift in enumerate(_SHIFTS):
-        torch.bitwise_right_shift(x, shift, out=shifted)
-        x.bitwise_xor_(shifted.bitwise_and_(2 ** (32 - shift) - 1))
-        if i == 0:
-            torch.add(second, x, alpha=_signed(_FACTORS[0]), out=x)
-        elif i < len(_FACTORS):
-            x.mul_(_signed(_FACTORS[i]))
+    for function, given, named in hash_operations(x, second, torch.empty_like(x)):
+        function(*given, **named)
     return x
+
+
+def hash_operations(
+    x: Tensor, second: Tensor, shifted: Tensor
+) -> list[tuple[Callable[..., Tensor], tuple[Any, ...], dict[str, Any]]]:
+    """The operations of `_hashed`, in order. shifted: like x, for them to use."""
+    found: list[tuple[Callable[..., Tensor], tuple[Any, ...], dict[str, Any]]] = []
+    for i, shift in enumerate(_SHIFTS):
+        found.append((torch.bitwise_right_shift, (x, shift), {"out": shifted}))
+        found.append((shifted.bitwise_and_, (2 ** (32 - shift) - 1,), {}))
+        found.append((x.bitwise_xor_, (shifted,), {}))
+        if i == 0:
+            found.append((torch.add, (second, x), {"alpha": _signed(_FACTORS[0]), "out": x}))
+        elif i < len(_FACTORS):
+            found.append((x.mul_, (_signed(_FACTORS[i]),), {}))
+    return found
+
+
+def threshold(p: Unsigned) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """Of probabilities above 0, float64: of the `Stream.bits` those up to it are `Stream.bernoulli`'s true ones."""
+    return (np.round(p * 2.0**32) - 2**31 - 1).astype(np.int32)
 
 
 def _words_by_numpy(own: Unsigned, start: int, stop: int, words: int) -> Unsigned:

@@ -65,6 +65,11 @@ class DataOrder:
             self._position = (self._position + 1) % self.steps_of_pass
         return torch.cat(samples), sizes
 
+    @property
+    def samples_of_report(self) -> int:
+        """At most."""
+        return self.steps * self._accumulate * self._batch_size
+
     def _draw(self) -> None:
         if self._across:
             self._begun = self._generator.get_state()

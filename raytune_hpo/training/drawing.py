@@ -1,7 +1,7 @@
 """Which numbers a model draws: of its trial and the step in training, of the batch alone where it is measured.
 
-A chain of known layers (`lanes.structure`) draws from torch's generator, which its trainer keeps. Every other model
-draws from counters (`counted_draws`), in the trainer of one trial and in lanes alike.
+Every model draws from counters (`counted_draws`), in the trainer of one trial and in lanes alike; for a chain of known
+layers (`lanes.structure`) without dropout there is nothing to draw.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def counts(task: Task, model: nn.Module) -> bool:
     """Whether a task's model draws from counters."""
     from raytune_hpo.training.lanes.structure import is_chain
 
-    return task.has_own_batches or task.has_own_step or not is_chain(model)
+    if task.has_own_batches or task.has_own_step or not is_chain(model):
+        return True
+    return any(isinstance(module, nn.Dropout) for module in model.modules())
 
 
 def training_key(seed: int) -> int:

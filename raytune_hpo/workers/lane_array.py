@@ -65,6 +65,7 @@ class _Running:
     trainer: FusedTrainer
     until: int
     reports: list[_Pending] = field(default_factory=list)
+    seconds: float = 0.0  # of the epoch under way
 
     @property
     def name(self) -> str:
@@ -161,6 +162,8 @@ class LaneArray:
             self._train(group, save)
             if time.perf_counter() - began >= TURN_S:
                 break
+        while save and (group := self._next_group(begun=True)):  # its state is that of an epoch at the end of one only
+            self._train(group, save)
         self._log.look()
         busy = any(running.runnable for running in self._slots.values())
         outcomes = self._ready(wait=not busy)
@@ -179,7 +182,8 @@ class LaneArray:
     def save(self, slot: int) -> Saved:
         """Save a lane's state at its present epoch."""
         running = self._slots[slot]
-        return self._saved(running.trainer, [running]).result()[0]
+        assert not running.trainer.in_mid_epoch(running.name), "a trial that waits is at the end of an epoch"
+        return self._saved(running.trainer, [running])[running.name][0].result()[0]
 
     def close(self) -> None:
         """The run is over: what was begun to be written is on disk."""
@@ -246,7 +250,7 @@ class LaneArray:
         """The lane here whose state is the checkpoint's, so that no file need be read."""
         member = split_path(record.path)[1]
         for running in self._slots.values():
-            if member == running.state.member:
+            if member == running.state.member and not running.trainer.in_mid_epoch(running.name):
                 return running
         return None
 
@@ -259,11 +263,12 @@ class LaneArray:
 
     # Training ---------------------------------------------------------------------------------------
 
-    def _next_group(self) -> list[int]:
-        """The slots to train now: of the groups that may, the one whose last turn is longest ago."""
+    def _next_group(self, *, begun: bool = False) -> list[int]:
+        """The slots to train now: of the groups that may, the one whose last turn is longest ago. begun: only of trials
+        that are in mid-epoch."""
         groups: dict[Any, list[int]] = {}
         for slot, running in self._slots.items():
-            if running.runnable:
+            if running.runnable and (not begun or running.trainer.in_mid_epoch(running.name)):
                 groups.setdefault((running.trial.repeat, running.trainer.group(running.name)), []).append(slot)
         if not groups:
             return []
@@ -276,32 +281,41 @@ class LaneArray:
         lanes = [self._slots[slot] for slot in slots]
         trainer = lanes[0].trainer
         before = time.perf_counter()
-        self._warnings.begin(*(lane.name for lane in lanes))
+        names = [lane.name for lane in lanes]
+        self._warnings.begin(*names)
         try:
-            group, size = trainer.group(lanes[0].name), trainer.bytes_of(lanes[0].name)
-            with self._capacity.measured(group, len(lanes), size):
-                metrics = trainer.train_epoch([lane.name for lane in lanes])
+            size = max(trainer.bytes_of(name) for name in names)
+            with self._capacity.measured(trainer.group(lanes[0].name), len(lanes), size):
+                metrics = trainer.advance(names)
         except Exception as error:
             self._fail(slots, error)
             return
         finally:
             self._warnings.begin()
-        seconds = (time.perf_counter() - before) / len(lanes)
-        due = [lane for lane in lanes if save or self._is_due(lane)]
-        write = self._saved(trainer, due) if due else None
-        position = {id(lane): i for i, lane in enumerate(due)}
-        for lane in lanes:
-            own = write if id(lane) in position else None
+        seconds = time.perf_counter() - before
+        for lane, share in zip(lanes, trainer.shares(names), strict=True):
+            lane.seconds += seconds * share
+        ended = [lane for lane in lanes if lane.name in metrics]
+        written = self._saved(trainer, [lane for lane in ended if save or self._is_due(lane)])
+        for lane in ended:
+            write, position = written.get(lane.name, (None, 0))
             epoch = trainer.epoch(lane.name)
-            lane.reports.append(_Pending(epoch, metrics[lane.name], seconds, own, position.get(id(lane), 0)))
+            lane.reports.append(_Pending(epoch, metrics[lane.name], lane.seconds, write, position))
+            lane.seconds = 0.0
 
     def _is_due(self, lane: _Running) -> bool:
         """Also where the scheduler may take the lane out: it must find a checkpoint to go on from."""
         epoch = lane.trainer.epoch(lane.name)
         return epoch % self._every == 0 or epoch >= lane.until
 
-    def _saved(self, trainer: FusedTrainer, lanes: list[_Running]) -> Future[list[Saved]]:
-        return self._writer.submit([lane.state for lane in lanes], trainer.snapshot([lane.name for lane in lanes]))
+    def _saved(self, trainer: FusedTrainer, lanes: list[_Running]) -> dict[str, tuple[Future[list[Saved]], int]]:
+        """Of each trial, the write of its state, and which of the write's it is."""
+        by_name = {lane.name: lane for lane in lanes}
+        found = {}
+        for names, snapshot in trainer.snapshots(list(by_name)) if lanes else ():
+            write = self._writer.submit([by_name[name].state for name in names], snapshot)
+            found.update({name: (write, i) for i, name in enumerate(names)})
+        return found
 
     # Answers ----------------------------------------------------------------------------------------
 

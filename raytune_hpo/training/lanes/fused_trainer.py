@@ -18,6 +18,8 @@ from raytune_hpo.training.lanes.fingerprint import differences
 from raytune_hpo.training.lanes.lane import Lane, changed_lane, kept_rows, make_lane
 from raytune_hpo.training.lanes.lane_data import LaneData
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
+from raytune_hpo.training.lanes.mixed.mixed_stack import MixedStack, can_mix
+from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.lanes.reading import Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.lanes.rows import RowState, stretches_of
@@ -46,7 +48,14 @@ class FusedTrainer:
     """
 
     def __init__(
-        self, task: Task, data: TrialData, *, max_epochs: int, device: str | None = None, chunk: int | None = None
+        self,
+        task: Task,
+        data: TrialData,
+        *,
+        max_epochs: int,
+        device: str | None = None,
+        chunk: int | None = None,
+        template: Template | None = None,
     ) -> None:
         self.task = task
         self.max_epochs = max_epochs
@@ -63,6 +72,10 @@ class FusedTrainer:
         self._chunk = chunk
         self._lanes: dict[str, Lane] = {}
         self._stacks: dict[Group, Stack] = {}
+        self._mixed: dict[Group, MixedStack] = {}
+        self._epochs = 0
+        self._mixes = not self._reading.whole and can_mix(task, self._data)
+        self._template = template or Template()
 
     # Coming and going -------------------------------------------------------------------------------
 
@@ -78,6 +91,7 @@ class FusedTrainer:
             max_epochs=self.max_epochs,
             device=self.device,
             reading=self._reading,
+            mixes=self._mixes,
             order_seed=self._order_seed,
         )
         if state is not None:
@@ -91,8 +105,14 @@ class FusedTrainer:
         """
         source = self._lanes[donor]
         samples, epochs = len(self._data.train), self.max_epochs
-        lane = changed_lane(name, source, self.task, config, samples=samples, max_epochs=epochs, reading=self._reading)
-        lane.parked = self._stack(source).rows([source]).first_row()
+        lane = changed_lane(
+            *(name, source, self.task, config),
+            samples=samples,
+            max_epochs=epochs,
+            reading=self._reading,
+            mixes=self._mixes,
+        )
+        lane.parked = RowState(*(t.to(self.device) for t in self._rows(source).tensors()))
         groups = source.described.structure.groups
         lane.parked.forget_all_but(kept_rows(source.config, groups), stretches_of(source.described.structure))
         self._put(lane)
@@ -107,8 +127,8 @@ class FusedTrainer:
 
     def _remove(self, name: str) -> None:
         lane = self._lanes.pop(name, None)
-        if lane is not None and lane.group in self._stacks:
-            self._stacks[lane.group].forget(lane)
+        if lane is not None and (stack := self._stacks.get(lane.group) or self._mixed.get(lane.group)) is not None:
+            stack.forget(lane)
 
     def _stack(self, lane: Lane) -> Stack:
         stack = self._stacks.get(lane.group)
@@ -117,10 +137,24 @@ class FusedTrainer:
             stack = self._stacks[lane.group] = Stack(self.task, self._data, lane, chunk)
         return stack
 
+    def _mixed_stack(self, lane: Lane) -> MixedStack:
+        stack = self._mixed.get(lane.group)
+        if stack is None:
+            stack = self._mixed[lane.group] = MixedStack(self.task, self._data, self._template)
+        return stack
+
+    def _rows(self, lane: Lane) -> RowState:
+        """Copies of one lane's rows."""
+        if lane.chain is not None:
+            return self._mixed_stack(lane).rows([lane])[0]
+        return self._stack(lane).rows([lane]).first_row()
+
     def bytes_of(self, name: str) -> int:
         """What a trial's own tensors take: weights, gradient, the optimizer's state, running statistics."""
         lane = self._lanes[name]
-        rows = lane.parked if lane.parked is not None else self._stack(lane).rows([lane])
+        if lane.chain is not None:
+            return self._mixed_stack(lane).bytes_of(lane)
+        rows = lane.parked if lane.parked is not None else self._rows(lane)
         sizes = [t.numel() * t.element_size() for t in rows.tensors()]
         return sum(sizes) + sizes[0]
 
@@ -165,34 +199,81 @@ class FusedTrainer:
     def group(self, name: str) -> Group:
         """Trials of equal groups train in one stack, at the same time."""
         lane = self._lanes[name]
-        return lane.group, lane.order.position
+        return lane.group, None if lane.chain is not None else lane.order.position
 
     def train_epoch(self, names: Collection[str] | None = None) -> dict[str, dict[str, float]]:
         """One epoch of each of these trials (default: of all), group after group. Metrics by name."""
-        wanted = [self._lanes[name] for name in (self._lanes if names is None else names)]
-        groups: dict[Group, list[Lane]] = {}
-        for lane in wanted:
-            groups.setdefault((lane.group, lane.order.position), []).append(lane)
+        wanted = list(self._lanes if names is None else names)
+        groups: dict[Group, list[str]] = {}
+        for name in wanted:
+            groups.setdefault(self.group(name), []).append(name)
         out: dict[str, dict[str, float]] = {}
-        for lanes in groups.values():
+        for members in groups.values():
+            while left := [name for name in members if name not in out]:
+                out |= self.advance(left)
+        return {name: out[name] for name in wanted}
+
+    def advance(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Train trials of one group until one of them or more end an epoch; the metrics of these by name.
+
+        Where lanes of a group end their epochs together, these are all of them.
+        """
+        lanes = [self._lanes[name] for name in names]
+        if lanes[0].chain is not None:
+            found = {lane.name: metrics for lane, metrics in self._mixed_stack(lanes[0]).advance(lanes)}
+        else:
             stack = self._stack(lanes[0])
             stack.hold(lanes)
-            for lane, metrics in zip(stack.lanes, stack.train_epoch(), strict=True):
-                out[lane.name] = metrics
-        return {lane.name: out[lane.name] for lane in wanted}
+            found = {lane.name: metrics for lane, metrics in zip(stack.lanes, stack.train_epoch(), strict=True)}
+        self._epochs += len(found)
+        return found
+
+    def shares(self, names: Sequence[str]) -> list[float]:
+        """Of what the last `advance` of these took, how much was whose."""
+        lanes = [self._lanes[name] for name in names]
+        if lanes[0].chain is None:
+            return [1 / len(lanes)] * len(lanes)
+        return self._mixed_stack(lanes[0]).shares(lanes)
+
+    def in_mid_epoch(self, name: str) -> bool:
+        """Whether a trial is between two of its epochs' ends: its state is then none that was reported."""
+        lane = self._lanes[name]
+        return lane.chain is not None and self._mixed_stack(lane).in_mid_epoch(lane)
+
+    def ticks(self) -> int:
+        """Steps of mixed stacks so far, each of all their lanes."""
+        return sum(stack.ticks for stack in self._mixed.values())
+
+    def progress(self) -> float:
+        """Epochs trained so far by all lanes that ever were, those under way in part."""
+        return self._epochs + sum(stack.under_way for stack in self._mixed.values())
 
     # State ------------------------------------------------------------------------------------------
 
     def state_dict(self, name: str) -> dict[str, Any]:
         """A snapshot of one trial, which either trainer can go on from."""
         lane = self._lanes[name]
-        return state_of(lane, self._on_cpu([lane]))
+        return state_of(lane, RowState(*(t.cpu()[None] for t in self._rows(lane).tensors())))
 
-    def snapshot(self, names: Sequence[str]) -> LaneSnapshot:
-        """A snapshot of trials of one group, as files of lanes hold it. Later epochs do not change it."""
+    def snapshots(self, names: Sequence[str]) -> list[tuple[list[str], LaneSnapshot]]:
+        """Snapshots of trials of one group, as files of lanes hold them: a file for each structure. Later epochs do not
+        change them."""
         lanes = [self._lanes[name] for name in names]
-        facts = [json.dumps(facts_of(lane)) for lane in lanes]
-        return LaneSnapshot(tensors_of_lanes(lanes, self._on_cpu(lanes)), shared_of(lanes[0]), facts)
+        if lanes[0].chain is None:
+            rows = self._stack(lanes[0]).rows(lanes)
+            return [(list(names), _snapshot(lanes, RowState(*(t.cpu() for t in rows.tensors()))))]
+        found: dict[Any, list[tuple[Lane, RowState]]] = {}
+        for lane, own in zip(lanes, self._mixed_stack(lanes[0]).rows(lanes), strict=True):
+            structure = lane.described.structure
+            found.setdefault((structure.key, structure.groups), []).append((lane, own))
+        out = []
+        for members in found.values():
+            together = RowState(*(torch.stack(t) for t in zip(*(own.tensors() for _, own in members), strict=True)))
+            out.append(([lane.name for lane, _ in members], _snapshot([lane for lane, _ in members], together)))
+        return out
 
-    def _on_cpu(self, lanes: Sequence[Lane]) -> RowState:
-        return RowState(*(t.cpu() for t in self._stack(lanes[0]).rows(lanes).tensors()))
+
+def _snapshot(lanes: Sequence[Lane], rows: RowState) -> LaneSnapshot:
+    return LaneSnapshot(
+        tensors_of_lanes(lanes, rows), shared_of(lanes[0]), [json.dumps(facts_of(lane)) for lane in lanes]
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from raytune_hpo.training.data_order import DataOrder, order_of
 from raytune_hpo.training.drawing import training_key
 from raytune_hpo.training.hyperparameters import TRAINER_HYPERPARAMETERS
 from raytune_hpo.training.lanes.layers import LaneView, Tensor
+from raytune_hpo.training.lanes.mixed.chain import Chain, chain_of
 from raytune_hpo.training.lanes.program import OwnProgram
 from raytune_hpo.training.lanes.reading import OwnValues, Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
@@ -45,10 +47,13 @@ class Lane:
     generator: torch.Generator  # of the device: what the augmentation and a chain of layers draw from
     key: int  # of the counters that any other model draws from
     own: OwnValues  # of the config, that a task's own loss reads
+    chain: Chain | None  # where it can be one of a mixed stack
     epoch: int = 0
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
     gone: bool = False  # it has left; its row in a stack is not to be kept
+    counts: Tensor = field(default_factory=lambda: torch.empty(0))  # its row of these when a mixed stack let it in,
+    counted: int = 0  # and the steps that it had taken
 
     def park(self, tensors: Mapping[str, Tensor], optimizer: Mapping[int, Any], device: torch.device) -> None:
         """Have these tensors, by name, and torch's state of the optimizer, by parameter, as rows of its own."""
@@ -74,10 +79,23 @@ class Lane:
     @functools.cached_property
     def group(self) -> tuple[Any, ...]:
         """Lanes of equal groups are trained in one stack."""
+        if self.chain is not None:
+            return "mixed", self.chain.blocks[0].inputs, self.chain.blocks[-1].outputs
         config = self.config
         of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
         structure = self.described.structure
         return structure.key, structure.groups, of_steps, self.order.used, self.own.fixed
+
+    def finished(self, train_loss: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
+        """Its epoch has ended: the metrics, as the solo trainer gives them. scores: on the validation data."""
+        self.epoch += 1
+        self.steps += self.schedule.steps_per_epoch
+        if not math.isfinite(train_loss):
+            scores = dict.fromkeys(scores, math.nan)
+            train_loss = math.nan
+        self.schedule.end_epoch(scores.get("loss", math.nan))
+        reported = {f"validation_{name}": value for name, value in scores.items()}
+        return {"train_loss": train_loss, **reported, "lr": lr}
 
     @contextlib.contextmanager
     def as_global_generator(self, device: torch.device) -> Iterator[None]:
@@ -119,11 +137,13 @@ def make_lane(
     max_epochs: int,
     device: torch.device,
     reading: Reading,
+    mixes: bool,
     order_seed: int | None = None,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. reading: finds out what the model and the task's loss read. order_seed: of an order
+    samples: of the training split. reading: finds out what the model and the task's loss read. mixes: whether the task
+    and its data can be a mixed stack's. order_seed: of an order
     that all trials share, None for its own. Raises ExperimentError for a bad config, TrialError for an impossible one,
     NotFusableError for one that lanes cannot train.
     """
@@ -151,9 +171,17 @@ def make_lane(
         generator,
         training_key(seed),
         own,
+        chain_of(model) if mixes and _mixes(resolved, device) else None,
     )
     lane.park(tensors, {}, device)
     return lane
+
+
+def _mixes(config: Mapping[str, Any], device: torch.device) -> bool:
+    """Whether a mixed stack can train a chain with a resolved config."""
+    whole = config["accumulate"] == 1 and config["class_weight"] == "none"
+    single = config["precision"] == "float32" or device.type == "cpu"
+    return whole and single
 
 
 def described_of(
@@ -202,6 +230,7 @@ def changed_lane(
     samples: int,
     max_epochs: int,
     reading: Reading,
+    mixes: bool,
 ) -> Lane:
     """A lane that goes on from where `donor` is, with another config, as a solo trainer that loads its state does.
 
@@ -209,6 +238,7 @@ def changed_lane(
     """
     resolved = task.checked_config(config)
     described, own, order = donor.described, donor.own, copy.deepcopy(donor.order)
+    chain = donor.chain
     changed = [k for k in resolved if not equal(resolved[k], donor.config[k])]
     if donor.described.structure.reads or reading.whole:  # its forward may read any of them
         rebuilt = bool(changed)
@@ -218,6 +248,7 @@ def changed_lane(
         with preserved_random_states():
             model = task.build_model(resolved)
             described, own = described_of(task, model, resolved, reading)
+            chain = chain_of(model) if mixes else None
         order = order_of(task, model, resolved["batch_size"], samples, resolved, 0)
         order.load_state_dict(donor.order.state_dict())
     if _of_state(described) != _of_state(donor.described) or resolved["optimizer"] != donor.config["optimizer"]:
@@ -237,6 +268,7 @@ def changed_lane(
         generator,
         donor.key,
         own,
+        chain if _mixes(resolved, donor.generator.device) else None,
         donor.epoch,
         donor.steps,
     )

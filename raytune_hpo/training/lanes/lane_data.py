@@ -23,10 +23,10 @@ class LaneData:
 
     def program(self, structure: Structure) -> Program:
         kind = OwnProgram if self.whole else ChainProgram
-        return kind(structure, self.criterion, unscored=self._unscored)
+        return kind(structure, self.criterion, unscored=self.unscored)
 
     @functools.cached_property
-    def _unscored(self) -> bool:
+    def unscored(self) -> bool:
         """Whether training targets hold classes that are not scored; of the task's own they may."""
         if self.criterion.task.kind != "classification":
             return False

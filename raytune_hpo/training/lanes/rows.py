@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor
@@ -148,19 +149,23 @@ def rows_of(
     numbers = numbers_of(structure)
     places = places_of(structure)
     size = {row: aligned(max((p.end for p in places if p.row == row), default=0)) for row in ROWS}
-    dtype = torch.get_default_dtype()
-    weights, first, second = (torch.zeros(size["weights"], dtype=dtype) for _ in range(3))
-    buffers, counts = torch.zeros(size["buffers"], dtype=dtype), torch.zeros(size["counts"], dtype=torch.int64)
-    rows = RowState(weights, first, second, buffers, counts)
+    real = torch.zeros(0).numpy().dtype  # by arrays: a lane has many small tensors
+    found = {name: np.zeros(size["weights"], real) for name in ("weights", "first", "second")}
+    found |= {"buffers": np.zeros(size["buffers"], real), "counts": np.zeros(size["counts"], np.int64)}
     for place in places:
-        shape = shapes[place.name]
-        place.corner(getattr(rows, place.row), shape).copy_(tensors[place.name].detach())
+        corner = tuple(slice(0, n) for n in shapes[place.name])
+
+        def put(row: str, value: Any) -> None:
+            found[row][place.start : place.end].reshape(place.padded)[corner] = value.detach().cpu().numpy()  # noqa: B023
+
+        value = tensors[place.name]
+        put(place.row, value.to(torch.get_default_dtype()) if value.dtype == torch.bfloat16 else value)
         if place.row == "weights":
             for row, name in kept[place.group].items():
-                value = optimizer.get(numbers[place.name], {}).get(name)
-                if value is not None:
-                    place.corner(getattr(rows, row), shape).copy_(value)
-    return RowState(*(t.to(device) for t in rows.tensors()))
+                own = optimizer.get(numbers[place.name], {}).get(name)
+                if own is not None:
+                    put(row, own)
+    return RowState(*(torch.from_numpy(row).to(device) for row in found.values()))
 
 
 def numbers_of(structure: Structure) -> dict[str, int]:

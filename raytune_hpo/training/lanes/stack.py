@@ -7,7 +7,6 @@ lane are each a few operations over whole rows. Lanes that come or go make new r
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -133,7 +132,7 @@ class Stack:
                 update.apply(step, rows.part(start, end, first, last))
         scores = self._validate()
         return [
-            self._finish(lane, loss / samples, float(lr), score)
+            lane.finished(loss / samples, float(lr), score)
             for lane, loss, lr, score in zip(lanes, loss_sum.tolist(), lrs[-1], scores, strict=True)
         ]
 
@@ -275,13 +274,3 @@ class Stack:
 
         self.chunk.run(len(self.lanes), one_pass)
         return scores.results()
-
-    def _finish(self, lane: Lane, train_loss: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
-        lane.epoch += 1
-        lane.steps += lane.schedule.steps_per_epoch
-        if not math.isfinite(train_loss):
-            scores = dict.fromkeys(scores, math.nan)
-            train_loss = math.nan
-        lane.schedule.end_epoch(scores.get("loss", math.nan))
-        reported = {f"validation_{name}": value for name, value in scores.items()}
-        return {"train_loss": train_loss, **reported, "lr": lr}

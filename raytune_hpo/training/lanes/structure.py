@@ -100,11 +100,16 @@ class Described:
 
 def is_chain(model: nn.Module) -> bool:
     """Whether a model is a chain of layers that are known here, and nothing else."""
+    return chain_of_layers(model) is not None
+
+
+def chain_of_layers(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """The layers of a chain by name, None where the model is none."""
     try:
         chain, _ = _layers_of(model)
     except NotFusableError:
-        return False
-    return all(_is_plain(name, module) for name, module in chain)
+        return None
+    return chain if all(_is_plain(name, module) for name, module in chain) else None
 
 
 def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, by: Hashable = None) -> Described:
@@ -136,11 +141,11 @@ def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, b
         for n, t, parameter in held
     )
     # Where a rate is 0 or 1 torch draws nothing: what is drawn after it would be another number.
-    draws = tuple((at, _drawn(p)) for at, p in program.rates()) if prints else ()
+    draws = tuple((at, _drawn(p)) for at, p in program.rates())
     structure = Structure(
         name=type(model).__name__,
         key=(tuple(layer.key for layer in program.layers), tensors, draws),
-        counting=bool(prints),
+        counting=bool(prints or draws),
         outline=(
             tuple(layer.outline or layer.key for layer in program.layers),
             tuple(replace(shape, unused=False) for shape in tensors),
@@ -223,8 +228,8 @@ class _Program:
             self.layers.append(StackedMaxPool2d(name, module))
 
 
-#: Besides activations, the layers through which padding stays 0 at the end of the features.
-_KEEP_PADDING = (nn.Linear, nn.Dropout, nn.BatchNorm1d, nn.Flatten)
+#: Besides activations, the layers through which padding stays 0 at the end of the features; a mask is drawn by element.
+_KEEP_PADDING = (nn.Linear, nn.BatchNorm1d, nn.Flatten)
 
 
 def _is_plain(name: str, module: nn.Module) -> bool:
@@ -260,7 +265,7 @@ def _aliases(model: nn.Module) -> dict[str, str]:
     constants = {id(buffer) for _, buffer in own_constants(model)}
     first: dict[int, str] = {}
     names = {n: first.setdefault(id(t), n) for n, t in every if id(t) not in constants}
-    if other := model.state_dict().keys() ^ names.keys():
+    if other := model.state_dict(keep_vars=True).keys() ^ names.keys():
         raise NotFusableError(f"the model's state is not its parameters and buffers alone: {min(other)}")
     return {n: known for n, known in names.items() if known != n}
 

@@ -57,6 +57,24 @@ class Adam(Rule):
         scale = r.second.sqrt().div_(c["correction"]).add_(c["eps"])
         r.weights.addcdiv_(r.first * -c["step_size"], scale)
 
+    is_of_moments = True
+
+    def moments(self, epoch: Epoch) -> dict[str, Array]:
+        beta1, beta2 = epoch.of("beta1"), epoch.of("beta2")
+        return {
+            "step": epoch.lr / (1 - beta1**epoch.count),
+            "keep1": beta1,
+            "new1": 1 - beta1,
+            "keep2": beta2,
+            "new2": 1 - beta2,
+            "root": 1 / np.sqrt(1 - beta2**epoch.count),
+            "eps": epoch.of("eps"),
+            **self._decay_moments(epoch),
+        }
+
+    def _decay_moments(self, epoch: Epoch) -> dict[str, Array]:
+        return {"decay": epoch.of("weight_decay")}
+
     def differentiable(self, weight: Tensor, gradient: Tensor, slots: Slots, hyper: Values) -> tuple[Tensor, Slots]:
         beta1, beta2 = hyper["beta1"], hyper["beta2"]
         weight, gradient = self.decayed(weight, gradient, hyper)
@@ -78,6 +96,9 @@ class AdamW(Adam):
         import torch
 
         return torch.optim.AdamW
+
+    def _decay_moments(self, epoch: Epoch) -> dict[str, Array]:
+        return {"shrink": 1 - epoch.lr * epoch.of("weight_decay")}
 
     def decay_columns(self, epoch: Epoch) -> dict[str, Array]:
         decay = epoch.of("weight_decay")

@@ -148,6 +148,13 @@ class Rule(ABC):
         By torch's single-tensor formulas, operation by operation, so that it rounds as they do.
         """
 
+    #: Whether it is the update that `lanes.mixed.updating` writes.
+    is_of_moments: ClassVar[bool] = False
+
+    def moments(self, epoch: Epoch) -> dict[str, Array]:
+        """The numbers of that update, [L] or [steps, L] each, but those that are as of plain gradient descent."""
+        raise NotImplementedError
+
     # Differentiable ---------------------------------------------------------------------------------------
 
     @abstractmethod

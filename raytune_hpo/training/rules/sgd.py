@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from raytune_hpo.training.rules.rule import Array, Columns, Epoch, Rows, Rule, Slots, Values
 
 if TYPE_CHECKING:
@@ -57,6 +59,19 @@ class SGD(Rule):
                 ahead = r.gradient + c["momentum"] * r.first
                 change = ahead.where(c["nesterov"] > 0, r.first)
         r.weights.addcmul_(change, -c["lr"])
+
+    is_of_moments = True
+
+    def moments(self, epoch: Epoch) -> dict[str, Array]:
+        momentum, nesterov = epoch.of("momentum"), epoch.of("nesterov")
+        looks_ahead = (nesterov > 0) & (momentum > 0)
+        return {
+            "step": epoch.lr,
+            "keep1": momentum,
+            "ahead": np.where(looks_ahead, momentum, 1.0),
+            "now": np.where(looks_ahead, 1.0, 0.0),
+            "decay": epoch.of("weight_decay"),
+        }
 
     def differentiable(self, weight: Tensor, gradient: Tensor, slots: Slots, hyper: Values) -> tuple[Tensor, Slots]:
         lr, momentum = hyper["lr"], hyper["momentum"]

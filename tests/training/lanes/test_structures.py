@@ -153,7 +153,7 @@ def test_states_are_exchanged_with_the_solo_trainer(name: str, tmp_path: Any) ->
     together = fused(name)
     together.enter("0", config, 0, alone.state_dict())
     assert difference(together.train_epoch()["0"], alone.train_epoch()) < 1e-10
-    kept = together.snapshot(["0"])
+    ((_, kept),) = together.snapshots(["0"])
     (tmp_path / "lanes").mkdir()
     write(tmp_path / "lanes" / "x.safetensors", ["0"], kept.tensors, kept.shared, kept.facts)
     for state in (together.state_dict("0"), read_state(tmp_path / "lanes" / "x.safetensors", "0")):
@@ -169,7 +169,7 @@ def test_states_are_exchanged_with_the_solo_trainer(name: str, tmp_path: Any) ->
 def test_files_of_before_there_were_aliases_and_types_are_read(tmp_path: Any) -> None:
     together = fused("parametrized", OPTIMIZED[2])
     together.train_epoch()
-    kept = together.snapshot(["0"])
+    ((_, kept),) = together.snapshots(["0"])
     shared = {name: value for name, value in kept.shared.items() if name != "aliases"}
     shared["places"] = [{k: v for k, v in place.items() if k != "dtype"} for place in shared["places"]]
     (tmp_path / "lanes").mkdir()

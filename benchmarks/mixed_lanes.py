@@ -1,0 +1,147 @@
+"""Lanes over the space that people search: `python benchmarks/lanes.py mixed`.
+
+L lanes are live at a time: a config of random search takes the place of one that has done its epochs. Lanes and the
+solo trainer train configs of one sequence, in turns. Counted is what torch dispatches
+(torch.utils._python_dispatch.TorchDispatchMode), of a GPU the launches.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+EPOCHS = 3
+TICKS = 85  # of a measurement at least: an epoch of the smallest batch
+
+
+def configs_of(space: Any, seed: int) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    while True:
+        yield space.sample(rng)
+
+
+def counted(work: Callable[[], object]) -> int:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        n = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.n += 1
+            return function(*args, **(kwargs or {}))
+
+    with Count() as count:
+        work()
+    return count.n
+
+
+class Live:
+    """L lanes of a fused trainer, replaced as they end."""
+
+    def __init__(self, trainer: Any, configs: Iterator[dict[str, Any]], lanes: int, epochs: int = EPOCHS) -> None:
+        self.trainer, self._configs, self._epochs = trainer, configs, epochs
+        self._names: list[str] = []
+        self._entered = 0
+        self.groups = 0
+        for _ in range(lanes):
+            self._enter()
+
+    def _enter(self) -> None:
+        name = str(self._entered)
+        self.trainer.enter(name, next(self._configs), self._entered)
+        self._names.append(name)
+        self._entered += 1
+
+    def advance(self) -> None:
+        """Until lanes of each group have ended an epoch."""
+        groups: dict[Any, list[str]] = {}
+        for name in self._names:
+            groups.setdefault(self.trainer.group(name), []).append(name)
+        self.groups = len(groups)
+        for members in groups.values():
+            for name in self.trainer.advance(members):
+                if self.trainer.epoch(name) == self._epochs:
+                    self.trainer.leave(name)
+                    self._names.remove(name)
+                    self._enter()
+
+    def progress(self) -> float:
+        """Model-epochs so far."""
+        return float(self.trainer.progress())
+
+
+def measured(task: Any, data: Any, space: Any, lanes: int, least_s: float, seed: int, device: str) -> dict[str, float]:
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+
+    live = Live(FusedTrainer(task, data, max_epochs=EPOCHS, device=device), configs_of(space, seed), lanes)
+    while live.trainer.ticks() < TICKS:
+        live.advance()
+
+    def some() -> float:
+        before, ticks = live.progress(), live.trainer.ticks()
+        began = time.process_time()
+        while live.trainer.ticks() < ticks + TICKS or time.process_time() - began < least_s:
+            live.advance()
+        return live.progress() - before
+
+    began = time.process_time()
+    epochs = some()
+    cpu = (time.process_time() - began) / epochs
+    least_s = 0.0
+    found: list[float] = []
+    operations = counted(lambda: found.append(some()))
+    return {"cpu": cpu, "operations": operations / found[0], "groups": live.groups}
+
+
+def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str) -> dict[str, float]:
+    """The solo trainer's, of the sequence's first models."""
+    from raytune_hpo.training.trainer import SupervisedTrainer
+
+    trainer = SupervisedTrainer(task, data, max_epochs=EPOCHS, device=device)
+    configs = configs_of(space, seed)
+    seconds, operations = [], []
+    for i in range(models):
+        trainer.setup(next(configs), i)
+        began = time.process_time()
+        for _ in range(EPOCHS - 1):
+            trainer.train_epoch()
+        seconds.append((time.process_time() - began) / (EPOCHS - 1))
+        operations.append(counted(trainer.train_epoch))
+    return {"cpu": statistics.fmean(seconds), "operations": statistics.fmean(operations)}
+
+
+def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, models: int = 64) -> None:
+    import torch
+
+    from raytune_hpo.experiment.file import load_experiment
+    from raytune_hpo.training.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    for name in names:
+        experiment = load_experiment(f"experiments/{name}.py").resolved
+        task, space = experiment.task, experiment.space
+        data = task.splits(0).for_trials()
+        rows: dict[int, list[tuple[float, float, float, float, float]]] = {}
+        for repeat in range(repeats):
+            solo = alone(task, data, space, models, repeat, device)
+            for L in sizes:
+                own = measured(task, data, space, L, 1.0, repeat, device)
+                rows.setdefault(L, []).append(
+                    (solo["cpu"], own["cpu"], solo["operations"], own["operations"], own["groups"])
+                )
+        for L, found in rows.items():
+            gains = [a / b for a, b, *_ in found]
+            fewer = [c / d for _, _, c, d, _ in found]
+            cpu, lane, ops, own_ops, groups = (statistics.median(column) for column in zip(*found, strict=True))
+            print(
+                f"{name} L={L}: CPU ms a model-epoch {cpu * 1e3:.1f} alone, {lane * 1e3:.1f} a lane: "
+                f"{statistics.median(gains):.2f} ({min(gains):.2f}-{max(gains):.2f}) times; operations {ops:.0f}, "
+                f"{own_ops:.0f}: {statistics.median(fewer):.1f} ({min(fewer):.1f}-{max(fewer):.1f}) times fewer; "
+                f"groups {groups:.0f}",
+                flush=True,
+            )

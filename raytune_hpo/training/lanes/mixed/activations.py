@@ -1,0 +1,114 @@
+"""Activations of many lanes: each kind once over all of a stage, or over the runs of lanes that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytune_hpo.training.lanes.layers import Tensor, runs_of
+from raytune_hpo.training.lanes.mixed.layout import Layout
+from raytune_hpo.training.lanes.mixed.operations import Buffers, Operations
+
+Kind = tuple[str, Any]
+aten = torch.ops.aten
+
+#: Activation -> writes it of x, with the module's own number.
+FORWARD: dict[str, Callable[[Tensor, Any, Tensor], Any]] = {
+    "relu": lambda x, _, out: aten.relu.out(x, out=out),
+    "leaky_relu": lambda x, slope, out: aten.leaky_relu.out(x, slope, out=out),
+    "tanh": lambda x, _, out: aten.tanh.out(x, out=out),
+    "sigmoid": lambda x, _, out: aten.sigmoid.out(x, out=out),
+    "elu": lambda x, alpha, out: aten.elu.out(x, alpha, out=out),
+    "gelu": lambda x, approximate, out: aten.gelu.out(x, approximate=approximate, out=out),
+    "silu": lambda x, _, out: aten.silu.out(x, out=out),
+    "linear": lambda x, _, out: out.copy_(x),
+}
+#: Activation -> writes the gradient of x, of the gradient d of its y.
+BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor, Any, Tensor], Any]] = {
+    "relu": lambda d, x, y, _, out: aten.threshold_backward.grad_input(d, y, 0, grad_input=out),
+    "leaky_relu": lambda d, x, y, a, out: aten.leaky_relu_backward.grad_input(d, x, a, False, grad_input=out),
+    "tanh": lambda d, x, y, _, out: aten.tanh_backward.grad_input(d, y, grad_input=out),
+    "sigmoid": lambda d, x, y, _, out: aten.sigmoid_backward.grad_input(d, y, grad_input=out),
+    "elu": lambda d, x, y, a, out: aten.elu_backward.grad_input(d, a, 1, 1, False, x, grad_input=out),
+    "gelu": lambda d, x, y, a, out: aten.gelu_backward.grad_input(d, x, approximate=a, grad_input=out),
+    "silu": lambda d, x, y, _, out: aten.silu_backward.grad_input(d, x, grad_input=out),
+    "linear": lambda d, x, y, _, out: None if out is d else out.copy_(d),
+}
+
+
+class Activations:
+    """Of a stage. Elements of padded features stay 0: also of a sigmoid, which is not 0 at 0."""
+
+    def __init__(self, layout: Layout, stage: int, device: torch.device) -> None:
+        self.stage = stage
+        spans = _spans(layout, stage)
+        first = layout.stage_elements[stage].start
+        self._runs: list[tuple[Kind, slice]] = []
+        for kind, start, stop in runs_of([kind for kind, _, _ in spans]):
+            self._runs.append((kind, slice(spans[start][1].start - first, spans[stop - 1][1].stop - first)))
+        kinds = list(dict.fromkeys(kind for kind, _ in self._runs))
+        self._sigmoids = [at for kind, at in self._runs if kind[0] == "sigmoid"]
+        own = None
+        if self._sigmoids and any(features < width for _, _, (features, width) in spans):
+            own = np.concatenate([np.repeat(np.arange(w) < f, (at.stop - at.start) // w) for _, at, (f, w) in spans])
+        #: [elements] of the stage: which are of a lane's own features; None where it does not matter.
+        self._own = None if own is None else torch.from_numpy(own).to(device)
+        # A kind over all takes two operations, and two more to choose.
+        self._chosen: list[tuple[Kind, Tensor | None]] = []
+        if len(self._runs) > 2 * len(kinds):
+            for kind in kinds:
+                where = np.zeros(len(self), bool)
+                for other, at in self._runs:
+                    where[at] = other == kind
+                self._chosen.append((kind, torch.from_numpy(where).to(device) if self._chosen else None))
+
+    def __len__(self) -> int:
+        return int(self._runs[-1][1].stop)
+
+    @property
+    def lifts(self) -> bool:
+        """Whether any is not 0 at 0, as padding is."""
+        return bool(self._sigmoids)
+
+    def forward(self, ops: Operations, buffers: Buffers) -> None:
+        x, y = buffers.stage(buffers.before, self.stage), buffers.stage(buffers.after, self.stage)
+        if not self._chosen:
+            for (name, number), at in self._runs:
+                ops.add(FORWARD[name], x[at], number, y[at])
+        else:
+            other = buffers.stage(buffers.one, self.stage)
+            for (name, number), where in self._chosen:
+                ops.add(FORWARD[name], x, number, y if where is None else other)
+                if where is not None:
+                    ops.add(torch.where, where, other, y, out=y)
+        if self._own is not None:
+            for at in self._sigmoids:
+                ops.add(torch.mul, y[at], self._own[at], out=y[at])
+
+    def backward(self, ops: Operations, buffers: Buffers) -> None:
+        x, y = buffers.stage(buffers.before, self.stage), buffers.stage(buffers.after, self.stage)
+        d = buffers.stage(buffers.slopes, self.stage)
+        if not self._chosen:
+            for (name, number), at in self._runs:
+                ops.add(BACKWARD[name], own := d[at], x[at], y[at], number, own)
+            return
+        found, other = buffers.stage(buffers.one, self.stage), buffers.stage(buffers.two, self.stage)
+        last = len(self._chosen) - 1
+        for i, ((name, number), where) in enumerate(self._chosen):
+            ops.add(BACKWARD[name], d, x, y, number, found if where is None else other)
+            if where is not None:
+                ops.add(torch.where, where, other, found, out=d if i == last else found)
+
+
+def _spans(layout: Layout, stage: int) -> list[tuple[Kind, slice, tuple[int, int]]]:
+    """Of each lane of a stage: (its activation, its elements, (features, padded))."""
+    spans = []
+    for cell in layout.cells:
+        for lane in range(cell.start, cell.start + cell.having[stage]):
+            chain = layout.lanes[lane].chain
+            block = chain.blocks[stage - 1 - (layout.stages - chain.depth)]
+            spans.append((block.activation, layout.lane_elements(lane, stage), (block.outputs, cell.width)))
+    return spans

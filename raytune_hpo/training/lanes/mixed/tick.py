@@ -1,0 +1,155 @@
+"""A tick: one step of every lane, each on its own mini-batch, as one list of operations that nothing interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytune_hpo.training.data import Kind
+from raytune_hpo.training.lanes.layers import Tensor
+from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.comparing import Comparison
+from raytune_hpo.training.lanes.mixed.layout import Layout
+from raytune_hpo.training.lanes.mixed.masks import Masks
+from raytune_hpo.training.lanes.mixed.norms import Samples
+from raytune_hpo.training.lanes.mixed.operations import Operations
+from raytune_hpo.training.lanes.mixed.passes import Passes
+from raytune_hpo.training.lanes.mixed.steps import Steps
+from raytune_hpo.training.lanes.mixed.updating import Index, Update
+
+
+class Orders:
+    """The samples of each lane's epoch, [L, most], and behind them those that are none. x, y: of the training data, and
+    behind them what stands for none, 0."""
+
+    def __init__(self, lanes: int, most: int, padding: int, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+        self.none = len(x) - 1
+        self.order = torch.full((lanes, most + padding), self.none, device=x.device)
+        self.position = torch.zeros(lanes, dtype=torch.int64, device=x.device)
+
+    def take_over(self, lanes: list[int], before: Orders, its: list[int]) -> None:
+        """Be where lanes were in a table of before."""
+        width = min(self.order.shape[1], before.order.shape[1])
+        self.order[lanes, :width] = before.order[its, :width]
+        self.position[lanes] = before.position[its]
+
+    def lay_out(self, lane: int, samples: Tensor) -> None:
+        order, count = host_view(self.order), len(samples)
+        order[lane, :count] = host_view(samples) if samples.device == self.order.device else samples.to(order.device)
+        order[lane, count:] = self.none
+        host_view(self.position)[lane] = 0
+
+
+def host_view(tensor: Tensor) -> Any:
+    """The tensor; on the CPU as an array, of which single numbers are set without torch's operations."""
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+
+
+class Tick:
+    """steps, orders: of the layout's lanes. slots: of the pages, see `Update`. used: what any lane has of "decay",
+    "shrink", "nesterov", "clip", "smoothing"."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        arena: Arena,
+        steps: Steps,
+        orders: Orders,
+        kind: Kind,
+        slots: tuple[Index, Index],
+        used: Collection[str],
+    ) -> None:
+        self.operations = ops = Operations()
+        device = arena.matrices.device
+        steps.next(ops)
+        self._lanes = torch.from_numpy(layout.sample_lanes).to(device)
+        numbers = torch.from_numpy(layout.sample_numbers).to(device)
+        there = self._there(ops, steps, numbers)
+        x, y = self._gather(ops, layout, orders, steps, numbers, there)
+        shares, samples = self._shares(ops, layout, steps, there)
+        passes = Passes(layout, arena, x, samples, masked=steps.draws > 0)
+        if steps.draws:
+            Masks(layout, steps.words(), steps.draws, device).draw(ops, passes.buffers)
+        smoothing = None
+        if "smoothing" in used:
+            smoothing = torch.zeros_like(shares)
+            ops.add(torch.index_select, steps.of_lane("smoothing"), 0, self._lanes, out=smoothing)
+        passes.forward(ops)
+        comparison = Comparison(layout, kind, passes.outputs, y, shares, smoothing)
+        comparison.add_to(ops, passes.buffers)
+        #: [L] float64, summed over samples since `begin`.
+        self.losses = torch.zeros(len(layout.lanes), dtype=torch.float64, device=device)
+        ops.add(self.losses.addcmul_, comparison.losses, steps.of_lane("samples"))
+        passes.backward(ops, comparison.slopes)
+        Update(arena, steps, *slots, used).add_to(ops)
+
+    def _there(self, ops: Operations, steps: Steps, numbers: Tensor) -> Tensor:
+        """[rows]: which are samples of their lane's mini-batch, and not padding."""
+        count = steps.of_lane("samples")
+        own, there = torch.zeros(len(numbers)).to(count), torch.zeros_like(numbers, dtype=torch.bool)
+        ops.add(torch.index_select, count, 0, self._lanes, out=own)
+        ops.add(torch.lt, numbers, own, out=there)
+        return there
+
+    def _gather(
+        self, ops: Operations, layout: Layout, orders: Orders, steps: Steps, numbers: Tensor, there: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The samples of all lanes' mini-batches: x [rows, inputs], 0 where there is none, y [rows, ...]."""
+        device = orders.x.device
+        first = self._lanes * orders.order.shape[1] + numbers
+        place, which = torch.zeros_like(first), torch.zeros_like(first)
+        none = torch.full_like(first, orders.none)
+        x = torch.zeros(layout.samples, layout.inputs, dtype=orders.x.dtype, device=device)
+        y = torch.zeros(layout.samples, *orders.y.shape[1:], dtype=orders.y.dtype, device=device)
+        ops.add(torch.index_select, orders.position, 0, self._lanes, out=place)
+        ops.add(place.add_, first)
+        ops.add(torch.index_select, orders.order.view(-1), 0, place, out=which)
+        ops.add(torch.where, there, which, none, out=which)
+        ops.add(torch.index_select, orders.x, 0, which, out=x)
+        ops.add(torch.index_select, orders.y, 0, which, out=y)
+        taken = torch.zeros_like(orders.position)
+        ops.add(taken.copy_, steps.of_lane("samples"))
+        ops.add(orders.position.add_, taken)
+        return x, y
+
+    def _shares(self, ops: Operations, layout: Layout, steps: Steps, there: Tensor) -> tuple[Tensor, Samples]:
+        """([rows], of each sample in its lane's mean, 0 of padding; what batch norms need)."""
+        share = steps.of_lane("share")
+        real = torch.zeros(len(there)).to(share)
+        ops.add(real.copy_, there)
+        shares = torch.zeros_like(real)
+        ops.add(torch.index_select, share, 0, self._lanes, out=shares)
+        ops.add(shares.mul_, real)
+        rows = {}
+        for batch in layout.batches:
+            first = layout.cell_samples[batch.cells[0].number]
+            lanes = batch.stop - batch.start
+            of_lanes = real[first : first + lanes * batch.size].view(lanes, batch.size)
+            for s in range(1, layout.stages + 1):
+                own_lanes = layout.row_lanes[s][layout.batch_rows[batch.size, s]] - batch.start
+                found = torch.zeros(len(own_lanes), batch.size, dtype=real.dtype, device=real.device)
+                if len(own_lanes):
+                    ops.add(torch.index_select, of_lanes, 0, torch.from_numpy(own_lanes).to(real.device), out=found)
+                rows[batch.size, s] = found
+        return shares, Samples(share, steps.of_lane("unbias"), rows)
+
+
+def slots_of(
+    layout: Layout, groups: np.ndarray[tuple[int, ...], np.dtype[np.int64]], count: int
+) -> tuple[Index, Index]:
+    """(of each page of matrices, of vectors): `lane * count + group`. groups: [L, blocks, 2], of each block's matrix
+    and of its vectors."""
+    matrices, vectors = np.zeros(layout.matrix_pages, np.int64), np.zeros(layout.vector_pages, np.int64)
+    for lane, own in enumerate(layout.lanes):
+        depth = own.chain.depth
+        for block in range(depth + 1):
+            among, place = layout.matrix_of(lane, block)
+            first = among.page + place * among.pages
+            matrices[first : first + among.pages] = lane * count + groups[lane, block, 0]
+            for kind in ("bias", "gamma", "beta") if block < depth else ("bias",):
+                vectors[layout.vector_of(lane, block, kind)] = lane * count + groups[lane, block, 1]
+    return matrices, vectors

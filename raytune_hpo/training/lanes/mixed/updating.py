@@ -1,0 +1,132 @@
+"""The update of all lanes, whatever their optimizers, as one formula over pages:
+
+    g = gradient + decay w                 an L2 penalty
+    first = keep1 first + new1 g
+    second = keep2 second + new2 g^2
+    w = shrink w - step (ahead first + now g) / (root sqrt(second) + eps)
+
+SGD with a momentum, Nesterov's, Adam and AdamW differ in the numbers alone (`Rule.moments`). Each number is one of a
+lane's group of parameters. What no lane has takes no operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+
+from raytune_hpo.training.lanes.layers import Tensor, runs_of
+from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.operations import Operations
+from raytune_hpo.training.lanes.mixed.steps import OTHERS, UPDATE, Steps
+from raytune_hpo.training.rules import RULES
+from raytune_hpo.training.rules.rule import Rows
+
+#: Numbers of weights that an update takes at a time on a CPU, so that they stay near it.
+CPU_NUMBERS = 1 << 18
+
+Index = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+class Update:
+    """matrix_slots, vector_slots: of each page, `lane * groups + group`. used: what any lane has of "decay", "shrink",
+    "nesterov", "clip"."""
+
+    def __init__(
+        self, arena: Arena, steps: Steps, matrix_slots: Index, vector_slots: Index, used: Collection[str]
+    ) -> None:
+        self._arena, self._steps, self._used = arena, steps, used
+        device = arena.matrices.device
+        self._parts = [
+            (arena.matrices, arena.matrix_gradients, torch.from_numpy(matrix_slots).to(device)),
+            (arena.vectors, arena.vector_gradients, torch.from_numpy(vector_slots).to(device)),
+        ]
+
+    def add_to(self, ops: Operations) -> None:
+        if "clip" in self._used:
+            self._clip(ops)
+        numbers, names = self._steps.of_groups(), self._steps.names
+        flat = torch.zeros(self._steps.lanes * self._steps.groups, len(names)).to(numbers)
+        ops.add(flat.view(numbers.shape).copy_, numbers)
+        for (weights, first, second), gradient, slots in self._parts:
+            if not len(slots):
+                continue
+            columns = torch.zeros(len(names), len(slots)).to(numbers)
+            ops.add(torch.index_select, flat.t(), 1, slots, out=columns)
+            size = len(slots)
+            if weights.device.type == "cpu":
+                size = min(size, CPU_NUMBERS // weights.shape[1])
+            one, two = (torch.zeros_like(weights[:size]) for _ in range(2))
+            for start in range(0, len(slots), size):
+                at = slice(start, min(start + size, len(slots)))
+                count = at.stop - at.start
+                c = dict(zip(names, columns[:, at, None].unbind(0), strict=True))
+                self._step(ops, c, weights[at], gradient[at], first[at], second[at], one[:count], two[:count])
+            for rule, at in self._others(slots):
+                given = {name: columns[names.index(f"other {name}"), at, None] for name in OTHERS}
+                rows = Rows(weights[at], gradient[at], first[at], second[at])
+                ops.add(RULES[rule].update_rows, given, rows)
+
+    def _others(self, slots: Tensor) -> list[tuple[str, slice]]:
+        """Neighbouring pages of lanes whose rule is no update of moments; by the others their numbers stand still."""
+        lanes = (slots // self._steps.groups).tolist()
+        rules = [self._arena.layout.lanes[lane].rule for lane in lanes]
+        return [(rule, slice(start, end)) for rule, start, end in runs_of(rules) if rule]
+
+    def _step(
+        self,
+        ops: Operations,
+        c: dict[str, Tensor],
+        w: Tensor,
+        g: Tensor,
+        first: Tensor,
+        second: Tensor,
+        one: Tensor,
+        two: Tensor,
+    ) -> None:
+        if "decay" in self._used:
+            ops.add(torch.addcmul, g, w, c["decay"], out=g)
+        ops.add(first.mul_, c["keep1"])
+        ops.add(torch.addcmul, first, g, c["new1"], out=first)
+        ops.add(torch.mul, g, c["new2"], out=one)  # before the square, which may be too large
+        ops.add(second.mul_, c["keep2"])
+        ops.add(torch.addcmul, second, g, one, out=second)
+        if len(self._steps.names) > len(UPDATE):  # another rule may keep anything there, and its lanes stand still here
+            ops.add(torch.abs, second, out=two)
+            ops.add(two.sqrt_)
+        else:
+            ops.add(torch.sqrt, second, out=two)
+        ops.add(torch.addcmul, c["eps"], two, c["root"], out=two)
+        if "nesterov" in self._used:
+            ops.add(torch.mul, first, c["ahead"], out=one)
+            ops.add(torch.addcmul, one, g, c["now"], out=one)
+            ops.add(one.mul_, c["step"])
+        else:
+            ops.add(torch.mul, first, c["step"], out=one)
+        if "shrink" in self._used:
+            ops.add(w.mul_, c["shrink"])
+        ops.add(torch.addcdiv, w, one, two, value=-1, out=w)
+
+    def _clip(self, ops: Operations) -> None:
+        """Scale each lane's gradient down to its norm; 0 leaves it. As torch's clip_grad_norm_."""
+        lanes, groups = self._steps.lanes, self._steps.groups
+        largest = self._steps.of_lane("clip")
+        total = torch.zeros(lanes, dtype=largest.dtype, device=largest.device)
+        ops.add(total.zero_)
+        for _, gradient, slots in self._parts:
+            squares, of_pages = torch.zeros_like(gradient), torch.zeros_like(gradient[:, 0])
+            ops.add(torch.mul, gradient, gradient, out=squares)
+            ops.add(torch.sum, squares, 1, out=of_pages)
+            ops.add(total.index_add_, 0, slots // groups, of_pages)
+        factor, none = torch.zeros_like(total), torch.zeros(lanes, dtype=torch.bool, device=total.device)
+        ops.add(torch.sqrt, total, out=factor)
+        ops.add(factor.add_, 1e-6)
+        ops.add(torch.div, largest, factor, out=factor)
+        ops.add(factor.clamp_, max=1.0)
+        ops.add(torch.le, largest, 0, out=none)
+        ops.add(factor.masked_fill_, none, 1.0)
+        for _, gradient, slots in self._parts:
+            own = torch.zeros(len(slots), dtype=factor.dtype, device=factor.device)
+            ops.add(torch.index_select, factor, 0, slots // groups, out=own)
+            ops.add(gradient.mul_, own[:, None])
