@@ -77,10 +77,11 @@ def measured(
     if refusal is not None:
         return Speed(alone_s, None, refusal)
     try:
-        lane_s, apart = _as_lanes(recipe, parts[0], configs[: len(alone)], device)
+        times, apart = _as_lanes(recipe, parts[0], configs[: len(alone)], [a / len(parts) for a in alone], device)
     except TrialError as error:
         return Speed(alone_s, None, str(error))
-    lane_s *= whole
+    # Lanes write their checkpoints while they train on.
+    lane_s = statistics.mean(alone) * whole / times
     if alone_s / lane_s < SMALLEST_GAIN:
         why = "".join(f"; {line}" for line in apart[:1])
         refusal = f"{len(alone)} lanes train at {alone_s / lane_s:.1f} times the speed of one model{why}"
@@ -100,19 +101,39 @@ def _alone(recipe: Recipe, part: TrialData, config: Mapping[str, Any], device: s
 
 
 def _as_lanes(
-    recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], device: str
+    recipe: Recipe, part: TrialData, configs: Sequence[Mapping[str, Any]], alone: Sequence[float], device: str
 ) -> tuple[float, list[str]]:
-    """(seconds of one lane, why lanes of like structure do not share a stack). Raises TrialError where the task cannot
-    be trained so."""
+    """(how many times as fast lanes are: what they have trained, by the seconds that an epoch of each takes alone, over
+    theirs; why lanes of like structure do not share a stack). Raises TrialError where the task cannot be trained so."""
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
     fused = FusedTrainer(recipe.task, part, max_epochs=recipe.max_epochs, device=device, chunk=len(configs))
+    names = [str(lane) for lane in range(len(configs))]
     for lane, config in enumerate(configs):
-        fused.enter(str(lane), config, lane)
-    seconds = _seconds(fused.train_epoch, device)
+        fused.enter(names[lane], config, lane)
+
+    def advance() -> None:
+        groups: dict[Any, list[str]] = {}
+        for name in names:
+            groups.setdefault(fused.group(name), []).append(name)
+        for members in groups.values():
+            fused.advance(members)
+
+    def trained() -> float:
+        return sum(fused.progress_of(name) * alone_s for name, alone_s in zip(names, alone, strict=True))
+
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    found: list[tuple[float, float]] = []
+    while len(found) < 3 and sum(seconds for seconds, _ in found) < MOST_S:
+        before, began = trained(), clock()
+        advance()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append((max(clock() - began, 1e-6), trained() - before))
     if fused.unfusable is not None:
         raise TrialError(fused.unfusable)
-    return seconds / len(configs), fused.apart
+    warm = found[1:] or found
+    return max(times / seconds for seconds, times in warm), fused.apart
 
 
 def _part(data: TrialData, samples: int) -> TrialData:

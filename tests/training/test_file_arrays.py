@@ -144,7 +144,9 @@ def test_lanes_train_on_it_as_in_memory(file: Path) -> None:
         for lane in range(2):
             fused.enter(str(lane), {"lr": 0.03, "batch_size": 16}, lane)
         found.append([fused.train_epoch(), fused.train_epoch()])
-    assert found[0] == found[1]
+    for in_file, in_memory in zip(*found, strict=True):
+        for lane, metrics in in_file.items():
+            assert metrics == pytest.approx(in_memory[lane], rel=1e-5)
 
 
 def test_parts_of_it_stay_in_the_file(file: Path) -> None:

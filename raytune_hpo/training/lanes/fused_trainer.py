@@ -248,6 +248,11 @@ class FusedTrainer:
         """Epochs trained so far by all lanes that ever were, those under way in part."""
         return self._epochs + sum(stack.under_way for stack in self._mixed.values())
 
+    def progress_of(self, name: str) -> float:
+        """A trial's epochs so far, the one under way in part."""
+        lane = self._lanes[name]
+        return lane.epoch + (self._mixed_stack(lane).under_way_of(lane) if lane.chain is not None else 0.0)
+
     # State ------------------------------------------------------------------------------------------
 
     def state_dict(self, name: str) -> dict[str, Any]:

@@ -40,11 +40,11 @@ class Lane:
     name: str
     config: dict[str, Any]
     described: Described
-    shapes: dict[str, tuple[int, ...]]  # its own, unpadded, by tensor name
+    shapes: dict[str, tuple[int, ...]]  # by tensor name
     schedule: LRSchedule
     order: DataOrder
     random: dict[str, Any]
-    generator: torch.Generator  # of the device: what the augmentation and a chain of layers draw from
+    generator: torch.Generator  # of the device: what the augmentation draws from
     key: int  # of the counters that any other model draws from
     own: OwnValues  # of the config, that a task's own loss reads
     chain: Chain | None  # where it can be one of a mixed stack
@@ -74,7 +74,7 @@ class Lane:
     @functools.cached_property
     def view(self) -> LaneView:
         described = self.described
-        return LaneView(described.variants, self.generator, described.widths, described.structure.counting)
+        return LaneView(described.variants, described.structure.counting)
 
     @functools.cached_property
     def group(self) -> tuple[Any, ...]:
@@ -277,4 +277,4 @@ def changed_lane(
 def _of_state(described: Described) -> tuple[Any, ...]:
     """What two models have in common whose states fit each other; their forwards may read other values."""
     structure = described.structure
-    return structure.outline, structure.groups, places_of(structure), described.widths
+    return structure.outline, structure.groups, places_of(structure)

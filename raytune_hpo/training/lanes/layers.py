@@ -29,18 +29,14 @@ ACTIVATIONS: dict[type[nn.Module], str] = {cls: name for name, cls in ACTIVATION
 
 @dataclass(frozen=True)
 class LaneView:
-    """What layers see of the lanes in a pass. variants: by layer name. generator: of dropout masks, but for lanes that
-    are counting, which draw from counters. widths: by layer name, the lane's own width where its weights are padded to
-    a common one."""
+    """What layers see of a lane in a pass. variants: by layer name. counting: whether it draws (from counters)."""
 
     variants: Mapping[str, Any]
-    generator: torch.Generator
-    widths: Mapping[str, int]
     counting: bool = False
 
 
 class Layer(ABC):
-    """One layer of the program. key: lanes may share a layer of equal keys; padded: its output's width, if padded."""
+    """One layer of the program. key: lanes may share a layer of equal keys."""
 
     key: Hashable
     #: Its key without what a module's forward reads, where that is less.
@@ -57,9 +53,9 @@ class Layer(ABC):
 
 
 class StackedLinear(Layer):
-    def __init__(self, name: str, module: nn.Linear, inputs: int, outputs: int) -> None:
+    def __init__(self, name: str, module: nn.Linear) -> None:
         super().__init__(name)
-        self.key = ("linear", inputs, outputs, module.bias is not None)
+        self.key = ("linear", module.in_features, module.out_features, module.bias is not None)
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         weight, bias = weights[f"{self.name}.weight"], self._of(weights, "bias")
@@ -121,13 +117,21 @@ class StackedConv2d(Layer):
 
 
 class StackedBatchNorm(Layer):
-    """Running statistics a lane, updated in place; the padded features of a lane stay 0."""
+    """Running statistics a lane, updated in place."""
 
-    def __init__(self, name: str, module: nn.modules.batchnorm._BatchNorm, features: int) -> None:
+    def __init__(self, name: str, module: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__(name)
         self.eps, self.momentum = module.eps, module.momentum
         self.tracks = module.track_running_stats
-        self.key = ("batch norm", type(module), features, self.eps, self.momentum, module.affine, self.tracks)
+        self.key = (
+            "batch norm",
+            type(module),
+            module.num_features,
+            self.eps,
+            self.momentum,
+            module.affine,
+            self.tracks,
+        )
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         L = len(x)
@@ -159,23 +163,17 @@ def _lanes_first(side_by_side: Tensor, lanes: int) -> Tensor:
 class StackedActivation(Layer):
     """Each lane's own activation: lanes lie sorted by it, so that each is computed on a few slices."""
 
-    def __init__(self, name: str, padded: bool) -> None:
-        super().__init__(name)
-        self.key = ("activation", padded)
-        self.padded = padded
+    key = ("activation",)
 
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], training: bool) -> Tensor:
         runs = runs_of([lane.variants[self.name] for lane in lanes])
         if len(runs) == 1:
-            return self._one(runs[0][0], x, lanes)
-        return torch.cat([self._one(kind, x[start:end], lanes[start:end]) for kind, start, end in runs])
+            return _activated(runs[0][0], x)
+        return torch.cat([_activated(kind, x[start:end]) for kind, start, end in runs])
 
-    def _one(self, kind: tuple[str, Any], x: Tensor, lanes: Sequence[LaneView]) -> Tensor:
-        out = ACTIVATION_FUNCTIONS[kind[0]](x, kind[1])
-        if self.padded and kind[0] == "sigmoid":  # the only one that is not 0 at 0, as padding has to be
-            widths = torch.tensor([lane.widths[self.name] for lane in lanes], device=x.device)
-            out = out * (torch.arange(x.shape[-1], device=x.device) < widths[:, None])[:, None]
-        return out
+
+def _activated(kind: tuple[str, Any], x: Tensor) -> Tensor:
+    return ACTIVATION_FUNCTIONS[kind[0]](x, kind[1])
 
 
 #: Activation -> function of (x, the module's own number).
@@ -199,7 +197,7 @@ def activation_variant(module: nn.Module) -> tuple[str, Any]:
 
 
 class StackedDropout(Layer):
-    """Masks from each lane's own generator, drawn as torch draws them for that lane alone."""
+    """Masks from counters, see `training.drawing`."""
 
     key = ("dropout",)
 
@@ -207,8 +205,6 @@ class StackedDropout(Layer):
         rates = [lane.variants[self.name] for lane in lanes]
         if not training or not any(rate > 0 for rate in rates):
             return x
-        if not lanes[0].counting:
-            return x * dropout_scales(x, lanes, self.name)
         if len(lanes) == 1:
             return functional.dropout(x[0], rates[0])[None]
         keep = keeps_of(rates, x.device).view(-1, *(1 for _ in x.shape[1:]))
@@ -233,22 +229,6 @@ def rated_dropout(x: Tensor, keep: Tensor, *, draws: bool) -> Tensor:
         return x * keep.to(x.dtype)
     mask = torch.bernoulli(keep.expand(x.shape))
     return x * (mask / keep.clamp(min=torch.finfo(torch.float64).tiny)).to(x.dtype)
-
-
-def dropout_scales(x: Tensor, lanes: Sequence[LaneView], name: str) -> Tensor:
-    """0 or 1 / (1 - p) for each element of x, [L, N, ..., W]; as torch.dropout's own mask of the lane's width."""
-    scales = torch.ones_like(x)
-    for i, lane in enumerate(lanes):
-        p, width = lane.variants[name], lane.widths.get(name)
-        if p == 0:
-            continue
-        if p == 1:
-            scales[i] = 0
-            continue
-        shape = x.shape[1:] if width is None else (*x.shape[1:-1], width)
-        mask = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p, generator=lane.generator)
-        (scales[i] if width is None else scales[i, ..., :width]).copy_(mask.div_(1 - p))
-    return scales
 
 
 class StackedFlatten(Layer):

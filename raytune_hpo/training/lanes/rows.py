@@ -65,10 +65,10 @@ def places_of(structure: Structure) -> tuple[Place, ...]:
     for shape in sorted(structure.shapes, key=lambda shape: group.get(shape.name, 0)):
         row, own = _row_of(shape)
         start = used[row]
-        end = start + math.prod(shape.padded)
+        end = start + math.prod(shape.shape)
         used[row] = aligned(end)
         dtype = "" if own else str(shape.dtype).split(".")[1]
-        places[shape.name] = Place(shape.name, row, start, end, shape.padded, dtype, group.get(shape.name, 0))
+        places[shape.name] = Place(shape.name, row, start, end, shape.shape, dtype, group.get(shape.name, 0))
     return tuple(places[shape.name] for shape in structure.shapes)
 
 

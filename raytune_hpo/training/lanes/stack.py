@@ -49,7 +49,7 @@ class Stack:
         self._program = data.program(self.structure)
         #: Why its lanes are trained one by one, if they are.
         self.unfusable: str | None = None
-        if self._counts:
+        if self.structure.is_mapped:
             two = data.train.at(torch.arange(min(2, len(data.train))))
             self.unfusable = refusal(self._program, example.described, example.config, example.own, two)
         if self.unfusable is not None:

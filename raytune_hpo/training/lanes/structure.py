@@ -1,8 +1,8 @@
 """Structure: which models may be fused, and the program that runs them fused.
 
-A model of nn.Sequential alone is a chain of layers, whose linear layers' widths are rounded up so that more models are
-alike: a lane's weights are then the leading corner of a padded tensor that is 0 elsewhere, and stay so. Any other
-module is one layer by itself (`mapped`).
+A model of nn.Sequential alone is a chain of layers. Any other module is one layer by itself (`mapped`). Chains that a
+mixed stack can train (`mixed.chain`) are not run by this structure's layers, but have it as well: it says how their
+weights lie in a file.
 """
 
 from __future__ import annotations
@@ -36,30 +36,14 @@ from raytune_hpo.training.lanes.recording import Run, own_constants
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.parameter_groups import Group
 
-SMALLEST_WIDTH = 16
-
-
-def rounded_width(width: int) -> int:
-    """The next of 16, 32, 48, 64, 96, 128, 192, 256, ...: less than 1.5 times the width from 33 on."""
-    rounded = SMALLEST_WIDTH
-    while rounded < width:
-        rounded = (
-            rounded * 3 // 2 if rounded & (rounded - 1) == 0 and rounded > SMALLEST_WIDTH else _next_power(rounded)
-        )
-    return rounded
-
-
-def _next_power(width: int) -> int:
-    return 1 << width.bit_length()
-
 
 @dataclass(frozen=True)
 class Shape:
-    """A tensor of the model: its name, its padded shape, whether it is a parameter, one that is trained, and one that
+    """A tensor of the model: its name, its shape, whether it is a parameter, one that is trained, and one that
     is to be, but that the outputs do not depend on: torch's optimizers leave such a weight alone."""
 
     name: str
-    padded: tuple[int, ...]
+    shape: tuple[int, ...]
     dtype: torch.dtype
     parameter: bool
     trained: bool
@@ -78,12 +62,16 @@ class Structure:
     layers: tuple[Layer, ...]
     shapes: tuple[Shape, ...]
     aliases: Mapping[str, str]
-    padded: bool  # whether it rounds any width up
     counting: bool  # whether it draws from counters, see `training.drawing`
     groups: tuple[Group, ...] = ()  # of its parameters
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether any of it runs under vmap, which may refuse it."""
+        return any(isinstance(layer, Mapped) for layer in self.layers)
+
     def run(self, x: Tensor, weights: Weights, lanes: Sequence[LaneView], *, training: bool) -> Tensor:
-        """x: [L, N, ...], weights: by name, [L, *padded shape] -> outputs, [L, N, ...]."""
+        """x: [L, N, ...], weights: by name, [L, *shape] -> outputs, [L, N, ...]."""
         for layer in self.layers:
             x = layer.run(x, weights, lanes, training)
         return x
@@ -95,7 +83,6 @@ class Described:
 
     structure: Structure
     variants: Mapping[str, Any]
-    widths: Mapping[str, int]
 
 
 def is_chain(model: nn.Module) -> bool:
@@ -137,8 +124,7 @@ def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, b
     named = ((True, model.named_parameters()), (False, model.named_buffers()))
     held = [(n, t, parameter) for parameter, own in named for n, t in own if id(t) not in constants]
     tensors = tuple(
-        Shape(n, program.shapes.get(n, tuple(t.shape)), t.dtype, parameter, t.requires_grad, n in unused)
-        for n, t, parameter in held
+        Shape(n, tuple(t.shape), t.dtype, parameter, t.requires_grad, n in unused) for n, t, parameter in held
     )
     # Where a rate is 0 or 1 torch draws nothing: what is drawn after it would be another number.
     draws = tuple((at, _drawn(p)) for at, p in program.rates())
@@ -154,9 +140,8 @@ def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, b
         layers=tuple(program.layers),
         shapes=tensors,
         aliases=aliases,
-        padded=any(shape.padded != tuple(t.shape) for shape, (_, t, _) in zip(tensors, held, strict=True)),
     )
-    return Described(structure, program.variants, program.widths)
+    return Described(structure, program.variants)
 
 
 def _layers_of(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], dict[str, str]]:
@@ -173,28 +158,17 @@ def _drawn(rate: float) -> str:
 
 
 class _Program:
-    """The layers that run a chain of modules for many lanes; what a model has of its own; padded shapes by name."""
+    """The layers that run a chain of modules for many lanes; what a model has of its own."""
 
     def __init__(self, chain: Sequence[tuple[str, nn.Module]], prints: Mapping[str, Fingerprint]) -> None:
         self.layers: list[Layer] = []
         self.variants: dict[str, Any] = {}
-        self.widths: dict[str, int] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        last = max((i for i, (_, m) in enumerate(chain) if isinstance(m, nn.Linear)), default=-1)
-        pads = not prints and all(type(m) in _KEEP_PADDING or type(m) in ACTIVATIONS for _, m in chain)
-        width: tuple[int, int] | None = None  # of the features here: a lane's own, and the padded one
-        for i, (name, module) in enumerate(chain):
+        for name, module in chain:
             if name in prints:
                 self.layers.append(Mapped(name, module, prints[name]))
                 self.variants[name] = dropout_rates(module)
-            elif isinstance(module, nn.Linear):
-                padded = rounded_width(module.out_features) if pads and i != last else module.out_features
-                self._add_linear(name, module, width[1] if width is not None else module.in_features, padded)
-                width = (module.out_features, padded) if pads and i != last else None
             else:
-                if width is not None:
-                    self.widths[name] = width[0]
-                self._add(name, module, None if width is None else width[1])
+                self._add(name, module)
 
     def rates(self) -> Iterator[tuple[tuple[str, str], float]]:
         """The rate of each dropout, by where it is."""
@@ -204,32 +178,23 @@ class _Program:
             elif isinstance(layer, StackedDropout):
                 yield (layer.name, ""), self.variants[layer.name]
 
-    def _add_linear(self, name: str, module: nn.Linear, inputs: int, outputs: int) -> None:
-        self.layers.append(StackedLinear(name, module, inputs, outputs))
-        self.shapes[f"{name}.weight"], self.shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
-
-    def _add(self, name: str, module: nn.Module, padded: int | None) -> None:
+    def _add(self, name: str, module: nn.Module) -> None:
         if type(module) in ACTIVATIONS:
-            self.layers.append(StackedActivation(name, padded=padded is not None))
+            self.layers.append(StackedActivation(name))
             self.variants[name] = activation_variant(module)
+        elif isinstance(module, nn.Linear):
+            self.layers.append(StackedLinear(name, module))
         elif isinstance(module, nn.Dropout):
             self.layers.append(StackedDropout(name))
             self.variants[name] = module.p
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            features = padded or module.num_features
-            self.layers.append(StackedBatchNorm(name, module, features))
-            for tensor in ("weight", "bias", "running_mean", "running_var"):
-                self.shapes[f"{name}.{tensor}"] = (features,)
+            self.layers.append(StackedBatchNorm(name, module))
         elif isinstance(module, nn.Conv2d):
             self.layers.append(StackedConv2d(name, module))
         elif isinstance(module, nn.Flatten):
             self.layers.append(StackedFlatten(name, module))
         elif isinstance(module, nn.MaxPool2d):
             self.layers.append(StackedMaxPool2d(name, module))
-
-
-#: Besides activations, the layers through which padding stays 0 at the end of the features; a mask is drawn by element.
-_KEEP_PADDING = (nn.Linear, nn.BatchNorm1d, nn.Flatten)
 
 
 def _is_plain(name: str, module: nn.Module) -> bool:

@@ -29,13 +29,13 @@ class _Tried:
 def refusal(program: Program, described: Described, config: Mapping[str, Any], own: OwnValues, two: Any) -> str | None:
     """What keeps lanes of this structure from being run as one; None if nothing does. two: a batch of two samples."""
     device = next(iter(_tensors_of(two))).device
-    view = LaneView(described.variants, torch.Generator(device), described.widths, described.structure.counting)
+    view = LaneView(described.variants, described.structure.counting)
     other = {**config, **{name: config[name] * 1.001 + 1e-6 for name in own.moving}}
     lanes = [_Tried(described, values, own, view) for values in (config, other)]
     batch = mapped(lambda t: torch.stack([t, t]), two)
     try:
         weights = {
-            shape.name: torch.zeros(2, *shape.padded, dtype=shape.dtype, device=device)
+            shape.name: torch.zeros(2, *shape.shape, dtype=shape.dtype, device=device)
             for shape in described.structure.shapes
         }
         keys = torch.zeros(2, dtype=torch.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_equality import BASE, Config, check
@@ -12,6 +13,12 @@ from test_equality import BASE, Config, check
 from raytune_hpo.training import counted_draws
 from raytune_hpo.training.lanes import fingerprint, layers
 from raytune_hpo.training.lanes.chunks import ChunkSize
+from raytune_hpo.training.lanes.mixed import masks, mixed_stack
+from raytune_hpo.training.lanes.mixed.activations import Activations
+from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.norms import Norms
+from raytune_hpo.training.lanes.mixed.steps import Steps
+from raytune_hpo.training.lanes.mixed.tick import Orders, Tick
 from raytune_hpo.training.lanes.program import ChainProgram
 from raytune_hpo.training.lanes.stack import Stack
 from raytune_hpo.training.lanes.watching import Recorder, Step
@@ -21,6 +28,9 @@ from raytune_hpo.training.rules.rule import Columns, Rows
 ADAM: Config = {"optimizer": "adam", "lr": 1e-3, "hidden_units": 20}
 DROPOUT: Config = {**BASE, "dropout": 0.3}
 SIGMOID: Config = {**BASE, "activation": "sigmoid"}
+NORM: Config = {**BASE, "batch_norm": True}
+#: Of no mixed stack.
+STACKED: Config = {"accumulate": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +56,9 @@ def test_as_it_is_it_is_green() -> None:
         check(name, SCALES, 1e-10)
     check("lstm dropout", SCALES, 1e-10, chunk=2)
     check("small types", SCALES, 1e-10, chunk=2)
-    check("digits", [ADAM, DROPOUT, SIGMOID, {**BASE, "batch_norm": True}], 1e-10)
+    configs = [ADAM, DROPOUT, SIGMOID, NORM, {**NORM, "batch_size": 29}, {**BASE, "hidden_layers": 3}]
+    check("digits", configs, 1e-10)
+    check("digits", [{**config, **STACKED} for config in configs], 1e-10)
     check("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2, 1e-10)
 
 
@@ -57,18 +69,8 @@ def test_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
         r.weights.addcdiv_(r.first * -c["step_size"], r.second.sqrt().add_(c["eps"]))
 
     monkeypatch.setattr(Adam, "update_rows", without_correction)
-    red("digits", [ADAM])
-    check("digits", [BASE], 1e-10)
-
-
-def test_a_dropout_mask_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = layers.dropout_scales
-
-    def of_the_first(x: torch.Tensor, lanes: Any, name: str) -> torch.Tensor:
-        return own(x[:1], lanes[:1], name).expand_as(x)
-
-    monkeypatch.setattr(layers, "dropout_scales", of_the_first)
-    red("digits", [DROPOUT, DROPOUT])
+    red("digits", [{**ADAM, **STACKED}])
+    check("digits", [{**BASE, **STACKED}], 1e-10)
 
 
 def numbers_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,15 +89,6 @@ def test_a_counter_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     red("residuals", [{"dropout": 0.3, "eps": 1e-3}] * 2)
 
 
-def test_the_mask_of_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unmasked(self: Any, kind: Any, x: torch.Tensor, lanes: Any) -> torch.Tensor:
-        return layers.ACTIVATION_FUNCTIONS[kind[0]](x, kind[1])
-
-    monkeypatch.setattr(layers.StackedActivation, "_one", unmasked)
-    red("digits", [SIGMOID])
-    check("digits", [{**BASE, "activation": "tanh"}], 1e-10)
-
-
 def test_a_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
     train = Stack.train_epoch
 
@@ -105,7 +98,7 @@ def test_a_data_order(monkeypatch: pytest.MonkeyPatch) -> None:
         return train(self)
 
     monkeypatch.setattr(Stack, "train_epoch", alike)
-    red("digits", [BASE, BASE])
+    red("digits", [{**BASE, **STACKED}] * 2)
 
 
 def test_running_statistics_that_are_not_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +109,7 @@ def test_running_statistics_that_are_not_put_back(monkeypatch: pytest.MonkeyPatc
         return found.clone() if found is not None and name.startswith("running") else found
 
     monkeypatch.setattr(layers.Layer, "_of", copied)
-    red("digits", [{**BASE, "batch_norm": True}] * 2)
+    red("digits", [{**NORM, **STACKED}] * 2)
 
 
 def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +131,7 @@ def test_a_pass_that_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
         self._proven = 10**9
 
     monkeypatch.setattr(ChunkSize, "__init__", trusting)
-    red("digits", [DROPOUT, DROPOUT])
+    red("digits", [{**NORM, **STACKED}] * 2)
     assert refused == [2]
 
 
@@ -166,3 +159,94 @@ def test_a_mask_between_recurrent_layers(monkeypatch: pytest.MonkeyPatch) -> Non
     numbers_of_the_first(monkeypatch)
     with pytest.raises(AssertionError):
         check("lstm dropout", SCALES, 1e-10, chunk=2)
+
+
+# The mixed stack ------------------------------------------------------------------------------------
+
+
+def test_a_number_of_a_mixed_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Adam.moments
+    monkeypatch.setattr(Adam, "moments", lambda self, epoch: own(self, epoch) | {"root": np.ones(len(epoch.lr))})
+    red("digits", [ADAM])
+    check("digits", [BASE], 1e-10)
+
+
+def test_a_mixed_counter_that_is_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = mixed_stack.words_by_numpy
+    monkeypatch.setattr(mixed_stack, "words_by_numpy", lambda key, steps, first, n: own(key, steps, first + 1, n))
+    red("digits", [DROPOUT, BASE])
+    check("digits", [BASE, NORM], 1e-10)
+
+
+def test_a_mask_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Steps.words
+    monkeypatch.setattr(Steps, "words", lambda self: own(self)[:1].expand(self.lanes * self.draws, 2))
+    red("digits", [DROPOUT, DROPOUT])
+
+
+def test_the_features_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = masks._numbers
+    monkeypatch.setattr(masks, "_numbers", lambda width, batch, features: own(width, batch, width))
+    red("digits", [DROPOUT])
+    check("digits", [{**DROPOUT, "hidden_units": 32}], 1e-10)
+
+
+@pytest.mark.parametrize("neighbour", [NORM, BASE])
+def test_the_mask_of_a_padded_batch(neighbour: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Tick._there
+
+    def all_of_them(self: Tick, ops: Any, steps: Steps, numbers: torch.Tensor) -> torch.Tensor:
+        return own(self, ops, steps, numbers * 0)
+
+    monkeypatch.setattr(Tick, "_there", all_of_them)
+    red("digits", [{**neighbour, "batch_size": 29}])
+
+
+def test_the_mask_of_mixed_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = Activations.__init__
+
+    def unmasked(self: Activations, *given: Any) -> None:
+        init(self, *given)
+        self._own = None
+
+    monkeypatch.setattr(Activations, "__init__", unmasked)
+    red("digits", [SIGMOID])
+    check("digits", [{**SIGMOID, "hidden_units": 32}], 1e-10)
+
+
+def test_a_sample_that_is_none_of_a_sigmoid(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {**SIGMOID, "batch_norm": True, "hidden_layers": 2, "batch_size": 29}
+    check("digits", [config], 1e-10)
+    monkeypatch.setattr(Activations, "lifts", False)
+    red("digits", [config])
+
+
+def test_a_stage_that_is_run_for_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Arena.matrix
+
+    def rolled(self: Arena, pages: torch.Tensor, cell: Any, kind: str, *place: Any) -> torch.Tensor:
+        found = own(self, pages, cell, kind, *place)
+        gradients = getattr(self, "matrix_gradients", None)
+        return found if kind != "hidden" or pages is gradients else found[:1].expand_as(found)
+
+    monkeypatch.setattr(Arena, "matrix", rolled)
+    deep = {**BASE, "hidden_layers": 2}
+    red("digits", [deep, deep])
+    check("digits", [deep, BASE], 1e-10)
+
+
+def test_an_order_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Orders.lay_out
+    first: list[torch.Tensor] = []
+
+    def of_the_first(self: Orders, lane: int, samples: torch.Tensor) -> None:
+        first.append(samples)
+        own(self, lane, first[0])
+
+    monkeypatch.setattr(Orders, "lay_out", of_the_first)
+    red("digits", [BASE, BASE])
+
+
+def test_running_statistics_that_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Norms, "_run", lambda self, ops, arena, samples: None)
+    red("digits", [NORM])

@@ -16,6 +16,7 @@ from lane_tasks import part
 from raytune_hpo import TrialError
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, INITS, LR_SCHEDULES, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+from raytune_hpo.training.lanes.mixed.placement import Placement
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 EPOCHS = 3
@@ -300,7 +301,7 @@ def test_out_of_memory_halves_the_pass_and_loses_nothing(float64: None, monkeypa
         return out
 
     monkeypatch.setattr(ChainProgram, "_run", fitting)
-    check("digits", [{**STEADY, "lr": 1e-3 * (i + 1)} for i in range(7)], 1e-10, chunk=1000)
+    check("digits", [{**STEADY, "lr": 1e-3 * (i + 1), "accumulate": 2} for i in range(7)], 1e-10, chunk=1000)
     assert refused == [7, 3]
 
 
@@ -312,6 +313,24 @@ def test_out_of_memory_of_one_lane_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ChainProgram, "_run", never)
     together = fused("digits")
-    together.enter("x", STEADY, 0)
+    together.enter("x", {**STEADY, "accumulate": 2}, 0)
     with pytest.raises(torch.OutOfMemoryError):
         together.train_epoch()
+
+
+@pytest.mark.parametrize("fits", [0, 2])
+def test_a_placement_that_does_not_fit_takes_fewer(float64: None, fits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    init = Placement.__init__
+
+    def fitting(self: Placement, task: Any, lanes: Any, *rest: Any) -> None:
+        if len(lanes) > fits:
+            raise torch.OutOfMemoryError("simulated")
+        init(self, task, lanes, *rest)
+
+    monkeypatch.setattr(Placement, "__init__", fitting)
+    configs = [{**STEADY, "batch_size": size} for size in (16, 101, 29, 64, 64)]
+    if fits:
+        check("digits", configs, 1e-10)
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            check("digits", configs, 1e-10)

@@ -59,6 +59,7 @@ class MixedStack:
         self._under_way: dict[int, _Epoch] = {}
         self._waiting: dict[int, int] = {}  # id of a lane -> the tick since which it does
         self._work: dict[int, float] = {}
+        self._fits: int | None = None  # lanes, after an out-of-memory error
         #: Steps of all lanes so far.
         self.ticks = 0
 
@@ -78,6 +79,11 @@ class MixedStack:
     def under_way(self) -> float:
         """Epochs, of those that are begun and not ended."""
         return sum(epoch.taken / len(epoch.sizes) for epoch in self._under_way.values())
+
+    def under_way_of(self, lane: Lane) -> float:
+        """How much of its epoch a lane has trained; 0 between two."""
+        epoch = self._under_way.get(id(lane))
+        return 0.0 if epoch is None else epoch.taken / len(epoch.sizes)
 
     def in_mid_epoch(self, lane: Lane) -> bool:
         return id(lane) in self._under_way
@@ -208,16 +214,43 @@ class MixedStack:
             there = [lane for lane in there if lane.parked is None]
         known = {id(lane) for lane in there}
         members = there + [lane for lane in lanes if id(lane) not in known]
-        self._placed = placed = Placement(self.task, members, self.template, self._x, self._y, before)
-        self._waiting.clear()
+        made = self._made(members[: self._fits], before)
+        if made is None:
+            assert before is not None
+            return before
+        self._placed = placed = made
+        self._waiting = {key: since for key, since in self._waiting.items() if key not in placed.number}
         if before is not None:
             for lane in placed.go_on([lane for lane in there if id(lane) in self._under_way], before):
                 epoch = self._under_way[id(lane)]
                 epoch.laid = epoch.taken
         return placed
 
+    def _made(self, members: Sequence[Lane], before: Placement | None) -> Placement | None:
+        """A placement of as many of these as fit; None where only those that are there already do.
+
+        Raises torch.OutOfMemoryError where one alone does not.
+        """
+        while True:
+            try:
+                return Placement(self.task, members, self.template, self._x, self._y, before)
+            except torch.OutOfMemoryError:
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                if self._under_way:
+                    self._fits = len(self._under_way)
+                    return None
+                if len(members) == 1:
+                    raise
+                members = members[: len(members) // 2]
+                self._fits = len(members)
+
     def _asks_for_another(self, placed: Placement, lanes: Sequence[Lane]) -> bool:
         going = sum(lane in placed for lane in lanes)
+        if not going:
+            return True
+        if self._fits is not None and going >= self._fits:
+            return False
         if len(self._waiting) >= max(1.0, WAITING_SHARE * going):
             return True
         if any(self.ticks - since >= WAITING_TICKS for since in self._waiting.values()):

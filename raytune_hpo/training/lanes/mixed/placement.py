@@ -55,6 +55,10 @@ class Placement:
         slots = slots_of(layout, self._groups(), self.steps.groups)
         self.tick = Tick(layout, self.arena, self.steps, self.orders, task.kind, slots, self._used(task))
 
+        if device.type == "cuda":  # all lanes stand still: where memory does not suffice, nothing is lost
+            self.steps.publish()
+            self.tick.operations.run()
+
     def __contains__(self, lane: Lane) -> bool:
         return id(lane) in self.number
 

@@ -1,0 +1,129 @@
+"""A mixed stack: chains of every shape, side by side, whoever comes and goes in mid-epoch of the others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from test_equality import Config, compared, difference, fused, solo
+
+from raytune_hpo.training.hyperparameters import ACTIVATIONS, OPTIMIZERS
+from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def some_config(rng: random.Random) -> Config:
+    """Of anything that a chain may be."""
+    return {
+        "optimizer": rng.choice(OPTIMIZERS),
+        "lr": 10 ** rng.uniform(-3, -2),
+        "momentum": rng.choice([0.0, 0.8]),
+        "nesterov": rng.random() < 0.3,
+        "batch_size": rng.choice([7, 16, 29, 64, 101]),
+        "hidden_layers": rng.randrange(4),
+        "hidden_units": rng.choice([3, 16, 20, 40]),
+        "shape": rng.choice(["equal", "funnel"]),
+        "dropout": rng.choice([0.0, 0.3]),
+        "batch_norm": rng.random() < 0.5,
+        "activation": rng.choice(ACTIVATIONS),
+        "weight_decay": rng.choice([0.0, 0.01]),
+        "label_smoothing": rng.choice([0.0, 0.1]),
+        "clip_norm": rng.choice([0.0, 0.5]),
+        "lr_schedule": rng.choice(["constant", "cosine", "plateau"]),
+        "eps": 1e-3,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lanes_come_and_go_in_mid_epoch_of_others(float64: None, seed: int) -> None:
+    rng = random.Random(seed)
+    together = fused("digits")
+    alone: dict[str, Any] = {}
+    entered = 0
+    for _ in range(25):
+        while len(alone) < 6:
+            name, config = str(entered), some_config(rng)
+            together.enter(name, config, entered)
+            alone[name] = solo("digits", config, entered)
+            entered += 1
+        chosen = rng.sample(sorted(alone), rng.randint(1, 6))
+        for name, metrics in together.advance(chosen).items():
+            expected = alone[name].train_epoch()
+            assert difference(metrics, expected) < 1e-10, alone[name].config
+            assert difference(compared(together.state_dict(name)), compared(alone[name].state_dict())) < 1e-10
+            if rng.random() < 0.3:
+                together.leave(name)
+                del alone[name]
+            elif rng.random() < 0.2:  # out, and in again
+                state = together.state_dict(name)
+                together.leave(name)
+                together.enter(name, alone[name].config, 0, state)
+    assert not together._stacks, "all of it is one program"
+    assert entered > 9
+
+
+def test_a_lane_that_leaves_in_mid_epoch_changes_no_other(float64: None) -> None:
+    together = fused("digits")
+    together.enter("slow", {"optimizer": "adam", "lr": 1e-3, "batch_size": 4, "hidden_layers": 2}, 0)
+    together.enter("quick", {"optimizer": "sgd", "lr": 0.05, "batch_size": 101}, 1)
+    assert together.advance(["slow", "quick"]).keys() == {"quick"}
+    assert together.in_mid_epoch("slow")
+    assert not together.in_mid_epoch("quick")
+    assert 0 < together.progress_of("slow") < 1
+    together.leave("slow")
+    alone = solo("digits", {"optimizer": "sgd", "lr": 0.05, "batch_size": 101}, 1)
+    alone.train_epoch()
+    assert difference(together.advance(["quick"])["quick"], alone.train_epoch()) < 1e-10
+
+
+def test_its_numbers_do_not_depend_on_its_neighbours_to_the_bit() -> None:
+    """In single precision, on a CPU."""
+    rng = random.Random(5)
+    config = {"optimizer": "adam", "lr": 1e-3, "batch_size": 29, "hidden_units": 20, "dropout": 0.2, "batch_norm": True}
+    config |= {"hidden_layers": 2, "activation": "tanh"}
+
+    def trained(neighbours: int) -> Any:
+        together = fused("digits")
+        for i in range(neighbours):
+            together.enter(f"n{i}", some_config(rng), i)
+        together.enter("x", config, 3)
+        for _ in range(2):
+            together.train_epoch()
+        return together.state_dict("x")
+
+    states = [trained(neighbours) for neighbours in (0, 1, 7, 20)]
+    for state in states[1:]:
+        assert difference(state, states[0]) == 0.0
+
+
+def test_a_rules_numbers_stand_still_with_their_lane(float64: None) -> None:
+    together = fused("digits")
+    for i, name in enumerate(OPTIMIZERS):
+        together.enter(
+            name, {"optimizer": name, "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.1, "batch_size": 101}, i
+        )
+    together.enter("slow", {"optimizer": "sgd", "lr": 1e-3, "batch_size": 8}, 9)
+    ended = together.advance([*OPTIMIZERS, "slow"])
+    assert ended.keys() == set(OPTIMIZERS)
+    before = {name: together.state_dict(name) for name in OPTIMIZERS}
+    together.advance(["slow"])
+    for name in OPTIMIZERS:
+        assert difference(together.state_dict(name), before[name]) == 0.0
+
+
+def test_what_a_mixed_stack_cannot_train_is_trained_in_a_stack() -> None:
+    together: FusedTrainer = fused("digits")
+    together.enter("mixed", {}, 0)
+    together.enter("accumulated", {"accumulate": 2}, 1)
+    assert together.group("mixed") != together.group("accumulated")
+    assert together.train_epoch().keys() == {"mixed", "accumulated"}
