@@ -25,11 +25,16 @@ MEASURED = key_of(0, "measured")
 
 def counts(task: Task, model: nn.Module) -> bool:
     """Whether a task's model draws from counters."""
-    from raytune_hpo.training.lanes.structure import is_chain
-
     if task.has_own_batches or task.has_own_step or not is_chain(model):
         return True
     return any(isinstance(module, nn.Dropout) for module in model.modules())
+
+
+def is_chain(model: nn.Module) -> bool:
+    """See `lanes.structure`, which is imported late: a process that trains none needs none of it."""
+    from raytune_hpo.training.lanes.structure import is_chain as asked
+
+    return asked(model)
 
 
 def training_key(seed: int) -> int:

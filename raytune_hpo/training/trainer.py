@@ -21,7 +21,7 @@ from raytune_hpo.training.batches import augmented, source_of
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.data_order import order_of
-from raytune_hpo.training.drawing import counts, drawing, step_number, training_key
+from raytune_hpo.training.drawing import counts, drawing, is_chain, step_number, training_key
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.lr_schedules import LRSchedule
@@ -279,6 +279,8 @@ class SupervisedTrainer(Trainer):
                 self._tracker.load_state_dict(state["early_stopping"])
             self._order.load_state_dict(state)
             self._key = int(state.get("key", self._key))
+            if "key" not in state and is_chain(self.model):  # of before chains drew from counters: as it began
+                self._counting = False
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]

@@ -157,6 +157,11 @@ def load_state(lane: Lane, state: Mapping[str, Any], device: torch.device) -> No
         optimizer = state["optimizer"]["state"] if same else {}
         if {n: tuple(t.shape) for n, t in state["model"].items()} != lane.shapes:
             raise ValueError("it has other weights")
+        structure = lane.described.structure
+        if "key" not in state and structure.counting and not structure.is_mapped:
+            raise ValueError(
+                "its dropout masks came from a generator, as of versions before; in processes it goes on so"
+            )
         lane.park(state["model"], optimizer, device)
         lane.schedule.load_state_dict(state["schedule"])
         lane.order.load_state_dict(state)

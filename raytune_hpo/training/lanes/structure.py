@@ -131,7 +131,7 @@ def describe(model: nn.Module, run: Run | None = None, *, whole: bool = False, b
     structure = Structure(
         name=type(model).__name__,
         key=(tuple(layer.key for layer in program.layers), tensors, draws),
-        counting=bool(prints or draws),
+        counting=bool(prints) or any(kind == "some" for _, kind in draws),
         outline=(
             tuple(layer.outline or layer.key for layer in program.layers),
             tuple(replace(shape, unused=False) for shape in tensors),

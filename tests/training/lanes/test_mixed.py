@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_equality import Config, compared, difference, fused, solo
 
+from raytune_hpo import TrialError
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
@@ -127,3 +128,18 @@ def test_what_a_mixed_stack_cannot_train_is_trained_in_a_stack() -> None:
     together.enter("accumulated", {"accumulate": 2}, 1)
     assert together.group("mixed") != together.group("accumulated")
     assert together.train_epoch().keys() == {"mixed", "accumulated"}
+
+
+def test_a_state_of_before_masks_came_from_counters(float64: None) -> None:
+    """Alone it goes on as it began; lanes say why they do not."""
+    config: Config = {"optimizer": "sgd", "lr": 0.05, "dropout": 0.3}
+    old = solo("digits", config, 0)
+    old._counting = False
+    old.train_epoch()
+    state = {key: value for key, value in old.state_dict().items() if key != "key"}
+    again = solo("digits", config, 0)
+    again.load_state_dict(state)
+    assert difference(again.train_epoch(), old.train_epoch()) == 0.0
+    with pytest.raises(TrialError, match="dropout masks came from a generator"):
+        fused("digits").enter("x", config, 0, state)
+    fused("digits").enter("x", {**config, "dropout": 0.0}, 0, state)
