@@ -252,6 +252,14 @@ def hash_operations(
     return found
 
 
+def permutation_by_numpy(key: int, step: int, n: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """As `stream(key, step, 0).permutation(n)`."""
+    words = words_by_numpy(np.array(key % 2**64, np.uint64), np.array(step, np.uint64), 0, 1)[0]
+    bits = _words_by_numpy(words.view(np.uint32), 0, n, 1)[0].view(np.int32)
+    order: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = bits.argsort()
+    return order
+
+
 def threshold(p: Unsigned) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     """Of probabilities above 0, float64: of the `Stream.bits` those up to it are `Stream.bernoulli`'s true ones."""
     return (np.round(p * 2.0**32) - 2**31 - 1).astype(np.int32)

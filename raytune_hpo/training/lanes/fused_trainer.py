@@ -270,7 +270,7 @@ class FusedTrainer:
         found: dict[Any, list[tuple[Lane, RowState]]] = {}
         for lane, own in zip(lanes, self._mixed_stack(lanes[0]).rows(lanes), strict=True):
             structure = lane.described.structure
-            found.setdefault((structure.key, structure.groups), []).append((lane, own))
+            found.setdefault((structure.key, structure.groups, lane.order.counted), []).append((lane, own))
         out = []
         for members in found.values():
             together = RowState(*(torch.stack(t) for t in zip(*(own.tensors() for _, own in members), strict=True)))

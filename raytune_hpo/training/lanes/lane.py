@@ -84,7 +84,7 @@ class Lane:
         config = self.config
         of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
         structure = self.described.structure
-        return structure.key, structure.groups, of_steps, self.order.used, self.own.fixed
+        return structure.key, structure.groups, of_steps, self.order.used, self.order.counted, self.own.fixed
 
     def finished(self, train_loss: float, lr: float, scores: dict[str, float]) -> dict[str, float]:
         """Its epoch has ended: the metrics, as the solo trainer gives them. scores: on the validation data."""

@@ -140,7 +140,7 @@ class Stack:
         """Of each step of an epoch, the samples of its batches, [L, N] each."""
         drawn = [lane.order.report() for lane in self.lanes]  # lanes that train together are at one place of their pass
         sizes = drawn[0][1]
-        samples = torch.stack([own for own, _ in drawn]).to(self.device)
+        samples = torch.from_numpy(np.stack([own for own, _ in drawn])).to(self.device)
         batches = iter(torch.split(samples, [size for step in sizes for size in step], 1))
         for step in sizes:
             yield [next(batches) for _ in step]

@@ -237,9 +237,9 @@ def test_a_stage_that_is_run_for_a_neighbour(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_order_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Orders.lay_out
-    first: list[torch.Tensor] = []
+    first: list[Any] = []
 
-    def of_the_first(self: Orders, lane: int, samples: torch.Tensor) -> None:
+    def of_the_first(self: Orders, lane: int, samples: Any) -> None:
         first.append(samples)
         own(self, lane, first[0])
 

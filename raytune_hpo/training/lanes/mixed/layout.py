@@ -34,8 +34,8 @@ Index = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Padded:
-    """A lane's chain, the width that its hidden blocks and the batch that its mini-batches are padded to. rule: of its
-    optimizer, "" where that is an update of moments."""
+    """A lane's chain, the width that its hidden blocks and the batch that its mini-batches are padded to. rule: its
+    optimizer."""
 
     chain: Chain
     width: int

@@ -24,7 +24,6 @@ from raytune_hpo.training.lanes.mixed.measured import measured
 from raytune_hpo.training.lanes.mixed.placement import Placement, chain_of_lane, padded
 from raytune_hpo.training.lanes.mixed.steps import AHEAD, PLAIN
 from raytune_hpo.training.lanes.mixed.template import Template
-from raytune_hpo.training.lanes.mixed.tick import host_view
 from raytune_hpo.training.lanes.rows import RowState
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Epoch
@@ -168,7 +167,7 @@ class MixedStack:
         self._under_way[id(lane)] = epoch
         number = placed.number[id(lane)]
         placed.orders.lay_out(number, samples)
-        host_view(placed.tick.losses)[number] = 0.0
+        placed.tick.begin(number)
         return epoch
 
     def _lay_out(self, placed: Placement, lane: Lane, epoch: _Epoch) -> None:

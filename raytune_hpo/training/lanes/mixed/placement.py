@@ -131,6 +131,4 @@ def chain_of_lane(lane: Lane) -> Chain:
 
 
 def padded(lane: Lane, template: Template) -> Padded:
-    rule = lane.config["optimizer"]
-    own = "" if RULES[rule].is_of_moments else rule
-    return template.padded(chain_of_lane(lane), lane.config["batch_size"], own)
+    return template.padded(chain_of_lane(lane), lane.config["batch_size"], lane.config["optimizer"])

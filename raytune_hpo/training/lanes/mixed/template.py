@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 
-SMALLEST = 16  # of both: whole vectors of the processor
+SMALLEST_WIDTH, SMALLEST_BATCH = 32, 16  # whole vectors of the processor
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,14 @@ class Template:
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
-        return Padded(chain, _next(chain.width, self.widths), _next(batch_size, self.batches), rule)
+        return Padded(
+            chain,
+            _next(chain.width, self.widths, SMALLEST_WIDTH),
+            _next(batch_size, self.batches, SMALLEST_BATCH),
+            rule,
+        )
 
 
-def _next(size: int, known: Sequence[int]) -> int:
+def _next(size: int, known: Sequence[int], smallest: int) -> int:
     fits = [n for n in known if n >= size]
-    return fits[0] if fits else max(SMALLEST, 1 << (size - 1).bit_length())
+    return fits[0] if fits else max(smallest, 1 << (size - 1).bit_length())

@@ -30,6 +30,7 @@ class Orders:
         self.none = len(x) - 1
         self.order = torch.full((lanes, most + padding), self.none, device=x.device)
         self.position = torch.zeros(lanes, dtype=torch.int64, device=x.device)
+        self._order, self._position = host_view(self.order), host_view(self.position)
 
     def take_over(self, lanes: list[int], before: Orders, its: list[int]) -> None:
         """Be where lanes were in a table of before."""
@@ -37,11 +38,12 @@ class Orders:
         self.order[lanes, :width] = before.order[its, :width]
         self.position[lanes] = before.position[its]
 
-    def lay_out(self, lane: int, samples: Tensor) -> None:
-        order, count = host_view(self.order), len(samples)
-        order[lane, :count] = host_view(samples) if samples.device == self.order.device else samples.to(order.device)
-        order[lane, count:] = self.none
-        host_view(self.position)[lane] = 0
+    def lay_out(self, lane: int, samples: Index) -> None:
+        count = len(samples)
+        on_host = isinstance(self._order, np.ndarray)
+        self._order[lane, :count] = samples if on_host else torch.from_numpy(samples).to(self.order.device)
+        self._order[lane, count:] = self.none
+        self._position[lane] = 0
 
 
 def host_view(tensor: Tensor) -> Any:
@@ -83,9 +85,14 @@ class Tick:
         comparison.add_to(ops, passes.buffers)
         #: [L] float64, summed over samples since `begin`.
         self.losses = torch.zeros(len(layout.lanes), dtype=torch.float64, device=device)
+        self._losses = host_view(self.losses)
         ops.add(self.losses.addcmul_, comparison.losses, steps.of_lane("samples"))
         passes.backward(ops, comparison.slopes)
         Update(arena, steps, *slots, used).add_to(ops)
+
+    def begin(self, lane: int) -> None:
+        """Its epoch begins."""
+        self._losses[lane] = 0.0
 
     def _there(self, ops: Operations, steps: Steps, numbers: Tensor) -> Tensor:
         """[rows]: which are samples of their lane's mini-batch, and not padding."""
