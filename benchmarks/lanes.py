@@ -5,6 +5,8 @@
     python benchmarks/lanes.py runs --trials 2500 --repeats 2 --contestants lanes tuned
     python benchmarks/lanes.py pbt                 # what exploit and explore cost: PBT against fifo, 64 and 256 trials
     python benchmarks/lanes.py many                # 10,000 trials, ASHA, in one run: a minute
+    python benchmarks/lanes.py mixed               # random configs of digits' and diabetes' spaces, that come and go
+    python benchmarks/lanes.py one --lanes 64 256  # operations, where all lanes have one structure
 
 loop    model-epochs a CPU second (on CUDA: a second) of L lanes against the solo trainer in a loop, in turns
 runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below, each in processes of its own:
@@ -32,6 +34,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mixed_lanes
 from measured import watched
 
 if TYPE_CHECKING:
@@ -288,7 +291,9 @@ def _alone(arguments: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("loop", "runs", "pbt", "many"), help="default: loop, runs")
+    parser.add_argument(
+        "part", nargs="?", choices=("loop", "runs", "pbt", "many", "mixed", "one"), help="default: loop, runs"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, help="default: 256, of many 10,000")
     parser.add_argument("--default-trials", type=int, default=16)
@@ -296,6 +301,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--all-models", action="store_true", help="loop: a model of every kind in the repository")
+    parser.add_argument("--spaces", nargs="+", default=["digits", "diabetes"], help="of mixed: of experiments/")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -303,6 +309,10 @@ def main() -> None:
             one = one_population if options.one in ("fifo", "pbt") else one_run
             print(json.dumps(one(options.one, options.trials, folder)))
         return
+    if options.part == "mixed":
+        mixed_lanes.mixed(options.spaces, tuple(options.lanes), options.repeats, options.device)
+    if options.part == "one":
+        mixed_lanes.one(tuple(options.lanes), options.device)
     if options.part == "pbt":
         populations(options.repeats)
     if options.part == "many":

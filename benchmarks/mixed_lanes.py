@@ -1,8 +1,8 @@
-"""Lanes over the space that people search: `python benchmarks/lanes.py mixed`.
+"""Lanes over the space that people search: `python benchmarks/lanes.py mixed`, and of one structure, `... one`.
 
-L lanes are live at a time: a config of random search takes the place of one that has done its epochs. Lanes and the
-solo trainer train configs of one sequence, in turns. Counted is what torch dispatches
-(torch.utils._python_dispatch.TorchDispatchMode), of a GPU the launches.
+L lanes are live at a time: a config of random search takes the place of one that has done its 3 epochs. Lanes and the
+solo trainer train configs of one sequence, in turns, each from its model's making on. Counted is what torch dispatches
+(torch.utils._python_dispatch.TorchDispatchMode): of a GPU the launches, and views.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def measured(task: Any, data: Any, space: Any, lanes: int, least_s: float, seed:
     began = time.process_time()
     epochs = some()
     cpu = (time.process_time() - began) / epochs
-    least_s = 0.0
     found: list[float] = []
+    least_s = 0.0  # of which counting needs none
     operations = counted(lambda: found.append(some()))
     return {"cpu": cpu, "operations": operations / found[0], "groups": live.groups}
 
@@ -105,12 +105,17 @@ def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str)
     configs = configs_of(space, seed)
     seconds, operations = [], []
     for i in range(models):
-        trainer.setup(next(configs), i)
+        config = next(configs)
+
+        def train(config: dict[str, Any] = config, seed: int = i) -> None:
+            trainer.setup(config, seed)
+            for _ in range(EPOCHS):
+                trainer.train_epoch()
+
         began = time.process_time()
-        for _ in range(EPOCHS - 1):
-            trainer.train_epoch()
-        seconds.append((time.process_time() - began) / (EPOCHS - 1))
-        operations.append(counted(trainer.train_epoch))
+        train()
+        seconds.append((time.process_time() - began) / EPOCHS)
+        operations.append(counted(train) / EPOCHS)
     return {"cpu": statistics.fmean(seconds), "operations": statistics.fmean(operations)}
 
 
@@ -145,3 +150,40 @@ def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, m
                 f"groups {groups:.0f}",
                 flush=True,
             )
+
+
+ONE = {"optimizer": "adam", "hidden_units": 64, "hidden_layers": 2}
+OF_ONE = {
+    "plain": {},
+    "dropout": {"dropout": 0.3},
+    "norms": {"batch_norm": True},
+    "both": {"batch_norm": True, "dropout": 0.3},
+}
+
+
+def one(sizes: tuple[int, ...], device: str) -> None:
+    """Operations of a model's epoch where all lanes have one structure, and how those of all lanes grow with L."""
+    from raytune_hpo.tasks.digits import Digits
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.training.trainer import SupervisedTrainer
+
+    task = Digits()
+    data = task.splits(0).for_trials()
+    for name, more in OF_ONE.items():
+        config = {**ONE, **more}
+        solo = SupervisedTrainer(task, data, max_epochs=9, device=device)
+        solo.setup(config, 0)
+        solo.train_epoch()
+        alone_ops = counted(solo.train_epoch)
+        cells, totals = [], []
+        for L in sizes:
+            fused = FusedTrainer(task, data, max_epochs=9, device=device)
+            for lane in range(L):
+                fused.enter(str(lane), {**config, "lr": 1e-3 * (1 + lane / L)}, lane)
+            fused.train_epoch()
+            totals.append(counted(fused.train_epoch))
+            cells.append(f"L={L} {totals[-1] / L:.1f} ({alone_ops * L / totals[-1]:.0f} times fewer)")
+        grown = (
+            f"; all lanes' at L={sizes[-1]} over L={sizes[0]}: {totals[-1] / totals[0]:.2f}" if len(sizes) > 1 else ""
+        )
+        print(f"{name}: operations {alone_ops} alone, a lane {', '.join(cells)}{grown}", flush=True)

@@ -40,13 +40,14 @@ experiment = Experiment(
 
 # The same trainer as lanes of two arrays: more and longer trials, since a step of the journal holds many reports.
 LANES = """
-from raytune_hpo import Experiment, Float, Int
+from raytune_hpo import Choice, Experiment, Float, Int
 
 experiment = Experiment(
     name="crash",
     task="digits",
     space={{"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
-           "batch_size": 64}},
+           "hidden_layers": Int(1, 3), "batch_size": Int(32, 256, "power_of_two"), "batch_norm": Choice([False, True]),
+           "optimizer": Choice(["sgd", "adam", "rmsprop"]), "activation": Choice(["relu", "tanh"])}},
     searcher="random", scheduler="fifo", num_samples={trials}, max_epochs={epochs}, seed=5, executor="lanes",
     checkpoint={{"every": 5}},
 )
