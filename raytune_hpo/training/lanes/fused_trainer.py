@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from raytune_hpo.training.lanes.fingerprint import differences
 from raytune_hpo.training.lanes.lane import Lane, changed_lane, kept_rows, make_lane
 from raytune_hpo.training.lanes.lane_data import LaneData
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
-from raytune_hpo.training.lanes.mixed.mixed_stack import MixedStack, can_mix
+from raytune_hpo.training.lanes.mixed.chain import Chain
+from raytune_hpo.training.lanes.mixed.mixed_stack import MixedStack, can_mix, fits
 from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.lanes.reading import Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
@@ -74,7 +75,8 @@ class FusedTrainer:
         self._stacks: dict[Group, Stack] = {}
         self._mixed: dict[Group, MixedStack] = {}
         self._epochs = 0
-        self._mixes = not self._reading.whole and can_mix(task, self._data)
+        can = not self._reading.whole and can_mix(task, self._data)
+        self._mixes: Callable[[Chain], bool] = lambda chain: can and fits(chain, self._data)
         self._template = template or Template()
 
     # Coming and going -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,13 +137,13 @@ def make_lane(
     max_epochs: int,
     device: torch.device,
     reading: Reading,
-    mixes: bool,
+    mixes: Callable[[Chain], bool],
     order_seed: int | None = None,
 ) -> Lane:
     """A lane at epoch 0, as `SupervisedTrainer.setup` starts the same config and seed; parked.
 
-    samples: of the training split. reading: finds out what the model and the task's loss read. mixes: whether the task
-    and its data can be a mixed stack's. order_seed: of an order
+    samples: of the training split. reading: finds out what the model and the task's loss read. mixes: whether a
+    mixed stack can train a chain on the data. order_seed: of an order
     that all trials share, None for its own. Raises ExperimentError for a bad config, TrialError for an impossible one,
     NotFusableError for one that lanes cannot train.
     """
@@ -171,17 +171,23 @@ def make_lane(
         generator,
         training_key(seed),
         own,
-        chain_of(model) if mixes and _mixes(resolved, device) else None,
+        _mixed_chain(model, resolved, device, mixes),
     )
     lane.park(tensors, {}, device)
     return lane
 
 
+def _mixed_chain(
+    model: nn.Module, config: Mapping[str, Any], device: torch.device, mixes: Callable[[Chain], bool]
+) -> Chain | None:
+    """The chain of a model that a mixed stack can train with a resolved config; None of any other."""
+    chain = chain_of(model) if _mixes(config, device) else None
+    return chain if chain is not None and mixes(chain) else None
+
+
 def _mixes(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Whether a mixed stack can train a chain with a resolved config."""
     whole = config["accumulate"] == 1 and config["class_weight"] == "none"
-    single = config["precision"] == "float32" or device.type == "cpu"
-    return whole and single
+    return whole and (config["precision"] == "float32" or device.type == "cpu")
 
 
 def described_of(
@@ -230,7 +236,7 @@ def changed_lane(
     samples: int,
     max_epochs: int,
     reading: Reading,
-    mixes: bool,
+    mixes: Callable[[Chain], bool],
 ) -> Lane:
     """A lane that goes on from where `donor` is, with another config, as a solo trainer that loads its state does.
 
@@ -248,7 +254,7 @@ def changed_lane(
         with preserved_random_states():
             model = task.build_model(resolved)
             described, own = described_of(task, model, resolved, reading)
-            chain = chain_of(model) if mixes else None
+            chain = _mixed_chain(model, resolved, donor.generator.device, mixes)
         order = order_of(task, model, resolved["batch_size"], samples, resolved, 0)
         order.load_state_dict(donor.order.state_dict())
     if _of_state(described) != _of_state(donor.described) or resolved["optimizer"] != donor.config["optimizer"]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from lane_tasks import part
 from test_equality import Config, compared, difference, fused, solo
 
 from raytune_hpo import TrialError
+from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
@@ -143,3 +146,25 @@ def test_a_state_of_before_masks_came_from_counters(float64: None) -> None:
     with pytest.raises(TrialError, match="dropout masks came from a generator"):
         fused("digits").enter("x", config, 0, state)
     fused("digits").enter("x", {**config, "dropout": 0.0}, 0, state)
+
+
+@dataclass(frozen=True)
+class Misfits(Digits):
+    """Some models have too few outputs for the classes, some take inputs of another width."""
+
+    model_hyperparameters: ClassVar[Any] = {"inputs": 64, "outputs": 10}
+
+    def build_model(self, config: Mapping[str, Any]) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(config["inputs"], config["outputs"]))
+
+
+@pytest.mark.parametrize("misfit", [{"outputs": 9}, {"inputs": 63}])
+def test_a_model_that_does_not_fit_fails_by_itself(misfit: Config) -> None:
+    task = Misfits()
+    together = FusedTrainer(task, part(task), max_epochs=2, device="cpu")
+    for name, config in {"a": {}, "b": {"batch_size": 16}, "misfit": misfit}.items():
+        together.enter(name, config, 0)
+    assert together.group("a") == together.group("b") != together.group("misfit")
+    assert together.train_epoch(["a", "b"]).keys() == {"a", "b"}
+    with pytest.raises((TrialError, RuntimeError)):
+        together.train_epoch(["misfit"])

@@ -18,6 +18,7 @@ from raytune_hpo.training.counters import words_by_numpy
 from raytune_hpo.training.drawing import step_number
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.lane_data import LaneData
+from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.lane_rows import numbers_of_lane
 from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.measured import measured
@@ -261,6 +262,15 @@ def _work(lane: Padded, inputs: int) -> float:
     """Of a step, in products of two numbers or so: of its samples with its weights, and of the update."""
     numbers = numbers_of_lane(lane, inputs)
     return numbers * (lane.batch + 8.0)
+
+
+def fits(chain: Chain, data: LaneData) -> bool:
+    """Whether a chain takes the data's inputs and gives what its targets are compared with. Where it does not, a trial
+    fails by itself, in a stack of its own."""
+    one = data.train.at(torch.arange(1))
+    outputs, highest = chain.blocks[-1].outputs, data.criterion.highest
+    fitting = highest is None or highest < outputs if one.y.ndim == 1 else one.y.shape[1] == outputs
+    return bool(fitting and chain.blocks[0].inputs == one.x[0].numel())
 
 
 def can_mix(task: Task, data: LaneData) -> bool:

@@ -115,7 +115,8 @@ class Steps:
             return
         lanes = np.array(sorted(self._changed))
         index = torch.from_numpy(lanes).to(self._device)
-        for tensor, array in zip(self._of_device, (self._rows, self._words, self._at, self._moves), strict=True):
+        arrays: tuple[Array, ...] = (self._rows, self._words, self._at, self._moves)
+        for tensor, array in zip(self._of_device, arrays, strict=True):
             tensor.index_copy_(0, index, torch.from_numpy(array[lanes]).to(self._device))
         self._changed.clear()
 
