@@ -39,6 +39,8 @@ class LaneCapacity:
         row_bytes: of a lane's own tensors. On a CPU they are counted, since what a pass needs besides is bounded by
         its chunk; on a GPU the peak is read, with all that a pass needs.
         """
+        if self._measured:  # lanes of one group may be of many sizes
+            self._largest = max(self._largest, row_bytes * CPU_COPIES)
         if group in self._measured:
             yield
             return

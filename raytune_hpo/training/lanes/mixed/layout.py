@@ -248,7 +248,7 @@ class Layout:
 
 
 def _place(lane: Padded) -> tuple[object, ...]:
-    """Activations alternate in order from depth to depth, so that fewer runs of equal ones lie in a stage."""
+    """What lanes are sorted by: like ones lie next to each other."""
     kinds = [repr(block.activation) for block in lane.chain.blocks[:-1]]
     return lane.batch, lane.width, -lane.chain.depth, lane.rule, kinds
 

@@ -59,6 +59,7 @@ class MixedStack:
         self._under_way: dict[int, _Epoch] = {}
         self._waiting: dict[int, int] = {}  # id of a lane -> the tick since which it does
         self._work: dict[int, float] = {}
+        self._sizes: dict[int, tuple[Padded, int]] = {}
         self._fits: int | None = None  # lanes, after an out-of-memory error
         #: Steps of all lanes so far.
         self.ticks = 0
@@ -70,6 +71,7 @@ class MixedStack:
         lane.gone = True
         self._under_way.pop(id(lane), None)
         self._waiting.pop(id(lane), None)
+        self._sizes.pop(id(lane), None)
         if self._placed is not None and lane in self._placed:
             self._placed.steps.stand_still(self._placed.number[id(lane)])
             if all(other.gone for other in self._placed.lanes):
@@ -101,10 +103,22 @@ class MixedStack:
 
     def bytes_of(self, lane: Lane) -> int:
         """What a lane takes: its weights and their gradients, the optimizer's state, its activations."""
-        own = padded(lane, self.template)
+        own, numbers = self._size(lane)
         activations = 9 * own.chain.depth * own.width * own.batch
-        item = torch.zeros(0).element_size()
-        return item * (4 * numbers_of_lane(own, self._x.shape[1]) + activations)
+        return self._x.element_size() * (4 * numbers + activations)
+
+    def _size(self, lane: Lane) -> tuple[Padded, int]:
+        """(what it is padded to, the numbers of its weights)."""
+        found = self._sizes.get(id(lane))
+        if found is None:
+            own = padded(lane, self.template)
+            found = self._sizes[id(lane)] = own, numbers_of_lane(own, self._x.shape[1])
+        return found
+
+    def _step_work(self, lane: Lane) -> float:
+        """Of a step, in products of two numbers or so: of its samples with its weights, and of the update."""
+        own, numbers = self._size(lane)
+        return numbers * (own.batch + 8.0)
 
     def shares(self, lanes: Sequence[Lane]) -> list[float]:
         """Of what the last `advance` took: by the work of a step, for those that took steps."""
@@ -127,7 +141,7 @@ class MixedStack:
                 if epoch.laid == epoch.taken or placed.steps.stands_still(number):
                     self._lay_out(placed, lane, epoch)
                 running.append((number, lane, epoch))
-        self._work = {id(lane): _work(padded(lane, self.template), self._x.shape[1]) for _, lane, _ in running}
+        self._work = {id(lane): self._step_work(lane) for _, lane, _ in running}
         wanted = {id(lane) for lane in lanes}
         for lane in placed.lanes:
             if id(lane) in self._under_way and id(lane) not in wanted:
@@ -256,12 +270,6 @@ class MixedStack:
         if any(self.ticks - since >= WAITING_TICKS for since in self._waiting.values()):
             return True
         return len(placed.lanes) > 2 * going  # most stand still
-
-
-def _work(lane: Padded, inputs: int) -> float:
-    """Of a step, in products of two numbers or so: of its samples with its weights, and of the update."""
-    numbers = numbers_of_lane(lane, inputs)
-    return numbers * (lane.batch + 8.0)
 
 
 def fits(chain: Chain, data: LaneData) -> bool:
