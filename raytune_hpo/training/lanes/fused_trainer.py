@@ -76,7 +76,9 @@ class FusedTrainer:
         self._mixed: dict[Group, MixedStack] = {}
         self._epochs = 0
         can = not self._reading.whole and can_mix(task, self._data)
-        self._mixes: Callable[[Chain], bool] = lambda chain: can and fits(chain, self._data)
+        self._mixes: Callable[[Chain], bool] = lambda chain: (
+            can and fits(chain, self._data) and self._template.fits(chain)
+        )
         self._template = template or Template()
 
     # Coming and going -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from raytune_hpo import TrialError
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+from raytune_hpo.training.lanes.mixed.chain import Block, Chain
+from raytune_hpo.training.lanes.mixed.layout import Padded
+from raytune_hpo.training.lanes.mixed.template import Template
 
 
 @pytest.fixture
@@ -168,3 +172,21 @@ def test_a_model_that_does_not_fit_fails_by_itself(misfit: Config) -> None:
     assert together.train_epoch(["a", "b"]).keys() == {"a", "b"}
     with pytest.raises((TrialError, RuntimeError)):
         together.train_epoch(["misfit"])
+
+
+def test_what_lanes_are_padded_to() -> None:
+    template = Template()
+
+    def chain(*sizes: int) -> Chain:
+        return Chain(tuple(Block(str(i), a, b) for i, (a, b) in enumerate(itertools.pairwise(sizes))))
+
+    found = [template.padded(chain(64, width, 10), 16, "sgd").width for width in (1, 32, 33, 64, 65, 96, 97, 200, 300)]
+    assert found == [32, 32, 64, 64, 96, 96, 128, 256, 384]
+    assert [template.padded(chain(4, 3), n, "sgd").batch for n in (1, 16, 17, 64, 90, 100)] == [16, 16, 32, 64, 96, 128]
+    assert template.padded(chain(64, 20, 100, 10), 16, "sgd").width == 128
+    assert Template((64, 256), (256,)).padded(chain(64, 65, 10), 16, "sgd") == Padded(
+        chain(64, 65, 10), 256, 256, "sgd"
+    )
+    assert template.fits(chain(784, 300, 100, 10))
+    assert template.fits(chain(64, 2, 2, 2, 10))
+    assert not template.fits(chain(784, 16, 2000, 10))

@@ -1,11 +1,13 @@
-"""A template: to which widths and batch sizes the lanes of a run are padded.
+"""A template: to which widths and batch sizes lanes are padded.
 
 What a lane is padded to depends on its config and the template alone, so that its numbers do not depend on who its
-neighbours are.
+neighbours are. Few sizes mean few matrix products, each of more lanes; the powers of two and, from 64 on, what lies
+between them, waste little more than they save on a CPU (docs/mixed_lanes.md has what was tried).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,25 +15,38 @@ from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 
 SMALLEST_WIDTH, SMALLEST_BATCH = 32, 16  # whole vectors of the processor
+#: How many times a chain's weights may be padded to, from so many on.
+MOST_PADDING, SMALL = 3.0, 50_000
 
 
 @dataclass(frozen=True)
 class Template:
-    """widths, batches: ascending multiples of 16. A larger one is padded to the next power of two."""
+    """widths, batches: ascending multiples of 16, of which the next is taken; larger ones as without them."""
 
     widths: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
-        return Padded(
-            chain,
-            _next(chain.width, self.widths, SMALLEST_WIDTH),
-            _next(batch_size, self.batches, SMALLEST_BATCH),
-            rule,
-        )
+        batch = _next(batch_size, self.batches, SMALLEST_BATCH)
+        return Padded(chain, self._width(chain), batch, rule)
+
+    def _width(self, chain: Chain) -> int:
+        return _next(chain.width, self.widths, SMALLEST_WIDTH)
+
+    def fits(self, chain: Chain) -> bool:
+        """Whether padding wastes little of a chain: all its hidden blocks are padded to one width."""
+        own = sum(block.inputs * block.outputs for block in chain.blocks)
+        W = self._width(chain)
+        sizes = [chain.blocks[0].inputs, *([W] * chain.depth), chain.blocks[-1].outputs]
+        padded = sum(a * b for a, b in itertools.pairwise(sizes))
+        return padded <= max(SMALL, MOST_PADDING * own)
 
 
 def _next(size: int, known: Sequence[int], smallest: int) -> int:
     fits = [n for n in known if n >= size]
-    return fits[0] if fits else max(smallest, 1 << (size - 1).bit_length())
+    if fits:
+        return fits[0]
+    power = max(smallest, 1 << (size - 1).bit_length())
+    between = power * 3 // 4
+    return between if power > 64 and between >= size else power
