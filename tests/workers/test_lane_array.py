@@ -218,3 +218,49 @@ def test_lanes_are_given_out_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     assert capacity.lanes == 1
     assert LaneCapacity("cpu", most=1, cpu_share=1.0).lanes == 1
+
+
+QUICK, SLOW = {**CONFIG, "batch_size": 200}, {**CONFIG, "batch_size": 2}  # of 2 and of 102 steps an epoch
+
+
+def test_lanes_out_of_step_report_each_at_its_own_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_array, "TURN_S", 0.0)
+    actor = array(tmp_path)
+    seen = []
+    orders = [start(0, "quick", 9, QUICK), start(1, "slow", 1, SLOW)]
+    while True:
+        turn = actor.advance(orders)
+        orders = []
+        seen += [(slot, report) for slot, _, outcome in turn.outcomes for report in outcome.reports]
+        if not turn.busy:
+            break
+    assert [slot for slot, _ in seen] == [0] * 9 + [1]
+    quick, (slow,) = ([report for slot, report in seen if slot == which] for which in (0, 1))
+    assert slow.seconds > quick[0].seconds > 0, "each has the seconds of its own steps"
+
+
+def test_an_ending_run_lets_epochs_end_that_were_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_array, "TURN_S", 0.0)
+    actor = array(tmp_path, every=5)
+    turn = actor.advance([start(0, "quick", 9, QUICK), start(1, "slow", 9, SLOW)])
+    assert [slot for slot, _, _ in turn.outcomes] == [0]
+    seen: dict[int, list[Any]] = {0: [], 1: []}
+    while not seen[1]:
+        for slot, _, outcome in actor.advance([], save=True).outcomes:
+            seen[slot] += outcome.reports
+        assert not any(running.trainer.in_mid_epoch(running.name) for running in actor._slots.values())
+    assert seen[1][0].epoch == 1
+    assert all(report.saved is not None and report.saved.record is not None for own in seen.values() for report in own)
+
+
+def test_a_donor_in_mid_epoch_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_array, "TURN_S", 0.0)
+    actor = array(tmp_path)
+    (first,) = collected(actor, [start(0, "slow", 1, SLOW)])[0]
+    record = first.reports[0].saved.record  # type: ignore[union-attr]
+    actor.advance([Order("step", 0, 1, until=2), start(1, "quick", 1, QUICK)])  # the slow one is in its second epoch
+    assert actor._slots[0].trainer.in_mid_epoch("slow")
+    assert record is not None
+    assert actor._donor(record) is None
+    found = collected(actor, [start(2, "copy", 2, {**SLOW, "lr": 0.01}, checkpoint=record)])
+    assert epochs(found[2]) == [2]

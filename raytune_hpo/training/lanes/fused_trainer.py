@@ -108,6 +108,7 @@ class FusedTrainer:
         Raises TrialError where the config needs another structure.
         """
         source = self._lanes[donor]
+        assert not self.in_mid_epoch(donor), "what is copied is the state of an epoch"
         samples, epochs = len(self._data.train), self.max_epochs
         lane = changed_lane(
             *(name, source, self.task, config),

@@ -18,6 +18,7 @@ from raytune_hpo.training.counters import words_by_numpy
 from raytune_hpo.training.drawing import step_number
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.lane_data import LaneData
+from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.lane_rows import numbers_of_lane
 from raytune_hpo.training.lanes.mixed.layout import Padded
@@ -52,9 +53,8 @@ class MixedStack:
         self.task, self.data, self.template = task, data, template
         self.device = data.train.device
         every = data.train.part(0, len(data.train))
-        x, y = every.x.flatten(1), every.y
-        self._x = torch.cat([x, x.new_zeros(1, x.shape[1])])
-        self._y = torch.cat([y, y.new_zeros(1, *y.shape[1:])])
+        x: Tensor = every.x.flatten(1)
+        self._x, self._y = x, every.y
         self._placed: Placement | None = None
         self._under_way: dict[int, _Epoch] = {}
         self._waiting: dict[int, int] = {}  # id of a lane -> the tick since which it does
@@ -283,8 +283,12 @@ def fits(chain: Chain, data: LaneData) -> bool:
 
 def can_mix(task: Task, data: LaneData) -> bool:
     """Whether a task's chains can be trained side by side in one program: nothing is drawn but masks and orders, each
-    sample has one target, or one row of them, and all lie in memory."""
-    if type(task).augment is not Task.augment or task.kind not in ("classification", "regression", "multilabel"):
+    sample has one target, or one row of them, and all lie in memory and are numbers."""
+    if (
+        type(task).augment is not Task.augment
+        or task.missing_values
+        or task.kind not in ("classification", "regression", "multilabel")
+    ):
         return False
     if not len(data.train) or not data.train.in_memory or data.unscored:
         return False

@@ -24,8 +24,7 @@ from raytune_hpo.training.task import Task
 
 
 class Placement:
-    """Of these lanes, of which those that `before` has no place for are parked. x: [n + 1, inputs], the last of them 0,
-    as `Orders` takes it; y as x."""
+    """Of these lanes, of which those that `before` has no place for are parked. x, y: as `Orders` takes them."""
 
     def __init__(
         self, task: Task, lanes: Sequence[Lane], template: Template, x: Tensor, y: Tensor, before: Placement | None

@@ -22,13 +22,12 @@ from raytune_hpo.training.lanes.mixed.updating import Index, Update
 
 
 class Orders:
-    """The samples of each lane's epoch, [L, most], and behind them those that are none. x, y: of the training data, and
-    behind them what stands for none, 0."""
+    """The samples of each lane's epoch, [L, most], and room for the padding of the last batch. x: [n, inputs], y:
+    [n, ...], of the training data."""
 
     def __init__(self, lanes: int, most: int, padding: int, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y
-        self.none = len(x) - 1
-        self.order = torch.full((lanes, most + padding), self.none, device=x.device)
+        self.order = torch.zeros(lanes, most + padding, dtype=torch.int64, device=x.device)
         self.position = torch.zeros(lanes, dtype=torch.int64, device=x.device)
         self._order, self._position = host_view(self.order), host_view(self.position)
 
@@ -42,7 +41,6 @@ class Orders:
         count = len(samples)
         on_host = isinstance(self._order, np.ndarray)
         self._order[lane, :count] = samples if on_host else torch.from_numpy(samples).to(self.order.device)
-        self._order[lane, count:] = self.none
         self._position[lane] = 0
 
 
@@ -95,11 +93,13 @@ class Tick:
         self._losses[lane] = 0.0
 
     def _there(self, ops: Operations, steps: Steps, numbers: Tensor) -> Tensor:
-        """[rows]: which are samples of their lane's mini-batch, and not padding."""
+        """[rows]: 1 for the samples of their lane's mini-batch, 0 for padding."""
         count = steps.of_lane("samples")
-        own, there = torch.zeros(len(numbers)).to(count), torch.zeros_like(numbers, dtype=torch.bool)
+        own, found = torch.zeros(len(numbers)).to(count), torch.zeros_like(numbers, dtype=torch.bool)
+        there = torch.zeros_like(own)
         ops.add(torch.index_select, count, 0, self._lanes, out=own)
-        ops.add(torch.lt, numbers, own, out=there)
+        ops.add(torch.lt, numbers, own, out=found)
+        ops.add(there.copy_, found)
         return there
 
     def _gather(
@@ -109,14 +109,13 @@ class Tick:
         device = orders.x.device
         first = self._lanes * orders.order.shape[1] + numbers
         place, which = torch.zeros_like(first), torch.zeros_like(first)
-        none = torch.full_like(first, orders.none)
         x = torch.zeros(layout.samples, layout.inputs, dtype=orders.x.dtype, device=device)
         y = torch.zeros(layout.samples, *orders.y.shape[1:], dtype=orders.y.dtype, device=device)
         ops.add(torch.index_select, orders.position, 0, self._lanes, out=place)
         ops.add(place.add_, first)
         ops.add(torch.index_select, orders.order.view(-1), 0, place, out=which)
-        ops.add(torch.where, there, which, none, out=which)
         ops.add(torch.index_select, orders.x, 0, which, out=x)
+        ops.add(x.mul_, there[:, None])
         ops.add(torch.index_select, orders.y, 0, which, out=y)
         taken = torch.zeros_like(orders.position)
         ops.add(taken.copy_, steps.of_lane("samples"))
@@ -126,21 +125,19 @@ class Tick:
     def _shares(self, ops: Operations, layout: Layout, steps: Steps, there: Tensor) -> tuple[Tensor, Samples]:
         """([rows], of each sample in its lane's mean, 0 of padding; what batch norms need)."""
         share = steps.of_lane("share")
-        real = torch.zeros(len(there)).to(share)
-        ops.add(real.copy_, there)
-        shares = torch.zeros_like(real)
+        shares = torch.zeros_like(there)
         ops.add(torch.index_select, share, 0, self._lanes, out=shares)
-        ops.add(shares.mul_, real)
+        ops.add(shares.mul_, there)
         rows = {}
         for batch in layout.batches:
             first = layout.cell_samples[batch.cells[0].number]
             lanes = batch.stop - batch.start
-            of_lanes = real[first : first + lanes * batch.size].view(lanes, batch.size)
+            of_lanes = there[first : first + lanes * batch.size].view(lanes, batch.size)
             for s in range(1, layout.stages + 1):
                 own_lanes = layout.row_lanes[s][layout.batch_rows[batch.size, s]] - batch.start
-                found = torch.zeros(len(own_lanes), batch.size, dtype=real.dtype, device=real.device)
+                found = torch.zeros(len(own_lanes), batch.size, dtype=there.dtype, device=there.device)
                 if len(own_lanes):
-                    ops.add(torch.index_select, of_lanes, 0, torch.from_numpy(own_lanes).to(real.device), out=found)
+                    ops.add(torch.index_select, of_lanes, 0, torch.from_numpy(own_lanes).to(there.device), out=found)
                 rows[batch.size, s] = found
         return shares, Samples(share, steps.of_lane("unbias"), rows)
 
