@@ -258,7 +258,7 @@ def test_changed_data_are_noticed(changing: Path, copy: Callable[[Path], Path]) 
     assert meaningless.verdict == "drifted"
     assert "worse than search said" in meaningless.reason
     assert "task.shuffled False -> True" in meaningless.changes
-    brighter = retest(run, 2, 6, 3, changes={"task.gain": 40.0})
+    brighter = retest(run, 2, 6, 3, changes={"task.gain": 60.0})
     assert brighter is not None
     text = retest_text(brighter)
     print(text)

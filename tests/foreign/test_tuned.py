@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from raytune_hpo import Task
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.training.counters import permutation_by_numpy
 
 NUMBER = r"(-?\d+\.\d+)"
 
@@ -162,9 +163,7 @@ class Ordered:
     def __call__(self, dataset: Any, batch_size: int, shuffle: bool = False, collate_fn: Any = default_collate) -> Any:
         if not shuffle or len(dataset) != self._samples:
             return DataLoader(dataset, batch_size, shuffle, collate_fn=collate_fn)
-        order = torch.randperm(
-            len(dataset), generator=torch.Generator().manual_seed(derive_seed(self._seed, "data order"))
-        )
+        order = torch.from_numpy(permutation_by_numpy(derive_seed(self._seed, "data order"), 0, len(dataset)))
         batches = [collate_fn([dataset[int(i)] for i in rows]) for rows in order.split(batch_size)]
         return _Batches(batches, dataset)
 
