@@ -1,27 +1,34 @@
 """Lanes over the space that people search: `python benchmarks/lanes.py mixed`, and of one structure, `... one`.
 
-L lanes are live at a time: a config of random search takes the place of one that has done its 3 epochs. Lanes and the
-solo trainer train configs of one sequence, in turns, each from its model's making on. Counted is what torch dispatches
+L lanes are live at a time: the next of 64 configs of random search takes the place of one that has done its 3 epochs,
+round and round, for at least one round. The solo trainer trains the same ones, in turns with lanes, each from its model's
+making on. The floor is the arithmetic alone, by eights: products, Adam's update, activations, of each config's own sizes. Counted is what torch dispatches
 (torch.utils._python_dispatch.TorchDispatchMode): of a GPU the launches, and views.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 EPOCHS = 3
+CONFIGS = 64
 TICKS = 85  # of a measurement at least: an epoch of the smallest batch
 
 
 def configs_of(space: Any, seed: int) -> Iterator[dict[str, Any]]:
+    return itertools.cycle(sampled(space, seed))
+
+
+def sampled(space: Any, seed: int) -> list[dict[str, Any]]:
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    while True:
-        yield space.sample(rng)
+    return [space.sample(rng) for _ in range(CONFIGS)]
 
 
 def counted(work: Callable[[], object]) -> int:
@@ -74,17 +81,16 @@ class Live:
         return float(self.trainer.progress())
 
 
-def measured(task: Any, data: Any, space: Any, lanes: int, least_s: float, seed: int, device: str) -> dict[str, float]:
+def measured(task: Any, data: Any, space: Any, lanes: int, seed: int, device: str) -> dict[str, float]:
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 
     live = Live(FusedTrainer(task, data, max_epochs=EPOCHS, device=device), configs_of(space, seed), lanes)
-    while live.trainer.ticks() < TICKS:
+    while live.trainer.ticks() < 3 * TICKS:
         live.advance()
 
     def some() -> float:
         before, ticks = live.progress(), live.trainer.ticks()
-        began = time.process_time()
-        while live.trainer.ticks() < ticks + TICKS or time.process_time() - began < least_s:
+        while live.trainer.ticks() < ticks + TICKS or live.progress() < before + CONFIGS * EPOCHS:
             live.advance()
         return live.progress() - before
 
@@ -92,7 +98,6 @@ def measured(task: Any, data: Any, space: Any, lanes: int, least_s: float, seed:
     epochs = some()
     cpu = (time.process_time() - began) / epochs
     found: list[float] = []
-    least_s = 0.0  # of which counting needs none
     operations = counted(lambda: found.append(some()))
     return {"cpu": cpu, "operations": operations / found[0], "groups": live.groups}
 
@@ -119,7 +124,43 @@ def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str)
     return {"cpu": statistics.fmean(seconds), "operations": statistics.fmean(operations)}
 
 
-def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, models: int = 64) -> None:
+def floor(space: Any, data: Any, seed: int) -> float:
+    """CPU seconds of a model's epoch of an MLP: the arithmetic of training alone."""
+    import torch
+
+    samples, inputs = len(data.train), math.prod(data.train.x.shape[1:])
+    outputs = int(data.train.y.max()) + 1 if data.train.y.dtype.kind == "i" else 1
+    total = 0.0
+    for config in sampled(space, seed):
+        N, depth = config["batch_size"], config["hidden_layers"]
+        widths = [config.get(f"units_{k + 1}") or config["hidden_units"] for k in range(depth)]
+        sizes = [inputs, *widths, outputs]
+        pairs = [(torch.rand(8, N, a), torch.rand(8, b, a), torch.rand(8, N, b)) for a, b in itertools.pairwise(sizes)]
+        P = sum(a * b for a, b in itertools.pairwise(sizes))
+        w, g, m, v = torch.rand(4, 8, P)
+
+        def step(pairs: Any = pairs, w: Any = w, g: Any = g, m: Any = m, v: Any = v) -> None:
+            for x, weight, d in pairs:
+                torch.bmm(x, weight.transpose(1, 2))
+                torch.bmm(d.transpose(1, 2), x)
+                torch.bmm(d, weight)
+            for _, _, d in pairs[:-1]:
+                y = torch.tanh(d)
+                torch.ops.aten.tanh_backward(d, y)
+            m.lerp_(g, 0.1)
+            v.mul_(0.99).addcmul_(g, g, value=0.01)
+            w.addcdiv_(m, v.sqrt().add_(1e-8), value=-1e-3)
+
+        step()
+        began, count = time.process_time(), 0
+        while time.process_time() - began < 0.02:
+            step()
+            count += 1
+        total += (time.process_time() - began) / count / 8 * math.ceil(samples / N)
+    return total / CONFIGS
+
+
+def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, models: int = CONFIGS) -> None:
     import torch
 
     from raytune_hpo.experiment.file import load_experiment
@@ -134,20 +175,19 @@ def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, m
         rows: dict[int, list[tuple[float, float, float, float, float]]] = {}
         for repeat in range(repeats):
             solo = alone(task, data, space, models, repeat, device)
+            least = floor(space, data, repeat)
             for L in sizes:
-                own = measured(task, data, space, L, 1.0, repeat, device)
-                rows.setdefault(L, []).append(
-                    (solo["cpu"], own["cpu"], solo["operations"], own["operations"], own["groups"])
-                )
+                own = measured(task, data, space, L, repeat, device)
+                rows.setdefault(L, []).append((solo["cpu"], own["cpu"], solo["operations"], own["operations"], least))
         for L, found in rows.items():
             gains = [a / b for a, b, *_ in found]
             fewer = [c / d for _, _, c, d, _ in found]
-            cpu, lane, ops, own_ops, groups = (statistics.median(column) for column in zip(*found, strict=True))
+            cpu, lane, ops, own_ops, arithmetic = (statistics.median(column) for column in zip(*found, strict=True))
             print(
                 f"{name} L={L}: CPU ms a model-epoch {cpu * 1e3:.1f} alone, {lane * 1e3:.1f} a lane: "
                 f"{statistics.median(gains):.2f} ({min(gains):.2f}-{max(gains):.2f}) times; operations {ops:.0f}, "
                 f"{own_ops:.0f}: {statistics.median(fewer):.1f} ({min(fewer):.1f}-{max(fewer):.1f}) times fewer; "
-                f"groups {groups:.0f}",
+                f"the arithmetic alone {arithmetic * 1e3:.1f} ms",
                 flush=True,
             )
 
