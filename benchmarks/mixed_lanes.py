@@ -1,9 +1,10 @@
 """Lanes over the space that people search: `python benchmarks/lanes.py mixed`, and of one structure, `... one`.
 
 L lanes are live at a time: the next of 64 configs of random search takes the place of one that has done its 3 epochs,
-round and round, for at least one round. The solo trainer trains the same ones, in turns with lanes, each from its model's
-making on. The floor is the arithmetic alone, by eights: products, Adam's update, activations, of each config's own sizes. Counted is what torch dispatches
-(torch.utils._python_dispatch.TorchDispatchMode): of a GPU the launches, and views.
+round and round, for at least one round. The solo trainer trains the same ones, in turns with lanes, each from its
+model's making on. Operations are what torch dispatches (torch.utils._python_dispatch.TorchDispatchMode), views too:
+with a CPU's settings (64 lanes together, powers of two) and with a GPU's (all together, powers of four). The floor is
+the arithmetic alone, by eights: products, Adam's update and activations of each config's own sizes.
 """
 
 from __future__ import annotations
@@ -81,10 +82,16 @@ class Live:
         return float(self.trainer.progress())
 
 
-def measured(task: Any, data: Any, space: Any, lanes: int, seed: int, device: str) -> dict[str, float]:
-    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+def measured(
+    task: Any, data: Any, space: Any, lanes: int, seed: int, device: str, settings: str = ""
+) -> dict[str, float]:
+    from raytune_hpo.training.lanes.fused_trainer import TOGETHER, FusedTrainer
+    from raytune_hpo.training.lanes.mixed.template import Template
 
-    live = Live(FusedTrainer(task, data, max_epochs=EPOCHS, device=device), configs_of(space, seed), lanes)
+    settings = settings or device
+    trainer = FusedTrainer(task, data, max_epochs=EPOCHS, device=device, template=Template.of(settings))
+    trainer.together = TOGETHER[settings]
+    live = Live(trainer, configs_of(space, seed), lanes)
     while live.trainer.ticks() < 3 * TICKS:
         live.advance()
 
@@ -172,21 +179,27 @@ def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, m
         experiment = load_experiment(f"experiments/{name}.py").resolved
         task, space = experiment.task, experiment.space
         data = task.splits(0).for_trials()
-        rows: dict[int, list[tuple[float, float, float, float, float]]] = {}
+        rows: dict[int, list[tuple[float, ...]]] = {}
         for repeat in range(repeats):
             solo = alone(task, data, space, models, repeat, device)
             least = floor(space, data, repeat)
             for L in sizes:
                 own = measured(task, data, space, L, repeat, device)
-                rows.setdefault(L, []).append((solo["cpu"], own["cpu"], solo["operations"], own["operations"], least))
+                gpus = measured(task, data, space, L, repeat, device, "cuda")["operations"]
+                rows.setdefault(L, []).append(
+                    (solo["cpu"], own["cpu"], solo["operations"], own["operations"], gpus, least)
+                )
         for L, found in rows.items():
             gains = [a / b for a, b, *_ in found]
-            fewer = [c / d for _, _, c, d, _ in found]
-            cpu, lane, ops, own_ops, arithmetic = (statistics.median(column) for column in zip(*found, strict=True))
+            fewer, fewest = ([row[2] / row[i] for row in found] for i in (3, 4))
+            cpu, lane, ops, own_ops, gpu_ops, arithmetic = (
+                statistics.median(column) for column in zip(*found, strict=True)
+            )
             print(
                 f"{name} L={L}: CPU ms a model-epoch {cpu * 1e3:.1f} alone, {lane * 1e3:.1f} a lane: "
                 f"{statistics.median(gains):.2f} ({min(gains):.2f}-{max(gains):.2f}) times; operations {ops:.0f}, "
                 f"{own_ops:.0f}: {statistics.median(fewer):.1f} ({min(fewer):.1f}-{max(fewer):.1f}) times fewer; "
+                f"as on a GPU {gpu_ops:.0f}: {statistics.median(fewest):.1f} ({min(fewest):.1f}-{max(fewest):.1f}); "
                 f"the arithmetic alone {arithmetic * 1e3:.1f} ms",
                 flush=True,
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,9 @@ from raytune_hpo.training.lanes.structure import Structure
 from raytune_hpo.training.task import Task
 
 Group = tuple[Any, ...]
+
+#: Chains that are trained as one program, at most. A CPU's cache holds no more; to a GPU each program is launches.
+TOGETHER = {"cpu": 64, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,13 @@ class FusedTrainer:
         self._stacks: dict[Group, Stack] = {}
         self._mixed: dict[Group, MixedStack] = {}
         self._epochs = 0
+        #: Chains of one mixed stack, at most.
+        self.together = TOGETHER[self.device.type]
         can = not self._reading.whole and can_mix(task, self._data)
         self._mixes: Callable[[Chain], bool] = lambda chain: (
             can and fits(chain, self._data) and self._template.fits(chain)
         )
-        self._template = template or Template()
+        self._template = template or Template.of(self.device.type)
 
     # Coming and going -------------------------------------------------------------------------------
 
@@ -128,6 +135,9 @@ class FusedTrainer:
 
     def _put(self, lane: Lane) -> None:
         self._remove(lane.name)
+        if lane.chain is not None:
+            taken = Counter(other.number for other in self._lanes.values() if other.chain is not None)
+            lane.number = next(i for i in itertools.count() if taken[i] < self.together)
         self._lanes[lane.name] = lane
 
     def _remove(self, name: str) -> None:

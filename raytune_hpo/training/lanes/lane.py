@@ -52,6 +52,7 @@ class Lane:
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
     gone: bool = False  # it has left; its row in a stack is not to be kept
+    number: int = 0  # of the mixed stack that it is in, where there are several
     counts: Tensor = field(default_factory=lambda: torch.empty(0))  # its row of these when a mixed stack let it in,
     counted: int = 0  # and the steps that it had taken
 
@@ -80,7 +81,7 @@ class Lane:
     def group(self) -> tuple[Any, ...]:
         """Lanes of equal groups are trained in one stack."""
         if self.chain is not None:
-            return "mixed", self.chain.blocks[0].inputs, self.chain.blocks[-1].outputs
+            return "mixed", self.number, self.chain.blocks[0].inputs, self.chain.blocks[-1].outputs
         config = self.config
         of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
         structure = self.described.structure

@@ -61,14 +61,16 @@ class Adam(Rule):
 
     def moments(self, epoch: Epoch) -> dict[str, Array]:
         beta1, beta2 = epoch.of("beta1"), epoch.of("beta2")
+        with np.errstate(divide="ignore"):
+            step = (1 - beta1**epoch.count) / epoch.lr
+        root = step / np.sqrt(1 - beta2**epoch.count)
         return {
-            "step": epoch.lr / (1 - beta1**epoch.count),
             "keep1": beta1,
             "new1": 1 - beta1,
             "keep2": beta2,
             "new2": 1 - beta2,
-            "root": 1 / np.sqrt(1 - beta2**epoch.count),
-            "eps": epoch.of("eps"),
+            "root": np.where(np.isfinite(step), root, 0.0),  # a step of 0 goes nowhere: the rest is infinite
+            "rest": np.where(np.isfinite(step), epoch.of("eps") * step, np.inf),
             **self._decay_moments(epoch),
         }
 

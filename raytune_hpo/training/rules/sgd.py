@@ -65,13 +65,14 @@ class SGD(Rule):
     def moments(self, epoch: Epoch) -> dict[str, Array]:
         momentum, nesterov = epoch.of("momentum"), epoch.of("nesterov")
         looks_ahead = (nesterov > 0) & (momentum > 0)
-        return {
-            "step": epoch.lr,
-            "keep1": momentum,
-            "ahead": np.where(looks_ahead, momentum, 1.0),
-            "now": np.where(looks_ahead, 1.0, 0.0),
-            "decay": epoch.of("weight_decay"),
-        }
+        with np.errstate(divide="ignore"):
+            return {
+                "keep1": momentum,
+                "rest": 1 / epoch.lr,
+                "ahead": np.where(looks_ahead, momentum, 1.0),
+                "now": np.where(looks_ahead, 1.0, 0.0),
+                "decay": epoch.of("weight_decay"),
+            }
 
     def differentiable(self, weight: Tensor, gradient: Tensor, slots: Slots, hyper: Values) -> tuple[Tensor, Slots]:
         lr, momentum = hyper["lr"], hyper["momentum"]

@@ -6,6 +6,7 @@ written on the host, where a CPU's operations read them; to a GPU they are copie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,12 @@ from raytune_hpo.training.lanes.mixed.operations import Operations
 AHEAD = 32
 
 #: Of a group of parameters, see `updating`; then of the lane.
-UPDATE = ("decay", "shrink", "keep1", "new1", "keep2", "new2", "root", "eps", "step", "ahead", "now")
+UPDATE = ("decay", "shrink", "keep1", "new1", "keep2", "new2", "root", "rest", "ahead", "now")
 OF_LANE = ("samples", "share", "unbias", "smoothing", "clip")
-STILL = {"shrink": 1.0, "keep1": 1.0, "keep2": 1.0, "eps": 1.0, "ahead": 1.0}
+#: What changes nothing: a lane that stands still has a gradient of 0.
+STILL = {"shrink": 1.0, "keep1": 1.0, "keep2": 1.0, "rest": math.inf, "ahead": 1.0}
 #: The update of plain gradient descent, but for its step.
-PLAIN = {"shrink": 1.0, "keep1": 0.0, "new1": 1.0, "keep2": 0.0, "eps": 1.0, "ahead": 1.0}
+PLAIN = {"shrink": 1.0, "keep1": 0.0, "new1": 1.0, "keep2": 0.0, "ahead": 1.0}
 #: What rules that are no such update read (`Rule.columns`), and what of them changes nothing.
 OTHERS = {"lr": 0.0, "beta2": 1.0, "rest2": 0.0, "eps": 1.0, "weight_decay": 0.0, "momentum": 1.0}
 

@@ -26,6 +26,12 @@ class Template:
     widths: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, device: str) -> Template:
+        """On a GPU launches cost more than arithmetic does, at these sizes."""
+        powers_of_four = (64, 256, 1024, 4096)
+        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four)
+
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
         batch = _next(batch_size, self.batches, SMALLEST_BATCH)

@@ -3,10 +3,10 @@
     g = gradient + decay w                 an L2 penalty
     first = keep1 first + new1 g
     second = keep2 second + new2 g^2
-    w = shrink w - step (ahead first + now g) / (root sqrt(second) + eps)
+    w = shrink w - (ahead first + now g) / (root sqrt(second) + rest)
 
-SGD with a momentum, Nesterov's, Adam and AdamW differ in the numbers alone (`Rule.moments`). Each number is one of a
-lane's group of parameters. What no lane has takes no operation.
+SGD with a momentum, Nesterov's, Adam and AdamW differ in the numbers alone (`Rule.moments`), each one of a lane's group
+of parameters. What no lane has takes no operation. Other rules have operations of their own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ import torch
 from raytune_hpo.training.lanes.layers import Tensor, runs_of
 from raytune_hpo.training.lanes.mixed.arena import Arena
 from raytune_hpo.training.lanes.mixed.operations import Operations
-from raytune_hpo.training.lanes.mixed.steps import OTHERS, UPDATE, Steps
+from raytune_hpo.training.lanes.mixed.steps import OTHERS, Steps
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Rows
 
 #: Numbers of weights that an update takes at a time on a CPU, so that they stay near it; and of neighbouring ones with
 #: rules of one kind, from which on they have operations of their own.
 CPU_NUMBERS, OWN_NUMBERS = 1 << 19, 1 << 17
+
+#: Kinds of pieces, besides the rules that are no such update.
+DESCENT, MOMENTS = "descent", "moments"
+_KINDS = {"sgd": DESCENT, "adam": MOMENTS, "adamw": MOMENTS}
 
 Index = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -61,43 +65,32 @@ class Update:
                 at = slice(pages.start, pages.stop)
                 c = dict(zip(names, columns[:, at, None].unbind(0), strict=True))
                 rows = Rows(weights[at], gradient[at], first[at], second[at])
-                if kind == "descent":
-                    self._descend(ops, c, rows, one[: len(pages)])
+                if kind in RULES:
+                    ops.add(RULES[kind].update_rows, {name: c[f"other {name}"] for name in OTHERS}, rows)
                 else:
-                    self._step(ops, c, rows, one[: len(pages)], two[: len(pages)], adam=kind == "adam")
-            for rule, at in self._others(slots):
-                given = {name: columns[names.index(f"other {name}"), at, None] for name in OTHERS}
-                rows = Rows(weights[at], gradient[at], first[at], second[at])
-                ops.add(RULES[rule].update_rows, given, rows)
+                    self._step(ops, c, rows, one[: len(pages)], two[: len(pages)], descent=kind == DESCENT)
 
     def _rules(self, slots: Tensor) -> list[str]:
         """The rule of each page."""
         lanes = (slots // self._steps.groups).tolist()
         return [self._arena.layout.lanes[lane].rule for lane in lanes]
 
-    def _others(self, slots: Tensor) -> list[tuple[str, slice]]:
-        """Neighbouring pages of lanes whose rule is no update of moments; by the others their numbers stand still."""
-        runs = runs_of(self._rules(slots))
-        return [(rule, slice(start, end)) for rule, start, end in runs if not RULES[rule].is_of_moments]
-
     def _pieces(self, slots: Tensor, weights: Tensor) -> list[tuple[str, range]]:
-        """The pages in pieces: of "descent" without second moments, of "adam", or of "any" rules. On a CPU: a GPU is
-        quickest with one piece. All of them round alike.
-        """
-        if weights.device.type != "cpu":
-            return [("any", range(len(slots)))]
-        most, own = (numbers // weights.shape[1] for numbers in (CPU_NUMBERS, OWN_NUMBERS))
+        """The pages in pieces: of descent without second moments, of any moments, or of a rule of its own. All of them
+        round alike. On a CPU small enough to stay near it."""
+        on_cpu = weights.device.type == "cpu"
+        most, own = (n // weights.shape[1] if on_cpu else len(slots) + 1 for n in (CPU_NUMBERS, OWN_NUMBERS))
         found: list[tuple[str, range]] = []
         open_since = 0  # pages that are in no piece yet
         kinds: set[str] = set()
 
         def close(stop: int) -> None:
             if stop > open_since:
-                found.append((kinds.pop() if len(kinds) == 1 else "any", range(open_since, stop)))
+                found.append((DESCENT if kinds == {DESCENT} else MOMENTS, range(open_since, stop)))
             kinds.clear()
 
-        for kind, start, stop in runs_of([_KINDS.get(rule, "any") for rule in self._rules(slots)]):
-            if stop - start >= own:
+        for kind, start, stop in runs_of([_KINDS.get(rule, rule) for rule in self._rules(slots)]):
+            if stop - start >= own or kind in RULES:
                 close(start)
                 found += [(kind, range(at, min(at + most, stop))) for at in range(start, stop, most)]
                 open_since = stop
@@ -109,43 +102,28 @@ class Update:
         close(len(slots))
         return found
 
-    def _descend(self, ops: Operations, c: dict[str, Tensor], r: Rows, one: Tensor) -> None:
-        if "decay" in self._used:
-            ops.add(torch.addcmul, r.gradient, r.weights, c["decay"], out=r.gradient)
-        ops.add(r.first.mul_, c["keep1"])
-        ops.add(r.first.add_, r.gradient)  # 0 of a lane that stands still
-        change = r.first
-        if "nesterov" in self._used:
-            ops.add(torch.mul, r.first, c["ahead"], out=one)
-            ops.add(torch.addcmul, one, r.gradient, c["now"], out=one)
-            change = one
-        ops.add(torch.mul, change, c["step"], out=one)
-        ops.add(r.weights.sub_, one)
-
-    def _step(self, ops: Operations, c: dict[str, Tensor], r: Rows, one: Tensor, two: Tensor, *, adam: bool) -> None:
+    def _step(self, ops: Operations, c: dict[str, Tensor], r: Rows, one: Tensor, two: Tensor, *, descent: bool) -> None:
         w, g, first, second = r.weights, r.gradient, r.first, r.second
         if "decay" in self._used:
             ops.add(torch.addcmul, g, w, c["decay"], out=g)
         ops.add(first.mul_, c["keep1"])
         ops.add(torch.addcmul, first, g, c["new1"], out=first)
-        ops.add(torch.mul, g, c["new2"], out=one)  # before the square, which may be too large
-        ops.add(second.mul_, c["keep2"])
-        ops.add(torch.addcmul, second, g, one, out=second)
-        if len(self._steps.names) > len(UPDATE):  # another rule may keep anything there, and its lanes stand still here
-            ops.add(torch.abs, second, out=two)
-            ops.add(two.sqrt_)
-        else:
+        below = c["rest"]
+        if not descent:
+            ops.add(torch.mul, g, c["new2"], out=one)  # before the square, which may be too large
+            ops.add(second.mul_, c["keep2"])
+            ops.add(torch.addcmul, second, g, one, out=second)
             ops.add(torch.sqrt, second, out=two)
-        ops.add(torch.addcmul, c["eps"], two, c["root"], out=two)
-        if "nesterov" in self._used and not adam:
+            below = two
+            ops.add(torch.addcmul, c["rest"], two, c["root"], out=two)
+        change = first
+        if "nesterov" in self._used:
+            change = one
             ops.add(torch.mul, first, c["ahead"], out=one)
             ops.add(torch.addcmul, one, g, c["now"], out=one)
-            ops.add(one.mul_, c["step"])
-        else:
-            ops.add(torch.mul, first, c["step"], out=one)
         if "shrink" in self._used:
             ops.add(w.mul_, c["shrink"])
-        ops.add(torch.addcdiv, w, one, two, value=-1, out=w)
+        ops.add(torch.addcdiv, w, change, below, value=-1, out=w)
 
     def _clip(self, ops: Operations) -> None:
         """Scale each lane's gradient down to its norm; 0 leaves it. As torch's clip_grad_norm_."""
@@ -169,6 +147,3 @@ class Update:
             own = torch.zeros(len(slots), dtype=factor.dtype, device=factor.device)
             ops.add(torch.index_select, factor, 0, slots // groups, out=own)
             ops.add(gradient.mul_, own[:, None])
-
-
-_KINDS = {"sgd": "descent", "adam": "adam", "adamw": "adam"}
