@@ -15,22 +15,23 @@ from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 
 SMALLEST_WIDTH, SMALLEST_BATCH = 32, 16  # whole vectors of the processor
-#: How many times a chain's weights may be padded to, from so many on.
-MOST_PADDING, SMALL = 3.0, 50_000
+SMALL = 50_000  # weights, of which any padding is little
 
 
 @dataclass(frozen=True)
 class Template:
-    """widths, batches: ascending multiples of 16, of which the next is taken; larger ones as without them."""
+    """widths, batches: ascending multiples of 16, of which the next is taken; larger ones as without them. most: how
+    many times its weights a chain may be padded to."""
 
     widths: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
+    most: float = 3.0
 
     @classmethod
     def of(cls, device: str) -> Template:
         """On a GPU launches cost more than arithmetic does, at these sizes."""
         powers_of_four = (64, 256, 1024, 4096)
-        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four)
+        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four, most=16.0)
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
@@ -46,7 +47,7 @@ class Template:
         W = self._width(chain)
         sizes = [chain.blocks[0].inputs, *([W] * chain.depth), chain.blocks[-1].outputs]
         padded = sum(a * b for a, b in itertools.pairwise(sizes))
-        return padded <= max(SMALL, MOST_PADDING * own)
+        return padded <= max(SMALL, self.most * own)
 
 
 def _next(size: int, known: Sequence[int], smallest: int) -> int:
