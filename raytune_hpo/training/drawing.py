@@ -7,12 +7,14 @@ layers (`lanes.structure`) without dropout there is nothing to draw.
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from raytune_hpo.training.counters import key_of
+from raytune_hpo.training.counters import Stream, key_of, words_of
 
 if TYPE_CHECKING:
     from raytune_hpo.training.task import Task
@@ -24,10 +26,37 @@ MEASURED = key_of(0, "measured")
 
 
 def counts(task: Task, model: nn.Module) -> bool:
-    """Whether a task's model draws from counters."""
+    """Whether a task's model draws from counters by whatever operation it likes, within `drawing`."""
+    return task.has_own_batches or task.has_own_step or not is_chain(model)
+
+
+def dropouts_of(task: Task, model: nn.Module) -> list[nn.Dropout]:
+    """What a model draws by that needs no `counted`: of a chain its dropouts, in order."""
     if task.has_own_batches or task.has_own_step or not is_chain(model):
-        return True
-    return any(isinstance(module, nn.Dropout) for module in model.modules())
+        return []
+    return [module for module in model.modules() if isinstance(module, nn.Dropout)]
+
+
+class masking:  # noqa: N801  (read as a statement: with masking(dropouts, key, step))
+    """Within it the dropouts of a chain draw what they would within `counted`, and torch knows nothing of it."""
+
+    def __init__(self, dropouts: Sequence[nn.Dropout], key: int, step: int) -> None:
+        self._drawing = [module for module in dropouts if module.training and 0 < module.p < 1]
+        self._key, self._step = key, step
+
+    def __enter__(self) -> None:
+        words = words_of(self._key, self._step, 0, len(self._drawing))
+        for module, own in zip(self._drawing, words, strict=True):
+            vars(module)["forward"] = functools.partial(_masked, own, module.p)
+
+    def __exit__(self, *_: object) -> None:
+        for module in self._drawing:
+            del vars(module)["forward"]
+
+
+def _masked(words: torch.Tensor, rate: float, x: torch.Tensor) -> torch.Tensor:
+    keep = Stream(words.to(x.device)).bernoulli(1 - rate, x.shape).to(x.dtype)
+    return x * keep.div_(1 - rate)
 
 
 def is_chain(model: nn.Module) -> bool:

@@ -21,7 +21,7 @@ from raytune_hpo.training.batches import augmented, source_of
 from raytune_hpo.training.criterion import criterion_of
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.data_order import order_of
-from raytune_hpo.training.drawing import counts, drawing, is_chain, step_number, training_key
+from raytune_hpo.training.drawing import counts, drawing, dropouts_of, masking, step_number, training_key
 from raytune_hpo.training.early_stopping import EarlyStopping, PlateauTracker
 from raytune_hpo.training.evaluation import evaluate
 from raytune_hpo.training.lr_schedules import LRSchedule
@@ -123,6 +123,7 @@ class SupervisedTrainer(Trainer):
             self.model = self.task.build_model(self.config).to(self.device)
             self._random = get_random_states()
         self._counting = counts(self.task, self.model)
+        self._dropouts = dropouts_of(self.task, self.model)
         self._key = training_key(seed)
         self._set_up_optimizer()
         self._set_up_precision()
@@ -232,6 +233,8 @@ class SupervisedTrainer(Trainer):
     def _drawing(self) -> contextlib.AbstractContextManager[Any]:
         """What the model draws in the pass of the next batch."""
         self._batch += 1
+        if self._dropouts:
+            return masking(self._dropouts, self._key, step_number(self._epoch, self._batch - 1))
         return drawing(self._key, step_number(self._epoch, self._batch - 1), counting=self._counting)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -279,8 +282,8 @@ class SupervisedTrainer(Trainer):
                 self._tracker.load_state_dict(state["early_stopping"])
             self._order.load_state_dict(state)
             self._key = int(state.get("key", self._key))
-            if "key" not in state and is_chain(self.model):  # of before chains drew from counters: as it began
-                self._counting = False
+            if "key" not in state:  # of before chains drew from counters: as it began
+                self._dropouts = []
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrialError(f"the saved state does not fit this trial's config: {error}") from error
         self._random = state["random"]

@@ -194,6 +194,7 @@ def test_the_first_epoch_is_that_of_the_programs_own_loop(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for place in ("trainer", "criterion"):  # the program draws from torch's generator; trials here draw from counters
         monkeypatch.setattr(f"raytune_hpo.training.{place}.counts", lambda *_: False)
+    monkeypatch.setattr("raytune_hpo.training.trainer.dropouts_of", lambda *_: [])
     case, program = CASES[name], module("programs", name)
     task = prepared(name, tmp_path, monkeypatch)
     data = task.splits(seed=0).for_trials()

@@ -141,7 +141,7 @@ def test_a_state_of_before_masks_came_from_counters(float64: None) -> None:
     """Alone it goes on as it began; lanes say why they do not."""
     config: Config = {"optimizer": "sgd", "lr": 0.05, "dropout": 0.3}
     old = solo("digits", config, 0)
-    old._counting = False
+    old._dropouts = []
     old.train_epoch()
     state = {key: value for key, value in old.state_dict().items() if key != "key"}
     again = solo("digits", config, 0)
