@@ -220,7 +220,9 @@ def test_class_weights_want_the_default_loss() -> None:
         def loss(self, model: nn.Module, batch: Any, config: Mapping[str, Any]) -> torch.Tensor:
             return super().loss(model, batch, config)
 
-    assert trained(Own(), {}).reports == trained(Digits(), {}).reports  # type: ignore[attr-defined]
+    both = (trained(task, {}).reports for task in (Own(), Digits()))  # type: ignore[attr-defined]
+    for own, house in zip(*both, strict=True):  # measured in batches of other sizes
+        assert own == pytest.approx(house, rel=1e-9)
     with pytest.raises(TrialError, match="class_weight"):
         trained(Own(), {"class_weight": "balanced"})
 
