@@ -49,7 +49,7 @@ class Norms:
         self._others = [b for b in layout.batches if b not in self._batches]
         size = layout.rows[stage]
         like = self._norm
-        self._views: dict[tuple[int, int], Tensor] = {}
+        self._views: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._mean, self._var, self._scale, self._root, self._share, self._slope = torch.zeros(
             6, size, dtype=like.dtype, device=device
         ).unbind(0)
@@ -65,9 +65,9 @@ class Norms:
         own = self.layout.batch_rows[batch.size, self.stage]
         first = values.storage_offset() + own.start
         key = (id(values), first)
-        if key not in self._views:
-            self._views[key] = values.as_strided((own.stop - own.start, 1), (1, 1), first)
-        return self._views[key]
+        if key not in self._views:  # kept with what it is of: another tensor may get the id of one that is gone
+            self._views[key] = values, values.as_strided((own.stop - own.start, 1), (1, 1), first)
+        return self._views[key][1]
 
     def forward(self, ops: Operations, buffers: Buffers, arena: Arena, samples: Samples) -> None:
         """From `buffers.linear`, of which the padded samples are 0, to `buffers.before`."""

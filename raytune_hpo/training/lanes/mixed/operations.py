@@ -51,7 +51,9 @@ class Buffers:
         else:
             self.one = flat()
 
-        self._views: dict[tuple[Any, ...], Tensor] = {}  # by what they are of and where: most are asked for twice
+        self._views: dict[
+            tuple[Any, ...], tuple[Tensor, Tensor]
+        ] = {}  # by what they are of and where: most are asked for twice
 
     def stage(self, flat: Tensor, stage: int) -> Tensor:
         own = self.layout.stage_elements[stage]
@@ -59,10 +61,9 @@ class Buffers:
 
     def _view(self, flat: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], first: int) -> Tensor:
         key = (id(flat), shape, strides, first)
-        found = self._views.get(key)
-        if found is None:
-            found = self._views[key] = flat.as_strided(shape, strides, first)
-        return found
+        if key not in self._views:  # kept with what it is of: another tensor may get the id of one that is gone
+            self._views[key] = flat, flat.as_strided(shape, strides, first)
+        return self._views[key][1]
 
     def rows(self, flat: Tensor, batch: Batch, stage: int) -> Tensor:
         """[rows, n] of a batch size's lanes."""
