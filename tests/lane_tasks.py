@@ -15,7 +15,7 @@ from raytune_hpo.tasks.diabetes import Diabetes
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.data import Split, Splits, TrialData
 from raytune_hpo.training.hyperparameters import CNN_HYPERPARAMETERS, Hyperparameter
-from raytune_hpo.training.models import cnn
+from raytune_hpo.training.models import ACTIVATION_MODULES, cnn
 
 SAMPLES = 203  # not a multiple of any batch size used
 
@@ -48,6 +48,40 @@ class Images(Digits):
 
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         return CNN_HYPERPARAMETERS
+
+
+OF_KERNELS: dict[str, Any] = {"stride": 1, "groups": 1, "pool": "2", "hidden": 0}
+POOLS = {"2": (2, 2, 0), "3 by 1": (3, 1, 1)}  # kernel, stride, padding
+
+
+@dataclass(frozen=True)
+class Kernels(Images):
+    """Convolutions of every kind, with linear layers behind them or not."""
+
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        activation, channels, layers = ACTIVATION_MODULES[config["activation"]], 1, []
+        for i in range(config["conv_layers"]):
+            kernel, filters = config["kernel_size"], config["filters"] * (2 if i else 1)
+            groups = config["groups"] if i and channels % config["groups"] == filters % config["groups"] == 0 else 1
+            layers.append(
+                nn.Conv2d(channels, filters, kernel, config["stride"] if i else 1, kernel // 2, groups=groups)
+            )
+            layers += [nn.BatchNorm2d(filters)] if config["batch_norm"] else []
+            layers.append(activation())
+            layers += [nn.MaxPool2d(*POOLS[config["pool"]])] if config["pool"] in POOLS and i < 2 else []
+            layers.append(nn.Dropout(config["dropout"]))
+            channels = filters
+        features = int(nn.Sequential(*layers, nn.Flatten()).eval()(torch.zeros(1, 1, 8, 8)).shape[1])
+        hidden = config["hidden"]
+        if hidden:
+            layers += [nn.Flatten(), nn.Linear(features, hidden), nn.BatchNorm1d(hidden), activation()]
+            layers += [nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(config["dropout"])]
+        else:
+            layers += [nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(hidden or features, 10))
+
+    def model_hyperparameters(self) -> Mapping[str, Any]:
+        return {**CNN_HYPERPARAMETERS, **OF_KERNELS}
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,7 @@ TASKS = {
     "digits": Digits(),
     "diabetes": Diabetes(),
     "images": Images(),
+    "kernels": Kernels(),
     "augmented": Augmented(),
     "residuals": Residuals(),
     "sequences": Sequences(),

@@ -81,7 +81,8 @@ class Lane:
     def group(self) -> tuple[Any, ...]:
         """Lanes of equal groups are trained in one stack."""
         if self.chain is not None:
-            return "mixed", self.number, self.chain.blocks[0].inputs, self.chain.blocks[-1].outputs
+            first, last = self.chain.blocks[0], self.chain.blocks[-1]
+            return "mixed", self.number, first.convolution is not None, first.inputs, last.outputs
         config = self.config
         of_steps = (config["batch_size"], config["accumulate"], config["precision"], config["class_weight"])
         structure = self.described.structure

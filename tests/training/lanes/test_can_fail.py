@@ -187,7 +187,7 @@ def test_a_mask_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_features_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     own = masks._numbers
-    monkeypatch.setattr(masks, "_numbers", lambda width, batch, features: own(width, batch, width))
+    monkeypatch.setattr(masks, "_numbers", lambda rows, n, pixels, features: own(rows, n, pixels, rows))
     red("digits", [DROPOUT])
     check("digits", [{**DROPOUT, "hidden_units": 32}], 1e-10)
 

@@ -17,6 +17,7 @@ from raytune_hpo import TrialError
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, INITS, LR_SCHEDULES, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.lanes.mixed.placement import Placement
+from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 EPOCHS = 3
@@ -34,8 +35,9 @@ def float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def fused(task: str, chunk: int | None = None) -> FusedTrainer:
-    return FusedTrainer(TASKS[task], part(TASKS[task]), max_epochs=EPOCHS + 1, device="cpu", chunk=chunk)
+def fused(task: str, chunk: int | None = None, template: Template | None = None) -> FusedTrainer:
+    data = part(TASKS[task])
+    return FusedTrainer(TASKS[task], data, max_epochs=EPOCHS + 1, device="cpu", chunk=chunk, template=template)
 
 
 def solo(task: str, config: Config, seed: int) -> SupervisedTrainer:

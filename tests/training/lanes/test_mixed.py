@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,17 +52,43 @@ def some_config(rng: random.Random) -> Config:
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_lanes_come_and_go_in_mid_epoch_of_others(float64: None, seed: int) -> None:
+def some_images(rng: random.Random) -> Config:
+    """Of a CNN, with linear layers behind its convolutions or without."""
+    shared = {
+        name: value for name, value in some_config(rng).items() if not name.startswith("hidden") and name != "shape"
+    }
+    return shared | {
+        "filters": rng.choice([2, 3, 4, 16]),
+        "conv_layers": rng.randint(1, 3),
+        "kernel_size": rng.choice([1, 2, 3, 5]),
+        "stride": rng.choice([1, 1, 2]),
+        "groups": rng.choice([1, 1, 2]),
+        "pool": rng.choice(["none", "2", "3 by 1"]),
+        "hidden": rng.choice([0, 0, 12, 40]),
+        "eps": 0.1,  # a bias before a batch norm has a gradient of rounding errors alone, which these are divided by
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "some", "template", "seed"),
+    [
+        *(("digits", some_config, None, seed) for seed in range(3)),
+        *(("kernels", some_images, None, seed) for seed in range(3)),
+        ("kernels", some_images, Template.of("cuda"), 3),
+    ],
+)
+def test_lanes_come_and_go_in_mid_epoch_of_others(
+    float64: None, task: str, some: Callable[[random.Random], Config], template: Template | None, seed: int
+) -> None:
     rng = random.Random(seed)
-    together = fused("digits")
+    together = fused(task, template=template)
     alone: dict[str, Any] = {}
     entered = 0
     for _ in range(25):
         while len(alone) < 6:
-            name, config = str(entered), some_config(rng)
+            name, config = str(entered), some(rng)
             together.enter(name, config, entered)
-            alone[name] = solo("digits", config, entered)
+            alone[name] = solo(task, config, entered)
             entered += 1
         chosen = rng.sample(sorted(alone), rng.randint(1, 6))
         for name, metrics in together.advance(chosen).items():

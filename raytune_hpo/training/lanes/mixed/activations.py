@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor, runs_of
-from raytune_hpo.training.lanes.mixed.layout import Layout
-from raytune_hpo.training.lanes.mixed.operations import Buffers, Operations
+from raytune_hpo.training.lanes.mixed.buffers import Buffers
+from raytune_hpo.training.lanes.mixed.operations import Operations
+from raytune_hpo.training.lanes.mixed.stages import Stage
 
 Kind = tuple[str, Any]
 aten = torch.ops.aten
@@ -42,20 +43,21 @@ BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor, Any, Tensor], Any]] = {
 class Activations:
     """Of a stage. Elements of padded features stay 0: also of a sigmoid, which is not 0 at 0."""
 
-    def __init__(self, layout: Layout, stage: int, device: torch.device) -> None:
+    def __init__(self, stage: Stage, device: torch.device) -> None:
         self.stage = stage
-        spans = _spans(layout, stage)
-        first = layout.stage_elements[stage].start
+        members, first = stage.members, stage.elements.start
         self._runs: list[tuple[Kind, slice]] = []
-        for kind, start, stop in runs_of([kind for kind, _, _ in spans]):
-            self._runs.append((kind, slice(spans[start][1].start - first, spans[stop - 1][1].stop - first)))
+        for kind, start, stop in runs_of([member.block.activation for member in members]):
+            own = slice(members[start].elements.start - first, members[stop - 1].elements.stop - first)
+            self._runs.append((kind, own))
         kinds = list(dict.fromkeys(kind for kind, _ in self._runs))
         self._sigmoids = [at for kind, at in self._runs if kind[0] == "sigmoid"]
-        own = None
-        if self._sigmoids and any(features < width for _, _, (features, width) in spans):
-            own = np.concatenate([np.repeat(np.arange(w) < f, (at.stop - at.start) // w) for _, at, (f, w) in spans])
+        there = None
+        if self._sigmoids and any(member.block.outputs < member.rows for member in members):
+            of_each = [(np.arange(m.rows) < m.block.outputs, m.samples * m.pixels) for m in members]
+            there = np.concatenate([np.repeat(rows, count) for rows, count in of_each])
         #: [elements] of the stage: which are of a lane's own features; None where it does not matter.
-        self._own = None if own is None else torch.from_numpy(own).to(device)
+        self._own = None if there is None else torch.from_numpy(there).to(device)
         # A kind over all takes two operations, and two more to choose.
         self._chosen: list[tuple[Kind, Tensor | None]] = []
         if len(self._runs) > 2 * len(kinds):
@@ -101,14 +103,3 @@ class Activations:
             ops.add(BACKWARD[name], d, x, y, number, found if where is None else other)
             if where is not None:
                 ops.add(torch.where, where, other, found, out=d if i == last else found)
-
-
-def _spans(layout: Layout, stage: int) -> list[tuple[Kind, slice, tuple[int, int]]]:
-    """Of each lane of a stage: (its activation, its elements, (features, padded))."""
-    spans = []
-    for cell in layout.cells:
-        for lane in range(cell.start, cell.start + cell.having[stage]):
-            chain = layout.lanes[lane].chain
-            block = chain.blocks[stage - 1 - (layout.stages - chain.depth)]
-            spans.append((block.activation, layout.lane_elements(lane, stage), (block.outputs, cell.width)))
-    return spans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor
-from raytune_hpo.training.lanes.mixed.layout import MATRIX_PAGE, VECTOR_PAGE, Cell, LanePages, Layout
+from raytune_hpo.training.lanes.mixed.layout import MATRIX_PAGE, Cell, LanePages, Layout
+from raytune_hpo.training.lanes.mixed.stages import VECTOR_PAGE
 
 
 @dataclass
@@ -100,8 +102,16 @@ class Arena:
         shape = (lanes[1] - lanes[0], among.outputs, among.inputs)
         return pages.as_strided(shape, (size, among.inputs, 1), first)
 
+    def kernels(self, pages: Tensor, lane: int, block: int, count: int) -> Tensor:
+        """[count, filters, channels / groups, *kernel] of a convolution of like neighbours from a lane on."""
+        own = self.layout.kernels[lane, block]
+        shape = self.layout.lanes[lane].chain.blocks[block].weight_shape
+        strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+        first = pages.storage_offset() + own.page * MATRIX_PAGE
+        return pages.as_strided((count, *shape), (own.pages * MATRIX_PAGE, *strides), first)
+
     def vector(self, pages: Tensor, kind: str, stage: int) -> Tensor:
-        """[rows] of a stage, or [L, outputs] of stage 0, in pages of vectors, [Q, 16]."""
+        """[slots] of a stage, by its number, or [L, outputs] of the outputs, 0, in pages of vectors, [Q, 16]."""
         own = self.layout.vectors[kind, stage]
         first = pages.storage_offset() + own.start * VECTOR_PAGE
         if stage:

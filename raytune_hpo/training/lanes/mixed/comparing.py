@@ -6,8 +6,9 @@ import torch
 
 from raytune_hpo.training.data import Kind
 from raytune_hpo.training.lanes.layers import Tensor
+from raytune_hpo.training.lanes.mixed.buffers import Buffers
 from raytune_hpo.training.lanes.mixed.layout import Layout
-from raytune_hpo.training.lanes.mixed.operations import Buffers, Operations
+from raytune_hpo.training.lanes.mixed.operations import Operations
 
 aten = torch.ops.aten
 

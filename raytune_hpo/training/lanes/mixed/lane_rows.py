@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 
 from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.arena import Held
-from raytune_hpo.training.lanes.mixed.layout import MATRIX_PAGE, RUNNING, TRAINED, VECTOR_PAGE, Padded
+from raytune_hpo.training.lanes.mixed.layout import MATRIX_PAGE, RUNNING, TRAINED, Padded
+from raytune_hpo.training.lanes.mixed.stages import VECTOR_PAGE
 from raytune_hpo.training.lanes.rows import ROWS, Place, RowState, aligned
 
 Array = np.ndarray[Any, Any]
@@ -34,69 +35,67 @@ class _Piece:
         return numbers[self.start : self.start + math.prod(self.padded)].reshape(self.padded)
 
 
-def _pieces(lane: Padded, inputs: int) -> tuple[list[_Piece], list[int]]:
+def _pieces(lane: Padded) -> tuple[list[_Piece], list[int]]:
     """(where each tensor is, how many numbers each part has), in the order of `Layout.pages_of`."""
-    names = {(block, which): name for name, block, which in lane.chain.tensors()}
-    depth = lane.chain.depth
+    chain = lane.chain
+    names = {(block, which): name for name, block, which in chain.tensors()}
+    last = len(chain.blocks) - 1
     pieces, used = [], [0, 0, 0]
-    for block in range(depth + 1):
-        outputs = lane.width if block < depth else lane.chain.blocks[-1].outputs
-        for which in ("weight", *(TRAINED + RUNNING if block < depth else ("bias",))):
-            padded = (outputs, lane.width if block else inputs) if which == "weight" else (outputs,)
+    for i, block in enumerate(chain.blocks):
+        outputs = block.outputs if i == last or block.convolution is not None else lane.width
+        for which in ("weight", *(TRAINED + RUNNING if i < last else ("bias",))):
+            padded: tuple[int, ...] = (outputs,)
+            if which == "weight":
+                inputs = (lane.width,) if i > chain.convolutions else block.weight_shape[1:]
+                padded = (outputs, *inputs)
             part = 0 if which == "weight" else 1 if which in TRAINED else 2
-            if (block, which) in names:
-                pieces.append(_Piece(names[block, which], part, used[part], padded))
+            if (i, which) in names:
+                pieces.append(_Piece(names[i, which], part, used[part], padded))
             used[part] += -(-math.prod(padded) // PAGES[part]) * PAGES[part]  # also of what the block has not
     return pieces, used
 
 
-def numbers_of_lane(lane: Padded, inputs: int) -> int:
+def numbers_of_lane(lane: Padded) -> int:
     """Of all its pages."""
-    return sum(_pieces(lane, inputs)[1])
+    return sum(_pieces(lane)[1])
 
 
-def held_of(
-    rows: RowState, lane: Padded, inputs: int, places: Sequence[Place], shapes: Mapping[str, Sequence[int]]
-) -> Held:
+def held_of(rows: RowState, lane: Padded, places: Sequence[Place], shapes: Mapping[str, Sequence[int]]) -> Held:
     """Of rows of one lane, where they are. shapes: its own, by the tensor's name."""
-    by_name = {place.name: place for place in places}
-    pieces, used = _pieces(lane, inputs)
+    _, used = _pieces(lane)
     weights, first, second, buffers, _ = (t.cpu().numpy() for t in rows.tensors())
     parts = [np.zeros((3 if i < 2 else 1, size), weights.dtype) for i, size in enumerate(used)]
-    for piece in pieces:
-        place, shape = by_name[piece.name], shapes[piece.name]
-        corner = tuple(slice(0, n) for n in shape)
-        own = slice(place.start, place.end)
-        for target, row in zip(
-            parts[piece.part], (weights, first, second) if piece.part < 2 else (buffers,), strict=True
-        ):
-            piece.of(target)[corner] = row[own].reshape(place.padded)[corner]
+    for in_pages, in_rows in _both(lane, places, shapes, parts, (weights, first, second), buffers):
+        in_pages[...] = in_rows
     device = rows.weights.device
     return Held(*(torch.from_numpy(part.reshape(len(part), -1, PAGES[i])).to(device) for i, part in enumerate(parts)))
 
 
 def rows_of(
-    held: Held,
-    counts: Tensor,
-    lane: Padded,
-    inputs: int,
-    places: Sequence[Place],
-    shapes: Mapping[str, Sequence[int]],
+    held: Held, counts: Tensor, lane: Padded, places: Sequence[Place], shapes: Mapping[str, Sequence[int]]
 ) -> RowState:
     """The other way round, on the CPU. counts: the row of integers."""
-    pieces, _ = _pieces(lane, inputs)
-    by_name = {place.name: place for place in places}
     size = {row: aligned(max((p.end for p in places if p.row == row), default=0)) for row in ROWS}
     parts = [part.cpu().numpy().reshape(len(part), -1) for part in held.tensors()]
     weights, first, second = (np.zeros(size["weights"], parts[0].dtype) for _ in range(3))
     buffers = np.zeros(size["buffers"], parts[0].dtype)
-    for piece in pieces:
-        place, shape = by_name[piece.name], shapes[piece.name]
-        corner = tuple(slice(0, n) for n in shape)
-        own = slice(place.start, place.end)
-        for source, row in zip(
-            parts[piece.part], (weights, first, second) if piece.part < 2 else (buffers,), strict=True
-        ):
-            row[own].reshape(place.padded)[corner] = piece.of(source)[corner]
+    for in_pages, in_rows in _both(lane, places, shapes, parts, (weights, first, second), buffers):
+        in_rows[...] = in_pages
     w, m, v, b = (torch.from_numpy(row) for row in (weights, first, second, buffers))
     return RowState(w, m, v, b, counts.cpu())
+
+
+def _both(
+    lane: Padded,
+    places: Sequence[Place],
+    shapes: Mapping[str, Sequence[int]],
+    parts: Sequence[Array],
+    trained: Sequence[Array],
+    buffers: Array,
+) -> Iterator[tuple[Array, Array]]:
+    """Each tensor without its padding: (in the pages' parts, in the rows), views. trained: weights and moments."""
+    by_name = {place.name: place for place in places}
+    for piece in _pieces(lane)[0]:
+        place, corner = by_name[piece.name], tuple(slice(0, n) for n in shapes[piece.name])
+        for numbers, row in zip(parts[piece.part], trained if piece.part < 2 else (buffers,), strict=True):
+            yield piece.of(numbers)[corner], row[place.start : place.end].reshape(place.padded)[corner]

@@ -8,6 +8,7 @@ A lane that has ended its epoch stands still where it is until it goes on, or un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,12 +19,11 @@ from raytune_hpo.training.counters import words_by_numpy
 from raytune_hpo.training.drawing import step_number
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.lane_data import LaneData
-from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.lane_rows import numbers_of_lane
 from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.measured import measured
-from raytune_hpo.training.lanes.mixed.placement import Placement, chain_of_lane, padded
+from raytune_hpo.training.lanes.mixed.placement import Placement, Samples, chain_of_lane, padded
 from raytune_hpo.training.lanes.mixed.steps import AHEAD, PLAIN
 from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.lanes.rows import RowState
@@ -53,8 +53,7 @@ class MixedStack:
         self.task, self.data, self.template = task, data, template
         self.device = data.train.device
         every = data.train.part(0, len(data.train))
-        x: Tensor = every.x.flatten(1)
-        self._x, self._y = x, every.y
+        self._samples = Samples(every.x.flatten(1), every.y, tuple(every.x.shape[1:]))
         self._placed: Placement | None = None
         self._under_way: dict[int, _Epoch] = {}
         self._waiting: dict[int, int] = {}  # id of a lane -> the tick since which it does
@@ -104,21 +103,24 @@ class MixedStack:
     def bytes_of(self, lane: Lane) -> int:
         """What a lane takes: its weights and their gradients, the optimizer's state, its activations."""
         own, numbers = self._size(lane)
-        activations = 9 * own.chain.depth * own.width * own.batch
-        return self._x.element_size() * (4 * numbers + activations)
+        activations = 9 * own.batch * activations_of(own, self._samples.shape)
+        return self._samples.x.element_size() * (4 * numbers + activations)
 
     def _size(self, lane: Lane) -> tuple[Padded, int]:
         """(what it is padded to, the numbers of its weights)."""
         found = self._sizes.get(id(lane))
         if found is None:
             own = padded(lane, self.template)
-            found = self._sizes[id(lane)] = own, numbers_of_lane(own, self._x.shape[1])
+            found = self._sizes[id(lane)] = own, numbers_of_lane(own)
         return found
 
     def _step_work(self, lane: Lane) -> float:
         """Of a step, in products of two numbers or so: of its samples with its weights, and of the update."""
         own, numbers = self._size(lane)
-        return numbers * (own.batch + 8.0)
+        again = 0  # what kernels do at more than one place
+        for block, (size, _) in zip(own.chain.blocks, own.chain.sizes(self._samples.shape), strict=False):
+            again += math.prod(block.weight_shape) * (math.prod(size) - 1)
+        return numbers * (own.batch + 8.0) + again * own.batch
 
     def shares(self, lanes: Sequence[Lane]) -> list[float]:
         """Of what the last `advance` took: by the work of a step, for those that took steps."""
@@ -247,7 +249,7 @@ class MixedStack:
         """
         while True:
             try:
-                return Placement(self.task, members, self.template, self._x, self._y, before)
+                return Placement(self.task, members, self.template, self._samples, before)
             except torch.OutOfMemoryError:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -272,13 +274,22 @@ class MixedStack:
         return len(placed.lanes) > 2 * going  # most stand still
 
 
+def activations_of(own: Padded, shape: Sequence[int]) -> int:
+    """Numbers of a sample's activations in all hidden blocks."""
+    chain = own.chain
+    images = sum(
+        block.outputs * math.prod(size) for block, (size, _) in zip(chain.blocks, chain.sizes(shape), strict=False)
+    )
+    return images + chain.depth * own.width
+
+
 def fits(chain: Chain, data: LaneData) -> bool:
     """Whether a chain takes the data's inputs and gives what its targets are compared with. Where it does not, a trial
     fails by itself, in a stack of its own."""
     one = data.train.at(torch.arange(1))
     outputs, highest = chain.blocks[-1].outputs, data.criterion.highest
     fitting = highest is None or highest < outputs if one.y.ndim == 1 else one.y.shape[1] == outputs
-    return bool(fitting and chain.blocks[0].inputs == one.x[0].numel())
+    return bool(fitting and chain.takes(one.x.shape[1:]))
 
 
 def can_mix(task: Task, data: LaneData) -> bool:

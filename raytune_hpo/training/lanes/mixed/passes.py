@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor
-from raytune_hpo.training.lanes.mixed.activations import Activations
 from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.buffers import Buffers
+from raytune_hpo.training.lanes.mixed.convolving import Convolutions
+from raytune_hpo.training.lanes.mixed.following import Following
 from raytune_hpo.training.lanes.mixed.layout import Cell, Layout
-from raytune_hpo.training.lanes.mixed.norms import Norms, Samples
-from raytune_hpo.training.lanes.mixed.operations import Buffers, Operations
+from raytune_hpo.training.lanes.mixed.norms import Samples
+from raytune_hpo.training.lanes.mixed.operations import Operations
 
 
 class Passes:
@@ -22,13 +22,14 @@ class Passes:
         self, layout: Layout, arena: Arena, x: Tensor, samples: Samples | None, *, masked: bool, shared: bool = False
     ) -> None:
         self.layout, self.arena, self._x, self._shared = layout, arena, x, shared
-        self._samples = samples
-        device = x.device
-        stages = range(1, layout.stages + 1)
-        self._norms: Mapping[int, Norms] = {s: Norms(layout, s, device) for s in stages}
-        self._activations = {s: Activations(layout, s, device) for s in stages}
-        self._normed = any(bool(norms) for norms in self._norms.values())
-        self.buffers = Buffers(layout, device, training=samples is not None, normed=self._normed, masked=masked)
+        device, training = x.device, samples is not None
+        self._hidden = {s: Following(layout, stage, device, samples) for s, stage in layout.hidden.items()}
+        self._images = [Following(layout, stage, device, samples) for stage in layout.convolved]
+        normed = any(bool(own.norms) for own in (*self._hidden.values(), *self._images))
+        self.buffers = Buffers(layout, device, training=training, normed=normed, masked=masked)
+        self._convolutions: Convolutions | None = None
+        if self._images:
+            self._convolutions = Convolutions(layout, arena, self.buffers, x, shared=shared, training=training)
         self.outputs = torch.zeros(layout.samples, layout.outputs, device=device)
 
     # Forth --------------------------------------------------------------------------------------------
@@ -36,24 +37,15 @@ class Passes:
     def forward(self, ops: Operations) -> None:
         """Masks have to be drawn."""
         b, layout = self.buffers, self.layout
-        for s in range(1, layout.stages + 1):
+        if self._convolutions is not None:
+            for i, following in enumerate(self._images):
+                self._convolutions.forward(ops, i)
+                following.forward(ops, b, self.arena)
+            self._convolutions.features(ops)
+        for s, following in self._hidden.items():
             for cell in layout.cells:
                 self._linear(ops, cell, s)
-            norms = self._norms[s]
-            if self._samples is not None:
-                self._bias(ops, s, self._samples)
-                if norms:
-                    norms.forward(ops, b, self.arena, self._samples)
-                elif b.before is not b.linear:
-                    ops.add(b.stage(b.before, s).copy_, b.stage(b.linear, s))
-            else:
-                norms.measure(ops, b, self.arena)
-            self._activations[s].forward(ops, b)
-            if self._samples is not None and self._normed and self._activations[s].lifts:
-                for batch in layout.batches:  # whose later means are of the samples that there are
-                    ops.add(b.rows(b.after, batch, s).mul_, self._samples.rows[batch.size, s])
-            if b.masks is not None:
-                ops.add(torch.mul, b.stage(b.after, s), b.stage(b.masks, s), out=b.stage(b.kept, s))
+            following.forward(ops, b, self.arena)
         for cell in layout.cells:
             self._output(ops, cell)
         bias = self.arena.vector(self.arena.vectors[0], "bias", 0)
@@ -67,7 +59,7 @@ class Passes:
         before, here = cell.having[s - 1], cell.having[s]
         if before:
             weight = self.arena.matrix(weights, cell, "hidden", s)
-            x = b.cell(b.kept, cell, s - 1)
+            x = b.cell(b.kept, cell, s - 1, 0, before)
             ops.add(torch.bmm, weight, x, out=b.cell(b.linear, cell, s, 0, before))
         if here > before:
             weight = self.arena.matrix(weights, cell, "first", 1, before, here)
@@ -76,17 +68,11 @@ class Passes:
 
     def _given(self, cell: Cell, start: int, stop: int) -> Tensor:
         """[lanes, n, inputs]"""
+        if self._convolutions is not None:
+            return self._convolutions.given(cell, start, stop)
         if self._shared:
             return self._x.expand(stop - start, *self._x.shape)
         return self.buffers.samples(self._x, cell, start, stop)
-
-    def _bias(self, ops: Operations, s: int, samples: Samples) -> None:
-        bias = self.arena.vector(self.arena.vectors[0], "bias", s)
-        for batch in self.layout.batches:
-            x = self.buffers.rows(self.buffers.linear, batch, s)
-            if len(x):
-                own = bias[self.layout.batch_rows[batch.size, s]][:, None]
-                ops.add(torch.addcmul, x, samples.rows[batch.size, s], own, out=x)
 
     def _output(self, ops: Operations, cell: Cell) -> None:
         b, weights, deep = self.buffers, self.arena.matrices[0], cell.deep
@@ -103,27 +89,21 @@ class Passes:
 
     def backward(self, ops: Operations, slopes: Tensor) -> None:
         """slopes: [rows, C], of the outputs, 0 for padded samples. Fills the arena's gradients."""
-        assert self._samples is not None
         b, arena, layout = self.buffers, self.arena, self.layout
         of_outputs = arena.vector(arena.vector_gradients, "bias", 0)
         for batch in layout.batches:
             ops.add(torch.sum, b.batch_samples(slopes, batch), 1, out=of_outputs[batch.start : batch.stop])
         for cell in layout.cells:
             self._output_back(ops, cell, slopes)
-        for s in range(layout.stages, 0, -1):
-            d = b.stage(b.slopes, s)
-            if b.masks is not None:
-                ops.add(d.mul_, b.stage(b.masks, s))
-            self._activations[s].backward(ops, b)
-            if self._norms[s]:
-                self._norms[s].backward(ops, b, arena, self._samples)
-            bias = arena.vector(arena.vector_gradients, "bias", s)
-            for batch in layout.batches:
-                own = b.rows(b.slopes, batch, s)
-                if len(own):
-                    ops.add(torch.sum, own, 1, out=bias[layout.batch_rows[batch.size, s]])
+        for s, following in reversed(self._hidden.items()):
+            following.backward(ops, b, arena)
             for cell in layout.cells:
                 self._linear_back(ops, cell, s)
+        if self._convolutions is not None:
+            self._convolutions.features_back(ops)
+            for i, following in reversed(list(enumerate(self._images))):
+                following.backward(ops, b, arena)
+                self._convolutions.backward(ops, i)
 
     def _output_back(self, ops: Operations, cell: Cell, slopes: Tensor) -> None:
         b, arena, deep = self.buffers, self.arena, cell.deep
@@ -132,10 +112,10 @@ class Passes:
             x = b.turned(b.kept, cell, self.layout.stages)
             ops.add(torch.bmm, d, x, out=arena.matrix(arena.matrix_gradients, cell, "last", 0))
             weight = arena.matrix(arena.matrices[0], cell, "last", 0).transpose(1, 2)
-            ops.add(torch.bmm, weight, d, out=b.cell(b.slopes, cell, self.layout.stages))
+            ops.add(torch.bmm, weight, d, out=b.cell(b.slopes_kept, cell, self.layout.stages))
         if len(cell) > deep:
-            d, x = b.samples(slopes, cell, deep).transpose(1, 2), self._given(cell, deep, len(cell))
-            ops.add(torch.bmm, d, x, out=arena.matrix(arena.matrix_gradients, cell, "only", 0))
+            d = b.samples(slopes, cell, deep).transpose(1, 2)
+            self._given_back(ops, cell, "only", 0, d, deep, len(cell))
 
     def _linear_back(self, ops: Operations, cell: Cell, s: int) -> None:
         b, arena = self.buffers, self.arena
@@ -144,8 +124,15 @@ class Passes:
             d, x = b.cell(b.slopes, cell, s, 0, before), b.turned(b.kept, cell, s - 1, 0, before)
             ops.add(torch.bmm, d, x, out=arena.matrix(arena.matrix_gradients, cell, "hidden", s))
             weight = arena.matrix(arena.matrices[0], cell, "hidden", s).transpose(1, 2)
-            ops.add(torch.bmm, weight, d, out=b.cell(b.slopes, cell, s - 1, 0, before))
+            ops.add(torch.bmm, weight, d, out=b.cell(b.slopes_kept, cell, s - 1, 0, before))
         if here > before:
-            d = b.cell(b.slopes, cell, s, before, here)
-            gradients = arena.matrix(arena.matrix_gradients, cell, "first", 1, before, here)
-            ops.add(torch.bmm, d, self._given(cell, before, here), out=gradients)
+            self._given_back(ops, cell, "first", 1, b.cell(b.slopes, cell, s, before, here), before, here)
+
+    def _given_back(self, ops: Operations, cell: Cell, kind: str, s: int, d: Tensor, start: int, stop: int) -> None:
+        """Of the lanes from start to stop of a cell, whose matrices take what is given. d: [lanes, outputs, n]."""
+        arena, first = self.arena, start if kind == "first" else 0
+        own = (cell, kind, s, first, first + stop - start)
+        ops.add(torch.bmm, d, self._given(cell, start, stop), out=arena.matrix(arena.matrix_gradients, *own))
+        if self._convolutions is not None:
+            weight = arena.matrix(arena.matrices[0], *own)
+            ops.add(torch.bmm, d.transpose(1, 2), weight, out=self._convolutions.slopes(cell, start, stop))

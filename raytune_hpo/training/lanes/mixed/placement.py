@@ -6,6 +6,7 @@ It is made anew when lanes come that have none; those that were in the one befor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,16 +24,26 @@ from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The training data: x [n, inputs], of samples of a shape, y [n, ...]."""
+
+    x: Tensor
+    y: Tensor
+    shape: tuple[int, ...]
+
+
 class Placement:
-    """Of these lanes, of which those that `before` has no place for are parked. x, y: as `Orders` takes them."""
+    """Of these lanes, of which those that `before` has no place for are parked."""
 
     def __init__(
-        self, task: Task, lanes: Sequence[Lane], template: Template, x: Tensor, y: Tensor, before: Placement | None
+        self, task: Task, lanes: Sequence[Lane], template: Template, data: Samples, before: Placement | None
     ) -> None:
-        self._template, self._inputs = template, x.shape[1]
-        device = x.device
+        self._template, device = template, data.x.device
         outputs = chain_of_lane(lanes[0]).blocks[-1].outputs
-        self.layout = layout = Layout([padded(lane, template) for lane in lanes], self._inputs, outputs)
+        self.layout = layout = Layout(
+            [padded(lane, template) for lane in lanes], data.shape, outputs, grouped=template.grouped
+        )
         self.lanes = [lanes[i] for i in layout.order]
         self.number = {id(lane): i for i, lane in enumerate(self.lanes)}
         self.arena: Arena = Arena(
@@ -50,7 +61,7 @@ class Placement:
             others=not all(rule.is_of_moments for rule in rules),
         )
         most = self._most(lambda lane: lane.order.samples_of_report)
-        self.orders = Orders(len(self.lanes), most, max(cell.batch for cell in layout.cells), x, y)
+        self.orders = Orders(len(self.lanes), most, max(cell.batch for cell in layout.cells), data.x, data.y)
         slots = slots_of(layout, self._groups(), self.steps.groups)
         self.tick = Tick(layout, self.arena, self.steps, self.orders, task.kind, slots, self._used(task))
 
@@ -66,7 +77,7 @@ class Placement:
             assert before is not None
             return before.arena.pages[before.number[id(lane)]]
         places = places_of(lane.described.structure)
-        held = held_of(lane.parked, padded(lane, self._template), self._inputs, places, lane.shapes)
+        held = held_of(lane.parked, padded(lane, self._template), places, lane.shapes)
         lane.counts, lane.counted = lane.parked.counts.cpu(), lane.steps
         lane.parked = None
         return held
@@ -91,7 +102,7 @@ class Placement:
         for lane, held in zip(lanes, self.arena.held([self.number[id(lane)] for lane in lanes]), strict=True):
             counts = lane.counts + (lane.steps - lane.counted)  # of the steps of its batch norms
             places = places_of(lane.described.structure)
-            out.append(rows_of(held, counts, padded(lane, self._template), self._inputs, places, lane.shapes))
+            out.append(rows_of(held, counts, padded(lane, self._template), places, lane.shapes))
         return out
 
     def _groups(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

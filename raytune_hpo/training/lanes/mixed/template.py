@@ -21,21 +21,24 @@ SMALL = 50_000  # weights, of which any padding is little
 @dataclass(frozen=True)
 class Template:
     """widths, batches: ascending multiples of 16, of which the next is taken; larger ones as without them. most: how
-    many times its weights a chain may be padded to."""
+    many times its weights a chain may be padded to. grouped: whether like convolutions are one product."""
 
     widths: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
     most: float = 3.0
+    grouped: bool = False
 
     @classmethod
     def of(cls, device: str) -> Template:
         """On a GPU launches cost more than arithmetic does, at these sizes."""
         powers_of_four = (64, 256, 1024, 4096)
-        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four, most=16.0)
+        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four, most=16.0, grouped=True)
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
         batch = _next(batch_size, self.batches, SMALLEST_BATCH)
+        if chain.convolutions and not self.grouped:  # each is a product of its own
+            batch = -(-batch_size // SMALLEST_BATCH) * SMALLEST_BATCH
         return Padded(chain, self._width(chain), batch, rule)
 
     def _width(self, chain: Chain) -> int:
@@ -43,9 +46,10 @@ class Template:
 
     def fits(self, chain: Chain) -> bool:
         """Whether padding wastes little of a chain: all its hidden blocks are padded to one width."""
-        own = sum(block.inputs * block.outputs for block in chain.blocks)
+        linear = chain.blocks[chain.convolutions :]
+        own = sum(block.inputs * block.outputs for block in linear)
         W = self._width(chain)
-        sizes = [chain.blocks[0].inputs, *([W] * chain.depth), chain.blocks[-1].outputs]
+        sizes = [chain.features, *([W] * chain.depth), linear[-1].outputs]
         padded = sum(a * b for a, b in itertools.pairwise(sizes))
         return padded <= max(SMALL, self.most * own)
 

@@ -12,13 +12,14 @@ from raytune_hpo.training.data import Kind
 from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.arena import Arena
 from raytune_hpo.training.lanes.mixed.comparing import Comparison
-from raytune_hpo.training.lanes.mixed.layout import Layout
+from raytune_hpo.training.lanes.mixed.layout import TRAINED, Layout
 from raytune_hpo.training.lanes.mixed.masks import Masks
 from raytune_hpo.training.lanes.mixed.norms import Samples
 from raytune_hpo.training.lanes.mixed.operations import Operations
 from raytune_hpo.training.lanes.mixed.passes import Passes
+from raytune_hpo.training.lanes.mixed.stages import Index
 from raytune_hpo.training.lanes.mixed.steps import Steps
-from raytune_hpo.training.lanes.mixed.updating import Index, Update
+from raytune_hpo.training.lanes.mixed.updating import Update
 
 
 class Orders:
@@ -129,16 +130,15 @@ class Tick:
         ops.add(torch.index_select, share, 0, self._lanes, out=shares)
         ops.add(shares.mul_, there)
         rows = {}
-        for batch in layout.batches:
-            first = layout.cell_samples[batch.cells[0].number]
-            lanes = batch.stop - batch.start
-            of_lanes = there[first : first + lanes * batch.size].view(lanes, batch.size)
-            for s in range(1, layout.stages + 1):
-                own_lanes = layout.row_lanes[s][layout.batch_rows[batch.size, s]] - batch.start
-                found = torch.zeros(len(own_lanes), batch.size, dtype=there.dtype, device=there.device)
-                if len(own_lanes):
-                    ops.add(torch.index_select, of_lanes, 0, torch.from_numpy(own_lanes).to(there.device), out=found)
-                rows[batch.size, s] = found
+        for stage in layout.all_stages:
+            for i, strip in enumerate(stage.strips):
+                batch = next(own for own in layout.batches if own.size == strip.samples)
+                first, lanes = layout.cell_samples[batch.cells[0].number], batch.stop - batch.start
+                of_lanes = there[first : first + lanes * batch.size].view(lanes, batch.size)
+                found = torch.zeros(len(strip.lanes), batch.size, dtype=there.dtype, device=there.device)
+                own_lanes = torch.from_numpy(strip.lanes - batch.start).to(there.device)
+                ops.add(torch.index_select, of_lanes, 0, own_lanes, out=found)
+                rows[stage.number, i] = found.view(strip.count, strip.features, batch.size, 1)
         return shares, Samples(share, steps.of_lane("unbias"), rows)
 
 
@@ -149,11 +149,9 @@ def slots_of(
     and of its vectors."""
     matrices, vectors = np.zeros(layout.matrix_pages, np.int64), np.zeros(layout.vector_pages, np.int64)
     for lane, own in enumerate(layout.lanes):
-        depth = own.chain.depth
-        for block in range(depth + 1):
-            among, place = layout.matrix_of(lane, block)
-            first = among.page + place * among.pages
-            matrices[first : first + among.pages] = lane * count + groups[lane, block, 0]
-            for kind in ("bias", "gamma", "beta") if block < depth else ("bias",):
-                vectors[layout.vector_of(lane, block, kind)] = lane * count + groups[lane, block, 1]
+        last = len(own.chain.blocks) - 1
+        for block in range(last + 1):
+            matrices[layout.matrix_pages_of(lane, block)] = lane * count + groups[lane, block, 0]
+            for kind in TRAINED if block < last else ("bias",):
+                vectors[layout.vector_pages_of(lane, block, kind)] = lane * count + groups[lane, block, 1]
     return matrices, vectors

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor, runs_of
 from raytune_hpo.training.lanes.mixed.arena import Arena
 from raytune_hpo.training.lanes.mixed.operations import Operations
+from raytune_hpo.training.lanes.mixed.stages import Index
 from raytune_hpo.training.lanes.mixed.steps import OTHERS, Steps
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Rows
@@ -30,8 +30,6 @@ CPU_NUMBERS, OWN_NUMBERS = 1 << 19, 1 << 17
 #: Kinds of pieces, besides the rules that are no such update.
 DESCENT, MOMENTS = "descent", "moments"
 _KINDS = {"sgd": DESCENT, "adam": MOMENTS, "adamw": MOMENTS}
-
-Index = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 class Update:
