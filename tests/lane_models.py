@@ -145,7 +145,7 @@ class OfTensor(Plain):
         self.register_buffer("mask", torch.arange(12) % 3 > 0, persistent=False)
 
     def scaled(self, x: torch.Tensor) -> torch.Tensor:
-        return (x * self.factors).masked_fill(self.mask, 0.0)
+        return (x * self.factors.to(x.device)).masked_fill(self.mask, 0.0)
 
 
 class OfBuffer(Plain):
@@ -205,7 +205,7 @@ class Parametrized(Plain):
         if "ramp" not in self.cache:
             self.cache["ramp"] = torch.linspace(0, 1, 12)
         self.seen = self.functions["used"](x)
-        return self.seen * self.cache["ramp"]
+        return self.seen * self.cache["ramp"].to(x.device)
 
 
 class Attention(nn.Module):

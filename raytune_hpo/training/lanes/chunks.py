@@ -52,14 +52,14 @@ class ChunkSize:
                     with contextlib.nullcontext() if proven else undoable(at), self._timed(size):
                         one_pass(at)
                     self._proven = max(self._proven, size)
+                start = at.stop
+                continue
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
-                self._fits = size // 2
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            start = at.stop
+            self._fits = size // 2
+            if self._device.type == "cuda":  # only here: with the error its frames are gone, which hold tensors
+                torch.cuda.empty_cache()
 
     def size(self, lanes: int) -> int:
         """Lanes of the next pass, when there are `lanes` in all."""

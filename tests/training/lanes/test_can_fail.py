@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lane_device import on_a_cpu
 from test_equality import BASE, Config, check
 
 from raytune_hpo.training import counted_draws
@@ -28,6 +29,9 @@ ADAM: Config = {"optimizer": "adam", "lr": 1e-3, "hidden_units": 20}
 DROPOUT: Config = {**BASE, "dropout": 0.3}
 SIGMOID: Config = {**BASE, "activation": "sigmoid"}
 NORM: Config = {**BASE, "batch_norm": True}
+#: What some of these break is the padding, which is another on a GPU.
+pytestmark = on_a_cpu
+
 #: Of no mixed stack.
 STACKED: Config = {"accumulate": 2}
 
@@ -237,14 +241,14 @@ def test_a_stage_that_is_run_for_a_neighbour(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_order_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Orders.lay_out
+    own = Orders.begin
     first: list[Any] = []
 
     def of_the_first(self: Orders, lane: int, samples: Any) -> None:
         first.append(samples)
         own(self, lane, first[0])
 
-    monkeypatch.setattr(Orders, "lay_out", of_the_first)
+    monkeypatch.setattr(Orders, "begin", of_the_first)
     red("digits", [BASE, BASE])
 
 

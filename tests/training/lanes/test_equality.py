@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lane_device import DEVICE
 from lane_models import TASKS as MODELLED
 from lane_tasks import TASKS as OF_LANES
 from lane_tasks import part
@@ -37,11 +38,11 @@ def float64() -> Iterator[None]:
 
 def fused(task: str, chunk: int | None = None, template: Template | None = None) -> FusedTrainer:
     data = part(TASKS[task])
-    return FusedTrainer(TASKS[task], data, max_epochs=EPOCHS + 1, device="cpu", chunk=chunk, template=template)
+    return FusedTrainer(TASKS[task], data, max_epochs=EPOCHS + 1, device=DEVICE, chunk=chunk, template=template)
 
 
 def solo(task: str, config: Config, seed: int) -> SupervisedTrainer:
-    trainer = SupervisedTrainer(TASKS[task], part(TASKS[task]), max_epochs=EPOCHS + 1, device="cpu")
+    trainer = SupervisedTrainer(TASKS[task], part(TASKS[task]), max_epochs=EPOCHS + 1, device=DEVICE)
     trainer.setup(config, seed)
     return trainer
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from lane_device import DEVICE
 from test_own_lanes import ADAM, SGD, Config, check, cut, rng
 from torch import nn
 from torch.nn import functional
@@ -155,17 +156,18 @@ def test_what_one_task_was_seen_to_do_says_nothing_of_another() -> None:
 
 
 def gamma_drawn(error: torch.Tensor, model: nn.Module, config: Config) -> torch.Tensor:
-    return error * torch._standard_gamma(torch.full((3,), 2.0)).mean()
+    return error * torch._standard_gamma(torch.full((3,), 2.0, device=DEVICE)).mean()
 
 
 def mixture_drawn(error: torch.Tensor, model: nn.Module, config: Config) -> torch.Tensor:
-    mixed = torch.distributions.Beta(0.4, 0.4).sample() + torch.poisson(torch.ones(2)).sum()
-    return error * (1 + mixed + torch.binomial(torch.full((3,), 10.0), torch.full((3,), 0.3)).sum())
+    with torch.device(DEVICE):
+        mixed = torch.distributions.Beta(0.4, 0.4).sample() + torch.poisson(torch.ones(2)).sum()
+        return error * (1 + mixed + torch.binomial(torch.full((3,), 10.0), torch.full((3,), 0.3)).sum())
 
 
 def seeded(error: torch.Tensor, model: nn.Module, config: Config) -> torch.Tensor:
     torch.manual_seed(0)
-    return error * torch.rand(())
+    return error * torch.rand((), device=DEVICE)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's own code

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from lane_device import DEVICE, on_a_cpu
 from lane_tasks import part
 from test_equality import Config, compared, difference, fused, solo
 
@@ -120,6 +121,7 @@ def test_a_lane_that_leaves_in_mid_epoch_changes_no_other(float64: None) -> None
     assert difference(together.advance(["quick"])["quick"], alone.train_epoch()) < 1e-10
 
 
+@on_a_cpu
 def test_its_numbers_do_not_depend_on_its_neighbours_to_the_bit() -> None:
     """In single precision, on a CPU."""
     rng = random.Random(5)
@@ -172,7 +174,8 @@ def test_a_state_of_before_masks_came_from_counters(float64: None) -> None:
     state = {key: value for key, value in old.state_dict().items() if key != "key"}
     again = solo("digits", config, 0)
     again.load_state_dict(state)
-    assert difference(again.train_epoch(), old.train_epoch()) == 0.0
+    # To the bit on a CPU; of a GPU's sums nobody promises the order.
+    assert difference(again.train_epoch(), old.train_epoch()) <= (0.0 if DEVICE == "cpu" else 1e-10)
     with pytest.raises(TrialError, match="dropout masks came from a generator"):
         fused("digits").enter("x", config, 0, state)
     fused("digits").enter("x", {**config, "dropout": 0.0}, 0, state)
@@ -191,7 +194,7 @@ class Misfits(Digits):
 @pytest.mark.parametrize("misfit", [{"outputs": 9}, {"inputs": 63}])
 def test_a_model_that_does_not_fit_fails_by_itself(misfit: Config) -> None:
     task = Misfits()
-    together = FusedTrainer(task, part(task), max_epochs=2, device="cpu")
+    together = FusedTrainer(task, part(task), max_epochs=2, device=DEVICE)
     for name, config in {"a": {}, "b": {"batch_size": 16}, "misfit": misfit}.items():
         together.enter(name, config, 0)
     assert together.group("a") == together.group("b") != together.group("misfit")

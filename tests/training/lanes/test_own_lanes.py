@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from lane_device import DEVICE
 from test_equality import compared, difference
 from torch import nn
 from torch.nn import functional
@@ -221,7 +222,7 @@ STACKS: dict[str, tuple[Task, list[Config]]] = {
 
 
 def fused(task: Task, chunk: int | None = 1000) -> FusedTrainer:
-    return FusedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device="cpu", chunk=chunk)
+    return FusedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device=DEVICE, chunk=chunk)
 
 
 def check(task: Task, configs: list[Config], chunk: int | None = 1000, epochs: int = EPOCHS) -> FusedTrainer:
@@ -234,7 +235,7 @@ def check(task: Task, configs: list[Config], chunk: int | None = 1000, epochs: i
         torch.manual_seed(epoch)
         curves.append(together.train_epoch())
     for i, config in enumerate(configs):
-        alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device="cpu")
+        alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device=DEVICE)
         alone.setup(config, i)
         for curve in curves:
             torch.manual_seed(99)
@@ -264,7 +265,7 @@ def test_a_state_goes_from_lanes_to_the_trainer_and_back(name: str) -> None:
     for i, config in enumerate(configs):
         together.enter(str(i), config, seed=i)
     together.train_epoch()
-    alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device="cpu")
+    alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device=DEVICE)
     alone.setup(configs[0], 7)
     alone.load_state_dict(together.state_dict("0"))
     again = fused(task)
@@ -279,7 +280,7 @@ def test_a_copy_goes_on_from_its_donor() -> None:
     together = fused(task)
     together.enter("donor", config, seed=0)
     together.train_epoch()
-    alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device="cpu")
+    alone = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device=DEVICE)
     alone.setup(other, 5)
     alone.load_state_dict(together.state_dict("donor"))
     together.copy("donor", "copy", other)
@@ -296,7 +297,7 @@ def test_reports_between_passes(steps: int) -> None:
     together = check(task, [ADAM, {**ADAM, "margin": 0.5}])
     together.enter("late", ADAM, seed=4)  # at another place of its pass
     found = together.train_epoch()
-    late = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device="cpu")
+    late = SupervisedTrainer(task, task.splits(0).for_trials(), max_epochs=EPOCHS + 1, device=DEVICE)
     late.setup(ADAM, 4)
     assert difference(found["late"], late.train_epoch()) < 1e-10
 

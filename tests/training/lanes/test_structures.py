@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lane_device import DEVICE
 from lane_models import RECURRENT, REFUSED, SCALED, TASKS
 from lane_tasks import part
 from test_equality import EPOCHS, Config, check, compared, difference
@@ -28,14 +29,14 @@ def float64() -> Iterator[None]:
 
 
 def fused(name: str, *configs: Config, chunk: int | None = 1000) -> FusedTrainer:
-    together = FusedTrainer(TASKS[name], part(TASKS[name]), max_epochs=EPOCHS + 1, device="cpu", chunk=chunk)
+    together = FusedTrainer(TASKS[name], part(TASKS[name]), max_epochs=EPOCHS + 1, device=DEVICE, chunk=chunk)
     for i, config in enumerate(configs):
         together.enter(str(i), config, seed=i)
     return together
 
 
 def solo(name: str, config: Config, seed: int = 0) -> SupervisedTrainer:
-    alone = SupervisedTrainer(TASKS[name], part(TASKS[name]), max_epochs=EPOCHS + 1, device="cpu")
+    alone = SupervisedTrainer(TASKS[name], part(TASKS[name]), max_epochs=EPOCHS + 1, device=DEVICE)
     alone.setup(config, seed)
     return alone
 

@@ -150,12 +150,8 @@ class MixedStack:
                 placed.steps.stand_still(placed.number[id(lane)])
         while True:
             count = min(epoch.laid - epoch.taken for _, _, epoch in running)
-            placed.steps.publish()
-            with torch.no_grad():
-                for _ in range(count):
-                    placed.tick.operations.run()
+            placed.run(count)
             self.ticks += count
-            placed.steps.passed(count)
             ended = []
             for number, lane, epoch in running:
                 epoch.taken += count
@@ -169,7 +165,7 @@ class MixedStack:
 
     def _ended(self, placed: Placement, lanes: list[Lane]) -> list[tuple[Lane, dict[str, float]]]:
         numbers = [placed.number[id(lane)] for lane in lanes]
-        losses = placed.tick.losses[torch.tensor(numbers, device=self.device)].tolist()
+        losses = placed.orders.losses[torch.tensor(numbers, device=self.device)].tolist()
         with torch.no_grad():
             scores = measured(placed.arena, numbers, self.data)
         out = []
@@ -182,9 +178,7 @@ class MixedStack:
         samples, sizes = lane.order.report()
         epoch = _Epoch([size for (size,) in sizes], lane.schedule.lrs_of_epoch(lane.epoch))
         self._under_way[id(lane)] = epoch
-        number = placed.number[id(lane)]
-        placed.orders.lay_out(number, samples)
-        placed.tick.begin(number)
+        placed.orders.begin(placed.number[id(lane)], samples)
         return epoch
 
     def _lay_out(self, placed: Placement, lane: Lane, epoch: _Epoch) -> None:
@@ -251,15 +245,14 @@ class MixedStack:
             try:
                 return Placement(self.task, members, self.template, self._samples, before)
             except torch.OutOfMemoryError:
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                if self._under_way:
-                    self._fits = len(self._under_way)
-                    return None
-                if len(members) == 1:
+                if len(members) == 1 and not self._under_way:
                     raise
-                members = members[: len(members) // 2]
-                self._fits = len(members)
+            if self.device.type == "cuda":  # only here: with the error its frames are gone, which hold tensors
+                torch.cuda.empty_cache()
+            self._fits = len(self._under_way) or len(members) // 2
+            if self._under_way:
+                return None
+            members = members[: self._fits]
 
     def _asks_for_another(self, placed: Placement, lanes: Sequence[Lane]) -> bool:
         going = sum(lane in placed for lane in lanes)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.layers import Tensor
@@ -66,8 +67,16 @@ class Placement:
         self.tick = Tick(layout, self.arena, self.steps, self.orders, task.kind, slots, self._used(task))
 
         if device.type == "cuda":  # all lanes stand still: where memory does not suffice, nothing is lost
-            self.steps.publish()
-            self.tick.operations.run()
+            self.run(1)
+
+    def run(self, ticks: int) -> None:
+        """So many steps of all lanes that do not stand still."""
+        self.steps.publish()
+        self.orders.publish()
+        with torch.no_grad():
+            for _ in range(ticks):
+                self.tick.operations.run()
+        self.steps.passed(ticks)
 
     def __contains__(self, lane: Lane) -> bool:
         return id(lane) in self.number
@@ -88,7 +97,6 @@ class Placement:
             return []
         old = [before.number[id(lane)] for lane in lanes]
         new = [self.number[id(lane)] for lane in lanes]
-        self.tick.losses[new] = before.tick.losses[old]
         self.orders.take_over(new, before.orders, old)
         return [
             lane for lane, i, its in zip(lanes, new, old, strict=True) if not self.steps.take_over(i, before.steps, its)

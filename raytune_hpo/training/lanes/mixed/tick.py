@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,31 +22,40 @@ from raytune_hpo.training.lanes.mixed.updating import Update
 
 
 class Orders:
-    """The samples of each lane's epoch, [L, most], and room for the padding of the last batch. x: [n, inputs], y:
-    [n, ...], of the training data."""
+    """The samples of each lane's epoch, [L, most], and room for the padding of the last batch; what is counted in it.
+    x: [n, inputs], y: [n, ...], of the training data. losses: [L] float64, summed over samples."""
 
     def __init__(self, lanes: int, most: int, padding: int, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y
         self.order = torch.zeros(lanes, most + padding, dtype=torch.int64, device=x.device)
         self.position = torch.zeros(lanes, dtype=torch.int64, device=x.device)
-        self._order, self._position = host_view(self.order), host_view(self.position)
+        self.losses = torch.zeros(lanes, dtype=torch.float64, device=x.device)
+        self._begun: dict[int, Index] = {}
 
     def take_over(self, lanes: list[int], before: Orders, its: list[int]) -> None:
         """Be where lanes were in a table of before."""
         width = min(self.order.shape[1], before.order.shape[1])
         self.order[lanes, :width] = before.order[its, :width]
-        self.position[lanes] = before.position[its]
+        self.position[lanes], self.losses[lanes] = before.position[its], before.losses[its]
 
-    def lay_out(self, lane: int, samples: Index) -> None:
-        count = len(samples)
-        on_host = isinstance(self._order, np.ndarray)
-        self._order[lane, :count] = samples if on_host else torch.from_numpy(samples).to(self.order.device)
-        self._position[lane] = 0
+    def begin(self, lane: int, samples: Index) -> None:
+        """An epoch of these, from the next tick on."""
+        self._begun[lane] = samples
 
-
-def host_view(tensor: Tensor) -> Any:
-    """The tensor; on the CPU as an array, of which single numbers are set without torch's operations."""
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+    def publish(self) -> None:
+        """Let the device have the epochs that begin: a few operations, of however many lanes."""
+        if not self._begun:
+            return
+        device = self.order.device
+        lanes = torch.tensor(list(self._begun), device=device)
+        most = max(len(samples) for samples in self._begun.values())
+        rows = np.zeros((len(lanes), most), np.int64)
+        for row, samples in zip(rows, self._begun.values(), strict=True):
+            row[: len(samples)] = samples
+        self.order[:, :most].index_copy_(0, lanes, torch.from_numpy(rows).to(device))
+        self.position.index_fill_(0, lanes, 0)
+        self.losses.index_fill_(0, lanes, 0.0)
+        self._begun.clear()
 
 
 class Tick:
@@ -82,16 +90,9 @@ class Tick:
         passes.forward(ops)
         comparison = Comparison(layout, kind, passes.outputs, y, shares, smoothing)
         comparison.add_to(ops, passes.buffers)
-        #: [L] float64, summed over samples since `begin`.
-        self.losses = torch.zeros(len(layout.lanes), dtype=torch.float64, device=device)
-        self._losses = host_view(self.losses)
-        ops.add(self.losses.addcmul_, comparison.losses, steps.of_lane("samples"))
+        ops.add(orders.losses.addcmul_, comparison.losses, steps.of_lane("samples"))
         passes.backward(ops, comparison.slopes)
         Update(arena, steps, *slots, used).add_to(ops)
-
-    def begin(self, lane: int) -> None:
-        """Its epoch begins."""
-        self._losses[lane] = 0.0
 
     def _there(self, ops: Operations, steps: Steps, numbers: Tensor) -> Tensor:
         """[rows]: 1 for the samples of their lane's mini-batch, 0 for padding."""
