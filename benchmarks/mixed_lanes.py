@@ -85,12 +85,11 @@ class Live:
 def measured(
     task: Any, data: Any, space: Any, lanes: int, seed: int, device: str, settings: str = ""
 ) -> dict[str, float]:
-    from raytune_hpo.training.lanes.fused_trainer import TOGETHER, FusedTrainer
+    from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
     from raytune_hpo.training.lanes.mixed.template import Template
 
     settings = settings or device
     trainer = FusedTrainer(task, data, max_epochs=EPOCHS, device=device, template=Template.of(settings))
-    trainer.together = TOGETHER[settings]
     live = Live(trainer, configs_of(space, seed), lanes)
     while live.trainer.ticks() < 3 * TICKS:
         live.advance()

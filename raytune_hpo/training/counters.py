@@ -38,7 +38,7 @@ _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS = (17, 11, 15, 14)
 _FACTORS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 _MOST = 2**31  # elements a draw: their numbers are 32-bit integers
-_BLOCK = 2**16  # elements made at a time, where more are drawn: they stay in a core's cache, which is twice as fast
+BLOCK = 2**16  # elements made at a time, where more are drawn: they stay in a core's cache, which is twice as fast
 
 # Binary digits of a floating-point type.
 DIGITS = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
@@ -180,7 +180,7 @@ class Stream:
         n, count = math.prod(shape), max(1, math.prod(self.lanes))
         if n > _MOST:
             raise ExperimentError("elements of a draw", n, f"at most {_MOST} for a lane")
-        width = n if count * n <= 2 * _BLOCK else max(1024, _BLOCK // count // 2 * 2)
+        width = n if count * n <= 2 * BLOCK else max(1024, BLOCK // count // 2 * 2)
         if n <= width:
             return part(0, n).reshape((*self.lanes, *shape))
         out = torch.empty(*self.lanes, n, dtype=dtype, device=self.words.device)
@@ -273,11 +273,15 @@ def _words_by_numpy(own: Unsigned, start: int, stop: int, words: int) -> Unsigne
         second = second + np.arange(words, dtype=np.uint32).reshape(-1, *[1] * own.ndim) * np.uint32(GAMMA >> 32)
     x = np.empty((words, *own.shape[:-1], stop - start), np.uint32)
     np.add(np.arange(start, stop, dtype=np.uint32), first, out=x)
-    shifted = np.empty_like(x)
+    hash_by_numpy(x, second, np.empty_like(x))
+    return x
+
+
+def hash_by_numpy(x: Unsigned, second: Unsigned, shifted: Unsigned) -> None:
+    """As `_hashed`, of uint32. shifted: like x, for it to use."""
     for i, shift in enumerate(_SHIFTS):
         np.bitwise_xor(x, np.right_shift(x, np.uint32(shift), out=shifted), out=x)
         if i < len(_FACTORS):
             np.multiply(x, np.uint32(_FACTORS[i]), out=x)
         if i == 0:
             np.add(x, second, out=x)
-    return x

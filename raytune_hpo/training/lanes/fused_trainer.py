@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from raytune_hpo.training.lanes.lane_data import LaneData
 from raytune_hpo.training.lanes.lane_state import facts_of, load_state, shared_of, state_of, tensors_of_lanes
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.mixed_stack import MixedStack, can_mix, fits
+from raytune_hpo.training.lanes.mixed.placement import padded
 from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.lanes.reading import Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
@@ -31,9 +32,6 @@ from raytune_hpo.training.lanes.structure import Structure
 from raytune_hpo.training.task import Task
 
 Group = tuple[Any, ...]
-
-#: Chains that are trained as one program, at most. A CPU's cache holds no more; to a GPU each program is launches.
-TOGETHER = {"cpu": 64, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,8 @@ class FusedTrainer:
         self._stacks: dict[Group, Stack] = {}
         self._mixed: dict[Group, MixedStack] = {}
         self._epochs = 0
-        #: Chains of one mixed stack, at most.
-        self.together = TOGETHER[self.device.type]
         can = not self._reading.whole and can_mix(task, self._data)
+        self._shape = tuple(data.train.x.shape[1:]) if can else ()
         self._mixes: Callable[[Chain], bool] = lambda chain: (
             can and fits(chain, self._data) and self._template.fits(chain)
         )
@@ -136,8 +133,12 @@ class FusedTrainer:
     def _put(self, lane: Lane) -> None:
         self._remove(lane.name)
         if lane.chain is not None:
-            taken = Counter(other.number for other in self._lanes.values() if other.chain is not None)
-            lane.number = next(i for i in itertools.count() if taken[i] < self.together)
+            lane.share = self._template.share(padded(lane, self._template), self._shape)
+            taken: defaultdict[int, float] = defaultdict(float)
+            for other in self._lanes.values():
+                if other.chain is not None and bool(other.chain.convolutions) == bool(lane.chain.convolutions):
+                    taken[other.number] += other.share
+            lane.number = next(i for i in itertools.count() if taken[i] + lane.share <= 1 + 1e-9)
         self._lanes[lane.name] = lane
 
     def _remove(self, name: str) -> None:

@@ -52,7 +52,8 @@ class Lane:
     steps: int = 0  # of the optimizer
     parked: RowState | None = None
     gone: bool = False  # it has left; its row in a stack is not to be kept
-    number: int = 0  # of the mixed stack that it is in, where there are several
+    number: int = 0  # of the mixed stack that it is in, where there are several,
+    share: float = 0.0  # and how much of one it takes
     counts: Tensor = field(default_factory=lambda: torch.empty(0))  # its row of these when a mixed stack let it in,
     counted: int = 0  # and the steps that it had taken
 

@@ -16,6 +16,7 @@ from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.mixed import masks, mixed_stack
 from raytune_hpo.training.lanes.mixed.activations import Activations
 from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.following import Following
 from raytune_hpo.training.lanes.mixed.norms import Norms
 from raytune_hpo.training.lanes.mixed.steps import Steps
 from raytune_hpo.training.lanes.mixed.tick import Orders, Tick
@@ -191,7 +192,7 @@ def test_a_mask_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_features_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     own = masks._numbers
-    monkeypatch.setattr(masks, "_numbers", lambda rows, n, pixels, features: own(rows, n, pixels, rows))
+    monkeypatch.setattr(masks, "_numbers", lambda rows, samples, features: own(rows, samples, rows))
     red("digits", [DROPOUT])
     check("digits", [{**DROPOUT, "hidden_units": 32}], 1e-10)
 
@@ -255,3 +256,62 @@ def test_an_order_of_a_mixed_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_running_statistics_that_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Norms, "_run", lambda self, ops, arena, samples: None)
     red("digits", [NORM])
+
+
+KERNELS: Config = {"optimizer": "sgd", "lr": 0.05, "filters": 3, "kernel_size": 3, "conv_layers": 2}
+
+
+def test_the_kernels_of_a_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Arena.kernels
+    check("kernels", [KERNELS, KERNELS], 1e-10)
+
+    def of_the_first(self: Arena, pages: torch.Tensor, lane: int, block: int, count: int) -> torch.Tensor:
+        return own(self, pages, lane if pages is getattr(self, "matrix_gradients", None) else 0, block, count)
+
+    monkeypatch.setattr(Arena, "kernels", of_the_first)
+    red("kernels", [KERNELS, KERNELS])
+    check("kernels", [KERNELS], 1e-10)
+
+
+def test_a_sample_that_is_none_of_a_convolutions_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {**KERNELS, "hidden": 12, "batch_size": 29}
+    check("kernels", [config], 1e-10)
+    monkeypatch.setattr(Following, "_lifts", lambda self, strip: False)
+    red("kernels", [config])
+
+
+def test_a_bias_that_a_norm_takes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the running mean all the same."""
+    config = {**KERNELS, "batch_norm": True}
+    check("kernels", [config], 1e-10)
+    own = Arena.vector
+
+    def without(self: Arena, pages: torch.Tensor, kind: str, stage: int) -> torch.Tensor:
+        found = own(self, pages, kind, stage)
+        return found * 0 if kind == "bias" and stage and pages is not self.vector_gradients else found
+
+    broken = Norms._run
+
+    def run(self: Norms, ops: Any, arena: Arena, samples: Any) -> None:
+        monkeypatch.setattr(Arena, "vector", without)
+        broken(self, ops, arena, samples)
+        monkeypatch.setattr(Arena, "vector", own)
+
+    monkeypatch.setattr(Norms, "_run", run)
+    red("kernels", [config])
+
+
+def test_what_pooling_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = Following.__init__
+
+    def unpooled(self: Following, *given: Any) -> None:
+        init(self, *given)
+        self._chosen = Zeros()
+
+    class Zeros(list[Any]):
+        def append(self, chosen: Any) -> None:
+            super().append(torch.zeros_like(chosen))
+
+    monkeypatch.setattr(Following, "__init__", unpooled)
+    red("kernels", [KERNELS])
+    check("kernels", [{**KERNELS, "pool": "none"}], 1e-10)

@@ -18,6 +18,7 @@ from raytune_hpo import TrialError
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.training.hyperparameters import ACTIVATIONS, OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+from raytune_hpo.training.lanes.mixed.buffers import Views
 from raytune_hpo.training.lanes.mixed.chain import Block, Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.template import Template
@@ -29,6 +30,10 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+#: As on a CPU, but that images of any number of lanes are one program.
+TOGETHER = Template(elements=1 << 30)
 
 
 def some_config(rng: random.Random) -> Config:
@@ -74,7 +79,7 @@ def some_images(rng: random.Random) -> Config:
     ("task", "some", "template", "seed"),
     [
         *(("digits", some_config, None, seed) for seed in range(3)),
-        *(("kernels", some_images, None, seed) for seed in range(3)),
+        *(("kernels", some_images, TOGETHER, seed) for seed in range(3)),
         ("kernels", some_images, Template.of("cuda"), 3),
     ],
 )
@@ -122,16 +127,26 @@ def test_a_lane_that_leaves_in_mid_epoch_changes_no_other(float64: None) -> None
 
 
 @on_a_cpu
-def test_its_numbers_do_not_depend_on_its_neighbours_to_the_bit() -> None:
+@pytest.mark.parametrize(
+    ("task", "some", "config"),
+    [
+        ("digits", some_config, {"hidden_units": 20, "hidden_layers": 2}),
+        ("kernels", some_images, {"filters": 3, "conv_layers": 2, "kernel_size": 3}),
+        ("kernels", some_images, {"filters": 4, "conv_layers": 1, "hidden": 12, "pool": "none"}),
+    ],
+)
+def test_its_numbers_do_not_depend_on_its_neighbours_to_the_bit(
+    task: str, some: Callable[[random.Random], Config], config: Config
+) -> None:
     """In single precision, on a CPU."""
     rng = random.Random(5)
-    config = {"optimizer": "adam", "lr": 1e-3, "batch_size": 29, "hidden_units": 20, "dropout": 0.2, "batch_norm": True}
-    config |= {"hidden_layers": 2, "activation": "tanh"}
+    config = config | {"optimizer": "adam", "lr": 1e-3, "batch_size": 29, "dropout": 0.2, "batch_norm": True}
+    config |= {"activation": "tanh"}
 
     def trained(neighbours: int) -> Any:
-        together = fused("digits")
+        together = fused(task, template=TOGETHER)
         for i in range(neighbours):
-            together.enter(f"n{i}", some_config(rng), i)
+            together.enter(f"n{i}", some(rng), i)
         together.enter("x", config, 3)
         for _ in range(2):
             together.train_epoch()
@@ -201,6 +216,26 @@ def test_a_model_that_does_not_fit_fails_by_itself(misfit: Config) -> None:
     assert together.train_epoch(["a", "b"]).keys() == {"a", "b"}
     with pytest.raises((TrialError, RuntimeError)):
         together.train_epoch(["misfit"])
+
+
+def test_large_images_are_few_in_a_program() -> None:
+    together = fused("kernels")
+    for i, filters in enumerate([16, 16, 16, 16, 2, 2]):
+        together.enter(str(i), {"filters": filters, "batch_size": 101, "kernel_size": 3, "conv_layers": 2}, i)
+    groups = [together.group(str(i)) for i in range(6)]
+    assert 2 <= len(set(groups)) <= 3
+    assert together.train_epoch().keys() == {str(i) for i in range(6)}
+
+
+def test_views_are_of_the_tensor_that_is_asked_for() -> None:
+    """Another one may get the id of one that is gone."""
+    views, ids = Views(), set()
+    for i in range(100):
+        tensor = torch.full((4,), float(i))
+        ids.add(id(tensor))
+        assert views.of(tensor, (2,), (1,), 1).tolist() == [i, i]
+        del tensor
+    assert len(ids) == 100, "they are kept"
 
 
 def test_what_lanes_are_padded_to() -> None:

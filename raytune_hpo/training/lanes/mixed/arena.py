@@ -110,6 +110,13 @@ class Arena:
         first = pages.storage_offset() + own.page * MATRIX_PAGE
         return pages.as_strided((count, *shape), (own.pages * MATRIX_PAGE, *strides), first)
 
+    def kernel_biases(self, lane: int, block: int, count: int) -> Tensor:
+        """[count, filters] of the same."""
+        own = self.layout.member_of(lane, block)
+        pages = self.vectors[0]
+        first = pages.storage_offset() + self.layout.vector_pages_of(lane, block, "bias").start * VECTOR_PAGE
+        return pages.as_strided((count, own.rows), (own.slots, 1), first)
+
     def vector(self, pages: Tensor, kind: str, stage: int) -> Tensor:
         """[slots] of a stage, by its number, or [L, outputs] of the outputs, 0, in pages of vectors, [Q, 16]."""
         own = self.layout.vectors[kind, stage]

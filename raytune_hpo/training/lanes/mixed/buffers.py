@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor
@@ -59,15 +61,9 @@ class Buffers:
         own = stage.kept_elements
         return self._views.of(flat, (own.stop - own.start,), (1,), own.start)
 
-    def rows(self, flat: Tensor, strip: Strip) -> Tensor:
-        """[count, features, samples * pixels]"""
-        c, f, m = strip.count, strip.features, strip.samples * strip.pixels
-        return self._views.of(flat, (c, f, m), (f * m, m, 1), strip.element)
-
-    def images(self, flat: Tensor, strip: Strip) -> Tensor:
+    def strip(self, flat: Tensor, strip: Strip) -> Tensor:
         """[count, features, samples, pixels]"""
-        c, f, n, p = strip.count, strip.features, strip.samples, strip.pixels
-        return self._views.of(flat, (c, f, n, p), (f * n * p, n * p, p, 1), strip.element)
+        return self._views.of(flat, strip.shape, strip.strides, strip.element)
 
     # Of a hidden stage of linear blocks, which begins alike among elements and among what is kept --------
 
@@ -91,13 +87,12 @@ class Buffers:
 
     # Of a stage of convolutions ----------------------------------------------------------------------
 
-    def side_by_side(self, flat: Tensor, members: list[Member], *, kept: bool) -> Tensor:
-        """[n, lanes * channels, height, width] of neighbours that are alike."""
+    def images(self, flat: Tensor, members: list[Member], *, kept: bool = False) -> Tensor:
+        """[lanes, n, channels, height, width] of neighbours that are alike. kept: as they are pooled."""
         one = members[0]
         (height, width), first = (one.kept_size, one.kept) if kept else (one.size, one.element)
-        shape = (one.samples, len(members) * one.rows, height, width)
-        pixels = height * width
-        return self._views.of(flat, shape, (pixels, one.samples * pixels, width, 1), first)
+        shape = (len(members), one.samples, one.rows, height, width)
+        return self._views.of(flat, shape, tuple(math.prod(shape[i + 1 :]) for i in range(5)), first)
 
     # Of samples --------------------------------------------------------------------------------------
 

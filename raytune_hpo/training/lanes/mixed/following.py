@@ -15,7 +15,7 @@ from raytune_hpo.training.lanes.mixed.chain import Pair, Window
 from raytune_hpo.training.lanes.mixed.layout import Layout
 from raytune_hpo.training.lanes.mixed.norms import Norms, Samples
 from raytune_hpo.training.lanes.mixed.operations import Operations
-from raytune_hpo.training.lanes.mixed.stages import Member, Stage
+from raytune_hpo.training.lanes.mixed.stages import Member, Stage, Strip
 
 aten = torch.ops.aten
 
@@ -53,14 +53,20 @@ class Following:
             elif b.before is not b.linear:
                 ops.add(b.stage(b.before, stage).copy_, b.stage(b.linear, stage))
         self._activations.forward(ops, b)
-        if samples is not None and b.before is not b.linear and self._activations.lifts:
-            for i, strip in enumerate(stage.strips):  # whose later means are of the samples that there are
-                ops.add(b.images(b.after, strip).mul_, samples.rows[stage.number, i])
+        if samples is not None and b.before is not b.linear:
+            for i, strip in enumerate(stage.strips):
+                if self._lifts(strip):  # later means are of the samples that there are
+                    ops.add(b.strip(b.after, strip).mul_, samples.rows[stage.number, i])
         if self._pools:
             self._pool(ops, b)
         if b.masks is not None:
             given = b.stage_kept(b.kept, stage) if self._pools else b.stage(b.after, stage)
             ops.add(torch.mul, given, b.stage_kept(b.masks, stage), out=b.stage_kept(b.kept, stage))
+
+    def _lifts(self, strip: Strip) -> bool:
+        """Whether padded samples, which were 0, are so no longer: by an activation, or by a convolution's bias."""
+        biased = strip.of_images and any(self.stage.by_lane[i].block.norm is None for i in strip.lanes.tolist())
+        return self._activations.lifts or biased
 
     def _pool(self, ops: Operations, b: Buffers) -> None:
         after, kept = b.stage(b.after, self.stage), b.stage_kept(b.kept, self.stage)

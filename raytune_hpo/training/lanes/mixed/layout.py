@@ -97,10 +97,10 @@ class LanePages:
 
 class Layout:
     """lanes: in any order; `order` says which of them is where. shape: of a sample. outputs: of the last block.
-    grouped: whether like convolutions of neighbours are one product."""
+    launches: as of `Template`."""
 
-    def __init__(self, lanes: Sequence[Padded], shape: Sequence[int], outputs: int, *, grouped: bool = False) -> None:
-        self.grouped = grouped
+    def __init__(self, lanes: Sequence[Padded], shape: Sequence[int], outputs: int, *, launches: bool = False) -> None:
+        self.launches = launches
         self.shape, self.inputs, self.outputs = tuple(shape), math.prod(shape), outputs
         self.order = sorted(range(len(lanes)), key=lambda i: _place(lanes[i]))
         self.lanes = [lanes[i] for i in self.order]
@@ -275,7 +275,7 @@ def _place(lane: Padded) -> tuple[object, ...]:
     chain = lane.chain
     kinds = [repr(block.activation) for block in chain.blocks[:-1]]
     images = [
-        (block.outputs, repr((block.convolution, block.groups, block.pool)))
+        (block.outputs, block.norm is not None, repr((block.convolution, block.groups, block.pool)))
         for block in chain.blocks[: chain.convolutions]
     ]
     return lane.batch, lane.width, chain.features, -chain.depth, images, lane.rule, kinds

@@ -7,15 +7,18 @@ features, pixels] that `counters.Stream.bernoulli` draws for a model alone (`tra
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 
-from raytune_hpo.training.counters import hash_operations, threshold
+from raytune_hpo.training.counters import BLOCK, hash_by_numpy, hash_operations, threshold
 from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.buffers import Buffers
 from raytune_hpo.training.lanes.mixed.layout import MATRIX_PAGE, Layout
 from raytune_hpo.training.lanes.mixed.operations import Operations
+
+Array = np.ndarray[Any, Any]
 
 PAGE = MATRIX_PAGE  # elements, at most: those of a lane in a stage are whole pages
 
@@ -35,7 +38,10 @@ class Masks:
             count = size // self._page
             pages.append(np.full(count, member.lane * draws + (drawn.index(member.number) if draws_one else 0)))
             keeps.append(np.full(count, 1 - member.block.rate if draws_one else 1.0))
-            numbers.append(_numbers(member.rows, member.samples, math.prod(member.kept_size), member.block.outputs))
+            if member.of_images:
+                numbers.append(np.arange(size, dtype=np.int32))
+            else:
+                numbers.append(_numbers(member.rows, member.samples, member.block.outputs))
         keep = np.concatenate(keeps)
         self._pages = torch.from_numpy(np.concatenate(pages)).to(device)
         self._numbers = torch.from_numpy(np.concatenate(numbers)).to(device).view(-1, self._page)
@@ -44,6 +50,10 @@ class Masks:
 
     def draw(self, ops: Operations, buffers: Buffers) -> None:
         assert buffers.masks is not None
+        masks = buffers.masks.view(-1, self._page)
+        if masks.device.type == "cpu" and not buffers.layout.launches:
+            ops.add(self._draw_by_numpy, masks.numpy())
+            return
         own = torch.zeros(len(self._pages), 2, dtype=torch.int32, device=self._device)
         ops.add(torch.index_select, self._words, 0, self._pages, out=own)
         bits, shifted = torch.zeros_like(self._numbers), torch.zeros_like(self._numbers)
@@ -52,18 +62,34 @@ class Masks:
             ops.add(function, *given, **named)
         keeps = torch.zeros(bits.shape, dtype=torch.bool, device=self._device)
         ops.add(torch.le, bits, self._most, out=keeps)
-        ops.add(torch.mul, keeps, self._scale, out=buffers.masks.view(-1, self._page))
+        ops.add(torch.mul, keeps, self._scale, out=masks)
+
+    def _draw_by_numpy(self, out: Array) -> None:
+        """The same in blocks that stay in a core's cache: in a third of the time."""
+        words, numbers = (t.numpy().view(np.uint32) for t in (self._words, self._numbers))
+        pages, most, scale = (t.numpy() for t in (self._pages, self._most, self._scale))
+        rows = max(1, BLOCK // 2 // self._page)
+        bits = np.empty((2, min(rows, len(pages)), self._page), np.uint32)
+        keeps = np.empty(bits.shape[1:], bool)
+        for start in range(0, len(pages), rows):
+            at = slice(start, min(start + rows, len(pages)))
+            x, shifted = bits[:, : at.stop - start]
+            own = words[pages[at]]
+            np.add(numbers[at], own[:, :1], out=x)
+            hash_by_numpy(x, own[:, 1:], shifted)
+            kept = np.less_equal(x.view(np.int32), most[at], out=keeps[: len(x)])
+            np.multiply(kept, scale[at], out=out[at])
 
 
-_known: dict[tuple[int, ...], np.ndarray[tuple[int, ...], np.dtype[np.int32]]] = {}
+_known: dict[tuple[int, int, int], np.ndarray[tuple[int, ...], np.dtype[np.int32]]] = {}
 
 
-def _numbers(rows: int, samples: int, pixels: int, features: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """[rows * samples * pixels]: the numbers of the elements. Padded ones have any."""
-    key = (rows, samples, pixels, features)
+def _numbers(rows: int, samples: int, features: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """[rows * samples]: the numbers of the elements. Padded ones have any."""
+    key = (rows, samples, features)
     if key not in _known:
         if len(_known) > 64:
             _known.clear()
-        feature, sample, pixel = np.ogrid[:rows, :samples, :pixels]
-        _known[key] = ((sample * features + feature) * pixels + pixel).astype(np.int32).reshape(-1)
+        feature, sample = np.ogrid[:rows, :samples]
+        _known[key] = (sample * features + feature).astype(np.int32).reshape(-1)
     return _known[key]

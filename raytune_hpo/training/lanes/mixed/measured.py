@@ -63,7 +63,7 @@ def _pass(
         [Padded(lane.chain, lane.width, count) for lane in own],
         arena.layout.shape,
         arena.layout.outputs,
-        grouped=arena.layout.grouped,
+        launches=arena.layout.launches,
     )
     pages = [arena.pages[lanes[i]] for i in layout.order]
     mine = Arena(layout, pages, like.device, arena, weights_only=True)

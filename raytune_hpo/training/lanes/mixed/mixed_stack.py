@@ -25,7 +25,7 @@ from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.measured import measured
 from raytune_hpo.training.lanes.mixed.placement import Placement, Samples, chain_of_lane, padded
 from raytune_hpo.training.lanes.mixed.steps import AHEAD, PLAIN
-from raytune_hpo.training.lanes.mixed.template import Template
+from raytune_hpo.training.lanes.mixed.template import Template, image_elements
 from raytune_hpo.training.lanes.rows import RowState
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Epoch
@@ -103,7 +103,9 @@ class MixedStack:
     def bytes_of(self, lane: Lane) -> int:
         """What a lane takes: its weights and their gradients, the optimizer's state, its activations."""
         own, numbers = self._size(lane)
-        activations = 9 * own.batch * activations_of(own, self._samples.shape)
+        chain = own.chain
+        images = image_elements(chain, self._samples.shape)
+        activations = 9 * own.batch * (images + chain.depth * own.width)
         return self._samples.x.element_size() * (4 * numbers + activations)
 
     def _size(self, lane: Lane) -> tuple[Padded, int]:
@@ -265,15 +267,6 @@ class MixedStack:
         if any(self.ticks - since >= WAITING_TICKS for since in self._waiting.values()):
             return True
         return len(placed.lanes) > 2 * going  # most stand still
-
-
-def activations_of(own: Padded, shape: Sequence[int]) -> int:
-    """Numbers of a sample's activations in all hidden blocks."""
-    chain = own.chain
-    images = sum(
-        block.outputs * math.prod(size) for block, (size, _) in zip(chain.blocks, chain.sizes(shape), strict=False)
-    )
-    return images + chain.depth * own.width
 
 
 def fits(chain: Chain, data: LaneData) -> bool:

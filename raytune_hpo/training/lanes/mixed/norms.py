@@ -21,7 +21,7 @@ from raytune_hpo.training.lanes.mixed.stages import Stage, Strip
 @dataclass(frozen=True)
 class Samples:
     """Of the mini-batches of a tick. share: [L], one by their samples; unbias: [L], n / (n - 1). rows: of a stage's
-    number and a strip's, [count, features, n, 1], 1 for the samples that there are."""
+    number and a strip's, [count, features, n, 1], of images [count, 1, n, 1]: 1 for the samples that there are."""
 
     share: Tensor
     unbias: Tensor
@@ -60,46 +60,44 @@ class Norms:
         return bool(self._own)
 
     def _of(self, values: Tensor, strip: Strip) -> Tensor:
-        """[count, features, 1] of a strip."""
-        return self._views.of(values, (strip.count, strip.features, 1), (strip.apart, 1, 1), strip.slot)
+        """[count, features, 1, 1] of a strip."""
+        shape, strides = (strip.count, strip.features, 1, 1), (strip.apart, 1, 1, 1)
+        return self._views.of(values, shape, strides, strip.slot)
 
     def _strips(self, samples: Samples) -> list[tuple[Strip, Tensor]]:
         """Those with a norm, and which of their samples there are."""
         return [(self.stage.strips[i], samples.rows[self.stage.number, i]) for i in self._own]
 
     def bias(self, ops: Operations, buffers: Buffers, arena: Arena, samples: Samples) -> None:
-        """Add the linear layer's, also where there is no norm: padded samples stay 0."""
+        """Add the linear layer's, also where there is no norm: padded samples stay 0. Convolutions add their own."""
         bias = arena.vector(arena.vectors[0], "bias", self.stage.number)
         for i, strip in enumerate(self.stage.strips):
-            x = buffers.images(buffers.linear, strip)
-            there = samples.rows[self.stage.number, i]
-            ops.add(torch.addcmul, x, there, self._of(bias, strip)[..., None], out=x)
+            if not strip.of_images:
+                x, there = buffers.strip(buffers.linear, strip), samples.rows[self.stage.number, i]
+                ops.add(torch.addcmul, x, there, self._of(bias, strip), out=x)
 
     def bias_back(self, ops: Operations, buffers: Buffers, arena: Arena) -> None:
         bias = arena.vector(arena.vector_gradients, "bias", self.stage.number)
         for strip in self.stage.strips:
-            ops.add(torch.sum, buffers.rows(buffers.slopes, strip), 2, keepdim=True, out=self._of(bias, strip))
+            _sum(ops, buffers.strip(buffers.slopes, strip), self._of(bias, strip))
 
     def forward(self, ops: Operations, buffers: Buffers, arena: Arena, samples: Samples) -> None:
         """From `buffers.linear`, of which the padded samples are 0, to `buffers.before`."""
         number, strips = self.stage.number, self._strips(samples)
         for i, strip in enumerate(self.stage.strips):
             if i not in self._own:
-                ops.add(buffers.rows(buffers.before, strip).copy_, buffers.rows(buffers.linear, strip))
+                ops.add(buffers.strip(buffers.before, strip).copy_, buffers.strip(buffers.linear, strip))
         ops.add(torch.index_select, samples.share, 0, self._lanes, out=self._share)
         ops.add(self._share.mul_, self._norm)
         if self._of_images:
             ops.add(self._share.div_, self._pixels)
         for strip, _ in strips:
-            rows = buffers.rows(buffers.linear, strip)
-            ops.add(torch.sum, rows, 2, keepdim=True, out=self._of(self._mean, strip))
+            _sum(ops, buffers.strip(buffers.linear, strip), self._of(self._mean, strip))
         ops.add(self._mean.mul_, self._share)
         for strip, there in strips:
-            x, squares = (buffers.images(flat, strip) for flat in (buffers.linear, buffers.one))
-            ops.add(torch.addcmul, x, there, self._of(self._mean, strip)[..., None], value=-1, out=x)
-            ops.add(torch.mul, x, x, out=squares)
-            rows = buffers.rows(buffers.one, strip)
-            ops.add(torch.sum, rows, 2, keepdim=True, out=self._of(self._var, strip))
+            x, squares = (buffers.strip(flat, strip) for flat in (buffers.linear, buffers.one))
+            self._shifted(ops, x, there, self._of(self._mean, strip), -1)
+            _sum_of_squares(ops, x, squares, self._of(self._var, strip))
         ops.add(self._var.mul_, self._share)
         self._run(ops, arena, samples)
         ops.add(torch.add, self._var, self._eps, out=self._root)
@@ -108,13 +106,23 @@ class Norms:
         ops.add(self._scale.masked_fill_, self._without, 1.0)
         beta = arena.vector(arena.vectors[0], "beta", number)
         for strip, there in strips:
-            x, out = (buffers.images(flat, strip) for flat in (buffers.linear, buffers.before))
-            ops.add(torch.mul, x, self._of(self._scale, strip)[..., None], out=out)
-            ops.add(torch.addcmul, out, there, self._of(beta, strip)[..., None], out=out)
+            x, out = (buffers.strip(flat, strip) for flat in (buffers.linear, buffers.before))
+            ops.add(torch.mul, x, self._of(self._scale, strip), out=out)
+            self._shifted(ops, out, there, self._of(beta, strip), 1)
 
     @property
     def _of_images(self) -> bool:
-        return any(member.pixels > 1 for member in self.stage.members)
+        return self.stage.of_images
+
+    def _shifted(self, ops: Operations, x: Tensor, there: Tensor, by: Tensor, sign: int) -> None:
+        """Add a number a row, times the sign, to the samples that there are. Of images it is multiplied out for each
+        sample: torch's addcmul is several times slower where two of three are broadcast."""
+        if not self._of_images:
+            ops.add(torch.addcmul, x, there, by, value=sign, out=x)
+            return
+        each = torch.zeros(x.shape[:3], dtype=x.dtype, device=x.device)[..., None]
+        ops.add(torch.mul, there, by, out=each)
+        ops.add(x.add_, each, alpha=sign)
 
     def _run(self, ops: Operations, arena: Arena, samples: Samples) -> None:
         """The running statistics: lanes that stand still keep theirs."""
@@ -123,19 +131,18 @@ class Norms:
         ops.add(torch.sign, self._share, out=moved)
         ops.add(moved.mul_, self._momentum)
         mean, var = (arena.vector(arena.running[0], kind, number) for kind in ("mean", "var"))
-        self._unbiased(ops, samples, unbiased)
+        of_batch = self._mean
+        if self._of_images:  # whose products come without their bias, which a norm takes away again
+            of_batch = torch.zeros_like(self._mean)
+            ops.add(torch.add, self._mean, arena.vector(arena.vectors[0], "bias", number), out=of_batch)
+            ops.add(torch.neg, self._share, out=unbiased)
+            ops.add(unbiased.add_, 1.0)  # 1 - 1 / n, n: the numbers that a row's statistics are of
+            ops.add(unbiased.reciprocal_)
+        else:
+            ops.add(torch.index_select, samples.unbias, 0, self._lanes, out=unbiased)
         ops.add(unbiased.mul_, self._var)
-        ops.add(torch.lerp, mean, self._mean, moved, out=mean)
+        ops.add(torch.lerp, mean, of_batch, moved, out=mean)
         ops.add(torch.lerp, var, unbiased, moved, out=var)
-
-    def _unbiased(self, ops: Operations, samples: Samples, out: Tensor) -> None:
-        """n / (n - 1), n: the numbers that a row's statistics are of."""
-        if not self._of_images:
-            ops.add(torch.index_select, samples.unbias, 0, self._lanes, out=out)
-            return
-        ops.add(torch.neg, self._share, out=out)
-        ops.add(out.add_, 1.0)  # 1 - 1 / n
-        ops.add(out.reciprocal_)
 
     def backward(self, ops: Operations, buffers: Buffers, arena: Arena, samples: Samples) -> None:
         """`buffers.slopes`, of what the norm gives, 0 for padded samples, becomes that of what it takes."""
@@ -143,10 +150,10 @@ class Norms:
         gamma, beta = (arena.vector(arena.vector_gradients, kind, number) for kind in ("gamma", "beta"))
         products = torch.zeros_like(self._mean)
         for strip, _ in strips:
-            d, x, both = (buffers.rows(flat, strip) for flat in (buffers.slopes, buffers.linear, buffers.one))
-            ops.add(torch.sum, d, 2, keepdim=True, out=self._of(beta, strip))
+            d, x, both = (buffers.strip(flat, strip) for flat in (buffers.slopes, buffers.linear, buffers.one))
+            _sum(ops, d, self._of(beta, strip))
             ops.add(torch.mul, d, x, out=both)
-            ops.add(torch.sum, both, 2, keepdim=True, out=self._of(products, strip))
+            _sum(ops, both, self._of(products, strip))
         ops.add(beta.mul_, self._norm)
         ops.add(products.mul_, self._norm)
         ops.add(torch.mul, products, self._root, out=gamma)
@@ -155,13 +162,15 @@ class Norms:
         shift = torch.zeros_like(self._mean)
         ops.add(torch.mul, beta, self._share, out=shift)
         for strip, there in strips:
-            d, x = (buffers.images(flat, strip) for flat in (buffers.slopes, buffers.linear))
-            ops.add(torch.addcmul, d, x, self._of(self._slope, strip)[..., None], value=-1, out=d)
-            ops.add(torch.addcmul, d, there, self._of(shift, strip)[..., None], value=-1, out=d)
-            ops.add(torch.mul, d, self._of(self._scale, strip)[..., None], out=d)
+            d, x = (buffers.strip(flat, strip) for flat in (buffers.slopes, buffers.linear))
+            ops.add(torch.addcmul, d, x, self._of(self._slope, strip), value=-1, out=d)
+            self._shifted(ops, d, there, self._of(shift, strip), -1)
+            ops.add(torch.mul, d, self._of(self._scale, strip), out=d)
 
     def measure(self, ops: Operations, buffers: Buffers, arena: Arena) -> None:
-        """With the running statistics, in place, the linear layer's biases included."""
+        """With the running statistics, in place, biases included that products come without."""
+        if self._of_images and not self._own:
+            return
         number = self.stage.number
         mean, var = (arena.vector(arena.running[0], kind, number) for kind in ("mean", "var"))
         bias, gamma, beta = (arena.vector(arena.vectors[0], kind, number) for kind in ("bias", "gamma", "beta"))
@@ -171,6 +180,30 @@ class Norms:
         ops.add(self._scale.masked_fill_, self._without, 1.0)
         ops.add(torch.sub, bias, mean, out=self._mean)
         ops.add(torch.addcmul, beta, self._mean, self._scale, out=self._mean)
-        for strip in self.stage.strips:
-            x = buffers.rows(buffers.linear, strip)
-            ops.add(torch.addcmul, self._of(self._mean, strip), x, self._of(self._scale, strip), out=x)
+        for i, strip in enumerate(self.stage.strips):
+            x, shift, scale = (
+                buffers.strip(buffers.linear, strip),
+                *(self._of(t, strip) for t in (self._mean, self._scale)),
+            )
+            if not strip.of_images:
+                ops.add(torch.addcmul, shift, x, scale, out=x)
+            elif i in self._own:
+                ops.add(x.mul_, scale)
+                ops.add(x.add_, shift)
+
+
+def _sum(ops: Operations, x: Tensor, out: Tensor) -> None:
+    """Of each row. x: [count, features, samples, pixels]."""
+    ops.add(torch.sum, x, (2, 3), keepdim=True, out=out)
+
+
+def _sum_of_squares(ops: Operations, x: Tensor, squares: Tensor, out: Tensor) -> None:
+    """As `_sum`. squares: like x, for it to use."""
+    if x.shape[3] == 1:
+        ops.add(torch.mul, x, x, out=squares)
+        _sum(ops, squares, out)
+        return
+    each = torch.zeros(x.shape[0], x.shape[2], x.shape[1], 1, dtype=x.dtype, device=x.device).transpose(1, 2)
+    ops.add(torch.linalg.vector_norm, x, 2, 3, keepdim=True, out=each)  # one pass, that writes little
+    ops.add(each.mul_, each)
+    _sum(ops, each, out)

@@ -43,7 +43,7 @@ class Placement:
         self._template, device = template, data.x.device
         outputs = chain_of_lane(lanes[0]).blocks[-1].outputs
         self.layout = layout = Layout(
-            [padded(lane, template) for lane in lanes], data.shape, outputs, grouped=template.grouped
+            [padded(lane, template) for lane in lanes], data.shape, outputs, launches=template.launches
         )
         self.lanes = [lanes[i] for i in layout.order]
         self.number = {id(lane): i for i, lane in enumerate(self.lanes)}

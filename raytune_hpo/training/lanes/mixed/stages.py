@@ -1,8 +1,9 @@
 """Stages: like blocks of many lanes, of which everything that works on elements is one operation.
 
 Notations
-    element  a number of the activations; a lane's in a stage are [rows, samples, pixels]
-    row      a feature of a lane, or a channel: its activations are [samples, pixels]
+    element  a number of the activations; a lane's in a stage are [rows, samples], of images [samples, rows, pixels],
+             as convolutions take them
+    row      a feature of a lane, or a channel
     slot     a number of a vector of a lane: 16 of them to a page, the last page padded
     kept     what is left after max-pooling
 """
@@ -43,6 +44,10 @@ class Member:
         return self.size[0] * self.size[1]
 
     @property
+    def of_images(self) -> bool:
+        return self.block.convolution is not None
+
+    @property
     def slots(self) -> int:
         return -(-self.rows // VECTOR_PAGE) * VECTOR_PAGE
 
@@ -58,17 +63,29 @@ class Member:
 
 @dataclass(frozen=True)
 class Strip:
-    """Neighbouring rows of one length: [count, features, samples, pixels] from an element on. Their vectors are [count,
-    features] from a slot on, `apart` slots from one to the next. lanes: [count * features], of each row."""
+    """Neighbouring rows of one length from an element on, [count, features, samples], or of images [count, samples,
+    features, pixels]. Their vectors are [count, features] from a slot on, `apart` slots from one to the next. lanes:
+    [count * features], of each row; of images [count]."""
 
     count: int
     features: int
     samples: int
     pixels: int
+    of_images: bool
     element: int
     slot: int
     apart: int
     lanes: Index
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.count, self.features, self.samples, self.pixels
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """Of [count, features, samples, pixels]."""
+        _, f, n, p = self.shape
+        return (f * n * p, p, f * p, 1) if self.of_images else (f * n * p, n * p, p, 1)
 
 
 class Stage:
@@ -91,17 +108,24 @@ class Stage:
         #: [slots]: the lane of each.
         self.slot_lanes: Index = np.concatenate([*lanes, np.zeros(0, np.int64)])
         self.strips = tuple(self._strips())
+        self.of_images = bool(self.members) and self.members[0].of_images
         self.by_lane = {member.lane: member for member in self.members}
 
     def _strips(self) -> Iterator[Strip]:
-        """Rows that fill their pages are one strip, whatever their lanes' widths; others one of each width."""
+        """Of all lanes' linear blocks, whatever their widths, one a batch size; of images one a kind."""
 
-        def kind(member: Member) -> tuple[int, int, int]:
-            return member.samples, member.pixels, 0 if member.rows == member.slots else member.rows
+        def kind(member: Member) -> tuple[int, ...]:
+            if not member.of_images:
+                return (member.samples,)
+            return member.samples, member.pixels, member.rows, member.block.norm is not None
 
-        for (samples, pixels, own), found in itertools.groupby(self.members, key=kind):
+        for _, found in itertools.groupby(self.members, key=kind):
             members = list(found)
-            first, rows = members[0], sum(member.rows for member in members)
-            count, features, apart = (len(members), own, first.slots) if own else (1, rows, rows)
-            lanes = np.concatenate([np.full(member.rows, member.lane) for member in members])
-            yield Strip(count, features, samples, pixels, first.element, first.slot, apart, lanes)
+            one, rows = members[0], [member.rows for member in members]
+            lanes = np.array([member.lane for member in members])
+            if one.of_images:
+                sizes = (len(members), one.rows, one.samples, one.pixels)
+                yield Strip(*sizes, True, one.element, one.slot, one.slots, lanes)
+            else:
+                sizes = (1, sum(rows), one.samples, 1)
+                yield Strip(*sizes, False, one.element, one.slot, sum(rows), np.repeat(lanes, rows))

@@ -8,6 +8,7 @@ between them, waste little more than they save on a CPU (docs/mixed_lanes.md has
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,25 +22,38 @@ SMALL = 50_000  # weights, of which any padding is little
 @dataclass(frozen=True)
 class Template:
     """widths, batches: ascending multiples of 16, of which the next is taken; larger ones as without them. most: how
-    many times its weights a chain may be padded to. grouped: whether like convolutions are one product."""
+    many times its weights a chain may be padded to.
+
+    launches: whether they are what costs, as on a GPU, and not arithmetic and memory: like convolutions are one product
+    then, and nothing is done piece by piece. together, elements: lanes of a program at most, and numbers of images, of
+    which a CPU's cache holds no more.
+    """
 
     widths: tuple[int, ...] = ()
     batches: tuple[int, ...] = ()
     most: float = 3.0
-    grouped: bool = False
+    launches: bool = False
+    together: int = 64
+    elements: int = 1 << 19
 
     @classmethod
     def of(cls, device: str) -> Template:
-        """On a GPU launches cost more than arithmetic does, at these sizes."""
+        if device == "cpu":
+            return cls()
         powers_of_four = (64, 256, 1024, 4096)
-        return cls() if device == "cpu" else cls(powers_of_four, powers_of_four, most=16.0, grouped=True)
+        return cls(powers_of_four, powers_of_four, most=16.0, launches=True, together=1 << 30, elements=1 << 60)
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
         batch = _next(batch_size, self.batches, SMALLEST_BATCH)
-        if chain.convolutions and not self.grouped:  # each is a product of its own
+        if chain.convolutions and not self.launches:  # each is a product of its own
             batch = -(-batch_size // SMALLEST_BATCH) * SMALLEST_BATCH
         return Padded(chain, self._width(chain), batch, rule)
+
+    def share(self, lane: Padded, shape: Sequence[int]) -> float:
+        """Of a program, that a lane of samples of this shape takes."""
+        images = lane.batch * image_elements(lane.chain, shape)
+        return max(1 / self.together, min(1.0, images / self.elements))
 
     def _width(self, chain: Chain) -> int:
         return _next(chain.width, self.widths, SMALLEST_WIDTH)
@@ -52,6 +66,12 @@ class Template:
         sizes = [chain.features, *([W] * chain.depth), linear[-1].outputs]
         padded = sum(a * b for a, b in itertools.pairwise(sizes))
         return padded <= max(SMALL, self.most * own)
+
+
+def image_elements(chain: Chain, shape: Sequence[int]) -> int:
+    """Numbers that a sample's images have after all convolutions."""
+    sizes = chain.sizes(shape)
+    return sum(block.outputs * math.prod(size) for block, (size, _) in zip(chain.blocks, sizes, strict=False))
 
 
 def _next(size: int, known: Sequence[int], smallest: int) -> int:

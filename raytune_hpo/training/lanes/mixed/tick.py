@@ -139,7 +139,7 @@ class Tick:
                 found = torch.zeros(len(strip.lanes), batch.size, dtype=there.dtype, device=there.device)
                 own_lanes = torch.from_numpy(strip.lanes - batch.start).to(there.device)
                 ops.add(torch.index_select, of_lanes, 0, own_lanes, out=found)
-                rows[stage.number, i] = found.view(strip.count, strip.features, batch.size, 1)
+                rows[stage.number, i] = found.view(strip.count, -1, batch.size, 1)
         return shares, Samples(share, steps.of_lane("unbias"), rows)
 
 

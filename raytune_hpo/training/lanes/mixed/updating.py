@@ -76,8 +76,8 @@ class Update:
     def _pieces(self, slots: Tensor, weights: Tensor) -> list[tuple[str, range]]:
         """The pages in pieces: of descent without second moments, of any moments, or of a rule of its own. All of them
         round alike. On a CPU small enough to stay near it."""
-        on_cpu = weights.device.type == "cpu"
-        most, own = (n // weights.shape[1] if on_cpu else len(slots) + 1 for n in (CPU_NUMBERS, OWN_NUMBERS))
+        pieces = not self._arena.layout.launches
+        most, own = (n // weights.shape[1] if pieces else len(slots) + 1 for n in (CPU_NUMBERS, OWN_NUMBERS))
         found: list[tuple[str, range]] = []
         open_since = 0  # pages that are in no piece yet
         kinds: set[str] = set()
