@@ -11,6 +11,7 @@ from typing import Any
 
 from gpu_device import Device, Utilisation, is_out_of_memory
 from gpu_models import (
+    CHAINS,
     SPACES,
     Alike,
     Solo,
@@ -30,6 +31,7 @@ from raytune_hpo.training.lanes.mixed.placement import Placement
 WINDOW_S = 1.0
 #: Of the time, where it is not 1: rounds of configs are long, and large models.
 WEIGHTS = {**dict.fromkeys(SPACES, 2.0), "resnet-18": 1.5}
+OF_GRAPHS = (4, 64, 512)  # lanes that are measured with captured ticks, too
 ENOUGH_LANES = 64  # of a space, of which some of every config are there at any time
 
 
@@ -47,11 +49,15 @@ def lanes_against_solo(
     solo: dict[str, float] = {}
     for model, of_model in clock.shared(models, [WEIGHTS.get(model, 1.0) for model in models]):
         what = trained(model, small)
-        counts = (0, *sizes)
+        counts = [(0, False)]
+        for size in sizes:
+            counts += [(size, False), *([(size, True)] if model in CHAINS and size in OF_GRAPHS else [])]
         known: dict[int, float] = {}  # seconds that so many lanes took to make
         why: str | None = None
-        for count, of_row in of_model.shared(counts, [2.0 if _least(what, count) else 1.0 for count in counts]):
+        weights = [2.0 if _least(what, count) else 1.0 for count, _ in counts]
+        for (count, graphs), of_row in of_model.shared(counts, weights):
             row: dict[str, Any] = {"model": model, "how": f"L={count}" if count else "solo", "lanes": count}
+            row["how"] += ", CUDA graphs" if graphs else ""
             if why is None and count and known:
                 last = max(known)
                 expected = known[last] * count / last
@@ -60,7 +66,7 @@ def lanes_against_solo(
             if why is not None:
                 row["note"] = why
             if "note" not in row:
-                make = _making(what, device, count, of_model.check)
+                make = _making(what, device, count, of_model.check, graphs)
                 measure_row(row, make, device, busy, of_row, of_model, repeats, _least(what, count))
                 if "rate" in row and count:
                     known[count] = row["making_s"]
@@ -74,12 +80,14 @@ def lanes_against_solo(
     return solo
 
 
-def _making(what: Trained, device: Device, count: int, check: Callable[[], None]) -> Callable[[], Training]:
+def _making(
+    what: Trained, device: Device, count: int, check: Callable[[], None], graphs: bool
+) -> Callable[[], Training]:
     if not count:
         return lambda: Solo(what, device)
     if what.configs:
-        return lambda: coming_and_going(what, device, count, check)
-    return lambda: Alike(what, device, count, check)
+        return lambda: coming_and_going(what, device, count, check, graphs=graphs)
+    return lambda: Alike(what, device, count, check, graphs=graphs)
 
 
 def _least(what: Trained, count: int) -> int:

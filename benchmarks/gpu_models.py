@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from raytune_hpo.tasks.digits import Digits  # noqa: E402
 from raytune_hpo.training.data import Split, Splits, TrialData  # noqa: E402
 from raytune_hpo.training.hyperparameters import Hyperparameter  # noqa: E402
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer  # noqa: E402
+from raytune_hpo.training.lanes.mixed.template import Template  # noqa: E402
 from raytune_hpo.training.task import Task  # noqa: E402
 from raytune_hpo.training.trainer import SupervisedTrainer  # noqa: E402
 
@@ -35,6 +36,7 @@ WARM_EPOCHS = 4  # a stack tries out the sizes of its passes in these
 WARM_TICKS = 255  # of lanes that come and go: until they are out of step
 SPACE_CONFIGS = 32
 SPACE, IMAGE_SPACE = "digits' space", "cnn's space"
+CHAINS = ("mlp 64-64-10", SPACE, IMAGE_SPACE, "cnn 8x8")  # whose lanes are mixed ones
 SPACES = {SPACE: "digits", IMAGE_SPACE: "mnist_cnn"}  # of experiments/
 
 
@@ -138,10 +140,14 @@ class Solo:
 
 
 class Alike:
-    """L lanes of one structure. check: asked between two lanes' making, raises where time is out."""
+    """L lanes of one structure. check: asked between two lanes' making, raises where time is out. graphs: whether ticks
+    may be captured."""
 
-    def __init__(self, what: Trained, device: Device, lanes: int, check: Callable[[], None]) -> None:
-        self.trainer = FusedTrainer(what.task, what.data, max_epochs=1_000_000, device=device.kind)
+    def __init__(
+        self, what: Trained, device: Device, lanes: int, check: Callable[[], None], *, graphs: bool = False
+    ) -> None:
+        template = replace(Template.of(device.kind), captures=graphs)
+        self.trainer = FusedTrainer(what.task, what.data, max_epochs=1_000_000, device=device.kind, template=template)
         for lane in range(lanes):
             check()
             self.trainer.enter(str(lane), what.config(lane, lanes), lane)
@@ -153,10 +159,13 @@ class Alike:
         return self.trainer.progress()
 
 
-def coming_and_going(what: Trained, device: Device, lanes: int, check: Callable[[], None]) -> Live:
+def coming_and_going(
+    what: Trained, device: Device, lanes: int, check: Callable[[], None], *, graphs: bool = False
+) -> Live:
     """L lanes, in place of each of which the next config comes when it has done its epochs. check: as of `Alike`."""
     assert what.configs is not None
-    trainer = FusedTrainer(what.task, what.data, max_epochs=EPOCHS, device=device.kind)
+    template = replace(Template.of(device.kind), captures=graphs)
+    trainer = FusedTrainer(what.task, what.data, max_epochs=EPOCHS, device=device.kind, template=template)
 
     def configs(every: Sequence[Config]) -> Iterator[Config]:
         for number in itertools.count():

@@ -301,7 +301,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--all-models", action="store_true", help="loop: a model of every kind in the repository")
-    parser.add_argument("--spaces", nargs="+", default=["digits", "diabetes"], help="of mixed: of experiments/")
+    parser.add_argument(
+        "--spaces", nargs="+", default=["digits", "diabetes"], help="of mixed: of experiments/, or deep"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -1,10 +1,9 @@
 """Lanes over the space that people search: `python benchmarks/lanes.py mixed`, and of one structure, `... one`.
 
-L lanes are live at a time: the next of 64 configs of random search takes the place of one that has done its 3 epochs,
+L lanes are live at a time: the next of the configs of random search takes the place of one that has done its 3 epochs,
 round and round, for at least one round. The solo trainer trains the same ones, in turns with lanes, each from its
-model's making on. Operations are what torch dispatches (torch.utils._python_dispatch.TorchDispatchMode), views too:
-with a CPU's settings (64 lanes together, powers of two) and with a GPU's (all together, powers of four). The floor is
-the arithmetic alone, by eights: products, Adam's update and activations of each config's own sizes.
+model's making on. Operations are those that torch dispatches (`counting`), with a CPU's settings and with a GPU's. The
+floor is the arithmetic alone: products, by eights, Adam's update, activations and pooling of each config's own sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+
+from counting import counted
 
 EPOCHS = 3
 CONFIGS = 64
@@ -30,21 +32,6 @@ def sampled(space: Any, seed: int) -> list[dict[str, Any]]:
 
     rng = np.random.default_rng(seed)
     return [space.sample(rng) for _ in range(CONFIGS)]
-
-
-def counted(work: Callable[[], object]) -> int:
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Count(TorchDispatchMode):
-        n = 0
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.n += 1
-            return function(*args, **(kwargs or {}))
-
-    with Count() as count:
-        work()
-    return count.n
 
 
 class Live:
@@ -130,58 +117,127 @@ def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str)
     return {"cpu": statistics.fmean(seconds), "operations": statistics.fmean(operations)}
 
 
-def floor(space: Any, data: Any, seed: int) -> float:
-    """CPU seconds of a model's epoch of an MLP: the arithmetic of training alone."""
+def floor(task: Any, space: Any, data: Any, seed: int) -> float:
+    """CPU seconds of a model's epoch of a chain: the arithmetic of training alone."""
+    from raytune_hpo.training.hyperparameters import resolve
+    from raytune_hpo.training.lanes.mixed.chain import chain_of
+
+    total = 0.0
+    configs = sampled(space, seed)
+    for config in configs:
+        chain = chain_of(task.build_model(resolve(config, task.model_hyperparameters())))
+        N = config.get("batch_size", 64)
+        works = [*_convolutions(chain, N, data.train.x.shape[1:]), *_linear(chain, N), _update(chain)]
+        total += sum(_seconds(work) / models for work, models in works) * math.ceil(len(data.train) / N)
+    return total / len(configs)
+
+
+Work = tuple[Callable[[], object], int]  # and of how many models it is
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    work()
+    began, count = time.process_time(), 0
+    while time.process_time() - began < 0.005:
+        work()
+        count += 1
+    return (time.process_time() - began) / count
+
+
+def _linear(chain: Any, N: int) -> Iterator[Work]:
     import torch
 
-    samples, inputs = len(data.train), math.prod(data.train.x.shape[1:])
-    outputs = int(data.train.y.max()) + 1 if data.train.y.dtype.kind == "i" else 1
-    total = 0.0
-    for config in sampled(space, seed):
-        N, depth = config["batch_size"], config["hidden_layers"]
-        widths = [config.get(f"units_{k + 1}") or config["hidden_units"] for k in range(depth)]
-        sizes = [inputs, *widths, outputs]
-        pairs = [(torch.rand(8, N, a), torch.rand(8, b, a), torch.rand(8, N, b)) for a, b in itertools.pairwise(sizes)]
-        P = sum(a * b for a, b in itertools.pairwise(sizes))
-        w, g, m, v = torch.rand(4, 8, P)
+    for block in chain.blocks[chain.convolutions :]:
+        x, w, d = (
+            torch.rand(8, N, block.inputs),
+            torch.rand(8, block.outputs, block.inputs),
+            torch.rand(8, N, block.outputs),
+        )
 
-        def step(pairs: Any = pairs, w: Any = w, g: Any = g, m: Any = m, v: Any = v) -> None:
-            for x, weight, d in pairs:
-                torch.bmm(x, weight.transpose(1, 2))
-                torch.bmm(d.transpose(1, 2), x)
-                torch.bmm(d, weight)
-            for _, _, d in pairs[:-1]:
-                y = torch.tanh(d)
-                torch.ops.aten.tanh_backward(d, y)
-            m.lerp_(g, 0.1)
-            v.mul_(0.99).addcmul_(g, g, value=0.01)
-            w.addcdiv_(m, v.sqrt().add_(1e-8), value=-1e-3)
+        def step(x: Any = x, w: Any = w, d: Any = d, block: Any = block) -> None:
+            torch.bmm(x, w.transpose(1, 2))
+            torch.bmm(d.transpose(1, 2), x)
+            torch.bmm(d, w)
+            if block is not chain.blocks[-1]:
+                torch.ops.aten.tanh_backward(d, torch.tanh(d))
 
-        step()
-        began, count = time.process_time(), 0
-        while time.process_time() - began < 0.02:
-            step()
-            count += 1
-        total += (time.process_time() - began) / count / 8 * math.ceil(samples / N)
-    return total / CONFIGS
+        yield step, 8
+
+
+def _convolutions(chain: Any, N: int, shape: Any) -> Iterator[Work]:
+    import torch
+
+    aten, size = torch.ops.aten, tuple(shape[1:])
+    for i, (block, (given, kept)) in enumerate(zip(chain.blocks, chain.sizes(shape), strict=False)):
+        window, pool = block.convolution, block.pool
+        x, d = torch.rand(N, block.inputs, *size), torch.rand(N, block.outputs, *given)
+        w, of_kept, size = torch.rand(block.weight_shape), torch.rand(N, block.outputs, *kept), kept
+        options = ([*window.stride], [*window.padding], [*window.dilation], False, [0, 0], block.groups)
+
+        def step(
+            x: Any = x, w: Any = w, d: Any = d, i: int = i, pool: Any = pool, own: Any = options, k: Any = of_kept
+        ):
+            aten.convolution(x, w, None, *own)
+            aten.convolution_backward(d, x, w, None, *own, [i > 0, True, False])
+            aten.tanh_backward(d, y := torch.tanh(d))
+            if pool is not None:
+                how = (pool.kernel, pool.stride, pool.padding, pool.dilation, False)
+                _, chosen = aten.max_pool2d_with_indices(y, *how)
+                aten.max_pool2d_with_indices_backward(k, y, *how, chosen)
+
+        yield step, 1
+
+
+def _update(chain: Any) -> Work:
+    import torch
+
+    P = sum(math.prod(block.weight_shape) + block.outputs for block in chain.blocks)
+    w, g, m, v = torch.rand(4, 8, P)
+
+    def step() -> None:
+        m.lerp_(g, 0.1)
+        v.mul_(0.99).addcmul_(g, g, value=0.01)
+        w.addcdiv_(m, v.sqrt().add_(1e-8), value=-1e-3)
+
+    return step, 8
+
+
+def task_and_space(name: str) -> tuple[Any, Any]:
+    """Of experiments/, or "deep", made for this: MLPs of 2 to 6 hidden layers on digits."""
+    from raytune_hpo import Choice, Float, Int
+    from raytune_hpo.experiment.file import load_experiment
+
+    experiment = load_experiment(f"experiments/{name if name != 'deep' else 'digits'}.py")
+    if name == "deep":
+        space = {
+            "hidden_layers": Int(2, 6),
+            "hidden_units": Int(16, 128, scale="power_of_two"),
+            "batch_size": Choice([32, 50, 64, 100, 128]),
+            "optimizer": Choice(["sgd", "adam", "adamw"]),
+            "lr": Float(1e-4, 1e-1, scale="log"),
+            "dropout": Float(0.0, 0.5),
+            "batch_norm": Choice([False, True]),
+            "activation": Choice(["relu", "tanh", "gelu", "elu"]),
+            "label_smoothing": Float(0.0, 0.2),
+        }
+        experiment = replace(experiment, space=space)
+    return experiment.resolved.task, experiment.resolved.space
 
 
 def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, models: int = CONFIGS) -> None:
     import torch
 
-    from raytune_hpo.experiment.file import load_experiment
     from raytune_hpo.training.memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(1)
     for name in names:
-        experiment = load_experiment(f"experiments/{name}.py").resolved
-        task, space = experiment.task, experiment.space
+        task, space = task_and_space(name)
         data = task.splits(0).for_trials()
         rows: dict[int, list[tuple[float, ...]]] = {}
         for repeat in range(repeats):
             solo = alone(task, data, space, models, repeat, device)
-            least = floor(space, data, repeat)
+            least = floor(task, space, data, repeat)
             for L in sizes:
                 own = measured(task, data, space, L, repeat, device)
                 gpus = measured(task, data, space, L, repeat, device, "cuda")["operations"]

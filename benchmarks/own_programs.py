@@ -25,6 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from counting import counted
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 PROGRAMS = (
@@ -56,21 +58,6 @@ def experiment_of(name: str, folder: Path) -> Any:
 def few(name: str, data: Any) -> Any:
     samples = OF_LARGE_MODELS.get(name, SAMPLES)
     return replace(data, train=data.train.first(samples), validation=data.validation.first(samples // 4))
-
-
-def counted(work: Callable[[], object]) -> int:
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Count(TorchDispatchMode):
-        operations = 0
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            Count.operations += 1
-            return func(*args, **(kwargs or {}))
-
-    with Count():
-        work()
-    return Count.operations
 
 
 def timed(epoch: Callable[[], object]) -> float:

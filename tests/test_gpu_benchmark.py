@@ -85,7 +85,7 @@ def test_every_part_is_in_both_files(command: list[str], tmp_path: Path) -> None
     assert "ray" in broken["failures"][0]["line"], "what is said to be missing here is"
     assert broken["note"].startswith("pytest ended with 2")
 
-    assert [row["how"] for row in parts["lanes"]] == ["solo", "L=1", "L=4"]
+    assert [row["how"] for row in parts["lanes"]] == ["solo", "L=1", "L=4", "L=4, CUDA graphs"]
     assert [row["processes"] for row in parts["processes"]] == [1, 2]
     for row in [*parts["lanes"], *parts["processes"]]:
         assert row["rate"]["min"] > 0
@@ -117,13 +117,15 @@ def test_a_signal_leaves_the_rows_so_far_and_no_process(command: list[str], tmp_
         lines = []
         for line in program.stdout:
             lines.append(line)
-            if line.startswith("lanes:") and "L=4" in line:  # the last of the part: the next starts its processes
+            if (
+                line.startswith("lanes:") and "CUDA graphs" in line
+            ):  # the last of the part: the next starts its processes
                 time.sleep(0.5)
                 program.send_signal(signal.SIGTERM)
         assert program.wait() == 128 + signal.SIGTERM
     document, text = found(tmp_path / "out")
     assert document["complete"] is False
-    assert len(document["parts"]["lanes"]["rows"]) == 3
+    assert len(document["parts"]["lanes"]["rows"]) == 4
     assert document["notes"][0].startswith("ended by SIGTERM, in processes after ")
     assert text.count("| mlp 64-64-10 |") >= 3
     assert lines[-1].startswith("wrote ")
@@ -146,10 +148,10 @@ def test_out_of_memory_ends_the_rows_of_a_model(monkeypatch: pytest.MonkeyPatch,
     device = Device("cpu")
     enter = gpu_lanes.Alike.__init__
 
-    def fitting(self: Any, what: Any, device: Device, lanes: int, check: Any) -> None:
+    def fitting(self: Any, what: Any, device: Device, lanes: int, check: Any, *, graphs: bool) -> None:
         if lanes > 1:
             raise torch.OutOfMemoryError("simulated")
-        enter(self, what, device, lanes, check)
+        enter(self, what, device, lanes, check, graphs=graphs)
 
     monkeypatch.setattr(gpu_lanes.Alike, "__init__", fitting)
     report = Report(tmp_path, device.facts(), {}, time.monotonic())
@@ -157,7 +159,7 @@ def test_out_of_memory_ends_the_rows_of_a_model(monkeypatch: pytest.MonkeyPatch,
     of_all = (report, device, Utilisation(device), clock, ["mlp 64-64-10"])
     gpu_lanes.lanes_against_solo(*of_all, (1, 4, 8), repeats=1, small=True)
     notes = [row.get("note") for row in report.rows("lanes")]
-    assert notes == [None, None, "out of memory", "not tried: L=4 ran out of memory"]
+    assert notes == [None, None, "out of memory", *["not tried: L=4 ran out of memory"] * 2]
 
 
 def test_how_busy_a_card_is_comes_from_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from lane_tasks import TASKS, part
 from test_equality import compared, difference
 
+from raytune_hpo.training.hyperparameters import OPTIMIZERS
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.trainer import SupervisedTrainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -46,6 +49,21 @@ def test_lanes_and_trainer_on_a_gpu_are_the_trainer_on_a_cpu(task: str) -> None:
         expected = here.train_epoch()
         assert difference(there.train_epoch(), expected) < 1e-8
         assert difference(lanes.train_epoch()["x"], expected) < 1e-8
+
+
+@pytest.mark.parametrize("task", ["digits", "images"])
+def test_a_captured_tick_is_the_tick(task: str) -> None:
+    plain, graphs = (
+        FusedTrainer(TASKS[task], part(TASKS[task]), max_epochs=9, device="cuda", template=template)
+        for template in (Template.of("cuda"), replace(Template.of("cuda"), captures=True))
+    )
+    for i, optimizer in enumerate(OPTIMIZERS):
+        for trainer in (plain, graphs):
+            trainer.enter(optimizer, {**CONFIGS[task], "optimizer": optimizer, "batch_size": 8 + i}, i)
+    for _ in range(3):
+        assert difference(graphs.train_epoch(), plain.train_epoch()) < 1e-10
+    costs = [stack._costs for stack in graphs._mixed.values()]
+    assert all(own.refused is None and own.replayed for own in costs), [own.refused for own in costs]
 
 
 @pytest.mark.parametrize("task", ["digits", "residuals"])

@@ -19,6 +19,7 @@ from raytune_hpo.training.counters import words_by_numpy
 from raytune_hpo.training.drawing import step_number
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.lane_data import LaneData
+from raytune_hpo.training.lanes.mixed.capturing import Costs
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.lane_rows import numbers_of_lane
 from raytune_hpo.training.lanes.mixed.layout import Padded
@@ -59,6 +60,7 @@ class MixedStack:
         self._waiting: dict[int, int] = {}  # id of a lane -> the tick since which it does
         self._work: dict[int, float] = {}
         self._sizes: dict[int, tuple[Padded, int]] = {}
+        self._costs = Costs()
         self._fits: int | None = None  # lanes, after an out-of-memory error
         #: Steps of all lanes so far.
         self.ticks = 0
@@ -245,7 +247,7 @@ class MixedStack:
         """
         while True:
             try:
-                return Placement(self.task, members, self.template, self._samples, before)
+                return Placement(self.task, members, self.template, self._samples, before, self._costs)
             except torch.OutOfMemoryError:
                 if len(members) == 1 and not self._under_way:
                     raise

@@ -16,9 +16,10 @@ class Operations:
     def add(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
         self._calls.append((function, given, named))
 
-    def run(self) -> None:
-        for function, given, named in self._calls:
-            function(*given, **named)
+    def run(self, times: int = 1) -> None:
+        for _ in range(times):
+            for function, given, named in self._calls:
+                function(*given, **named)
 
     def __len__(self) -> int:
         return len(self._calls)

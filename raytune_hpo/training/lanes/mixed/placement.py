@@ -14,6 +14,7 @@ import torch
 from raytune_hpo.training.lanes.lane import Lane
 from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.arena import Arena, Held
+from raytune_hpo.training.lanes.mixed.capturing import Captured, Costs
 from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.lane_rows import held_of, rows_of
 from raytune_hpo.training.lanes.mixed.layout import LanePages, Layout, Padded
@@ -35,10 +36,16 @@ class Samples:
 
 
 class Placement:
-    """Of these lanes, of which those that `before` has no place for are parked."""
+    """Of these lanes, of which those that `before` has no place for are parked. costs: of ticks, known so far."""
 
     def __init__(
-        self, task: Task, lanes: Sequence[Lane], template: Template, data: Samples, before: Placement | None
+        self,
+        task: Task,
+        lanes: Sequence[Lane],
+        template: Template,
+        data: Samples,
+        before: Placement | None,
+        costs: Costs,
     ) -> None:
         self._template, device = template, data.x.device
         outputs = chain_of_lane(lanes[0]).blocks[-1].outputs
@@ -64,8 +71,10 @@ class Placement:
         most = self._most(lambda lane: lane.order.samples_of_report)
         self.orders = Orders(len(self.lanes), most, max(cell.batch for cell in layout.cells), data.x, data.y)
         slots = slots_of(layout, self._groups(), self.steps.groups)
-        self.tick = Tick(layout, self.arena, self.steps, self.orders, task.kind, slots, self._used(task))
+        tick = Tick(layout, self.arena, self.steps, self.orders, task.kind, slots, self._used(task))
 
+        captures = template.captures and device.type == "cuda"
+        self._ticks = Captured(tick.operations, costs) if captures else tick.operations
         if device.type == "cuda":  # all lanes stand still: where memory does not suffice, nothing is lost
             self.run(1)
 
@@ -74,8 +83,7 @@ class Placement:
         self.steps.publish()
         self.orders.publish()
         with torch.no_grad():
-            for _ in range(ticks):
-                self.tick.operations.run()
+            self._ticks.run(ticks)
         self.steps.passed(ticks)
 
     def __contains__(self, lane: Lane) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from raytune_hpo.training.lanes.mixed.chain import Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 
 SMALLEST_WIDTH, SMALLEST_BATCH = 32, 16  # whole vectors of the processor
+#: Set to 1 it lets a GPU's ticks become CUDA graphs, which nobody has run yet.
+CAPTURES = "RAYTUNE_HPO_CUDA_GRAPHS"
 SMALL = 50_000  # weights, of which any padding is little
 
 
@@ -26,7 +29,7 @@ class Template:
 
     launches: whether they are what costs, as on a GPU, and not arithmetic and memory: like convolutions are one product
     then, and nothing is done piece by piece. together, elements: lanes of a program at most, and numbers of images, of
-    which a CPU's cache holds no more.
+    which a CPU's cache holds no more. captures: whether a GPU's ticks may become CUDA graphs.
     """
 
     widths: tuple[int, ...] = ()
@@ -35,13 +38,15 @@ class Template:
     launches: bool = False
     together: int = 64
     elements: int = 1 << 19
+    captures: bool = False
 
     @classmethod
     def of(cls, device: str) -> Template:
         if device == "cpu":
             return cls()
-        powers_of_four = (64, 256, 1024, 4096)
-        return cls(powers_of_four, powers_of_four, most=16.0, launches=True, together=1 << 30, elements=1 << 60)
+        sizes, every = (64, 256, 1024, 4096), 1 << 60
+        captures = os.environ.get(CAPTURES) == "1"
+        return cls(sizes, sizes, 16.0, launches=True, together=every, elements=every, captures=captures)
 
     def padded(self, chain: Chain, batch_size: int, rule: str) -> Padded:
         """rule: as of `Padded`."""
