@@ -117,9 +117,7 @@ def test_a_signal_leaves_the_rows_so_far_and_no_process(command: list[str], tmp_
         lines = []
         for line in program.stdout:
             lines.append(line)
-            if (
-                line.startswith("lanes:") and "CUDA graphs" in line
-            ):  # the last of the part: the next starts its processes
+            if line.startswith("lanes:") and "CUDA graphs" in line:
                 time.sleep(0.5)
                 program.send_signal(signal.SIGTERM)
         assert program.wait() == 128 + signal.SIGTERM

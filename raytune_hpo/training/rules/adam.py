@@ -57,6 +57,33 @@ class Adam(Rule):
         scale = r.second.sqrt().div_(c["correction"]).add_(c["eps"])
         r.weights.addcdiv_(r.first * -c["step_size"], scale)
 
+    is_fused = True
+
+    def fused_step(
+        self,
+        config: Mapping[str, Any],
+        lr: float,
+        count: int,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        first: list[Tensor],
+        second: list[Tensor],
+    ) -> None:
+        steps = [self._kernel_step(count)] * len(weights)
+        options = {name: config[name] for name in ("beta1", "beta2", "weight_decay", "eps")}
+        self._kernel()(weights, gradients, first, second, [], steps, lr=lr, amsgrad=False, maximize=False, **options)
+
+    def _kernel(self) -> Any:
+        import torch
+
+        return torch._fused_adam_
+
+    @staticmethod
+    def _kernel_step(count: int) -> Tensor:
+        import torch
+
+        return torch.tensor(float(count), dtype=torch.float32)
+
     is_of_moments = True
 
     def moments(self, epoch: Epoch) -> dict[str, Array]:
@@ -98,6 +125,11 @@ class AdamW(Adam):
         import torch
 
         return torch.optim.AdamW
+
+    def _kernel(self) -> Any:
+        import torch
+
+        return torch._fused_adamw_
 
     def _decay_moments(self, epoch: Epoch) -> dict[str, Array]:
         return {"shrink": 1 - epoch.lr * epoch.of("weight_decay")}

@@ -1,8 +1,9 @@
 """A rule: all that the house knows of one optimizer. Importable without torch, for names and defaults are asked early.
 
-The same update stands three times in a rule, since each asks for something else: torch's own class for a trial that
-trains alone; rows of many lanes in place, each lane with hyperparameters of its own; a function without side effects,
-which a hypergradient is taken through. tests/training/test_rules.py holds the three against each other.
+The same update stands several times in a rule, since each asks for something else: torch's own class for a trial that
+trains alone; rows of many lanes in place, each lane with hyperparameters of its own; one lane's weights by a kernel; a
+function without side effects, which a hypergradient is taken through. tests/training/test_rules.py holds them against
+each other.
 
 Notations
     L        the lanes
@@ -147,6 +148,23 @@ class Rule(ABC):
 
         By torch's single-tensor formulas, operation by operation, so that it rounds as they do.
         """
+
+    #: Whether torch has a kernel of it for a CPU that takes many weights at once.
+    is_fused: ClassVar[bool] = False
+
+    def fused_step(
+        self,
+        config: Mapping[str, Any],
+        lr: float,
+        count: int,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        first: list[Tensor],
+        second: list[Tensor],
+    ) -> None:
+        """A step, in place, of one lane: the kernel that torch's class has with fused=True. count: of its steps, from
+        1. Like tensors each."""
+        raise NotImplementedError
 
     #: Whether it is the update that `lanes.mixed.updating` writes.
     is_of_moments: ClassVar[bool] = False

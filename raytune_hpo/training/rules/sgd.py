@@ -60,6 +60,25 @@ class SGD(Rule):
                 change = ahead.where(c["nesterov"] > 0, r.first)
         r.weights.addcmul_(change, -c["lr"])
 
+    is_fused = True
+
+    def fused_step(
+        self,
+        config: Mapping[str, Any],
+        lr: float,
+        count: int,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        first: list[Tensor],
+        second: list[Tensor],
+    ) -> None:
+        import torch
+
+        kernel: Any = torch._fused_sgd_
+        buffers = first if config["momentum"] > 0 else []
+        fixed = {"dampening": 0.0, "maximize": False, "is_first_step": False}  # not: buffers begin with 0
+        kernel(weights, gradients, buffers, lr=lr, **self.torch_options(config), **fixed)
+
     is_of_moments = True
 
     def moments(self, epoch: Epoch) -> dict[str, Array]:

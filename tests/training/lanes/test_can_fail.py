@@ -211,8 +211,8 @@ def test_the_mask_of_a_padded_batch(neighbour: Config, monkeypatch: pytest.Monke
 def test_the_mask_of_mixed_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     init = Activations.__init__
 
-    def unmasked(self: Activations, *given: Any) -> None:
-        init(self, *given)
+    def unmasked(self: Activations, *given: Any, **named: Any) -> None:
+        init(self, *given, **named)
         self._own = None
 
     monkeypatch.setattr(Activations, "__init__", unmasked)

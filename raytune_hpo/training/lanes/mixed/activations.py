@@ -40,10 +40,15 @@ BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor, Any, Tensor], Any]] = {
 }
 
 
-class Activations:
-    """Of a stage. Elements of padded features stay 0: also of a sigmoid, which is not 0 at 0."""
+#: What a CPU takes to dispatch an operation, and for an element of an activation.
+OPERATION_S, ELEMENT_S = 2e-6, 0.5e-9
 
-    def __init__(self, stage: Stage, device: torch.device) -> None:
+
+class Activations:
+    """Of a stage. Elements of padded features stay 0: also of a sigmoid, which is not 0 at 0. launches: as of
+    `Template`."""
+
+    def __init__(self, stage: Stage, device: torch.device, *, launches: bool) -> None:
         self.stage = stage
         members, first = stage.members, stage.elements.start
         self._runs: list[tuple[Kind, slice]] = []
@@ -58,14 +63,22 @@ class Activations:
             there = np.concatenate([np.repeat(rows, count) for rows, count in of_each])
         #: [elements] of the stage: which are of a lane's own features; None where it does not matter.
         self._own = None if there is None else torch.from_numpy(there).to(device)
-        # A kind over all takes two operations, and two more to choose.
         self._chosen: list[tuple[Kind, Tensor | None]] = []
-        if len(self._runs) > 2 * len(kinds):
+        if self._over_all(len(kinds), launches=launches):
             for kind in kinds:
                 where = np.zeros(len(self), bool)
                 for other, at in self._runs:
                     where[at] = other == kind
                 self._chosen.append((kind, torch.from_numpy(where).to(device) if self._chosen else None))
+
+    def _over_all(self, kinds: int, *, launches: bool) -> bool:
+        """Whether to compute each kind over all elements, and to choose, rather than over its runs: launches are saved,
+        and elements computed for nothing."""
+        runs, operations = len(self._runs), 2 * kinds - 1
+        if launches or runs <= operations:
+            return runs > operations
+        elements = len(self) * ELEMENT_S
+        return runs * OPERATION_S > operations * OPERATION_S + 1.5 * (kinds - 1) * elements
 
     def __len__(self) -> int:
         return int(self._runs[-1][1].stop)

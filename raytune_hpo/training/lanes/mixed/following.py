@@ -37,7 +37,7 @@ class Following:
     def __init__(self, layout: Layout, stage: Stage, device: torch.device, samples: Samples | None) -> None:
         self.stage, self._samples = stage, samples
         self.norms = Norms(layout, stage, device)
-        self._activations = Activations(stage, device)
+        self._activations = Activations(stage, device, launches=layout.launches)
         self._pools = layout.pools
         self._poolings = _poolings(stage)
         self._chosen: list[Tensor | None] = []  # the numbers of what max-pooling chose

@@ -25,7 +25,7 @@ from raytune_hpo.training.lanes.mixed.lane_rows import numbers_of_lane
 from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.measured import measured
 from raytune_hpo.training.lanes.mixed.placement import Placement, Samples, chain_of_lane, padded
-from raytune_hpo.training.lanes.mixed.steps import AHEAD, PLAIN
+from raytune_hpo.training.lanes.mixed.steps import AHEAD, PLAIN, Plan
 from raytune_hpo.training.lanes.mixed.template import Template, image_elements
 from raytune_hpo.training.lanes.rows import RowState
 from raytune_hpo.training.rules import RULES
@@ -189,7 +189,7 @@ class MixedStack:
         """The numbers of a lane's next steps."""
         first, last = epoch.taken, min(epoch.taken + AHEAD, len(epoch.sizes))
         lrs = np.array(epoch.lrs[first:last])[:, None]
-        updates = []
+        updates, configs, of_groups = [], [], []
         for group in lane.described.structure.groups:
             config = group.config(lane.config)
             rates = lrs if group.moves("lr", lane.config) else lrs / lane.schedule.lr * config["lr"]
@@ -198,6 +198,8 @@ class MixedStack:
                 found = PLAIN | rule.moments(of_one)
             else:
                 found = {f"other {name}": values for name, values in ({"momentum": 0.0} | rule.columns(of_one)).items()}
+            configs.append(config)
+            of_groups.append(rates)
             updates.append({name: np.ravel(values) for name, values in found.items()})
         sizes = np.array(epoch.sizes[first:last], dtype=np.float64)
         rows = placed.steps.rows(updates, sizes, lane.config["label_smoothing"], lane.config["clip_norm"])
@@ -205,7 +207,8 @@ class MixedStack:
         if draws := len(chain_of_lane(lane).dropouts):
             passes = np.arange(last - first, dtype=np.uint64) + np.uint64(step_number(lane.epoch, first))
             words = words_by_numpy(np.array(lane.key % 2**64, dtype=np.uint64), passes, 0, draws).transpose(1, 0, 2)
-        placed.steps.lay_out(placed.number[id(lane)], rows, words)
+        plan = Plan(configs, np.concatenate(of_groups, axis=1), lane.steps + first + 1)
+        placed.steps.lay_out(placed.number[id(lane)], rows, words, plan)
         epoch.laid = last
 
     # Places ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,24 @@ OTHERS = {"lr": 0.0, "beta2": 1.0, "rest2": 0.0, "eps": 1.0, "weight_decay": 0.0
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a lane's steps that are laid out are made of. configs: of its groups of parameters; lrs: [steps, groups];
+    first: the number of the first of these steps, from 1."""
+
+    configs: Sequence[Mapping[str, Any]]
+    lrs: Array
+    first: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A lane's step. groups: each with its config and learning rate; count: of its steps, from 1."""
+
+    groups: Sequence[tuple[Mapping[str, Any], float]]
+    count: int
+
+
 class Steps:
     """groups: of parameters, at most. draws: masks that a lane draws a step, at most. others: whether any lane has a
     rule that is no update of moments."""
@@ -49,6 +68,7 @@ class Steps:
         self._at = np.full(lanes, AHEAD)  # the row of each lane's next step; at first all stand still
         self._moves = np.zeros(lanes, np.int64)
         self._changed: set[int] = set()
+        self._plans: list[Plan | None] = [None] * lanes
         self._of_device = [self._on(array) for array in (self._rows, self._words, self._at, self._moves)]
         rows, words, self._next, self._by = self._of_device
         self._table, self._word_table = rows.view(-1, rows.shape[2]), words.view(-1, words.shape[2])
@@ -63,8 +83,9 @@ class Steps:
 
     # On the host ------------------------------------------------------------------------------------
 
-    def lay_out(self, lane: int, rows: Array, words: Array | None) -> None:
+    def lay_out(self, lane: int, rows: Array, words: Array | None, plan: Plan) -> None:
         """The next steps of a lane. rows: [steps, numbers], see `rows`; at most AHEAD. words: [steps, draws, 2]."""
+        self._plans[lane] = plan
         self._rows[lane, : len(rows)] = rows
         if words is not None:
             own = words.reshape(len(rows), -1)
@@ -79,10 +100,19 @@ class Steps:
     def stands_still(self, lane: int) -> bool:
         return not self._moves[lane]
 
+    def taken(self, lane: int) -> Step | None:
+        """On a CPU: the step of the tick that runs; None of a lane that stands still."""
+        plan = self._plans[lane]
+        if not self._moves[lane] or plan is None:
+            return None
+        row = int(self._at[lane]) - 1  # which `next` has gone past
+        return Step(list(zip(plan.configs, plan.lrs[row].tolist(), strict=True)), plan.first + row)
+
     def take_over(self, lane: int, before: Steps, its: int) -> bool:
         """Be where a lane was in a table of before. False where that has other columns."""
         if (before.names, before.groups, before.draws) != (self.names, self.groups, self.draws):
             return False
+        self._plans[lane] = before._plans[its]
         self._rows[lane], self._words[lane] = before._rows[its], before._words[its]
         self._at[lane], self._moves[lane] = before._at[its], before._moves[its]
         self._changed.add(lane)

@@ -17,6 +17,7 @@ import torch
 
 from raytune_hpo.training.lanes.layers import Tensor, runs_of
 from raytune_hpo.training.lanes.mixed.arena import Arena
+from raytune_hpo.training.lanes.mixed.lane_updates import LaneUpdates
 from raytune_hpo.training.lanes.mixed.operations import Operations
 from raytune_hpo.training.lanes.mixed.stages import Index
 from raytune_hpo.training.lanes.mixed.steps import OTHERS, Steps
@@ -52,12 +53,18 @@ class Update:
         numbers, names = self._steps.of_groups(), self._steps.names
         flat = torch.zeros(self._steps.lanes * self._steps.groups, len(names)).to(numbers)
         ops.add(flat.view(numbers.shape).copy_, numbers)
-        for (weights, first, second), gradient, slots in self._parts:
+        for number, ((weights, first, second), gradient, slots) in enumerate(self._parts):
             if not len(slots):
                 continue
+            alone: Collection[str] = ()
+            if number == 0 and not self._arena.layout.launches and weights.device.type == "cpu":
+                ops.add(LaneUpdates(self._arena, self._steps, slots.numpy()).run)
+                alone = [name for name, rule in RULES.items() if rule.is_fused]
             columns = torch.zeros(len(names), len(slots)).to(numbers)
             ops.add(torch.index_select, flat.t(), 1, slots, out=columns)
-            pieces = self._pieces(slots, weights)
+            pieces = self._pieces(slots, weights, alone)
+            if not pieces:
+                continue
             one, two = torch.zeros(2, max(len(at) for _, at in pieces), weights.shape[1]).to(weights).unbind(0)
             for kind, pages in pieces:
                 at = slice(pages.start, pages.stop)
@@ -73,9 +80,9 @@ class Update:
         lanes = (slots // self._steps.groups).tolist()
         return [self._arena.layout.lanes[lane].rule for lane in lanes]
 
-    def _pieces(self, slots: Tensor, weights: Tensor) -> list[tuple[str, range]]:
-        """The pages in pieces: of descent without second moments, of any moments, or of a rule of its own. All of them
-        round alike. On a CPU small enough to stay near it."""
+    def _pieces(self, slots: Tensor, weights: Tensor, alone: Collection[str]) -> list[tuple[str, range]]:
+        """The pages in pieces: of descent without second moments, of any moments, or of a rule of its own, but those of
+        the rules in `alone`. All of them round alike. On a CPU small enough to stay near it."""
         pieces = not self._arena.layout.launches
         most, own = (n // weights.shape[1] if pieces else len(slots) + 1 for n in (CPU_NUMBERS, OWN_NUMBERS))
         found: list[tuple[str, range]] = []
@@ -87,7 +94,12 @@ class Update:
                 found.append((DESCENT if kinds == {DESCENT} else MOMENTS, range(open_since, stop)))
             kinds.clear()
 
-        for kind, start, stop in runs_of([_KINDS.get(rule, rule) for rule in self._rules(slots)]):
+        kind_of = {rule: _KINDS.get(rule, rule) for rule in RULES} | dict.fromkeys(alone, "")
+        for kind, start, stop in runs_of([kind_of[rule] for rule in self._rules(slots)]):
+            if not kind:
+                close(start)
+                open_since = stop
+                continue
             if stop - start >= own or kind in RULES:
                 close(start)
                 found += [(kind, range(at, min(at + most, stop))) for at in range(start, stop, most)]
