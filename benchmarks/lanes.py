@@ -13,6 +13,8 @@ runs    256 trials, ASHA, up to 27 epochs, on digits with the first model below,
             auto, lanes, processes    run() with each executor
             tuned               tune.Tuner with reuse_actors=True and loggers off, the same trainer in a function
             default             tune.Tuner as it comes, of fewer trials (--default-trials)
+            optuna              peers/optuna_digits.py, with --space digits
+        --space digits: of the space of experiments/digits.py, by random search but for Optuna's TPE
 pbt     seconds from the first report to the last, 40 epochs of each trial, interval 4, with either scheduler in turns
 many    trials begun and ended and reports a second, over each tenth of them, and the driver's memory
 
@@ -35,6 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mixed_lanes
+import numpy as np
 from measured import watched
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ MORE_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 LANES = (8, 64, 256)
 MEASURED_S = 1.0  # of a size, before the next has its turn
 OURS = ("auto", "lanes", "processes")
-CONTESTANTS = (*OURS, "tuned", "default")
+CONTESTANTS = (*OURS, "tuned", "default", "optuna")
 SPACE = {"lr": (1e-4, 1e-1), "weight_decay": (1e-6, 1e-2)}
 CONFIG = {"optimizer": "adam", "hidden_units": 64, "lr_schedule": "cosine"}
 
@@ -128,13 +131,16 @@ def loop(device: str, repeats: int, models: dict[str, tuple[str, dict[str, Any]]
 # Whole runs -----------------------------------------------------------------------------------------
 
 
-def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
-    """One run in this process, from before Ray's start to the results."""
+def one_run(contestant: str, trials: int, folder: str, space: str) -> dict[str, float]:
+    """One run in this process, from before Ray's start to the results. space: "one", of MODELS' first, or "digits"."""
+    if contestant == "optuna":
+        return _optuna(trials)
     if contestant == "default":
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0"
     with watched() as peak:
         began = time.perf_counter()
-        found = _ours(contestant, trials, folder) if contestant in OURS else _ray(contestant, trials, folder)
+        run_it = _ours if contestant in OURS else _ray
+        found = run_it(contestant, trials, folder, space)
         found["wall_s"] = time.perf_counter() - began
     found["cpu_s"] = peak.cpu_s
     found["mb_a_trial"] = peak.workers_mb / found["live"]
@@ -142,18 +148,39 @@ def one_run(contestant: str, trials: int, folder: str) -> dict[str, float]:
     return found
 
 
-def _experiment(trials: int, **fields: Any) -> Any:
+def _experiment(trials: int, space: str = "one", **fields: Any) -> Any:
     from raytune_hpo import Experiment, Float
 
-    space = {**{k: Float(*v, scale="log") for k, v in SPACE.items()}, **CONFIG}
+    of_one = {**{k: Float(*v, scale="log") for k, v in SPACE.items()}, **CONFIG}
     values = {"scheduler": "asha", "max_epochs": 27, "executor": "lanes", **fields}
-    return Experiment(name="lanes", task="digits", space=space, num_samples=trials, **values)
+    chosen = of_one if space == "one" else _digits_space()
+    return Experiment(name="lanes", task="digits", space=chosen, num_samples=trials, **values)
 
 
-def _ours(executor: str, trials: int, folder: str) -> dict[str, float]:
+def _digits_space() -> Any:
+    from raytune_hpo.experiment.file import load_experiment
+
+    return load_experiment(str(Path(__file__).parents[1] / "experiments" / "digits.py")).space
+
+
+def _optuna(trials: int) -> dict[str, float]:
+    """The script of a user of Optuna, by TPE, in one process."""
+    script = Path(__file__).parent / "peers" / "optuna_digits.py"
+    with watched() as peak:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, str(script), "--trials", str(trials)], capture_output=True, text=True, check=True
+        )
+        wall = time.perf_counter() - began
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    of_all = {"wall_s": wall, "cpu_s": peak.cpu_s, "mb_a_trial": peak.total_mb, "total_mb": peak.total_mb}
+    return {**of_all, "epochs": found["epochs"], "best": found["best"], "live": 1}
+
+
+def _ours(executor: str, trials: int, folder: str, space: str) -> dict[str, float]:
     from raytune_hpo import run
 
-    results = run(_experiment(trials, executor=executor), Path(folder) / "run", quiet=True)
+    results = run(_experiment(trials, space, executor=executor), Path(folder) / "run", quiet=True)
     live = os.cpu_count() or 1
     if results.ledger.executor.of_lanes:
         from raytune_hpo.workers.executors import MOST_LANES
@@ -172,12 +199,15 @@ def trainable(config: dict[str, Any]) -> None:
 
     task = Digits()
     trainer = SupervisedTrainer(task, task.load(0).for_trials(), max_epochs=27, device="cpu")
+    if "draw" in config:  # our space has scales that Ray Tune has not
+        space = _experiment(1, "digits").resolved.space
+        config = space.sample(np.random.default_rng(config["draw"]))
     trainer.setup(config, 0)
     for _ in range(27):
         tune.report(trainer.train_epoch())
 
 
-def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
+def _ray(contestant: str, trials: int, folder: str, space: str) -> dict[str, float]:
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
@@ -185,10 +215,11 @@ def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
 
     # Ray's own console output would be measured as well.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    of_one = {**{k: tune.loguniform(*v) for k, v in SPACE.items()}, **CONFIG}
     with ray_session(None, verbose=False):
         tuner = tune.Tuner(
             trainable,
-            param_space={**{k: tune.loguniform(*v) for k, v in SPACE.items()}, **CONFIG},
+            param_space=of_one if space == "one" else {"draw": tune.randint(0, 2**31)},
             tune_config=tune.TuneConfig(
                 metric="validation_accuracy",
                 mode="max",
@@ -205,12 +236,13 @@ def _ray(contestant: str, trials: int, folder: str) -> dict[str, float]:
     return {"epochs": epochs, "best": best, "live": os.cpu_count() or 1}
 
 
-def runs(contestants: Sequence[str], trials: int, default_trials: int, repeats: int) -> None:
+def runs(contestants: Sequence[str], trials: int, default_trials: int, repeats: int, space: str) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name in contestants:
             number = default_trials if name == "default" else trials
-            found[name].append(_alone(["--one", name, "--trials", str(number)]))
+            found[name].append(_alone(["--one", name, "--trials", str(number), "--space", space]))
+            print(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in found[name][-1].items()), flush=True)
     sizes = f"{trials} trials, ASHA, up to 27 epochs ({default_trials} for default)"
     print(f"{sizes}, {repeats} repeats, {os.cpu_count()} cores")
     columns = ("wall_s", "cpu_s", "mb_a_trial", "total_mb", "epochs", "best")
@@ -297,7 +329,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, help="default: 256, of many 10,000")
     parser.add_argument("--default-trials", type=int, default=16)
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, help="of runs")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS[:-1], help="of runs")
+    parser.add_argument("--space", choices=("one", "digits"), default="one", help="of runs")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--all-models", action="store_true", help="loop: a model of every kind in the repository")
@@ -308,8 +341,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            one = one_population if options.one in ("fifo", "pbt") else one_run
-            print(json.dumps(one(options.one, options.trials, folder)))
+            if options.one in ("fifo", "pbt"):
+                print(json.dumps(one_population(options.one, options.trials, folder)))
+            else:
+                print(json.dumps(one_run(options.one, options.trials, folder, options.space)))
         return
     if options.part == "mixed":
         mixed_lanes.mixed(options.spaces, tuple(options.lanes), options.repeats, options.device)
@@ -323,7 +358,8 @@ def main() -> None:
         models = {**MODELS, **MORE_MODELS} if options.all_models else MODELS
         loop(options.device, options.repeats, models, tuple(options.lanes))
     if options.part in (None, "runs"):
-        runs(options.contestants, options.trials or 256, options.default_trials, options.repeats)
+        trials = options.trials or 256
+        runs(options.contestants, trials, options.default_trials, options.repeats, options.space)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -69,32 +70,32 @@ class Chain:
 
     blocks: tuple[Block, ...]
 
-    @property
+    @functools.cached_property
     def convolutions(self) -> int:
         """How many of the blocks, the first ones, are convolutions."""
         return sum(block.convolution is not None for block in self.blocks)
 
-    @property
+    @functools.cached_property
     def depth(self) -> int:
         """Hidden linear blocks."""
         return len(self.blocks) - 1 - self.convolutions
 
-    @property
+    @functools.cached_property
     def hidden(self) -> tuple[Block, ...]:
         """The hidden linear blocks."""
         return self.blocks[self.convolutions : -1]
 
-    @property
+    @functools.cached_property
     def features(self) -> int:
         """What the first linear block takes."""
         return self.blocks[self.convolutions].inputs
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """The largest of the hidden linear blocks, 0 where there are none."""
         return max((block.outputs for block in self.hidden), default=0)
 
-    @property
+    @functools.cached_property
     def dropouts(self) -> tuple[int, ...]:
         """The blocks that draw a mask, in order: the number of a draw is the place in here."""
         return tuple(i for i, block in enumerate(self.blocks) if 0 < block.rate < 1)
