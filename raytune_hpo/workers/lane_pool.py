@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,16 +32,26 @@ LATE_S = 60.0
 
 @dataclass(eq=False)
 class _Array:
-    """An array and its lanes. made: when, on the monotonic clock. busy: it has epochs to train without orders;
-    in_call: an answer is to come."""
+    """An array and its lanes. made: when, on the monotonic clock. sized: it has trained, and so knows how many lanes it
+    has room for. busy: it has epochs to train without orders; in_call: an answer is to come."""
 
     actor: Actor
     made: float = field(default_factory=time.monotonic)
     info: WorkerInfo | None = None
     lanes: list[LaneSlot] = field(default_factory=list)
+    sized: bool = False
     orders: list[Order] = field(default_factory=list)
     busy: bool = False
     in_call: bool = True
+
+    @property
+    def held(self) -> int:
+        """Lanes that have a trial."""
+        return sum(slot.trial is not None for slot in self.lanes)
+
+    def free(self) -> Iterator[tuple[int, LaneSlot]]:
+        """Those that have none, each with how many the array will have once it has been given those before."""
+        return enumerate((slot for slot in self.lanes if slot.trial is None), start=self.held)
 
 
 @dataclass(eq=False)
@@ -107,25 +117,24 @@ class LanePool:
     def idle(self) -> list[LaneSlot]:
         """Free lanes for as many trials as may run, in the order in which they fill the arrays evenly.
 
-        Arrays that have not answered yet have their share kept, or the first to answer would take all trials of a
-        small run.
+        Arrays that have not answered yet, or that have not trained and so have few lanes, have their share kept, or
+        the first that is there would take all trials of a small run.
         """
         if self._check.awaited:
             return []
         now = time.monotonic()
-        to_come = sum(
-            array.info is None and now < max(array.made, self._first_answer) + LATE_S for array in self._arrays
-        )
-        answered = sum(array.info is not None for array in self._arrays)
-        kept = self._trials // (to_come + answered) * to_come if answered else 0
-        free: list[tuple[int, LaneSlot]] = []
-        taken = 0
-        for array in self._arrays:
-            here = sum(slot.trial is not None for slot in array.lanes)
-            taken += here
-            free += enumerate((slot for slot in array.lanes if slot.trial is None), start=here)
-        free.sort(key=lambda entry: entry[0])
-        return [slot for _, slot in free[: max(0, self._trials - taken - kept)]]
+        there = [a for a in self._arrays if a.info is not None or now < max(a.made, self._first_answer) + LATE_S]
+        awaited = [a for a in there if not a.sized and now < max(a.made, self._first_answer) + LATE_S]
+        share = self._trials // max(1, len(there))
+        held = {id(array): array.held for array in there}
+        out = []
+        for _, slot in sorted((entry for array in there for entry in array.free()), key=lambda entry: entry[0]):
+            own = id(slot.array)
+            kept = sum(max(0, share - held[id(array)]) for array in awaited if id(array) != own)
+            if sum(held.values()) + kept < self._trials:
+                held[own] += 1
+                out.append(slot)
+        return out
 
     def admits(self, slot: LaneSlot, losses: float) -> bool:
         """No more unproven trials are in an array at a time than leaves each with twice as much blame for the next
@@ -234,6 +243,7 @@ class LanePool:
             return []
         assert isinstance(answer, Turn)
         self._resize(array, answer.lanes)
+        array.sized |= any(outcome.reports for _, _, outcome in answer.outcomes)
         self._news += answer.warned
         array.busy = answer.busy
         if array.busy and self._transport.concurrent:

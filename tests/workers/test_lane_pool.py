@@ -92,13 +92,56 @@ def test_no_array_takes_more_than_its_even_share(clock: Clock, monkeypatch: pyte
     assert {id(slot.array) for slot in second} == {id(pool._arrays[1])}
 
 
+def given(pool: LanePool) -> list[int]:
+    """How many lanes of each array are given out now, to trials."""
+    slots = pool.idle()
+    for i, slot in enumerate(slots):
+        pool.start(slot, Assignment(f"t{i}", {}, 0, 1))
+    return [sum(slot.array is array for slot in slots) for array in pool._arrays]
+
+
+def trained(pool: LanePool, array: int, lanes: int) -> None:
+    """An array has trained its first trial, and finds that it has room for so many lanes."""
+    slot = next(slot for slot in pool._arrays[array].lanes if slot.trial is not None)
+    outcome = Outcome("running", (EpochReport(1, {"loss": 1.0}, 0.1, None),))
+    pool._taken(pool._arrays[array], Said(Turn(((slot.number, slot.ticket, outcome),), True, lanes)))
+
+
+def test_an_array_that_has_not_trained_has_its_share_kept(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has, it has two lanes: the first to know its size would take all others."""
+    pool = pool_of(2, trials=64, at_first=2, monkeypatch=monkeypatch)
+    answer(pool, 0, 2)
+    assert given(pool) == [2, 0]
+    trained(pool, 0, 256)
+    assert given(pool) == [30, 0]
+    answer(pool, 1, 2)
+    assert given(pool) == [0, 2]
+    trained(pool, 1, 256)
+    assert given(pool) == [0, 30]
+
+
 def test_a_small_array_leaves_its_share_to_the_others(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(2, trials=64, at_first=2, monkeypatch=monkeypatch)
-    answer(pool, 0, 16)
-    answer(pool, 1, 128)
-    first = pool.idle()
-    assert len(first) == 64
-    assert sum(slot.array is pool._arrays[0] for slot in first) == 16
+    answer(pool, 0, 2)
+    answer(pool, 1, 2)
+    assert given(pool) == [2, 2]
+    trained(pool, 1, 128)
+    assert given(pool) == [0, 30]
+    trained(pool, 0, 16)
+    assert given(pool) == [14, 16]
+
+
+def test_an_array_that_trains_for_long_is_not_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(2, trials=64, at_first=2, monkeypatch=monkeypatch)
+    for array in pool._arrays:
+        array.made = 0.0
+    answer(pool, 0, 2)
+    answer(pool, 1, 2)
+    assert given(pool) == [2, 2]
+    trained(pool, 1, 128)
+    assert given(pool) == [0, 30]
+    clock.now += lane_pool.LATE_S
+    assert given(pool) == [0, 30]
 
 
 def test_a_late_array_is_not_counted_on(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
