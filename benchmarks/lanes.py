@@ -337,6 +337,7 @@ def main() -> None:
     parser.add_argument(
         "--spaces", nargs="+", default=["digits", "diabetes"], help="of mixed: of experiments/, or deep"
     )
+    parser.add_argument("--configs", type=int, default=mixed_lanes.CONFIGS, help="of mixed: that come and go")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -347,7 +348,7 @@ def main() -> None:
                 print(json.dumps(one_run(options.one, options.trials, folder, options.space)))
         return
     if options.part == "mixed":
-        mixed_lanes.mixed(options.spaces, tuple(options.lanes), options.repeats, options.device)
+        mixed_lanes.mixed(options.spaces, tuple(options.lanes), options.repeats, options.device, options.configs)
     if options.part == "one":
         mixed_lanes.one(tuple(options.lanes), options.device)
     if options.part == "pbt":

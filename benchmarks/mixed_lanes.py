@@ -23,15 +23,15 @@ CONFIGS = 64
 TICKS = 85  # of a measurement at least: an epoch of the smallest batch
 
 
-def configs_of(space: Any, seed: int) -> Iterator[dict[str, Any]]:
-    return itertools.cycle(sampled(space, seed))
+def configs_of(space: Any, seed: int, configs: int = CONFIGS) -> Iterator[dict[str, Any]]:
+    return itertools.cycle(sampled(space, seed, configs))
 
 
-def sampled(space: Any, seed: int) -> list[dict[str, Any]]:
+def sampled(space: Any, seed: int, configs: int = CONFIGS) -> list[dict[str, Any]]:
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    return [space.sample(rng) for _ in range(CONFIGS)]
+    return [space.sample(rng) for _ in range(configs)]
 
 
 class Live:
@@ -70,20 +70,20 @@ class Live:
 
 
 def measured(
-    task: Any, data: Any, space: Any, lanes: int, seed: int, device: str, settings: str = ""
+    task: Any, data: Any, space: Any, lanes: int, seed: int, device: str, settings: str = "", configs: int = CONFIGS
 ) -> dict[str, float]:
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
     from raytune_hpo.training.lanes.mixed.template import Template
 
     settings = settings or device
     trainer = FusedTrainer(task, data, max_epochs=EPOCHS, device=device, template=Template.of(settings))
-    live = Live(trainer, configs_of(space, seed), lanes)
+    live = Live(trainer, configs_of(space, seed, configs), lanes)
     while live.trainer.ticks() < 3 * TICKS:
         live.advance()
 
     def some() -> float:
         before, ticks = live.progress(), live.trainer.ticks()
-        while live.trainer.ticks() < ticks + TICKS or live.progress() < before + CONFIGS * EPOCHS:
+        while live.trainer.ticks() < ticks + TICKS or live.progress() < before + configs * EPOCHS:
             live.advance()
         return live.progress() - before
 
@@ -100,10 +100,10 @@ def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str)
     from raytune_hpo.training.trainer import SupervisedTrainer
 
     trainer = SupervisedTrainer(task, data, max_epochs=EPOCHS, device=device)
-    configs = configs_of(space, seed)
+    sequence = configs_of(space, seed, models)
     seconds, operations = [], []
     for i in range(models):
-        config = next(configs)
+        config = next(sequence)
 
         def train(config: dict[str, Any] = config, seed: int = i) -> None:
             trainer.setup(config, seed)
@@ -117,13 +117,13 @@ def alone(task: Any, data: Any, space: Any, models: int, seed: int, device: str)
     return {"cpu": statistics.fmean(seconds), "operations": statistics.fmean(operations)}
 
 
-def floor(task: Any, space: Any, data: Any, seed: int) -> float:
+def floor(task: Any, space: Any, data: Any, seed: int, models: int) -> float:
     """CPU seconds of a model's epoch of a chain: the arithmetic of training alone."""
     from raytune_hpo.training.hyperparameters import resolve
     from raytune_hpo.training.lanes.mixed.chain import chain_of
 
     total = 0.0
-    configs = sampled(space, seed)
+    configs = sampled(space, seed, models)
     for config in configs:
         chain = chain_of(task.build_model(resolve(config, task.model_hyperparameters())))
         N = config.get("batch_size", 64)
@@ -224,7 +224,7 @@ def task_and_space(name: str) -> tuple[Any, Any]:
     return experiment.resolved.task, experiment.resolved.space
 
 
-def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, models: int = CONFIGS) -> None:
+def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, configs: int = CONFIGS) -> None:
     import torch
 
     from raytune_hpo.training.memory import keep_freed_memory
@@ -236,11 +236,14 @@ def mixed(names: list[str], sizes: tuple[int, ...], repeats: int, device: str, m
         data = task.splits(0).for_trials()
         rows: dict[int, list[tuple[float, ...]]] = {}
         for repeat in range(repeats):
-            solo = alone(task, data, space, models, repeat, device)
-            least = floor(task, space, data, repeat)
+            solo = alone(task, data, space, configs, repeat, device)
+            least = floor(task, space, data, repeat, configs)
             for L in sizes:
-                own = measured(task, data, space, L, repeat, device)
-                gpus = measured(task, data, space, L, repeat, device, "cuda")["operations"]
+                own = measured(task, data, space, L, repeat, device, configs=configs)
+                gpus = measured(task, data, space, L, repeat, device, "cuda", configs)["operations"]
+                print(
+                    f"{name} {repeat} L={L}: alone {solo}, a lane {own}, as on a GPU {gpus}, floor {least}", flush=True
+                )
                 rows.setdefault(L, []).append(
                     (solo["cpu"], own["cpu"], solo["operations"], own["operations"], gpus, least)
                 )

@@ -218,6 +218,27 @@ def test_a_model_that_does_not_fit_fails_by_itself(misfit: Config) -> None:
         together.train_epoch(["misfit"])
 
 
+@pytest.mark.parametrize(
+    ("task", "config"),
+    [
+        ("digits", {"hidden_layers": 2, "dropout": 0.2, "batch_norm": True}),
+        ("kernels", {"conv_layers": 2, "dropout": 0.2, "batch_norm": True, "kernel_size": 3}),
+        ("kernels", {"conv_layers": 2, "kernel_size": 3, "pool": "none", "hidden": 12}),
+    ],
+)
+def test_where_launches_cost_nothing_is_done_lane_by_lane(task: str, config: Config) -> None:
+    def operations(lanes: int) -> int:
+        together = fused(task, template=Template.of("cuda"))
+        for i in range(lanes):
+            together.enter(str(i), {"optimizer": "adam", **config, "lr": 1e-3 * (i + 1)}, i)
+        together.train_epoch()
+        (stack,) = together._mixed.values()
+        assert stack._placed is not None
+        return len(stack._placed._ticks)  # type: ignore[arg-type]
+
+    assert operations(3) == operations(9)
+
+
 def test_large_images_are_few_in_a_program() -> None:
     together = fused("kernels")
     for i, filters in enumerate([16, 16, 16, 16, 2, 2]):
