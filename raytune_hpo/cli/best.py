@@ -14,15 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.results.advice import advice
     from raytune_hpo.results.results import load_results
 
     results = load_results(options.run_dir)
     best = results.best
     if options.json:
         document = best.to_json() if best is not None else None
-        print_json(
-            {"run_dir": str(results.run_dir), "status": results.status, "metric": results.metric, "best": document}
-        )
+        told = [one.to_json() for one in advice(results)]
+        run = {"run_dir": str(results.run_dir), "status": results.status, "metric": results.metric}
+        print_json({**run, "best": document, "advice": told})
         return 0
     if best is None:
         raise ExperimentError("run directory", str(results.run_dir), "has no report yet")
@@ -40,4 +41,6 @@ def main(options: argparse.Namespace) -> int:
     versions = codes_line(results)
     if versions is not None:
         say(versions)
+    for one in advice(results):
+        say(f"note:       {one.text}")
     return 0
