@@ -275,9 +275,11 @@ OF_ONE = {
 
 
 def one(sizes: tuple[int, ...], device: str) -> None:
-    """Operations of a model's epoch where all lanes have one structure, and how those of all lanes grow with L."""
+    """Operations of a model's epoch where all lanes have one structure, and how those of all lanes grow with L: with a
+    GPU's settings, under which nothing is done lane by lane."""
     from raytune_hpo.tasks.digits import Digits
     from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
+    from raytune_hpo.training.lanes.mixed.template import Template
     from raytune_hpo.training.trainer import SupervisedTrainer
 
     task = Digits()
@@ -290,7 +292,7 @@ def one(sizes: tuple[int, ...], device: str) -> None:
         alone_ops = counted(solo.train_epoch)
         cells, totals = [], []
         for L in sizes:
-            fused = FusedTrainer(task, data, max_epochs=9, device=device)
+            fused = FusedTrainer(task, data, max_epochs=9, device=device, template=Template.of("cuda"))
             for lane in range(L):
                 fused.enter(str(lane), {**config, "lr": 1e-3 * (1 + lane / L)}, lane)
             fused.train_epoch()
