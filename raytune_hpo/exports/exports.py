@@ -1,0 +1,36 @@
+"""The exports by name: `raytune-hpo export RUN_DIR --to NAME -o PATH`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.exports.optuna_study import write_optuna
+from raytune_hpo.exports.tables import write_csv, write_parquet
+from raytune_hpo.results.results import Results
+
+#: Name -> writes a run to a path that is not there yet.
+EXPORTS: dict[str, Callable[[Results, Path], None]] = {
+    "csv": write_csv,
+    "optuna": write_optuna,
+    "parquet": write_parquet,
+}
+
+
+def export_to(results: Results, name: str, target: Path) -> None:
+    """Write the export of this name to `target`, a file or a folder that is not there yet; whole, or not at all.
+
+    Raises ExperimentError where something is there, where the folder that it is to be in is not, and where what the
+    export needs is not installed.
+    """
+    if os.path.lexists(target):
+        raise ExperimentError("--output", str(target), "must not exist yet")
+    if not target.absolute().parent.is_dir():
+        raise ExperimentError("--output", str(target), "must lie in a folder that there is")
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f".{target.name}.") as folder:
+        made = Path(folder) / target.name
+        EXPORTS[name](results, made)
+        made.rename(target)
