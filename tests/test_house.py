@@ -16,7 +16,7 @@ ROOMS = (
     *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
     *("space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
-    *("experiment", "results", "probes", "workers", "engine"),
+    *("experiment", "results", "exports", "probes", "workers", "engine"),
     *("ensembles", "verdicts", "display", "cli", "testing"),
 )
 
