@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.results.results import Results
+from raytune_hpo.results.selection import value_of
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.space.named import shown_texts
 
 WIDTH = 80
 
 
-def trial_table(results: Results) -> str:
-    """One row a trial, in the order of suggestion."""
-    rows = [
-        [
-            row["trial_id"],
-            row["status"],
-            short(row["error"] if row["status"] == "failed" else row["reason"]),
-            str(row["epochs"]),
-            "-" if row["best"] is None else f"{shown_value(row['best'])} @{row['best_epoch']}",
-            "-" if row["last"] is None else shown_value(row["last"]),
-            f"{row['seconds']:.1f}",
-            shown_config(row["config"], results.experiment["space"]),
-        ]
-        for row in results.rows()
-    ]
-    header = ["trial", "status", "reason", "epochs", f"best {results.metric}", "last", "seconds", "config"]
-    if len(results.codes) > 1:
-        header.insert(-1, "code")
-        for row, trial in zip(rows, results.rows(), strict=True):
-            row.insert(-1, "+".join(map(str, trial["code"])) or "-")
-    return text_table(header, rows)
+def trial_table(
+    results: Results,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    columns: Sequence[str] | None = None,
+    width: int | None = None,
+) -> str:
+    """One row a trial, of all in the order of suggestion, or of these (`selection.selected`). columns: of its fields;
+    width: as of `text_table`."""
+    rows = results.rows() if rows is None else rows
+    if columns is None:
+        columns = ["trial_id", "status", "reason", "epochs", "best", "last", "seconds", "config"]
+        if len(results.codes) > 1:
+            columns.insert(-1, "code")
+    heads = {"trial_id": "trial", "best": f"best {results.metric}"}
+    table = [[_cell(results, row, column) for column in columns] for row in rows]
+    return text_table([heads.get(column, column) for column in columns], table, width)
+
+
+def _cell(results: Results, row: Mapping[str, Any], column: str) -> str:
+    match column:
+        case "reason":
+            return short(row["error"] if row["status"] == "failed" else row["reason"])
+        case "best":
+            return "-" if row["best"] is None else f"{shown_value(row['best'])} @{row['best_epoch']}"
+        case "seconds":
+            return f"{row['seconds']:.1f}"
+        case "code":
+            return "+".join(map(str, row["code"])) or "-"
+        case "config":
+            return shown_config(row["config"], results.experiment["space"])
+    value = value_of(row, column)
+    return "-" if value is None else shown_value(value)
 
 
 def short(reason: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -174,13 +174,24 @@ class Results:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a trial; the config's values are columns named config.NAME."""
+        return self.table(self.rows())
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Some of `rows` as `trials` has them; of these columns, a config's values by NAME or config.NAME."""
         import pandas as pd
 
-        rows = []
-        for row in self.rows():
-            config = row.pop("config")
-            rows.append({**row, **{f"config.{path}": value for path, value in flatten(config).items()}})
-        return pd.DataFrame(rows)
+        found = []
+        for row in rows:
+            config = {f"config.{path}": value for path, value in flatten(row["config"]).items()}
+            found.append({**{key: value for key, value in row.items() if key != "config"}, **config})
+        frame = pd.DataFrame(found)
+        if columns is None:
+            return frame
+        wanted: list[str] = []
+        for column in columns:
+            every = [str(name) for name in frame if str(name).startswith("config.")]
+            wanted += every if column == "config" else [column if column in frame else f"config.{column}"]
+        return frame.reindex(columns=wanted)
 
     @property
     def curves(self) -> pd.DataFrame:
