@@ -45,8 +45,9 @@ VERBS = {
     "pause": "let a running panda wait until it is resumed",
     "replay": "train a trial again from the journal and compare the weights",
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
-    "export": "write a run's model to files that plain PyTorch reads",
+    "export": "write a run's model to files that plain PyTorch reads, or the run for other tools",
     "predict": "let an exported model, or a run's winner, predict what a file of inputs holds",
+    "completion": "print what lets a shell complete these commands",
 }
 
 
