@@ -18,18 +18,26 @@ from raytune_hpo.training.rules import RULES
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
 
+#: Pages of a lane's matrices, below which a call of its own costs more than it saves.
+PAGES = 16
+
+
 class LaneUpdates:
-    """Of the matrices of the lanes whose rule has such a kernel. slots: of each page, `lane * groups + group`."""
+    """Of the matrices of lanes whose rule has such a kernel, where they are not small. slots: of each page, `lane *
+    groups + group`. taken: whether a page is one of these."""
 
     def __init__(self, arena: Arena, steps: Steps, slots: Index) -> None:
         self._steps = steps
         self._of: list[tuple[int, int, str, Lists]] = []
+        self.taken = np.zeros(len(slots), bool)
         parts = (arena.matrices[0], arena.matrix_gradients, arena.matrices[1], arena.matrices[2])
         for slot in np.unique(slots).tolist():
             lane, group = divmod(slot, steps.groups)
             rule = arena.layout.lanes[lane].rule
-            if RULES[rule].is_fused:
-                pages = list(_ranges(np.flatnonzero(slots == slot)))
+            own = np.flatnonzero(slots == slot)
+            if RULES[rule].is_fused and len(own) >= PAGES:
+                self.taken[own] = True
+                pages = list(_ranges(own))
                 lists = tuple([part[at].view(-1) for at in pages] for part in parts)
                 self._of.append((lane, group, rule, lists))  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 
 from raytune_hpo.training.lanes.layers import Tensor, runs_of
@@ -23,6 +24,8 @@ from raytune_hpo.training.lanes.mixed.stages import Index
 from raytune_hpo.training.lanes.mixed.steps import OTHERS, Steps
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.rules.rule import Rows
+
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 #: Numbers of weights that an update takes at a time on a CPU, so that they stay near it; and of neighbouring ones with
 #: rules of one kind, from which on they have operations of their own.
@@ -56,13 +59,14 @@ class Update:
         for number, ((weights, first, second), gradient, slots) in enumerate(self._parts):
             if not len(slots):
                 continue
-            alone: Collection[str] = ()
+            taken = np.zeros(len(slots), bool)
             if number == 0 and not self._arena.layout.launches and weights.device.type == "cpu":
-                ops.add(LaneUpdates(self._arena, self._steps, slots.numpy()).run)
-                alone = [name for name, rule in RULES.items() if rule.is_fused]
+                own = LaneUpdates(self._arena, self._steps, slots.numpy())
+                ops.add(own.run)
+                taken = own.taken
             columns = torch.zeros(len(names), len(slots)).to(numbers)
             ops.add(torch.index_select, flat.t(), 1, slots, out=columns)
-            pieces = self._pieces(slots, weights, alone)
+            pieces = self._pieces(slots, weights, taken)
             if not pieces:
                 continue
             one, two = torch.zeros(2, max(len(at) for _, at in pieces), weights.shape[1]).to(weights).unbind(0)
@@ -80,9 +84,9 @@ class Update:
         lanes = (slots // self._steps.groups).tolist()
         return [self._arena.layout.lanes[lane].rule for lane in lanes]
 
-    def _pieces(self, slots: Tensor, weights: Tensor, alone: Collection[str]) -> list[tuple[str, range]]:
-        """The pages in pieces: of descent without second moments, of any moments, or of a rule of its own, but those of
-        the rules in `alone`. All of them round alike. On a CPU small enough to stay near it."""
+    def _pieces(self, slots: Tensor, weights: Tensor, taken: Mask) -> list[tuple[str, range]]:
+        """The pages in pieces, but those that are taken: of descent without second moments, of any moments, or of a
+        rule of its own. All of them round alike. On a CPU small enough to stay near it."""
         pieces = not self._arena.layout.launches
         most, own = (n // weights.shape[1] if pieces else len(slots) + 1 for n in (CPU_NUMBERS, OWN_NUMBERS))
         found: list[tuple[str, range]] = []
@@ -94,8 +98,8 @@ class Update:
                 found.append((DESCENT if kinds == {DESCENT} else MOMENTS, range(open_since, stop)))
             kinds.clear()
 
-        kind_of = {rule: _KINDS.get(rule, rule) for rule in RULES} | dict.fromkeys(alone, "")
-        for kind, start, stop in runs_of([kind_of[rule] for rule in self._rules(slots)]):
+        rules = zip(self._rules(slots), taken.tolist(), strict=True)
+        for kind, start, stop in runs_of(["" if own else _KINDS.get(rule, rule) for rule, own in rules]):
             if not kind:
                 close(start)
                 open_since = stop
