@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,18 @@ def test_a_number_of_a_mixed_update(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     red("digits", [ADAM])
     check("digits", [BASE], 1e-10)
+
+
+def test_the_step_of_a_lanes_own_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Steps.taken
+
+    def late(self: Steps, lane: int) -> Any:
+        step = own(self, lane)
+        return step and replace(step, count=step.count + 1)
+
+    monkeypatch.setattr(Steps, "taken", late)
+    red("digits", [{**ADAM, "hidden_units": 64}])
+    check("digits", [ADAM], 1e-10)  # a small one has no update of its own
 
 
 def test_a_mixed_counter_that_is_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
