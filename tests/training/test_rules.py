@@ -15,7 +15,7 @@ from raytune_hpo.training.hyperparameters import OPTIMIZERS, TRAINER_HYPERPARAME
 from raytune_hpo.training.lanes.optimizers import Updates
 from raytune_hpo.training.optimizers import restore_optimizer
 from raytune_hpo.training.rules import RULES
-from raytune_hpo.training.rules.rule import Columns, Rows, Rule
+from raytune_hpo.training.rules.rule import Columns, Lists, Rows, Rule
 
 L, P, STEPS = 37, 11, 12  # more lanes than an update takes at a time; a rule may need some steps to show its ways
 READ = {name for rule in RULES.values() for name in (*rule.movable, *rule.others)}
@@ -137,8 +137,8 @@ def test_the_kernel_of_many_weights_agrees(rule: Rule) -> None:
         for step in range(STEPS):
             lr = torchs.param_groups[0]["lr"] = config["lr"] * (1 - 0.05 * step)
             own = stepped(torchs, gradients[step])
-            parts = [list(row.split(P // 2)) for row in (rows[0], gradients[step, 0].clone(), *rows[1:])]
-            rule.fused_step(config, lr, step + 1, *parts)
+            every = (rows[0], gradients[step, 0].clone(), *rows[1:])
+            rule.fused_step(config, lr, step + 1, Lists(*(list(row.split(P // 2)) for row in every)))
         close(rows[0], own)
         state = torchs.state_dict()["state"].get(0, {})
         for row, name in rule.kept_rows(momentum=config["momentum"] > 0).items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from raytune_hpo.training.rules.rule import Array, Columns, Epoch, Rows, Rule, Slots, Values, root, slot
+from raytune_hpo.training.rules.rule import Array, Columns, Epoch, Lists, Rows, Rule, Slots, Values, root, slot
 
 if TYPE_CHECKING:
     import torch
@@ -59,19 +59,11 @@ class Adam(Rule):
 
     is_fused = True
 
-    def fused_step(
-        self,
-        config: Mapping[str, Any],
-        lr: float,
-        count: int,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        first: list[Tensor],
-        second: list[Tensor],
-    ) -> None:
-        steps = [self._kernel_step(count)] * len(weights)
+    def fused_step(self, config: Mapping[str, Any], lr: float, count: int, lists: Lists) -> None:
+        steps = [self._kernel_step(count)] * len(lists.weights)
+        tensors: tuple[Any, ...] = (lists.weights, lists.gradients, lists.first, lists.second, [], steps)
         options = {name: config[name] for name in ("beta1", "beta2", "weight_decay", "eps")}
-        self._kernel()(weights, gradients, first, second, [], steps, lr=lr, amsgrad=False, maximize=False, **options)
+        self._kernel()(*tensors, lr=lr, amsgrad=False, maximize=False, **options)
 
     def _kernel(self) -> Any:
         import torch

@@ -50,6 +50,16 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Lists:
+    """As `Rows`, of one lane: its weights as several tensors, and what belongs to each."""
+
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Epoch:
     """What L lanes are to be trained with for an epoch.
 
@@ -152,18 +162,9 @@ class Rule(ABC):
     #: Whether torch has a kernel of it for a CPU that takes many weights at once.
     is_fused: ClassVar[bool] = False
 
-    def fused_step(
-        self,
-        config: Mapping[str, Any],
-        lr: float,
-        count: int,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        first: list[Tensor],
-        second: list[Tensor],
-    ) -> None:
+    def fused_step(self, config: Mapping[str, Any], lr: float, count: int, lists: Lists) -> None:
         """A step, in place, of one lane: the kernel that torch's class has with fused=True. count: of its steps, from
-        1. Like tensors each."""
+        1."""
         raise NotImplementedError
 
     #: Whether it is the update that `lanes.mixed.updating` writes.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from raytune_hpo.training.rules.rule import Array, Columns, Epoch, Rows, Rule, Slots, Values
+from raytune_hpo.training.rules.rule import Array, Columns, Epoch, Lists, Rows, Rule, Slots, Values
 
 if TYPE_CHECKING:
     import torch
@@ -62,22 +62,13 @@ class SGD(Rule):
 
     is_fused = True
 
-    def fused_step(
-        self,
-        config: Mapping[str, Any],
-        lr: float,
-        count: int,
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        first: list[Tensor],
-        second: list[Tensor],
-    ) -> None:
+    def fused_step(self, config: Mapping[str, Any], lr: float, count: int, lists: Lists) -> None:
         import torch
 
         kernel: Any = torch._fused_sgd_
-        buffers = first if config["momentum"] > 0 else []
+        buffers = lists.first if config["momentum"] > 0 else []
         fixed = {"dampening": 0.0, "maximize": False, "is_first_step": False}  # not: buffers begin with 0
-        kernel(weights, gradients, buffers, lr=lr, **self.torch_options(config), **fixed)
+        kernel(lists.weights, lists.gradients, buffers, lr=lr, **self.torch_options(config), **fixed)
 
     is_of_moments = True
 

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from raytune_hpo.training.lanes.layers import Tensor
 from raytune_hpo.training.lanes.mixed.arena import Arena
 from raytune_hpo.training.lanes.mixed.stages import Index
 from raytune_hpo.training.lanes.mixed.steps import Steps
 from raytune_hpo.training.rules import RULES
-
-Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
-
+from raytune_hpo.training.rules.rule import Lists
 
 #: Pages of a lane's matrices, below which a call of its own costs more than it saves.
 PAGES = 16
@@ -38,15 +35,15 @@ class LaneUpdates:
             if RULES[rule].is_fused and len(own) >= PAGES:
                 self.taken[own] = True
                 pages = list(_ranges(own))
-                lists = tuple([part[at].view(-1) for at in pages] for part in parts)
-                self._of.append((lane, group, rule, lists))  # type: ignore[arg-type]
+                lists = Lists(*([part[at].view(-1) for at in pages] for part in parts))
+                self._of.append((lane, group, rule, lists))
 
     def run(self) -> None:
         """One step of each lane that does not stand still, of the numbers that the steps have laid out."""
         for lane, group, rule, lists in self._of:
             if (step := self._steps.taken(lane)) is not None:
                 config, lr = step.groups[group]
-                RULES[rule].fused_step(config, lr, step.count, *lists)
+                RULES[rule].fused_step(config, lr, step.count, lists)
 
 
 def _ranges(pages: Index) -> Iterator[slice]:
