@@ -82,6 +82,8 @@ def _borders(results: Results) -> Iterator[Advice]:
 
 def _at_end(parameter: Parameter, unit: float, side: str) -> bool:
     """Whether a value lies in the tenth of the range at this end, or is its last value."""
+    if math.isnan(unit):  # the trial has no such parameter
+        return False
     if parameter.n is not None:
         unit = (math.floor(unit * parameter.n) + (0 if side == "low" else 1)) / parameter.n
     return unit <= END if side == "low" else unit >= 1 - END

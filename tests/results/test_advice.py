@@ -21,6 +21,7 @@ SPACE: dict[str, Any] = {
     "units": Int(1, 64),
     "layers": Int(1, 3),
     "kind": Choice(["a", "b"]),
+    "more": Int(1, 8).when("kind", "==", "b"),
 }
 
 
