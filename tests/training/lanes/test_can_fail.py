@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,18 +31,10 @@ DROPOUT: Config = {**BASE, "dropout": 0.3}
 SIGMOID: Config = {**BASE, "activation": "sigmoid"}
 NORM: Config = {**BASE, "batch_norm": True}
 #: What some of these break is the padding, which is another on a GPU.
-pytestmark = on_a_cpu
+pytestmark = [on_a_cpu, pytest.mark.usefixtures("float64")]
 
 #: Of no mixed stack.
 STACKED: Config = {"accumulate": 2}
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def red(task: str, configs: list[Config]) -> None:

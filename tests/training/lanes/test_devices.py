@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,10 @@ from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
 from raytune_hpo.training.lanes.mixed.template import Template
 from raytune_hpo.training.trainer import SupervisedTrainer
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.usefixtures("float64"),
+]
 
 BASE: dict[str, Any] = {"optimizer": "adam", "lr": 1e-3, "eps": 1e-3, "batch_size": 29}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -24,14 +26,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "images": {**BASE, "filters": 4, "dropout": 0.3},
     "residuals": {**BASE, "dropout": 0.3},
 }
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def solo(task: str, device: str) -> SupervisedTrainer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -24,16 +24,6 @@ from raytune_hpo.training.trainer import SupervisedTrainer
 EPOCHS = 3
 TASKS: dict[str, Any] = {**OF_LANES, **MODELLED}
 Config = dict[str, Any]
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def fused(task: str, chunk: int | None = None, template: Template | None = None) -> FusedTrainer:

@@ -19,13 +19,7 @@ from raytune_hpo import Choice, SearchSpace, Splits, Task
 from raytune_hpo.training.lanes.chunks import ChunkSize
 from raytune_hpo.training.lanes.refusals import NotFusableError
 
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @dataclass(frozen=True)

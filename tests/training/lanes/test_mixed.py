@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,15 +22,6 @@ from raytune_hpo.training.lanes.mixed.buffers import Views
 from raytune_hpo.training.lanes.mixed.chain import Block, Chain
 from raytune_hpo.training.lanes.mixed.layout import Padded
 from raytune_hpo.training.lanes.mixed.template import Template
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
 
 #: As on a CPU, but that images of any number of lanes are one program.
 TOGETHER = Template(elements=1 << 30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,7 @@ from raytune_hpo.training.lanes.reading import Reading
 from raytune_hpo.training.lanes.refusals import NotFusableError
 from raytune_hpo.training.trainer import SupervisedTrainer
 
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def fused(name: str, *configs: Config, chunk: int | None = 1000) -> FusedTrainer:
