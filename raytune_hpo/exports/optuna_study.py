@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import Ended, Reported, Started
+from raytune_hpo.journal.events import Ended, Started
+from raytune_hpo.results.curves import values_by_epoch
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
@@ -80,7 +81,7 @@ def _trials(results: Results) -> list[Any]:
         Status.RUNNING: State.RUNNING,
         Status.PAUSED: State.RUNNING,
     }
-    values, times = _values(results), _times(results)
+    values, times = values_by_epoch(results), _times(results)
     found = []
     for trial in trials:
         state = states.get(trial.status, State.FAIL)
@@ -123,20 +124,6 @@ def _distribution(parameter: Parameter, seen: list[Any]) -> Any:
 def _plain(value: Any) -> Any:
     """As Optuna takes a category: a list or an object is its text."""
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
-
-
-def _values(results: Results) -> dict[str, dict[int, float]]:
-    """Trial -> epoch -> the objective, of its last generation."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    generations: dict[str, int] = {}
-    for event in results.of(Reported):
-        if generations.get(event.trial) != event.generation:
-            generations[event.trial] = event.generation
-            found[event.trial] = {}
-        value = event.metrics.get(results.metric)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[event.trial][event.epoch] = float(value)
-    return found
 
 
 def _times(results: Results) -> dict[str, tuple[datetime.datetime | None, datetime.datetime | None]]:

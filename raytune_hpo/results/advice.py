@@ -8,15 +8,17 @@ noise      the best trials differ by less than the validation split can tell
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from raytune_hpo.journal.events import DataLoaded, Decided, Reported
+from raytune_hpo.journal.events import DataLoaded, Decided
+from raytune_hpo.results.curves import values_by_epoch
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
@@ -137,19 +139,13 @@ def _stopping(results: Results) -> Iterator[Advice]:
 
 
 def _curves(results: Results) -> dict[str, dict[int, float]]:
-    """Of each trial its loss to be minimised so far (its best value), epoch by epoch: only its newest generation's."""
-    objective = results.objective
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    generations: dict[str, int] = {}
-    for event in results.of(Reported):
-        if generations.setdefault(event.trial, event.generation) != event.generation:
-            generations[event.trial] = event.generation
-            found[event.trial].clear()
-        value = event.metrics.get(objective.metric)
-        loss = objective.loss(value) if isinstance(value, int | float) and math.isfinite(value) else math.inf
-        own = found[event.trial]
-        own[event.epoch] = min(loss, *own.values()) if own else loss
-    return {trial: curve for trial, curve in found.items() if curve}
+    """Of each trial with reports the least loss so far, epoch by epoch."""
+    found = {}
+    for trial, values in values_by_epoch(results).items():
+        losses = [results.objective.loss(value) if math.isfinite(value) else math.inf for value in values.values()]
+        if losses:
+            found[trial] = dict(zip(values, itertools.accumulate(losses, min), strict=True))
+    return found
 
 
 def _stops(results: Results) -> Counter[int]:
