@@ -15,8 +15,8 @@ from raytune_hpo.space.configs import Config
 
 @dataclass(frozen=True)
 class Segment:
-    """Epochs first + 1 to last of `trial` in one `generation`, under `config`. why: what began it. donor: the trial and generation
-    whose checkpoint at `first` it began from, None from scratch."""
+    """Epochs first + 1 to last of `trial` in one `generation`, under `config`. why: what began it.
+    donor: the trial and generation whose checkpoint at `first` it began from, None from scratch."""
 
     trial: str
     generation: int

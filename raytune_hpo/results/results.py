@@ -233,6 +233,20 @@ class Results:
         ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]
         return sorted(ranked, key=lambda t: t.rank(self.objective))[:k]
 
+    def figure(self, kind: str) -> Any:
+        """A figure of the report, as plotly's Figure: "curves", "best", "parallel", "slices", "importance", "rounds",
+        "rungs", "lineage", "schedule" or "timeline". Raises ExperimentError for another kind, for one that this run
+        has nothing for, and where plotly is not installed."""
+        from raytune_hpo.figures import composed_figure
+        from raytune_hpo.results.facts import facts
+
+        spec = composed_figure(facts(self), kind)
+        try:
+            from plotly.graph_objects import Figure
+        except ImportError as error:
+            raise ExperimentError("figure", kind, 'needs plotly: pip install "raytune-hpo[report]"') from error
+        return Figure(spec, layout_template="plotly_white")
+
     def to_json(self) -> dict[str, Any]:
         """The document of `run --json`."""
         return {

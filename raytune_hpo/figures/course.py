@@ -1,0 +1,59 @@
+"""How the run went on: the best value so far; how many trials came how far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raytune_hpo.figures.panel import BAD, COLORS, GREY, Panel, metric_axis, titled
+
+
+def best(facts: Mapping[str, Any]) -> list[Panel]:
+    metric, found = facts["run"]["metric"], []
+    ends = {"trials": facts["cost"]["trials"], "seconds": facts["cost"]["wall_s"]}
+    titles = {"trials": "trials", "seconds": "seconds of running"}
+    for over, steps in facts["best_so_far"].items():
+        if not steps:
+            continue
+        x, y = [step[over] for step in steps], [step["value"] for step in steps]
+        x, y = [*x, max(ends[over], x[-1])], [*y, y[-1]]
+        names = [step["trial"] for step in steps]
+        trace = {
+            "type": "scatter",
+            "x": x,
+            "y": y,
+            "text": [*names, names[-1]],
+            "mode": "lines+markers",
+            "line": {"shape": "hv", "color": COLORS[0], "width": 2.5},
+            "marker": {"size": 5, "color": COLORS[0]},
+            "hovertemplate": f"%{{text}}: %{{y:.5g}} after %{{x:.5g}} {over}<extra></extra>",
+        }
+        found.append(Panel(over, f"over {titles[over]}", [trace], titled(titles[over]), metric_axis(metric, y)))
+    return found
+
+
+def rungs(facts: Mapping[str, Any]) -> list[Panel]:
+    found = facts["rungs"]
+    if not found:
+        return []
+    epochs = [str(rung["epoch"]) for rung in found]
+    parts = [
+        ("went on", [rung["reached"] - rung["last"] for rung in found], COLORS[0]),
+        ("stopped here", [rung["stopped"] for rung in found], BAD),
+        ("ended here otherwise", [max(0, rung["last"] - rung["stopped"]) for rung in found], GREY),
+    ]
+    traces = [
+        {
+            "type": "bar",
+            "x": epochs,
+            "y": counts,
+            "name": name,
+            "marker": {"color": color},
+            "hovertemplate": f"epoch %{{x}}: %{{y}} {name}<extra></extra>",
+        }
+        for name, counts, color in parts
+        if any(counts)
+    ]
+    layout = {"barmode": "stack", "showlegend": True, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
+    layout["margin"] = {"l": 60, "r": 16, "t": 40, "b": 44}
+    return [Panel("all", "trials by epoch", traces, titled("epoch", type="category"), titled("trials"), layout=layout)]

@@ -1,0 +1,76 @@
+"""Parameters in their own scales: a place on an axis from 0 to 1, and the values that stand at it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.figures.panel import text
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.named import shown_texts
+from raytune_hpo.space.parameters import Choice, Parameter
+
+#: Where a trial stands that has no such parameter: below the axis, with a gap between.
+ABSENT = -0.14
+TICKS = 5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One parameter's axis. ticks: (place, text)."""
+
+    path: str
+    parameter: Parameter
+    texts: Mapping[Any, str]
+
+    def place(self, value: Any) -> float:
+        """From 0 to 1, also of a value outside the range (a scheduler may give one): it stands at the end."""
+        try:
+            if self.parameter.n is not None and isinstance(self.parameter, Choice):
+                return (self.parameter.index_of(value) + 0.5) / self.parameter.n
+            return min(max(self.parameter.to_unit(value), 0.0), 1.0)
+        except (ValueError, TypeError, KeyError, IndexError, ExperimentError):
+            low = getattr(self.parameter, "low", None)
+            return 0.0 if isinstance(value, int | float) and low is not None and value < low else 1.0
+
+    def shown(self, value: Any) -> str:
+        if isinstance(value, str) and value in self.texts:
+            return self.texts[value]
+        if isinstance(value, bool) or value is None:
+            return str(value)
+        return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        n = self.parameter.n
+        if isinstance(self.parameter, Choice) and n is not None:
+            every = max(1, math.ceil(n / 12))
+            return [((i + 0.5) / n, text(_short(self.shown(self.parameter.value_at(i))))) for i in range(0, n, every)]
+        units = [i / (TICKS - 1) for i in range(TICKS)]
+        if n is not None and n <= 8:
+            return [((i + 0.5) / n, text(self.shown(self.parameter.value_at(i)))) for i in range(n)]
+        values = [self._round(min(unit, 1 - 1e-12)) for unit in units]
+        return [(self.place(value), text(self.shown(value))) for value in dict.fromkeys(values)]
+
+    def _round(self, unit: float) -> Any:
+        """A value near the place that can be read; at the ends the ends."""
+        value = self.parameter.from_unit(unit)
+        if unit <= 0 or unit >= 1 - 1e-9 or not isinstance(value, float):
+            return value
+        if getattr(self.parameter, "scale", "") == "reverse_log":
+            return 1 - float(f"{1 - value:.1g}")
+        return float(f"{value:.2g}")
+
+
+def scales(space: Mapping[str, Any]) -> tuple[SearchSpace, list[Scale]]:
+    """space: of the facts."""
+    made, texts = SearchSpace.from_json(space), shown_texts(space)
+    return made, [Scale(path, parameter, texts.get(path, {})) for path, parameter in made.parameters.items()]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 24 else label[:23] + "…"
