@@ -16,8 +16,8 @@ ROOMS = (
     *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
     *("space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
-    *("experiment", "results", "exports", "probes", "workers", "engine"),
-    *("ensembles", "verdicts", "display", "cli", "testing"),
+    *("experiment", "figures", "results", "exports", "probes", "workers", "engine"),
+    *("ensembles", "verdicts", "display", "report", "cli", "testing"),
 )
 
 #: Where ray may be imported, and where what it keeps to itself may be named.

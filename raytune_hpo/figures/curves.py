@@ -16,7 +16,9 @@ def curves(facts: Mapping[str, Any]) -> list[Panel]:
         return []
     metric = facts["run"]["metric"]
     traces = [_trace(curve) for curve in reversed(shown)]  # the best on top
-    values = [value for curve in shown for value in curve["values"]]
+    # What the best ones span is in sight; the others may go out of it.
+    best = [curve for curve in shown if (curve["rank"] or COLOURED) <= facts["curves"]["best"]]
+    values = [value for curve in best or shown for value in curve["values"]]
     panel = Panel("all", metric, traces, titled("epoch", rangemode="tozero"), metric_axis(metric, values), height=460)
     return [panel]
 

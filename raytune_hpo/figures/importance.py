@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raytune_hpo.figures.panel import COLORS, Panel, text, titled
+from raytune_hpo.figures.panel import COLORS, GREY, Panel, text, titled
 
 
 def importance(facts: Mapping[str, Any]) -> list[Panel]:
@@ -15,7 +15,7 @@ def importance(facts: Mapping[str, Any]) -> list[Panel]:
     panels = []
     if ours:
         names = list(ours)
-        errors = {"type": "data", "array": [ours[name]["deviation"] for name in names], "thickness": 1.2}
+        errors = {"type": "data", "array": [ours[name]["deviation"] for name in names], "thickness": 1.2, "color": GREY}
         panels.append(_bars("forest", "over all the space (forest)", names, [ours[n]["share"] for n in names], errors))
     if theirs:
         names = list(ours) or list(theirs)

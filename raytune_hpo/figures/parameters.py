@@ -45,7 +45,7 @@ def parallel(facts: Mapping[str, Any]) -> list[Panel]:
         "labelangle": -12 if len(dimensions) > 5 else 0,
         "unselected": {"line": {"opacity": 0.04, "color": GREY}},
     }
-    layout = {"margin": {"l": 60, "r": 60, "t": 70, "b": 24}}
+    layout = {"margin": {"l": 60, "r": 90, "t": 70, "b": 24}}
     least = AXIS_WIDTH * len(dimensions)
     return [Panel("all", "all parameters", [trace], None, None, height=440, layout=layout, least_width=least)]
 

@@ -9,6 +9,7 @@ from typing import Any
 from raytune_hpo.figures.panel import COLORS, GREY, Axis, Panel, text, titled
 
 TRAINING = "training"
+PHASES = (*COLORS[1:], GREY, "#3f6f8f", "#a0522d", "#2e8b57", "#b05d8f")
 
 
 def timeline(facts: Mapping[str, Any]) -> list[Panel]:
@@ -23,7 +24,7 @@ def timeline(facts: Mapping[str, Any]) -> list[Panel]:
     traces = []
     for what in [TRAINING, *others]:
         spans = by_what.get(what, [])
-        color = COLORS[0] if what == TRAINING else (*COLORS[1:], GREY)[others.index(what) % len(COLORS)]
+        color = COLORS[0] if what == TRAINING else PHASES[others.index(what) % len(PHASES)]
         traces.append(
             {
                 "type": "bar",

@@ -15,6 +15,7 @@ import numpy as np
 
 from raytune_hpo.results.forest_anova import Share, forest_anova
 from raytune_hpo.results.results import Results
+from raytune_hpo.results.text_table import plural
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
 
@@ -93,7 +94,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
         r2=None,
         needed=2 / math.sqrt(max(n, 1)),
         can_tell=False,
-        verdict=f"cannot tell: {n} finished trials, and below {MIN_TRIALS} anything may look important",
+        verdict=f"cannot tell: {plural(n, 'finished trial')}, and below {MIN_TRIALS} anything may look important",
         main={},
         pairs={},
     )

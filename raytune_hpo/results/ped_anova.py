@@ -13,6 +13,7 @@ import numpy as np
 
 from raytune_hpo.results.importance import MIN_TRIALS, cost, ranks
 from raytune_hpo.results.results import Results
+from raytune_hpo.results.text_table import plural
 from raytune_hpo.space import SearchSpace
 
 INSTALL = 'pip install "raytune-hpo[optuna]"'
@@ -25,7 +26,10 @@ def ped_anova(results: Results) -> dict[str, Any]:
     trials = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
     paths = [path for path, parameter in space.parameters.items() if not parameter.conditions]
     if len(trials) < MIN_TRIALS:
-        return {"parameters": {}, "missing": f"{len(trials)} finished trials, and below {MIN_TRIALS} it cannot tell"}
+        return {
+            "parameters": {},
+            "missing": f"{plural(len(trials), 'finished trial')}, and below {MIN_TRIALS} it cannot tell",
+        }
     costs = np.array([cost(trial, results.mode) for trial in trials])
     if np.all(costs == costs[0]) or len(paths) < 2:
         return {"parameters": {}, "missing": "nothing to tell apart"}

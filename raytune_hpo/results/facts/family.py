@@ -6,7 +6,7 @@ from typing import Any
 
 from raytune_hpo.results.lineage import Segment, lineage, segments
 from raytune_hpo.results.results import Results
-from raytune_hpo.space.configs import flatten
+from raytune_hpo.space.configs import Config, flatten
 
 
 def family(results: Results) -> dict[str, Any] | None:
@@ -26,13 +26,18 @@ def family(results: Results) -> dict[str, Any] | None:
     varying: dict[str, None] = {}
     for segment in every.values():
         if segment.donor in every:
-            before, now = flatten(every[segment.donor].config), flatten(segment.config)
-            varying |= dict.fromkeys(path for path in now if path not in before or now[path] != before[path])
+            varying |= dict.fromkeys(changes(every[segment.donor].config, segment.config))
     return {
         "segments": [_told(segment) for segment in every.values()],
         "winner": [_told(segment) for segment in chain],
         "varying": list(varying),
     }
+
+
+def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """path -> (before, now) where they differ; None for what one of them has not."""
+    old, new = flatten(before), flatten(now)
+    return {path: (old.get(path), new.get(path)) for path in {**old, **new} if old.get(path) != new.get(path)}
 
 
 def _told(segment: Segment) -> dict[str, Any]:

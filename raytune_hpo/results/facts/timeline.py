@@ -92,8 +92,8 @@ class _Clock:
 
     def seconds(self, at: float) -> float:
         if self._number + 1 < len(self._starts) and self._number < 0:
-            return max(0.0, at - self._starts[0])
-        return max(0.0, at + self._shift)
+            return round(max(0.0, at - self._starts[0]), 3)
+        return round(max(0.0, at + self._shift), 3)
 
 
 def _leave(workers: dict[str, _Worker], of: dict[str, str], trial: str, now: float) -> None:
@@ -116,7 +116,9 @@ def _told(workers: dict[str, _Worker], wall_s: float, most: int) -> dict[str, An
         spans: list[list[Any]] = [[began, ended, what, None] for began, ended, what in worker.phases]
         spans += [[began, ended, TRAINING, trials] for began, ended, trials in merged]
         spans.sort(key=lambda span: span[:2])
-        made.append({"worker": name, "busy_s": busy, "trials": len({t for *_, t in worker.spans}), "spans": spans})
+        made.append(
+            {"worker": name, "busy_s": round(busy, 3), "trials": len({t for *_, t in worker.spans}), "spans": spans}
+        )
         if name in trainers:
             shares[BEFORE] += min(began for began, *_ in (*worker.phases, *worker.spans))
             for began, ended, what in worker.phases:
@@ -125,10 +127,10 @@ def _told(workers: dict[str, _Worker], wall_s: float, most: int) -> dict[str, An
     whole = wall_s * len(trainers)
     shares["idle"] = max(0.0, whole - sum(shares.values()))
     listed = [
-        {"what": what, "seconds": seconds, "share": seconds / whole if whole else None}
+        {"what": what, "seconds": round(seconds, 3), "share": seconds / whole if whole else None}
         for what, seconds in sorted(shares.items(), key=lambda item: -item[1])
     ]
-    return {"wall_s": wall_s, "training_s": training, "most": most, "workers": made, "shares": listed}
+    return {"wall_s": wall_s, "training_s": round(training, 3), "most": most, "workers": made, "shares": listed}
 
 
 def _merged(

@@ -1,0 +1,192 @@
+"""The page: sections as HTML, figures and the trials' table as data, all in one file.
+
+parts      what the page is made of: HTML by section, figures by id, trials by run. A live page is sent those that
+           changed
+page       the file. It asks nobody for anything: its Content-Security-Policy lets it reach no address
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.figures.compare import compared
+from raytune_hpo.printable import printable, printable_lines
+from raytune_hpo.report.sections import Block, Section, sections
+from raytune_hpo.report.tables import Table
+from raytune_hpo.results.facts import Facts
+from raytune_hpo.space.configs import flatten
+
+if TYPE_CHECKING:
+    import jinja2
+
+INSTALL = 'needs plotly and jinja2: pip install "raytune-hpo[report]"'
+PAGES = Path(__file__).parent / "pages"
+#: Of a row in `trials --json`, in the order of the page's table; a config's values stand behind them.
+COLUMNS = ("trial_id", "status", "best", "best_epoch", "epochs", "seconds", "reason")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """html: by section; figures: by the id of the element that shows each; trials: one table a run."""
+
+    html: dict[str, str]
+    figures: dict[str, dict[str, Any]]
+    trials: list[dict[str, Any]]
+
+
+def check_installed() -> None:
+    """Raises ExperimentError where what pages need is not installed."""
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError as error:
+        raise ExperimentError("report", "HTML", INSTALL) from error
+
+
+def parts(documents: Sequence[Facts]) -> Parts:
+    labels = labelled(documents)
+    figures: dict[str, dict[str, Any]] = {}
+    made = [*overview(documents, labels), *sections(documents)]
+    html = {}
+    for section in made:
+        for i, block in enumerate(section.blocks):
+            for j, panel in enumerate(block.panels):
+                figures[f"{section.id}-{i}-{j}"] = panel.spec
+        template = _templates().get_template("section.html")
+        html[section.id] = template.render(section=section, labels=labels, several=len(documents) > 1)
+    parallel = next((i for i, section in enumerate(made) if section.id == "trials"), None)
+    if parallel is not None:
+        for i, block in enumerate(made[parallel].blocks):
+            for j, _ in enumerate(block.panels):
+                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i}
+    return Parts(html, figures, [trials(one) for one in documents])
+
+
+def labelled(documents: Sequence[Facts]) -> list[str]:
+    """A name for each run, its folder's."""
+    return [printable(Path(one["run"]["run_dir"]).name) for one in documents]
+
+
+def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]:
+    """What stands before the sections of one theme each: the summary, several runs beside each other, the trials."""
+    from raytune_hpo.figures import panels
+
+    summaries = [
+        Block(tables=[Table("", ("", ""), [[own["topic"], own["text"]] for own in one["summary"]], open=True)])
+        for one in documents
+    ]
+    found = [Section("summary", "Summary", "", summaries)]
+    if len(documents) > 1:
+        found.append(Section("compare", "The runs beside each other", "", [_compared(documents, labels)]))
+    lead = (
+        "All trials, the best first. Drag along an axis to keep the lines that cross it there: the table follows. "
+        "Or type conditions, such as lr<0.01 status=completed."
+    )
+    blocks = [Block((), panels(one, "parallel"), "parallel") for one in documents]
+    if any(one["trials"] for one in documents):
+        found.append(Section("trials", "Trials", lead, blocks))
+    return found
+
+
+def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
+    rows = []
+    for label, one in zip(labels, documents, strict=True):
+        best, cost = one["best"], one["cost"]
+        own = [best["trial_id"], best["metric"]] if best else [None, None]
+        run = one["run"]
+        told = [run["status"], run["metric"], *own, run["searcher"], run["scheduler"]]
+        rows.append([label, *told, cost["trials"], cost["epochs"], cost["wall_s"]])
+    columns = ("run", "status", "metric", "winner", "best", "searcher", "scheduler", "trials", "epochs", "seconds")
+    return Block((), compared(documents, labels), "compare", [Table("", columns, rows, open=True)])
+
+
+def trials(one: Facts) -> dict[str, Any]:
+    """The table of a run's trials, by columns: names, whether each holds numbers, and their values."""
+    rows = one["trials"]
+    configs = [flatten(row.get("best_config", row["config"])) for row in rows]
+    paths = list(one["space"]["parameters"])
+    columns = [[row[key] for row in rows] for key in COLUMNS] + [
+        [_cell(config.get(path)) for config in configs] for path in paths
+    ]
+    names = [*COLUMNS, *paths]
+    return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "names": names, "columns": columns}
+
+
+def _cell(value: Any) -> Any:
+    """Numbers as they are; else the text that stands for it."""
+    return value if value is None or type(value) in (int, float, str) else json.dumps(value, ensure_ascii=False)
+
+
+def page(documents: Sequence[Facts], *, live: bool = False) -> str:
+    """One HTML file. live: it asks its server for what is new, and for plotly.js. Raises ExperimentError where plotly
+    or jinja2 are not installed."""
+    check_installed()
+    made = parts(documents)
+    labels = labelled(documents)
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=", ".join(labels),
+            documents=documents,
+            labels=labels,
+            parts=made,
+            titles=[(name, _title(name)) for name in made.html],
+            data=in_script({"figures": made.figures, "trials": made.trials}),
+            style=(PAGES / "page.css").read_text(),
+            script=(PAGES / "page.js").read_text(),
+            plotly="" if live else plotly_js(),
+            live=live,
+        )
+    )
+
+
+def _title(name: str) -> str:
+    from raytune_hpo.report.sections import SECTIONS
+
+    own = {"summary": "Summary", "compare": "The runs beside each other", "trials": "Trials"}
+    return own.get(name) or SECTIONS[name][0]
+
+
+def in_script(data: Any) -> str:
+    """JSON that may stand within a script element, whatever texts are in it."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@functools.cache
+def plotly_js() -> str:
+    """plotly.js as it comes with plotly, its licence at its head."""
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text.replace("</script", "<\\/script")
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(PAGES)
+    made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    made.filters["shown"] = shown
+    made.filters["is_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    made.filters["printed"] = printable_lines
+    made.filters["exact"] = json.dumps
+    return made
+
+
+def shown(value: Any) -> str:
+    """Of a table's cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return printable(str(value))

@@ -1,0 +1,242 @@
+"use strict";
+// The page's figures and its table of trials. All texts of the run go through textContent.
+const data = JSON.parse(document.getElementById("data").textContent);
+const live = document.body.hasAttribute("data-live");
+const ROWS = 100;
+
+// Light and dark ---------------------------------------------------------------------------------
+function kept(name, value) {
+  try { // (a file's page may have no storage)
+    if (value === undefined) return localStorage.getItem(name);
+    localStorage.setItem(name, value);
+  } catch { /* then it is not kept */ }
+  return null;
+}
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+function theme() { return kept("raytune_hpo-theme") || (darkness.matches ? "dark" : "light"); }
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  for (const plot of document.querySelectorAll(".plot.js-plotly-plot")) draw(plot);
+}
+document.documentElement.dataset.theme = theme();
+document.getElementById("theme").addEventListener("click", () => {
+  const name = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  kept("raytune_hpo-theme", name);
+  setTheme(name);
+});
+darkness.addEventListener("change", () => setTheme(theme()));
+
+// Figures ----------------------------------------------------------------------------------------
+const CONFIG = {
+  displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+};
+
+function themed(spec) {
+  const style = getComputedStyle(document.documentElement);
+  const color = (name) => style.getPropertyValue(name).trim();
+  const layout = {
+    ...spec.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+    font: { color: color("--text"), family: "system-ui, -apple-system, sans-serif", size: 12 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--quiet"), activecolor: color("--text") },
+    hoverlabel: { bgcolor: color("--panel"), font: { color: color("--text") }, bordercolor: color("--line") },
+  };
+  for (const axis of ["xaxis", "yaxis"]) {
+    if (layout[axis]) layout[axis] = { ...layout[axis], gridcolor: color("--grid"), linecolor: color("--line") };
+  }
+  const traces = spec.data.map((trace) => trace.type !== "parcoords" ? trace : {
+    ...trace, rangefont: { color: "rgba(0,0,0,0)" }, tickfont: { color: color("--text"), size: 11 },
+    labelfont: { color: color("--text"), size: 12 },
+  });
+  return { traces, layout };
+}
+
+function draw(plot) {
+  const spec = data.figures[plot.id];
+  if (!spec) return;
+  const { traces, layout } = themed(spec);
+  const first = !plot.classList.contains("js-plotly-plot");
+  if (!first && layout.xaxis && plot.layout && plot.layout.xaxis) keepZoom(plot, layout);
+  if (!first && traces[0] && traces[0].type === "parcoords") keepBrushes(plot, traces[0]);
+  Plotly.react(plot, traces, layout, CONFIG);
+  if (first && spec.meta && "filters" in spec.meta) {
+    plot.on("plotly_restyle", () => tables[spec.meta.filters]?.keep(brushed(plot)));
+  }
+}
+
+// What somebody has zoomed to stays when the figure is drawn anew.
+function keepZoom(plot, layout) {
+  for (const axis of ["xaxis", "yaxis"]) {
+    if (plot.layout[axis] && plot.dataset[axis] === "zoomed") layout[axis].range = plot.layout[axis].range;
+  }
+}
+function keepBrushes(plot, trace) {
+  const before = plot.data[0].dimensions;
+  trace.dimensions = trace.dimensions.map((own, i) =>
+    before[i] && before[i].label === own.label && before[i].constraintrange
+      ? { ...own, constraintrange: before[i].constraintrange } : own);
+}
+function noteZoom(plot) {
+  plot.on("plotly_relayout", (change) => {
+    for (const axis of ["xaxis", "yaxis"]) {
+      if (`${axis}.range[0]` in change) plot.dataset[axis] = "zoomed";
+      if (`${axis}.autorange` in change) delete plot.dataset[axis];
+    }
+  });
+}
+
+// Drawn when they come into sight: a page of a hundred figures opens at once.
+const sight = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) show(entry.target);
+}, { rootMargin: "600px" });
+function show(plot) {
+  sight.unobserve(plot);
+  if (plot.classList.contains("js-plotly-plot")) return;
+  draw(plot);
+  if (plot.on) noteZoom(plot);
+}
+function watchPlots(root) { for (const plot of root.querySelectorAll(".plot")) sight.observe(plot); }
+
+// The trials that the brushes of parallel coordinates leave, by id; null without a brush.
+function brushed(plot) {
+  const trace = plot.data[0];
+  const set = trace.dimensions.filter((own) => own.constraintrange);
+  if (!set.length) return null;
+  const within = (own, i) => {
+    const ranges = Array.isArray(own.constraintrange[0]) ? own.constraintrange : [own.constraintrange];
+    return ranges.some(([low, high]) => own.values[i] >= low && own.values[i] <= high);
+  };
+  return new Set(trace.customdata.filter((_, i) => set.every((own) => within(own, i))));
+}
+
+// The table of trials ----------------------------------------------------------------------------
+const CONDITION = /^([^<>=!\s]+)(<=|>=|!=|==|=|<|>)(.+)$/;
+
+class Trials {
+  constructor(root, table) {
+    this.root = root; this.shown = ROWS; this.only = null; this.sorting = null;
+    this.root.innerHTML = `<div class="filter"><label>Conditions <input type="text" spellcheck="false" autocomplete="off"></label>
+      <span class="count" aria-live="polite"></span><span role="alert"></span></div>
+      <div class="scroll" tabindex="0" role="region" aria-label="Trials"><table><thead><tr></tr></thead><tbody></tbody></table></div>
+      <button type="button" class="more">More rows</button>`;
+    this.input = root.querySelector("input");
+    this.input.addEventListener("input", () => { this.shown = ROWS; this.render(); });
+    this.more = root.querySelector(".more");
+    this.more.addEventListener("click", () => { this.shown += 10 * ROWS; this.render(); });
+    this.set(table);
+  }
+
+  set(table) {
+    this.table = table;
+    const head = this.root.querySelector("thead tr");
+    head.replaceChildren(...table.names.map((name, i) => {
+      const cell = document.createElement("th"), button = document.createElement("button");
+      cell.scope = "col"; button.type = "button"; button.textContent = name === "best" ? table.metric : name;
+      button.addEventListener("click", () => this.sort(i));
+      cell.append(button);
+      return cell;
+    }));
+    this.render();
+  }
+
+  keep(only) { this.only = only; this.shown = ROWS; this.render(); }
+
+  sort(i) {
+    const again = this.sorting && this.sorting.column === i;
+    this.sorting = { column: i, down: again ? !this.sorting.down : false };
+    this.render();
+  }
+
+  conditions() {
+    const found = [], wrong = [];
+    for (const word of this.input.value.split(/\s+/).filter(Boolean)) {
+      const parsed = CONDITION.exec(word);
+      const column = parsed ? this.column(parsed[1]) : -1;
+      if (column < 0) wrong.push(word); else found.push({ column, operator: parsed[2], value: parsed[3] });
+    }
+    const says = wrong.length ? `not read: ${wrong.join(" ")} (FIELD, one of < > <= >= = !=, a value)` : "";
+    this.root.querySelector("[role=alert]").textContent = says;
+    return found;
+  }
+
+  column(name) {
+    const own = name === this.table.metric ? "best" : name;
+    return this.table.names.indexOf(own.replace(/^config\./, ""));
+  }
+
+  render() {
+    const { columns, names } = this.table, count = columns[0].length, ids = columns[0];
+    const conditions = this.conditions();
+    let rows = [];
+    for (let i = 0; i < count; i++) {
+      if (this.only && !this.only.has(ids[i])) continue;
+      if (conditions.every((own) => holds(columns[own.column][i], own))) rows.push(i);
+    }
+    const best = names.indexOf("best"), bad = names.indexOf("status");
+    const failed = (i) => ["failed", "diverged"].includes(columns[bad][i]);
+    const { column, down } = this.sorting || { column: best, down: this.table.mode === "max" };
+    const values = columns[column];
+    rows.sort((a, b) => (!this.sorting && failed(a) - failed(b)) || compare(values[a], values[b], down) || a - b);
+    this.root.querySelectorAll("thead th").forEach((cell, i) => {
+      if (this.sorting && i === column) cell.ariaSort = down ? "descending" : "ascending"; else cell.removeAttribute("aria-sort");
+    });
+    const body = this.root.querySelector("tbody");
+    body.replaceChildren(...rows.slice(0, this.shown).map((i) => {
+      const line = document.createElement("tr");
+      line.append(...columns.map((own) => cellOf(own[i])));
+      return line;
+    }));
+    this.root.querySelector(".count").textContent =
+      rows.length === count ? `${count} trials` : `${rows.length} of ${count} trials`;
+    this.more.hidden = rows.length <= this.shown;
+    this.matching = rows.length;
+  }
+}
+
+function cellOf(value) {
+  const cell = document.createElement("td");
+  if (typeof value !== "number") { cell.textContent = value ?? "-"; return cell; }
+  const exact = document.createElement("data");
+  exact.value = String(value);
+  exact.textContent = Number.isInteger(value) ? value : shown(value);
+  cell.className = "number";
+  cell.append(exact);
+  return cell;
+}
+function shown(value) { // as Python's %.5g
+  const text = value.toPrecision(5);
+  return text.includes("e") ? value.toExponential(4).replace(/\.?0+e/, "e") : text.replace(/\.?0+$/, "");
+}
+function holds(value, { operator, value: text }) {
+  const number = Number(text), numbers = typeof value === "number" && !Number.isNaN(number);
+  if (operator === "=" || operator === "==" || operator === "!=") {
+    const same = numbers ? value === number : String(value ?? "none").toLowerCase() === text.toLowerCase();
+    return same === (operator !== "!=");
+  }
+  if (!numbers) return false;
+  return { "<": value < number, ">": value > number, "<=": value <= number, ">=": value >= number }[operator];
+}
+function compare(a, b, down) { // numbers, then texts, then what is not there
+  const rank = (own) => own === null || own === undefined ? 2 : typeof own === "number" ? 0 : 1;
+  if (rank(a) !== rank(b)) return rank(a) - rank(b);
+  if (rank(a) === 2) return 0;
+  const order = typeof a === "number" ? a - b : a < b ? -1 : a > b ? 1 : 0;
+  return down ? -order : order;
+}
+
+const tables = [];
+function fillTables() {
+  for (const root of document.querySelectorAll(".trials")) {
+    const run = Number(root.dataset.run);
+    if (!root.firstChild) tables[run] = new Trials(root, data.trials[run]);
+  }
+}
+
+// On paper everything is unfolded and drawn.
+addEventListener("beforeprint", () => {
+  for (const own of document.querySelectorAll("details")) own.open = true;
+  document.querySelectorAll(".plot").forEach(show);
+});
+
+fillTables();
+watchPlots(document);

@@ -1,0 +1,192 @@
+"""A run in sentences: what was searched, what won, how sure that is, what it cost, what mattered, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytune_hpo.display.summary import duration, shown_config, shown_value
+from raytune_hpo.results.text_table import plural
+
+Document = Mapping[str, Any]
+
+
+def summary(found: Document) -> list[dict[str, str]]:
+    """topic and text, in the order in which they are read."""
+    told = ((topic, of_it(found)) for topic, of_it in SENTENCES)
+    return [{"topic": topic, "text": text} for topic, text in told if text]
+
+
+def _searched(found: Document) -> str:
+    run = found["run"]
+    parameters = len(found["space"]["parameters"])
+    aim = "highest" if run["mode"] == "max" else "lowest"
+    data = ""
+    if run["train_samples"] is not None:
+        data = f" ({run['train_samples']:,} training and {run['validation_samples']:,} validation samples)"
+    task = f" of {run['task']}" if run["task"] else ""
+    were = "was" if found["cost"]["trials"] == 1 else "were"
+    return (
+        f"{plural(found['cost']['trials'], 'config')} of {plural(parameters, 'parameter')} {were} tried for the {aim} "
+        f"{run['metric']}{task}{data}: searcher {run['searcher']}, scheduler {run['scheduler']}, up to "
+        f"{plural(run['max_epochs'], 'epoch')} each, seed {run['seed']}."
+    )
+
+
+def _state(found: Document) -> str:
+    run, counts = found["run"], found["cost"]["counts"]
+    listed = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no trials"
+    reason = f" ({run['stop_reason']})" if run["stop_reason"] else ""
+    text = f"{run['status'].capitalize()}{reason}: {listed}."
+    if run["close_reason"]:
+        text += f" It stopped by itself: {run['close_reason']}."
+    if run["damage"]:
+        text += f" The journal's end was damaged, and is left out: {run['damage']}."
+    if run["code_versions"] > 1:
+        text += f" {run['code_versions']} versions of the code trained these trials, which are ranked together."
+    return text
+
+
+def _won(found: Document) -> str:
+    best, metric = found["best"], found["run"]["metric"]
+    if best is None:
+        return "No trial has reported yet."
+    won = "leads" if found["run"]["status"] == "running" else "won"
+    text = f"{best['trial_id']} {won} with {metric} {_figure(best['metric'])} at epoch {best['epoch']}"
+    second = best["runner_up"]
+    if second is not None:
+        behind = "level with" if best["margin"] == 0 else f"{_figure(best['margin'])} better than"
+        text += f", {behind} the next best, {second['trial_id']}"
+    return f"{text}. Its config: {shown_config(best['config'], found['space']).replace('  ', ', ')}."
+
+
+def _sure(found: Document) -> str:
+    best, confirmed = found["best"], found["verdicts"]["confirmed"]
+    if best is None:
+        return ""
+    if confirmed is not None and "damaged" not in confirmed:
+        return _confirmed(confirmed)
+    noise = next((one["text"] for one in found["advice"] if one["kind"] == "noise"), None)
+    if noise is not None:
+        return f"Not confirmed yet: {noise}."
+    return (
+        "Not confirmed yet: the best of many is partly the luckiest of many. raytune-hpo confirm trains the best "
+        "configs again from fresh seeds, and says by how much they differ beyond noise."
+    )
+
+
+def _confirmed(confirmed: Document) -> str:
+    first = confirmed["configs"][0] if confirmed["configs"] else None
+    mean = first and first["mean"]
+    seeds = plural(confirmed["seeds"], "repetition")
+    text = f"Confirmed with {seeds} of the best {plural(len(confirmed['configs']), 'config')}: "
+    if confirmed["verdict"] == "winner":
+        text += f"{confirmed['winner']} is best, {confirmed['reason']}"
+    elif confirmed["verdict"] == "tie":
+        text += f"a tie of {', '.join(confirmed['tied'])}, {confirmed['reason']}"
+    else:
+        text += f"no winner, {confirmed['reason']}"
+    if mean:
+        text += (
+            f". {first['trial']} has a mean {confirmed['metric']} of {_figure(mean['estimate'])} (95 % interval "
+            f"{_figure(mean['low'])} to {_figure(mean['high'])}), where the search had said {_figure(first['searched'])}"
+        )
+    return text + "."
+
+
+def _tested(found: Document) -> str:
+    opened = found["verdicts"]["openings"]
+    if not isinstance(opened, list):
+        return f"The record of the test split cannot be read: {opened['damaged']}."
+    if not opened:
+        return "The test split is sealed: nobody has looked at it." if found["best"] else ""
+    best = found["best"]
+    text = ""
+    if best is not None and best["test"]:
+        figures = ", ".join(f"{name} {_figure(value)}" for name, value in best["test"].items())
+        text = f"On the test split {best['trial_id']} has {figures}. "
+    twice = " one of them for a second time" if any(own["again"] for own in opened) else ""
+    return f"{text}It was opened {plural(len(opened), 'time')}{twice and ',' + twice}, for {_purposes(opened)}."
+
+
+def _purposes(opened: list[Document]) -> str:
+    return ", ".join(dict.fromkeys(str(own["purpose"]) for own in opened))
+
+
+def _cost(found: Document) -> str:
+    cost = found["cost"]
+    if not cost["trials"]:
+        return ""
+    workers = plural(cost["workers"], "worker")
+    text = (
+        f"It took {duration(cost['wall_s'])} on {workers}, up to {plural(cost['most_at_once'], 'trial')} at a time: "
+        f"{cost['epochs']:,} epochs, {_hours(cost['cpu_hours'], 'CPU')}"
+    )
+    if cost["gpu_hours"]:
+        text += f" and {_hours(cost['gpu_hours'], 'GPU')}"
+    if found["run"]["sessions"] > 1:
+        text += f", in {found['run']['sessions']} sessions"
+    if cost["saved"]:
+        text += (
+            f". Stopping trials early spared {cost['saved']:,} more epochs, {cost['saved_share']:.0%} of what all "
+            "trials in full would have been"
+        )
+    return text + "."
+
+
+def _hours(hours: float, what: str) -> str:
+    return f"{hours:.3g} {what} hours" if hours >= 0.1 else f"{hours * 3600:.3g} {what} seconds"
+
+
+def _mattered(found: Document) -> str:
+    told = found["importance"]
+    if not told["can_tell"]:
+        return f"{sentence(told['verdict'])}."
+    top = [entry for entry in told["parameters"] if entry["share"] >= 0.05][:3] or told["parameters"][:1]
+    listed = ", ".join(f"{entry['name']} ({entry['share']:.0%} ± {entry['deviation']:.0%})" for entry in top)
+    theirs = list(told["ped_anova"]["parameters"])
+    other = f" Among the best trials alone it was {theirs[0]} (PED-ANOVA)." if theirs else ""
+    return f"What mattered most over all the space: {listed} of the variance of the trials' ranks.{other}"
+
+
+def _failed(found: Document) -> str:
+    causes = found["failures"]
+    if not causes:
+        return "No trial failed or diverged." if found["cost"]["trials"] else ""
+    count = sum(cause["count"] for cause in causes)
+    first = causes[0]
+    more = "" if len(causes) == 1 else f" There are {len(causes)} causes."
+    return f"{plural(count, 'trial')} failed or diverged; {first['count']} of them {first['status']}: {first['text']}.{more}"
+
+
+def _advised(found: Document) -> str:
+    return " ".join(f"{sentence(one['text'])}." for one in found["advice"] if one["kind"] != "noise")
+
+
+def _next(found: Document) -> str:
+    first = found["commands"][0]
+    return f"{first['command']} {first['does']}."
+
+
+def sentence(text: str) -> str:
+    """With a capital, unless it begins with a name."""
+    first = text.partition(" ")[0]
+    return text[0].upper() + text[1:] if first.isalpha() else text
+
+
+def _figure(value: Any) -> str:
+    return shown_value(value) if not isinstance(value, float) else f"{value:.5g}"
+
+
+SENTENCES: tuple[tuple[str, Callable[[Document], str]], ...] = (
+    ("What was searched", _searched),
+    ("How it stands", _state),
+    ("What won", _won),
+    ("How sure that is", _sure),
+    ("On the test split", _tested),
+    ("What it cost", _cost),
+    ("What mattered", _mattered),
+    ("What to set up otherwise", _advised),
+    ("What failed", _failed),
+    ("What comes next", _next),
+)
