@@ -26,5 +26,6 @@ def compared(every: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[
     for panels in found.values():
         traces = [panel.traces[0] for panel in panels]
         y = metric_axis(metric, [value for trace in traces for value in trace["y"]])
-        made.append(replace(panels[0], traces=traces, y=y, layout=layout, height=380))
+        x = {**(panels[0].x or {}), "range": [0, max((panel.x or {})["range"][1] for panel in panels)]}
+        made.append(replace(panels[0], traces=traces, x=x, y=y, layout=layout, height=380))
     return made

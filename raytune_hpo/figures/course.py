@@ -28,13 +28,21 @@ def best(facts: Mapping[str, Any]) -> list[Panel]:
             "marker": {"size": 5, "color": COLORS[0]},
             "hovertemplate": f"%{{text}}: %{{y:.5g}} after %{{x:.5g}} {over}<extra></extra>",
         }
-        found.append(Panel(over, f"over {titles[over]}", [trace], titled(titles[over]), metric_axis(metric, y)))
+        found.append(
+            Panel(
+                over,
+                f"over {titles[over]}",
+                [trace],
+                titled(titles[over], range=[0, 1.02 * x[-1]]),
+                metric_axis(metric, y),
+            )
+        )
     return found
 
 
 def rungs(facts: Mapping[str, Any]) -> list[Panel]:
     found = facts["rungs"]
-    if not found:
+    if len(found) < 2:  # all went as far
         return []
     epochs = [str(rung["epoch"]) for rung in found]
     parts = [

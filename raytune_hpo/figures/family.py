@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytune_hpo.figures.panel import COLORS, GREY, Axis, Panel, Trace, text, titled
-from raytune_hpo.figures.scales import scales
+from raytune_hpo.figures.scales import Scale, scales
 from raytune_hpo.space.configs import flatten
 
 #: Trials of a tree; with more, those with descendants and the winner's line alone.
@@ -94,40 +94,51 @@ def _shown(value: Any) -> str:
 
 
 def schedule(facts: Mapping[str, Any]) -> list[Panel]:
-    """What varied along the winner's line, by epoch, one panel a parameter."""
+    """What varied between segments of one line, by epoch, one panel a parameter: the winner's line before all others."""
     family = facts["lineage"]
-    if not family or len(family["winner"]) < 2:
+    if not family:
         return []
     _, every = scales(facts["space"])
+    related = {own["donor"] for own in family["segments"]} | {
+        own["trial"] for own in family["segments"] if own["donor"]
+    }
+    all_of_them = [own for own in family["segments"] if own["trial"] in related][: 20 * TRIALS]
+    axis = titled("epoch", rangemode="tozero")
     found = []
     for scale in every:
-        if scale.path not in family["varying"]:
-            continue
-        x: list[Any] = []
-        y: list[Any] = []
-        texts: list[str] = []
-        for own in family["winner"]:
-            value = flatten(own["config"]).get(scale.path)
-            if scale.path in flatten(own["config"]):
-                x += [own["first"], own["last"]]
-                y += [round(scale.place(value), 5)] * 2
-                texts += [f"{own['trial']}: {text(scale.shown(value))}"] * 2
-        trace = {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": x,
-            "y": y,
-            "text": texts,
-            "line": {"color": COLORS[5], "width": 2.5},
-            "marker": {"size": 5},
-            "hovertemplate": "%{text}<br>epoch %{x}<extra></extra>",
-        }
-        ticks = scale.ticks
-        axis = {
-            "range": [-0.05, 1.05],
-            "tickvals": [place for place, _ in ticks],
-            "ticktext": [label for _, label in ticks],
-        }
-        if x:
-            found.append(Panel(scale.path, scale.path, [trace], titled("epoch", rangemode="tozero"), axis, height=230))
+        if scale.path in family["varying"]:
+            traces = [
+                _steps("trials", all_of_them, scale, GREY, 1.2, 0.5),
+                _steps("the winner's line", family["winner"], scale, COLORS[5], 3, 1),
+            ]
+            ticks = {"tickvals": [place for place, _ in scale.ticks], "ticktext": [label for _, label in scale.ticks]}
+            found.append(Panel(scale.path, scale.path, traces, axis, {"range": [-0.05, 1.05], **ticks}, height=250))
     return found
+
+
+def _steps(name: str, segments: list[Any], scale: Scale, color: str, width: float, opacity: float) -> Trace:
+    x: list[Any] = []
+    y: list[Any] = []
+    texts: list[str] = []
+    before = None
+    for own in segments:
+        config = flatten(own["config"])
+        if scale.path not in config or own["last"] <= own["first"]:
+            continue
+        if own["donor"] is None or (own["donor"], own["donor_generation"]) != before:
+            x, y, texts = [*x, None], [*y, None], [*texts, ""]
+        before = own["trial"], own["generation"]
+        place, value = round(scale.place(config[scale.path]), 5), text(scale.shown(config[scale.path]))
+        label = f"{own['trial']}, epochs {own['first'] + 1} to {own['last']}: {value}"
+        x, y, texts = [*x, own["first"], own["last"]], [*y, place, place], [*texts, label, label]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": y,
+        "text": texts,
+        "line": {"color": color, "width": width},
+        "opacity": opacity,
+        "hovertemplate": "%{text}<extra></extra>",
+    }

@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Panel]]]] = {
     "rounds": ("The space of each round", rounds),
     "rungs": ("How far trials came", rungs),
     "lineage": ("Who went on from whom", lineage),
-    "schedule": ("Configs on the way to the winner", schedule),
+    "schedule": ("Configs by epoch", schedule),
     "timeline": ("Where the time went", timeline),
 }
 

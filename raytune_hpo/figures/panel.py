@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 #: Seen on a light and on a dark page, and told apart by those who do not see all colours (after Okabe & Ito 2008).
@@ -33,6 +33,12 @@ class Panel:
     height: int = HEIGHT
     layout: dict[str, Any] = field(default_factory=dict)
     least_width: int = 0
+
+    def with_range(self, side: str, ends: list[float]) -> Panel:
+        """side: "x" or "y"."""
+        if side == "x":
+            return replace(self, x={**(self.x or {}), "range": ends})
+        return replace(self, y={**(self.y or {}), "range": ends})
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def timeline(facts: Mapping[str, Any]) -> list[Panel]:
         "margin": {"l": 60, "r": 16, "t": 60, "b": 44},
     }
     height = min(900, max(180, 130 + 30 * len(workers)))
-    x = titled("seconds of running", rangemode="tozero")
+    x = titled("seconds of running", range=[0, 1.01 * facts["timeline"]["wall_s"]])
     return [Panel("all", "workers", [trace for trace in traces if trace["x"]], x, y, height, layout)]
 
 

@@ -69,10 +69,7 @@ def _with_same(blocks: Sequence[Block], side: str) -> list[Block]:
         replace(
             block,
             panels=[
-                replace(panel, **{side: {**getattr(panel, side), "range": ranges[panel.name]}})
-                if panel.name in ranges
-                else panel
-                for panel in block.panels
+                panel.with_range(side, ranges[panel.name]) if panel.name in ranges else panel for panel in block.panels
             ],
         )
         for block in blocks
@@ -180,10 +177,14 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Facts], Block]]] = {
     "rungs": ("How far trials came", "Trials by the epochs that they reached, and what became of them there.", _rungs),
     "lineage": (
         "Who went on from whom",
-        "Epochs from left to right, a row a trial. A line from row to row is a copy of a checkpoint; the winner's line is thick.",
+        "Epochs from left to right, a row a trial. From row to row a checkpoint was copied; the winner's line is thick.",
         _lineage,
     ),
-    "schedule": ("Configs on the way to the winner", "What changed along the winner's line, by epoch.", _schedule),
+    "schedule": (
+        "Configs by epoch",
+        "What changed on the way: the winner's line in colour, all others grey.",
+        _schedule,
+    ),
     "timeline": (
         "Where the time went",
         "What the driver and each worker did. Seconds of running: the time between two sessions is left out.",

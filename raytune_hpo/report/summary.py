@@ -76,8 +76,8 @@ def _sure(found: Document) -> str:
 
 
 def _confirmed(confirmed: Document) -> str:
-    first = confirmed["configs"][0] if confirmed["configs"] else None
-    mean = first and first["mean"]
+    first = confirmed["configs"][0] if confirmed["configs"] else {"mean": None}
+    mean = first["mean"]
     seeds = plural(confirmed["seeds"], "repetition")
     text = f"Confirmed with {seeds} of the best {plural(len(confirmed['configs']), 'config')}: "
     if confirmed["verdict"] == "winner":
@@ -89,7 +89,8 @@ def _confirmed(confirmed: Document) -> str:
     if mean:
         text += (
             f". {first['trial']} has a mean {confirmed['metric']} of {_figure(mean['estimate'])} (95 % interval "
-            f"{_figure(mean['low'])} to {_figure(mean['high'])}), where the search had said {_figure(first['searched'])}"
+            f"{_figure(mean['low'])} to {_figure(mean['high'])}), where the search had said "
+            f"{_figure(first['searched'])}"
         )
     return text + "."
 
@@ -156,7 +157,8 @@ def _failed(found: Document) -> str:
     count = sum(cause["count"] for cause in causes)
     first = causes[0]
     more = "" if len(causes) == 1 else f" There are {len(causes)} causes."
-    return f"{plural(count, 'trial')} failed or diverged; {first['count']} of them {first['status']}: {first['text']}.{more}"
+    told = f"{first['count']} of them {first['status']}: {first['text']}"
+    return f"{plural(count, 'trial')} failed or diverged; {told}.{more}"
 
 
 def _advised(found: Document) -> str:
