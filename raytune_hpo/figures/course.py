@@ -18,6 +18,7 @@ def best(facts: Mapping[str, Any]) -> list[Panel]:
         x, y = [step[over] for step in steps], [step["value"] for step in steps]
         x, y = [*x, max(ends[over], x[-1])], [*y, y[-1]]
         names = [step["trial"] for step in steps]
+        along = titled(titles[over], range=[0, 1.02 * x[-1]])
         trace = {
             "type": "scatter",
             "x": x,
@@ -33,7 +34,7 @@ def best(facts: Mapping[str, Any]) -> list[Panel]:
                 over,
                 f"over {titles[over]}",
                 [trace],
-                titled(titles[over], range=[0, 1.02 * x[-1]]),
+                along,
                 metric_axis(metric, y),
             )
         )

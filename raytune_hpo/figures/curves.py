@@ -19,15 +19,8 @@ def curves(facts: Mapping[str, Any]) -> list[Panel]:
     # What the best ones span is in sight; the others may go out of it.
     best = [curve for curve in shown if (curve["rank"] or COLOURED) <= facts["curves"]["best"]]
     values = [value for curve in best or shown for value in curve["values"]]
-    panel = Panel(
-        "all",
-        metric,
-        traces,
-        titled("epoch", range=[0, 1.02 * max(curve["epochs"][-1] for curve in shown)]),
-        metric_axis(metric, values),
-        height=460,
-    )
-    return [panel]
+    epochs = titled("epoch", range=[0, 1.02 * max(curve["epochs"][-1] for curve in shown)])
+    return [Panel("all", metric, traces, epochs, metric_axis(metric, values), height=460)]
 
 
 def _trace(curve: Mapping[str, Any]) -> Trace:

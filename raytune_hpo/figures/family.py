@@ -94,7 +94,7 @@ def _shown(value: Any) -> str:
 
 
 def schedule(facts: Mapping[str, Any]) -> list[Panel]:
-    """What varied between segments of one line, by epoch, one panel a parameter: the winner's line before all others."""
+    """What varied between segments of one line, by epoch, one panel a parameter; the winner's line in front."""
     family = facts["lineage"]
     if not family:
         return []

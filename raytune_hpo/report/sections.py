@@ -177,7 +177,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Facts], Block]]] = {
     "rungs": ("How far trials came", "Trials by the epochs that they reached, and what became of them there.", _rungs),
     "lineage": (
         "Who went on from whom",
-        "Epochs from left to right, a row a trial. From row to row a checkpoint was copied; the winner's line is thick.",
+        "Epochs from left to right, a row a trial; from row to row copies of checkpoints. The winner's line is thick.",
         _lineage,
     ),
     "schedule": (

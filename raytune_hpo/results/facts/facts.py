@@ -16,6 +16,7 @@ from raytune_hpo.results.facts.timeline import timeline
 from raytune_hpo.results.importance import importance
 from raytune_hpo.results.ped_anova import ped_anova
 from raytune_hpo.results.results import Results
+from raytune_hpo.results.trial import TrialState
 
 Facts = dict[str, Any]
 
@@ -47,11 +48,14 @@ def facts(results: Results) -> Facts:
 
 def trials(results: Results) -> list[dict[str, Any]]:
     """The rows of `Results.rows`; best_config: the config of the best epoch, where it has changed since."""
-    found = results.rows()
-    for row, trial in zip(found, results.ledger.trials.values(), strict=True):
-        if trial.best_config and trial.best_config != trial.config:
-            row["best_config"] = trial.best_config
-    return found
+    return [trial_row(results, trial) for trial in results.ledger.trials.values()]
+
+
+def trial_row(results: Results, trial: TrialState) -> dict[str, Any]:
+    row = results.row(trial)
+    if trial.best_config and trial.best_config != trial.config:
+        row["best_config"] = trial.best_config
+    return row
 
 
 def whole(part: Callable[[], Any]) -> Any:
