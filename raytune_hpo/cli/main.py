@@ -35,6 +35,7 @@ VERBS = {
     "best": "show the winner of a run",
     "confirm": "train a run's best configs again from fresh seeds, and say which is best",
     "retest": "train old best configs on today's data: do the settings still hold",
+    "watch": "show a run, or all runs of a folder, as a page that goes on with it",
     "report": "write what there is to see of a run, or several, as one page for a browser",
     "importance": "tell which hyperparameters mattered in a run",
     "ensemble": "combine a run's models into one and test it",

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+import time
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures.compare import compared
 from raytune_hpo.printable import printable, printable_lines
@@ -108,14 +111,23 @@ def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
 
 def trials(one: Facts) -> dict[str, Any]:
     """The table of a run's trials, by columns: names, whether each holds numbers, and their values."""
-    rows = one["trials"]
-    configs = [flatten(row.get("best_config", row["config"])) for row in rows]
     paths = list(one["space"]["parameters"])
-    columns = [[row[key] for row in rows] for key in COLUMNS] + [
-        [_cell(config.get(path)) for config in configs] for path in paths
-    ]
     names = [*COLUMNS, *paths]
+    rows = [trial_cells(row, paths) for row in one["trials"]]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
     return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "names": names, "columns": columns}
+
+
+def trial_cells(row: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
+    """One row of it. row: of `results.facts.facts.trial_row`."""
+    config = flatten(row.get("best_config", row["config"]))
+    return [*(row[key] for key in COLUMNS), *(_cell(config.get(path)) for path in paths)]
+
+
+def status_line(*, status: str, metric: str, best: Mapping[str, Any] | None, trials: int, epochs: int) -> str:
+    """HTML: where the run stands, as the page's head shows it."""
+    told = {"status": status, "metric": metric, "best": best, "trials": trials, "epochs": epochs}
+    return _templates().get_template("status.html").render(**told)
 
 
 def _cell(value: Any) -> Any:
@@ -123,11 +135,11 @@ def _cell(value: Any) -> Any:
     return value if value is None or type(value) in (int, float, str) else json.dumps(value, ensure_ascii=False)
 
 
-def page(documents: Sequence[Facts], *, live: bool = False) -> str:
-    """One HTML file. live: it asks its server for what is new, and for plotly.js. Raises ExperimentError where plotly
-    or jinja2 are not installed."""
+def page(documents: Sequence[Facts], *, made: Parts | None = None, live: bool = False, version: int = 0) -> str:
+    """One HTML file. made: its parts, where they are known. live: it asks its server for what is new after `version`,
+    and for plotly.js. Raises ExperimentError where plotly or jinja2 are not installed."""
     check_installed()
-    made = parts(documents)
+    made = made or parts(documents)
     labels = labelled(documents)
     return (
         _templates()
@@ -138,13 +150,33 @@ def page(documents: Sequence[Facts], *, live: bool = False) -> str:
             labels=labels,
             parts=made,
             titles=[(name, _title(name)) for name in made.html],
-            data=in_script({"figures": made.figures, "trials": made.trials}),
+            states=[_state(one) for one in documents],
+            data=in_script({"figures": made.figures, "trials": made.trials, "version": version}),
             style=(PAGES / "page.css").read_text(),
             script=(PAGES / "page.js").read_text(),
             plotly="" if live else plotly_js(),
             live=live,
         )
     )
+
+
+def runs_page(storage: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    """HTML: the runs of a storage folder (as of `results.listing`), the one with the newest event first."""
+    now = time.time()
+    told = sorted(runs, key=lambda run: -(run.get("last") or 0.0))
+    rows = [{**run, "name": Path(run["run_dir"]).name, "age": _age(now, run.get("last"))} for run in told]
+    style = (PAGES / "page.css").read_text()
+    return _templates().get_template("runs.html").render(storage=storage, runs=rows, style=style)
+
+
+def _age(now: float, last: float | None) -> str:
+    return "" if last is None else f"{duration(max(0.0, now - last))} ago"
+
+
+def _state(one: Facts) -> str:
+    run, cost = one["run"], one["cost"]
+    own = {"trials": cost["trials"], "epochs": cost["epochs"]}
+    return status_line(status=run["status"], metric=run["metric"], best=one["best"], **own)
 
 
 def _title(name: str) -> str:
@@ -179,6 +211,7 @@ def _templates() -> jinja2.Environment:
     made.filters["shown"] = shown
     made.filters["is_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     made.filters["printed"] = printable_lines
+    made.filters["path"] = urllib.parse.quote
     made.filters["exact"] = json.dumps
     return made
 

@@ -24,7 +24,7 @@ class Followed:
     def load(self) -> None:
         """Read all of it anew. Raises ExperimentError."""
         path = self.directory.journal_path
-        self._file = _identity(path)
+        self._seen = _state(path)
         reading = read(path, self._run_id)
         self.results = results_of(self.directory, reading)
         self._cursor = Cursor.after(path, self._run_id, reading)
@@ -39,11 +39,13 @@ class Followed:
         """The steps since the last call, which `results` then hold; None where all was read anew: the journal was
         replaced, or its damaged end set aside. Raises ExperimentError where it cannot be read."""
         path = self.directory.journal_path
-        if _identity(path) != self._file:
+        state, before = _state(path), self._seen
+        if state is None or state == before:  # also of a damaged end: it is read again when something follows
+            return []
+        if before is not None and state[0] != before[0]:
             self.load()
             return None
-        if not os.path.exists(path):
-            return []
+        self._seen = state
         try:
             steps = self._cursor.steps()
         except ExperimentError:
@@ -55,8 +57,10 @@ class Followed:
         return steps
 
 
-def _identity(path: Path) -> int | None:
+def _state(path: Path) -> tuple[int, int] | None:
+    """Which file it is, and its size; None without one."""
     try:
-        return os.stat(path).st_ino
+        found = os.stat(path)
     except OSError:
         return None
+    return found.st_ino, found.st_size

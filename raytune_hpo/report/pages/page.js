@@ -240,3 +240,108 @@ addEventListener("beforeprint", () => {
 
 fillTables();
 watchPlots(document);
+
+// What is new ------------------------------------------------------------------------------------
+// The server sends rows of trials and points of curves as they come; sections and figures, as whole ones, more seldom.
+let recent = []; // points that the figures of the last message with figures may not have yet
+let stale = new Set(), last = 0;
+
+function follow(since) {
+  const link = document.getElementById("link"), source = new EventSource(`events?since=${since}`);
+  let version = since;
+  source.onopen = () => { link.textContent = "live"; };
+  source.onerror = () => {
+    source.close();
+    link.textContent = "the server does not answer; trying again";
+    setTimeout(() => follow(version), 2000);
+  };
+  source.onmessage = (event) => {
+    const message = JSON.parse(event.data);
+    if (message.reload) { source.close(); location.reload(); return; }
+    version = message.version;
+    if (message.at) { last = message.at; }
+    if (message.status) document.querySelector("#status span").innerHTML = message.status;
+    if (message.rows) takeRows(message.rows);
+    if (message.points) { recent.push([version, message.points]); takePoints(message.points); }
+    if (message.figures) {
+      recent = recent.filter(([own]) => own > message.since);
+      takeSections(message.html);
+      for (const [id, spec] of Object.entries(message.figures)) { data.figures[id] = spec; stale.add(id); }
+      for (const [, points] of recent) takePoints(points);
+      watchPlots(document);
+    }
+    window.received = (window.received || 0) + 1;
+  };
+}
+
+function takeRows(rows) {
+  const table = data.trials[0], ids = table.columns[0];
+  takeRows.index ??= new Map(ids.map((id, i) => [id, i]));
+  for (const row of rows) {
+    let i = takeRows.index.get(row[0]);
+    if (i === undefined) takeRows.index.set(row[0], i = ids.length);
+    row.forEach((value, column) => { table.columns[column][i] = value; });
+  }
+  stale.add("trials");
+}
+
+function takePoints(points) {
+  const spec = data.figures["curves-0-0"];
+  if (!spec) return;
+  const traces = new Map(spec.data.map((trace) => [trace.meta.trial, trace]));
+  for (const [trial, generation, epoch, value] of points) {
+    let trace = traces.get(trial);
+    if (!trace) {
+      if (spec.data.length >= 600) continue;
+      trace = { ...spec.data[0], x: [], y: [], name: trial, meta: { trial, generation }, mode: "lines+markers",
+        opacity: 0.7, line: { color: "#8e98a4", width: 1 }, marker: { color: "#8e98a4", size: 3 },
+        hovertemplate: `${trial}<br>epoch %{x}: %{y:.5g}<extra></extra>` };
+      spec.data.unshift(trace);
+      traces.set(trial, trace);
+    }
+    if (trace.meta.generation !== undefined && generation > trace.meta.generation) { trace.x = []; trace.y = []; }
+    trace.meta.generation = generation;
+    if (trace.x.length && trace.x[trace.x.length - 1] >= epoch) continue;
+    trace.x.push(epoch); trace.y.push(value);
+    const axis = spec.layout.xaxis;
+    if (axis.range && epoch > axis.range[1]) axis.range[1] = 1.02 * epoch;
+  }
+  stale.add("curves-0-0");
+}
+
+// What somebody has unfolded, sorted, filtered or drawn stays as it is.
+function takeSections(html) {
+  for (const [name, text] of Object.entries(html)) {
+    const section = document.getElementById(name);
+    if (!section || section.contains(document.activeElement)) continue;
+    const open = new Map([...section.querySelectorAll("details")].map((own) => [own.id, own.open]));
+    const plots = new Map([...section.querySelectorAll(".plot")].map((own) => [own.id, own]));
+    const trials = section.querySelector(".trials");
+    section.innerHTML = text;
+    for (const own of section.querySelectorAll("details")) if (open.has(own.id)) own.open = open.get(own.id);
+    for (const own of section.querySelectorAll(".plot")) {
+      const before = plots.get(own.id);
+      if (before && before.style.height === own.style.height) own.replaceWith(before);
+    }
+    if (trials) section.querySelector(".trials").replaceWith(trials);
+  }
+}
+
+function refresh() { // not more than once a second, and nothing that is out of sight
+  for (const id of stale) {
+    if (id === "trials") { tables[0]?.render(); continue; }
+    const plot = document.getElementById(id);
+    if (plot && plot.classList.contains("js-plotly-plot")) draw(plot);
+  }
+  stale = new Set();
+  const link = document.getElementById("link");
+  if (last && link.textContent.startsWith("live")) {
+    const ago = Math.max(0, Date.now() / 1000 - last);
+    link.textContent = `live, last event ${ago < 90 ? `${Math.round(ago)} s` : `${Math.round(ago / 60)} min`} ago`;
+  }
+}
+
+if (live) {
+  setInterval(refresh, 1000);
+  follow(data.version);
+}
