@@ -111,7 +111,10 @@ def schedule(facts: Mapping[str, Any]) -> list[Panel]:
                 _steps("trials", all_of_them, scale, GREY, 1.2, 0.5),
                 _steps("the winner's line", family["winner"], scale, COLORS[5], 3, 1),
             ]
-            ticks = {"tickvals": [place for place, _ in scale.ticks], "ticktext": [label for _, label in scale.ticks]}
+            ticks = {
+                "tickvals": [place for place, _ in scale.ticks],
+                "ticktext": [text(label) for _, label in scale.ticks],
+            }
             found.append(Panel(scale.path, scale.path, traces, axis, {"range": [-0.05, 1.05], **ticks}, height=250))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raytune_hpo.figures.panel import COLORS, GREY, Panel, text, titled
+from raytune_hpo.figures.panel import COLORS, GREY, Panel, short, text, titled
 
 
 def importance(facts: Mapping[str, Any]) -> list[Panel]:
@@ -29,7 +29,7 @@ def _bars(name: str, title: str, names: list[str], shares: list[float | None], e
     trace = {
         "type": "bar",
         "orientation": "h",
-        "y": [text(own) for own in names],
+        "y": [text(short(own, 32)) for own in names],
         "x": shares,
         "marker": {"color": COLORS[0] if name == "forest" else COLORS[1]},
         "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from raytune_hpo.printable import printable
+
 #: Seen on a light and on a dark page, and told apart by those who do not see all colours (after Okabe & Ito 2008).
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7fd1", "#b8a200")
 GREY = "#8e98a4"
 GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.
-SCALE = [[0.0, "#6d7f99"], [0.5, "#56b4e9"], [0.8, "#e69f00"], [1.0, "#d55e00"]]
+SCALE = [[0.0, "#7d8a9c"], [0.6, "#7d9cc0"], [0.85, "#56b4e9"], [0.95, "#e69f00"], [1.0, "#d55e00"]]
 HEIGHT = 320  # pixels
 
 Trace = dict[str, Any]
@@ -94,7 +96,12 @@ def _axis(own: Axis) -> Axis:
 
 def text(own: Any) -> str:
     """What plotly shows as it stands: it reads some tags."""
-    return html.escape(str(own), quote=False)
+    return html.escape(printable(str(own)), quote=False)
+
+
+def short(own: str, most: int = 24) -> str:
+    """The same, of a name that may be longer than there is room for."""
+    return own if len(own) <= most else own[: most - 1] + "…"
 
 
 def titled(title: str, **more: Any) -> Axis:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.figures.panel import COLORS, GREY, SCALE, Axis, Panel, metric_axis, padded, text
+from raytune_hpo.figures.panel import COLORS, GREY, SCALE, Axis, Panel, metric_axis, padded, short, text
 from raytune_hpo.figures.scales import ABSENT, Scale, scales
 from raytune_hpo.seeding import generator
 from raytune_hpo.space.configs import Config
@@ -55,10 +55,11 @@ def _dimension(scale: Scale, values: list[dict[str, Any]]) -> dict[str, Any]:
     ticks = scale.ticks
     absent = any(place == ABSENT for place in places)
     return {
-        "label": text(scale.path),
+        "label": text(short(scale.path)),
         "values": [round(place, 6) for place in places],
         "range": [ABSENT - 0.02 if absent else 0.0, 1.0],
         "tickvals": [*([ABSENT] if absent else []), *(place for place, _ in ticks)],
+        # (Of parallel coordinates plotly shows these as they are.)
         "ticktext": [*(["not set"] if absent else []), *(label for _, label in ticks)],
     }
 
@@ -147,6 +148,6 @@ def _own_axis(scale: Scale) -> Axis:
     return {
         "range": [-0.03, 1.03],
         "tickvals": [place for place, _ in ticks],
-        "ticktext": [label for _, label in ticks],
+        "ticktext": [text(label) for _, label in ticks],
         "tickangle": 0 if sum(len(label) for _, label in ticks) < 40 else -35,
     }

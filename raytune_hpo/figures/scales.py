@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.figures.panel import text
+from raytune_hpo.figures.panel import short
+from raytune_hpo.printable import printable
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.named import shown_texts
 from raytune_hpo.space.parameters import Choice, Parameter
@@ -21,7 +22,7 @@ TICKS = 5
 
 @dataclass(frozen=True)
 class Scale:
-    """One parameter's axis. ticks: (place, text)."""
+    """One parameter's axis. ticks: (place, text as it is)."""
 
     path: str
     parameter: Parameter
@@ -38,23 +39,23 @@ class Scale:
             return 0.0 if isinstance(value, int | float) and low is not None and value < low else 1.0
 
     def shown(self, value: Any) -> str:
-        if isinstance(value, str) and value in self.texts:
-            return self.texts[value]
+        if isinstance(value, str):
+            return printable(self.texts.get(value, value))
         if isinstance(value, bool) or value is None:
             return str(value)
-        return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+        return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         n = self.parameter.n
         if isinstance(self.parameter, Choice) and n is not None:
             every = max(1, math.ceil(n / 12))
-            return [((i + 0.5) / n, text(_short(self.shown(self.parameter.value_at(i))))) for i in range(0, n, every)]
+            return [((i + 0.5) / n, short(self.shown(self.parameter.value_at(i)))) for i in range(0, n, every)]
         units = [i / (TICKS - 1) for i in range(TICKS)]
         if n is not None and n <= 8:
-            return [((i + 0.5) / n, text(self.shown(self.parameter.value_at(i)))) for i in range(n)]
+            return [((i + 0.5) / n, self.shown(self.parameter.value_at(i))) for i in range(n)]
         values = [self._round(min(unit, 1 - 1e-12)) for unit in units]
-        return [(self.place(value), text(self.shown(value))) for value in dict.fromkeys(values)]
+        return [(self.place(value), self.shown(value)) for value in dict.fromkeys(values)]
 
     def _round(self, unit: float) -> Any:
         """A value near the place that can be read; at the ends the ends."""
@@ -70,7 +71,3 @@ def scales(space: Mapping[str, Any]) -> tuple[SearchSpace, list[Scale]]:
     """space: of the facts."""
     made, texts = SearchSpace.from_json(space), shown_texts(space)
     return made, [Scale(path, parameter, texts.get(path, {})) for path, parameter in made.parameters.items()]
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 24 else label[:23] + "…"

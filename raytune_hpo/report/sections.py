@@ -121,7 +121,8 @@ def _rounds(one: Facts) -> Block:
 
 
 def _rungs(one: Facts) -> Block:
-    return Block((), panels(one, "rungs"), "rungs", tables.rungs(one))
+    found = panels(one, "rungs")  # none where all trials went as far
+    return Block((), found, "rungs", tables.rungs(one) if found else ())
 
 
 def _lineage(one: Facts) -> Block:

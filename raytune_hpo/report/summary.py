@@ -118,11 +118,10 @@ def _cost(found: Document) -> str:
     cost = found["cost"]
     if not cost["trials"]:
         return ""
-    workers = plural(cost["workers"], "worker")
-    text = (
-        f"It took {duration(cost['wall_s'])} on {workers}, up to {plural(cost['most_at_once'], 'trial')} at a time: "
-        f"{cost['epochs']:,} epochs, {_hours(cost['cpu_hours'], 'CPU')}"
-    )
+    text = f"It took {duration(cost['wall_s'])}"
+    if cost["workers"]:
+        text += f" on {plural(cost['workers'], 'worker')}, up to {plural(cost['most_at_once'], 'trial')} at a time"
+    text += f": {cost['epochs']:,} epoch{'s' * (cost['epochs'] != 1)}, {_hours(cost['cpu_hours'], 'CPU')}"
     if cost["gpu_hours"]:
         text += f" and {_hours(cost['gpu_hours'], 'GPU')}"
     if found["run"]["sessions"] > 1:

@@ -22,6 +22,8 @@ from raytune_hpo.space import SearchSpace
 K = TypeVar("K")
 
 MIN_TRIALS = 20
+#: With more, so many of them, evenly in the order of suggestion: they tell as much, in bounded time.
+MOST_TRIALS = 2000
 
 HANDBOOK: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("learning rate", ("lr", "learning_rate")),
@@ -40,8 +42,8 @@ week 3, "Tuning process"), each place with the names that stand for it here."""
 class Importance:
     """What can be told.
 
-    trials: those that are finished; bad: of these, diverged or failed. r2: out of bag, None where no forest was
-    fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest first.
+    trials: those that are finished, as of `telling`; bad: of these, diverged or failed. r2: out of bag, None where no
+    forest was fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest first.
     """
 
     trials: int
@@ -85,7 +87,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
     one run in twenty (simulated for 20 to 200 trials of 1 to 8 parameters; usual is a negative one).
     """
     space = SearchSpace.from_json(results.experiment["space"])
-    trials = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    trials = telling(results)
     costs = np.array([cost(t, results.mode) for t in trials])
     n = len(trials)
     found = Importance(
@@ -118,6 +120,14 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
     return replace(
         found, can_tell=True, verdict=verdict, main=_largest_first(anova.main), pairs=_largest_first(anova.pairs)
     )
+
+
+def telling(results: Results) -> list[TrialState]:
+    """The trials that a run's importance is told by: the finished ones, MOST_TRIALS at most."""
+    found = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    if len(found) <= MOST_TRIALS:
+        return found
+    return [found[i * len(found) // MOST_TRIALS] for i in range(MOST_TRIALS)]
 
 
 def ranks(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.results.importance import MIN_TRIALS, cost, ranks
+from raytune_hpo.results.importance import MIN_TRIALS, cost, ranks, telling
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural
 from raytune_hpo.space import SearchSpace
@@ -23,7 +23,7 @@ def ped_anova(results: Results) -> dict[str, Any]:
     """parameters: name -> its part of the sum over all, largest first, of those that all trials have; empty with a
     `missing` that says why."""
     space = SearchSpace.from_json(results.experiment["space"])
-    trials = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    trials = telling(results)
     paths = [path for path, parameter in space.parameters.items() if not parameter.conditions]
     if len(trials) < MIN_TRIALS:
         return {

@@ -129,10 +129,13 @@ class Results:
     @property
     def best(self) -> Best | None:
         """The winner so far; None before the first report."""
+        return self.best_with(read_test(self.run_dir)) if self.ledger.winner() is not None else None
+
+    def best_with(self, sealed: dict[str, Any] | None) -> Best | None:
+        """The winner so far, with the figures of `winner.read_test`."""
         trial = self.ledger.winner()
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
-        sealed = read_test(self.run_dir)
         record = self.kept(trial).best_checkpoint(self.objective)
         return Best(
             trial_id=trial.id,

@@ -1,6 +1,10 @@
-"use strict";
 // The page's figures and its table of trials. All texts of the run go through textContent.
-const data = JSON.parse(document.getElementById("data").textContent);
+async function unpacked() { // gzip in base64
+  const packed = Uint8Array.from(atob(document.getElementById("data").textContent), (own) => own.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+const data = await unpacked();
 const live = document.body.hasAttribute("data-live");
 const ROWS = 100;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import DataLoaded, ExecutorChanged, Reported, SessionOpened
 from raytune_hpo.owned import read_bytes
 from raytune_hpo.results.failures import causes
@@ -60,7 +61,10 @@ def _name(chosen: dict[str, Any]) -> str:
 
 def best(results: Results) -> dict[str, Any] | None:
     """As of `best --json`. runner_up: the best other trial; margin: how much better than that, never negative."""
-    found = results.best
+    try:
+        found = results.best
+    except ExperimentError:  # the record of the test split is damaged, which `verdicts` says
+        found = results.best_with(None)
     if found is None:
         return None
     second = next((trial for trial in results.top(2) if trial.id != found.trial_id), None)

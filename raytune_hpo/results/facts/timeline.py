@@ -60,7 +60,7 @@ def timeline(results: Results) -> dict[str, Any]:
         clock.before = now
     for trial in list(of):
         _leave(workers, of, trial, clock.before)
-    return _told(workers, clock.before, most)
+    return _told(workers, clock.before, most, [*clock.opened_at, clock.before])
 
 
 class _Clock:
@@ -71,6 +71,7 @@ class _Clock:
 
     def __init__(self, results: Results) -> None:
         self._starts: list[float] = []
+        self.opened_at: list[float] = []  # of each session, in seconds of running
         self._shift = 0.0
         self.before = 0.0
         number = -1
@@ -88,6 +89,7 @@ class _Clock:
 
     def opened(self) -> None:
         self._number += 1
+        self.opened_at.append(self.before)
         self._shift = self.before - self._starts[self._number]
 
     def seconds(self, at: float) -> float:
@@ -103,34 +105,43 @@ def _leave(workers: dict[str, _Worker], of: dict[str, str], trial: str, now: flo
         workers[worker].spans.append((began, max(began, now), trial))
 
 
-def _told(workers: dict[str, _Worker], wall_s: float, most: int) -> dict[str, Any]:
+def _told(workers: dict[str, _Worker], wall_s: float, most: int, sessions: list[float]) -> dict[str, Any]:
+    """sessions: when each began, and when the last ended."""
     made: list[dict[str, Any]] = []
     shares: dict[str, float] = defaultdict(float)
-    training = 0.0
-    trainers = [name for name, worker in workers.items() if worker.spans]
+    training = whole = 0.0
     for name in sorted(workers, key=lambda name: (name != DRIVER, name)):
         worker = workers[name]
         merged = _merged(worker.spans, wall_s)
         busy = sum(ended - began for began, ended, _ in _merged(worker.spans, 0.0, together=True))
         training += busy
         spans: list[list[Any]] = [[began, ended, what, None] for began, ended, what in worker.phases]
-        spans += [[began, ended, TRAINING, trials] for began, ended, trials in merged]
+        spans += [[began, ended, TRAINING, who] for began, ended, who in merged]
         spans.sort(key=lambda span: span[:2])
-        made.append(
-            {"worker": name, "busy_s": round(busy, 3), "trials": len({t for *_, t in worker.spans}), "spans": spans}
-        )
-        if name in trainers:
-            shares[BEFORE] += min(began for began, *_ in (*worker.phases, *worker.spans))
-            for began, ended, what in worker.phases:
-                shares[what] += ended - began
-            shares[TRAINING] += busy
-    whole = wall_s * len(trainers)
+        trials = len({trial for *_, trial in worker.spans})
+        made.append({"worker": name, "busy_s": round(busy, 3), "trials": trials, "spans": spans})
+        if not worker.spans:
+            continue
+        # A worker is of one session: until that has an end it is paid for.
+        first = spans[0][0]
+        began = max((start for start in sessions if start <= first), default=0.0)
+        whole += next((start for start in sessions if start > first), wall_s) - began
+        shares[BEFORE] += first - began
+        shares[TRAINING] += busy
+        for start, ended, what in worker.phases:
+            shares[what] += ended - start
     shares["idle"] = max(0.0, whole - sum(shares.values()))
     listed = [
         {"what": what, "seconds": round(seconds, 3), "share": seconds / whole if whole else None}
         for what, seconds in sorted(shares.items(), key=lambda item: -item[1])
     ]
-    return {"wall_s": wall_s, "training_s": round(training, 3), "most": most, "workers": made, "shares": listed}
+    return {
+        "wall_s": wall_s,
+        "training_s": round(training, 3),
+        "most": most,
+        "workers": made,
+        "shares": listed if whole else [],
+    }
 
 
 def _merged(

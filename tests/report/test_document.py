@@ -1,0 +1,147 @@
+"""The document of a report: numbers that follow from the journal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import hostile_run, pbt_run, strange_runs, two_sessions
+from written_run import end, result, suggest, written_run
+
+from raytune_hpo import load_results
+from raytune_hpo.cli.main import main
+from raytune_hpo.figures import KINDS, panels
+from raytune_hpo.report.document import document
+from raytune_hpo.results.facts import facts
+
+
+def told(run: Path) -> dict[str, Any]:
+    return document(load_results(run))
+
+
+def topics(found: dict[str, Any]) -> dict[str, str]:
+    return {own["topic"]: own["text"] for own in found["summary"]}
+
+
+def test_costs_and_what_was_saved(tmp_path: Path) -> None:
+    found = told(hostile_run(tmp_path / "run"))
+    cost = found["cost"]
+    assert cost["trials"] == 32
+    assert cost["epochs"] == 10 * 9 + 20 * 3 + 1
+    assert cost["saved"] == 20 * 6
+    assert cost["saved_share"] == pytest.approx(120 / (120 + 151))
+    assert found["best"]["trial_id"] == "t00012"
+    assert found["best"]["margin"] == pytest.approx(0.01)
+    assert "120 more epochs" in topics(found)["What it cost"]
+    causes = found["failures"]
+    assert [(cause["status"], cause["count"]) for cause in causes] == [("failed", 1), ("diverged", 1)]
+    assert "Traceback" in causes[0]["traceback"]
+    assert found["rungs"] == [
+        {"epoch": 1, "reached": 31, "stopped": 0, "paused": 0, "last": 1},
+        {"epoch": 3, "reached": 30, "stopped": 20, "paused": 0, "last": 20},
+        {"epoch": 9, "reached": 10, "stopped": 0, "paused": 0, "last": 10},
+    ]
+
+
+def test_the_winners_line_is_that_of_its_best_epoch(tmp_path: Path) -> None:
+    family = facts(load_results(pbt_run(tmp_path / "run")))["lineage"]
+    line = [(own["trial"], own["generation"], own["first"], own["last"]) for own in family["winner"]]
+    assert line == [("t00001", 0, 0, 4), ("t00002", 2, 4, 5)]
+    assert family["varying"] == ["lr"]
+    assert len(family["segments"]) == 5
+
+
+def test_the_time_between_two_sessions_is_left_out(tmp_path: Path) -> None:
+    times = facts(load_results(two_sessions(tmp_path / "run")))["timeline"]
+    assert times["wall_s"] == 24  # 12 of the first, from its process's start, and 12 of the second
+    spans = {worker["worker"]: worker["spans"] for worker in times["workers"]}
+    assert spans["host-7"] == [[5.5, 6.5, "process", None], [7.0, 12.0, "training", "t00000"]]
+    assert spans["host-8"] == [[17.0, 24.0, "training", "t00000"]]
+    shares = {own["what"]: own["seconds"] for own in times["shares"]}
+    # Each worker for its own session: 12 seconds of two.
+    assert shares == {"training": 12, "before it began": 10.5, "process": 1, "idle": 0.5}
+    assert sum(own["share"] for own in times["shares"]) == pytest.approx(1)
+
+
+def test_the_best_so_far_over_trials_and_seconds(tmp_path: Path) -> None:
+    lines = [suggest("t00000"), suggest("t00001"), suggest("t00002"), suggest("t00003")]
+    lines += [result("t00000", 1, 0.5), result("t00001", 1, 0.4), result("t00002", 1, float("nan"), "diverged")]
+    lines += [end("t00002", "diverged", "validation_accuracy at epoch 1"), result("t00000", 2, 0.6)]
+    lines += [result("t00003", 1, 0.7), result("t00003", 2, 0.1)]
+    found = facts(load_results(written_run(tmp_path / "run", *lines)))["best_so_far"]
+    assert [(own["trials"], own["trial"], own["value"]) for own in found["trials"]] == [
+        (1, "t00000", 0.6),
+        (4, "t00003", 0.7),
+    ]
+    assert [(own["seconds"], own["value"]) for own in found["seconds"]] == [(5, 0.5), (9, 0.6), (10, 0.7)]
+
+
+def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
+    lines: list[Any] = []
+    for i in range(400):
+        trial = f"t{i:05d}"
+        lines += [[suggest(trial), *(e for k in range(1, 101) for e in result(trial, k, i / 1000 + k / 10000))]]
+        lines += [end(trial, "completed", "max_epochs")]
+    found = facts(load_results(written_run(tmp_path / "run", *lines, max_epochs=100)))["curves"]
+    assert found["of"] == 400
+    assert len(found["shown"]) == 240
+    assert [curve["rank"] for curve in found["shown"][:20]] == list(range(1, 21))
+    assert all(len(curve["epochs"]) == 100 for curve in found["shown"][:20])
+    rest = found["shown"][20:]
+    assert all(len(curve["epochs"]) == 60 and curve["thinned"] for curve in rest)
+    assert all((curve["epochs"][0], curve["epochs"][-1]) == (1, 100) for curve in rest)
+    assert max(b["rank"] - a["rank"] for a, b in zip(rest, rest[1:], strict=False)) <= 2  # evenly, to the last
+
+
+def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, run in strange_runs(tmp_path / "runs").items():
+        assert main(["report", str(run), "--json"]) == 0, name
+        found = json.loads(capsys.readouterr().out)["runs"][0]
+        assert found["run"]["run_dir"] == str(run)
+        assert [own["topic"] for own in found["summary"]][:2] == ["What was searched", "How it stands"]
+        for kind in KINDS:
+            for panel in panels(found, kind):
+                json.dumps(panel.spec, allow_nan=False)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "run directory" in capsys.readouterr().err
+
+
+def test_every_figure_is_one_of_plotlys(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    seen = set()
+    for run in (hostile_run(tmp_path / "a"), pbt_run(tmp_path / "b")):
+        results = load_results(run)
+        found = facts(results)
+        for kind in KINDS:
+            if panels(found, kind):
+                seen.add(kind)
+                assert results.figure(kind).data  # plotly's own validation
+    assert seen == KINDS.keys() - {"rounds"}
+
+
+def test_what_is_not_there_is_no_figure(tmp_path: Path) -> None:
+    from raytune_hpo.errors import ExperimentError
+
+    results = load_results(pbt_run(tmp_path / "run"))
+    with pytest.raises(ExperimentError, match="did you mean 'lineage'"):
+        results.figure("linage")
+    with pytest.raises(ExperimentError, match="nothing to show for it; it has curves, best"):
+        results.figure("rounds")
+
+
+def test_a_parameter_that_is_not_set_stands_beside_its_axis(tmp_path: Path) -> None:
+    found = facts(load_results(hostile_run(tmp_path / "run")))
+    (panel,) = panels(found, "parallel")
+    dimensions = {own["label"]: own for own in panel.traces[0]["dimensions"]}
+    momentum = dimensions["momentum"]
+    assert momentum["ticktext"][0] == "not set"
+    below = [place for place in momentum["values"] if place < 0]
+    assert len(below) == 20  # two of three
+    assert all(0 <= place <= 1 for place in dimensions["lr"]["values"])
+    # lr's own scale: a tenth of a range of three decades is a third of the axis.
+    places = dict(zip(panel.traces[0]["customdata"], dimensions["lr"]["values"], strict=True))
+    config = {row["trial_id"]: row["config"]["lr"] for row in found["trials"]}
+    low, high = min(places, key=places.__getitem__), max(places, key=places.__getitem__)
+    assert config[low] < config[high]
