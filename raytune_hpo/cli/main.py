@@ -26,6 +26,7 @@ EXIT_INTERRUPTED = 130
 
 VERBS = {
     "run": "run an experiment file",
+    "example": "list the example experiments that come with it, or print one",
     "list": "list the runs of a storage folder",
     "resume": "go on with an interrupted run",
     "retry": "try failed trials again, once their cause is mended, and go on with the run",
