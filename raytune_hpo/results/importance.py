@@ -43,7 +43,8 @@ class Importance:
     """What can be told.
 
     trials: those that are finished, as of `telling`; bad: of these, diverged or failed. r2: out of bag, None where no
-    forest was fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest first.
+    forest was fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest
+    first.
     """
 
     trials: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
     rest = found["shown"][20:]
     assert all(len(curve["epochs"]) == 60 and curve["thinned"] for curve in rest)
     assert all((curve["epochs"][0], curve["epochs"][-1]) == (1, 100) for curve in rest)
-    assert max(b["rank"] - a["rank"] for a, b in zip(rest, rest[1:], strict=False)) <= 2  # evenly, to the last
+    assert max(b["rank"] - a["rank"] for a, b in itertools.pairwise(rest)) <= 2  # evenly, to the last
 
 
 def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
