@@ -187,6 +187,7 @@ def listening(address: str, port: int | None) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((address, tried))
+            made.listen(128)  # whoever has the link is answered, if not at once
         except OSError as error:
             made.close()
             if error.errno == errno.EADDRINUSE and tried < 65535:
