@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.exports.event_files import write_tensorboard
 from raytune_hpo.exports.optuna_study import write_optuna
 from raytune_hpo.exports.tables import write_csv, write_parquet
 from raytune_hpo.results.results import Results
@@ -17,6 +18,7 @@ EXPORTS: dict[str, Callable[[Results, Path], None]] = {
     "csv": write_csv,
     "optuna": write_optuna,
     "parquet": write_parquet,
+    "tensorboard": write_tensorboard,
 }
 
 
