@@ -22,7 +22,7 @@ from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Decision
 
 pytest.importorskip("tensorboard")
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from event_files import check_same_curves, content, opened, scalars
 from tensorboard.plugins.hparams.metadata import (
     parse_experiment_plugin_data,
     parse_session_end_info_plugin_data,
@@ -77,60 +77,12 @@ def run(tmp_path: Path) -> Path:
     )
 
 
-def opened(folder: Path) -> Any:
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    found.Reload()
-    return found
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> (step, value), in the order of the file."""
-    found = opened(folder)
-    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-
-
-def single(values: dict[int, Any]) -> list[tuple[int, Any]]:
-    """As TensorBoard holds them: in single precision. NaN compares as a text."""
-    with np.errstate(over="ignore"):
-        return [(epoch, str(float(np.float32(value)))) for epoch, value in sorted(values.items())]
-
-
-def check_same_curves(run_dir: Path, folder: Path) -> None:
-    """Every number of every report that stands, once; and no other curve but those that follow from them."""
-    curves = load_results(run_dir).curves
-    numbers = [c for c in curves if c not in ("trial_id", "generation", "epoch", "seconds", "decision")]
-    for trial_id, rows in curves.groupby("trial_id"):
-        expected: dict[str, dict[int, Any]] = {}
-        for row in rows.to_dict("records"):
-            if row["generation"]:  # its epochs take the place of those of the same number and later
-                for values in expected.values():
-                    for epoch in [e for e in values if e >= row["epoch"]]:
-                        del values[epoch]
-            told = next(e for e in reports(run_dir, str(trial_id)) if e.epoch == row["epoch"])
-            for tag in numbers:
-                if isinstance(told.metrics.get(tag), int | float) and not isinstance(told.metrics[tag], bool):
-                    expected.setdefault(tag, {})[row["epoch"]] = row[tag]
-        found = scalars(folder / str(trial_id))
-        read = {tag: [(e, str(v)) for e, v in values] for tag, values in found.items() if tag in numbers}
-        assert read == {tag: single(values) for tag, values in expected.items()}, trial_id
-        assert set(found) - set(numbers) <= {"best/validation_accuracy", "config/lr"}
-
-
-def reports(run_dir: Path, trial: str) -> list[Reported]:
-    """Newest first."""
-    return [e for e in load_results(run_dir).of(Reported) if e.trial == trial][::-1]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 # What is read -----------------------------------------------------------------------------------------
 
 
 def test_every_number_of_every_epoch_stands_once(run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--to", "tensorboard", "-o", str(tmp_path / "tb")]) == 0
-    check_same_curves(run, tmp_path / "tb")
+    check_same_curves(load_results(run), tmp_path / "tb")
     first = scalars(tmp_path / "tb" / "t00000")
     assert first[ODD] == [(1, 2.5)]
     assert first["wide"] == [(1, INFINITY)]
