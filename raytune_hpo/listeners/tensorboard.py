@@ -89,7 +89,7 @@ class TensorBoard(Listener):
             self._report(self._trials[event.trial], event, step.at)
             self._reported.add(event.trial)
             if self._waiting_bytes > MOST_WAITING_BYTES:
-                self.idle()
+                self._flush()
         elif isinstance(event, events.TrialEvent) and self._change(self._trials[event.trial], event, step.at):
             self._changed.add(event.trial)
 
@@ -121,15 +121,19 @@ class TensorBoard(Listener):
                 return False
         return True
 
-    def idle(self) -> None:
-        for name in self._reported | self._changed:
+    def _flush(self) -> None:
+        for name in self._reported:
             self._trials[name].scalars.flush()
-        for name in self._changed:
+        self._reported.clear()
+        self._waiting_bytes = 0
+
+    def idle(self) -> None:
+        self._reported |= self._changed
+        self._flush()
+        for name in self._changed:  # when all is told: no file goes back to what it was in an earlier session
             trial = self._trials[name]
             write_whole(trial.folder / HPARAMS, self._described(trial))
-        self._reported.clear()
         self._changed.clear()
-        self._waiting_bytes = 0
 
     def end(self) -> None:
         for trial in self._trials.values():
