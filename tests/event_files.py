@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from standing_reports import standing
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from raytune_hpo import Results
-from raytune_hpo.journal.events import Reported
 
 
 def opened(folder: Path) -> Any:
@@ -22,20 +22,6 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Tag -> (step, value), in the order of the file."""
     found = opened(folder)
     return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-
-
-def standing(results: Results) -> dict[str, dict[str, dict[int, float]]]:
-    """Trial -> metric -> epoch -> value, of the reports that no later one, of their epoch or one before, replaced."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for event in results.of(Reported):
-        curves = found.setdefault(event.trial, {})
-        for values in curves.values():
-            for epoch in [epoch for epoch in values if epoch >= event.epoch]:
-                del values[epoch]
-        for tag, value in event.metrics.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                curves.setdefault(tag, {})[event.epoch] = float(value)
-    return found
 
 
 def check_same_curves(results: Results, folder: Path) -> None:
