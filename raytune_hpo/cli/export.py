@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", help="a trial's id (default: the winner)")
     parser.add_argument(
         "--to",
-        choices=("csv", "mlflow", "optuna", "parquet", "tensorboard"),
-        help="write the run, not a model: tables in a folder, TensorBoard's event files in one, or an Optuna study (a "
-        "database where the name ends on .db, else a journal)",
+        choices=("csv", "mlflow", "optuna", "parquet", "tensorboard", "wandb"),
+        help="write the run, not a model: a folder of tables, of TensorBoard's event files, of an MLflow store or of "
+        "W&B's offline runs, or an Optuna study (a database where the name ends on .db, else a journal)",
     )
     add_code(parser)
 

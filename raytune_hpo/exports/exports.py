@@ -14,6 +14,7 @@ from raytune_hpo.exports.mlflow_store import write_mlflow
 from raytune_hpo.exports.optuna_study import write_optuna
 from raytune_hpo.exports.place import Place
 from raytune_hpo.exports.tables import write_csv, write_parquet
+from raytune_hpo.exports.wandb_runs import write_wandb
 from raytune_hpo.results.results import Results
 
 EXPORTS: dict[str, Callable[[Results, Place], None]] = {
@@ -22,6 +23,7 @@ EXPORTS: dict[str, Callable[[Results, Place], None]] = {
     "optuna": write_optuna,
     "parquet": write_parquet,
     "tensorboard": write_tensorboard,
+    "wandb": write_wandb,
 }
 
 
