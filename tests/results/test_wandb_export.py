@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +35,37 @@ def wandb() -> Any:
     return pytest.importorskip("wandb")
 
 
-def read(file: Path) -> dict[str, list[Any]]:
-    """Kind -> the records of a file of W&B's, by its own reader."""
-    from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
+BLOCK, HEADER = 32768, struct.Struct("<IHB")
 
-    store, found = DataStore(), {}
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
+
+def records(data: bytes) -> Iterator[bytes]:
+    """What a file of W&B's holds: a log of LevelDB's after a header of 7 bytes, each part with its checksum."""
+    assert data[:7] == struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
+    at, parts = 7, b""
+    while at < len(data):
+        if BLOCK - at % BLOCK < HEADER.size:
+            at += BLOCK - at % BLOCK
+            continue
+        checksum, length, kind = HEADER.unpack_from(data, at)
+        part = data[at + HEADER.size : at + HEADER.size + length]
+        assert zlib.crc32(part, zlib.crc32(bytes([kind]))) == checksum
+        at, parts = at + HEADER.size + length, parts + part
+        if kind in (1, 4):  # the whole of a record, or its last part
+            yield parts
+            parts = b""
+    assert parts == b""
+
+
+def read(file: Path) -> dict[str, list[Any]]:
+    """Kind -> the records of a file, as its own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    found: dict[str, list[Any]] = {}
+    for data in records(file.read_bytes()):
         record = Record()
         record.ParseFromString(data)
         kind = record.WhichOneof("record_type")
         found.setdefault(kind, []).append(getattr(record, kind))
-    store.close()
     return found
 
 
