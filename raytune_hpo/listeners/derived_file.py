@@ -66,7 +66,7 @@ def write_whole(path: Path, data: bytes) -> None:
     with contextlib.suppress(FileNotFoundError), os.fdopen(opened(path), "rb") as file:
         if file.read() == data:
             return
-    partial = path.with_name(f".{path.name}.tmp")
+    partial = path.with_name(".partial")  # a name in which no reader of the folder sees its like
     partial.unlink(missing_ok=True)
     with os.fdopen(_made(partial), "wb") as file:
         file.write(data)

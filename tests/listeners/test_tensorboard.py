@@ -120,6 +120,23 @@ def test_a_reader_never_sees_a_file_shortened_by_a_resume(tmp_path: Path) -> Non
     assert path.stat().st_ino == before
 
 
+def test_what_a_crash_leaves_half_written_is_no_event_file_to_tensorboard(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            follow(run, "tensorboard")
+    left = [p.name for p in (run / "listeners" / "tensorboard").rglob("*") if p.is_file()]
+    assert left
+    assert not any("tfevents" in name for name in left)
+    follow(run, "tensorboard")
+    check_same_curves(load_results(run), run / "listeners" / "tensorboard")
+
+
 def test_a_sink_that_holds_more_than_the_journal_gives_it_up(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"one two lost")
