@@ -14,6 +14,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
 from raytune_hpo.experiment.reopened import CHOICES
+from raytune_hpo.listeners.registry import LISTENERS, listener_called
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -42,6 +43,25 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="print nothing but errors and the result")
     loudness.add_argument("--verbose", action="store_true", help="show Ray's and the trials' own output too")
+
+
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"tell this listener of the run, too: {', '.join(LISTENERS)}, or module:Class (repeatable)",
+    )
+
+
+def listeners_of(options: argparse.Namespace) -> list[str]:
+    """Those of --listen. Raises ExperimentError for one that is not there; of a module it is known in the run alone,
+    which finds its code."""
+    for name in options.listen:
+        if ":" not in name:
+            listener_called(name, "--listen")
+    return list(options.listen)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

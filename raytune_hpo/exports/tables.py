@@ -6,26 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.exports.place import Place
 from raytune_hpo.results.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_csv(results: Results, target: Path) -> None:
-    for name, frame in _frames(results, target):
-        frame.to_csv(target / f"{name}.csv", index=False)
+def write_csv(results: Results, place: Place) -> None:
+    for name, frame in _frames(results, place.path):
+        frame.to_csv(place.path / f"{name}.csv", index=False)
 
 
-def write_parquet(results: Results, target: Path) -> None:
+def write_parquet(results: Results, place: Place) -> None:
     """With types: integers, numbers, truth values and texts; a column of several kinds is one of texts."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise ExperimentError("--to", "parquet", "needs pyarrow: pip install pyarrow") from error
-    for name, frame in _frames(results, target):
+    for name, frame in _frames(results, place.path):
         typed = frame.apply(_typed)
-        typed.to_parquet(target / f"{name}.parquet", index=False)
+        typed.to_parquet(place.path / f"{name}.parquet", index=False)
 
 
 def _frames(results: Results, target: Path) -> list[tuple[str, pd.DataFrame]]:
