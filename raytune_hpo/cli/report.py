@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.atomic import write_atomically
-    from raytune_hpo.report.document import document
+    from raytune_hpo.pages.document import document
     from raytune_hpo.results.results import load_results
 
     documents = [document(load_results(run_dir)) for run_dir in options.run_dirs]
@@ -25,7 +25,7 @@ def main(options: argparse.Namespace) -> int:
         print_json({"runs": documents})
         if options.output is None:
             return 0
-    from raytune_hpo.report.page import page
+    from raytune_hpo.pages.page import page
 
     names = "-".join(Path(one["run"]["run_dir"]).name for one in documents)
     target = Path(options.output or f"{names[:120]}.html")

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.report.page import check_installed
-    from raytune_hpo.report.server import INSTALL, Watched, application, listening, new_token, own_hosts
+    from raytune_hpo.pages.page import check_installed
+    from raytune_hpo.pages.server import INSTALL, Watched, application, listening, new_token, own_hosts
 
     check_installed()
     try:

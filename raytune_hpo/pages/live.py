@@ -21,8 +21,8 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Closed, Reported, Step, TrialEvent
-from raytune_hpo.report.document import document
-from raytune_hpo.report.page import Parts, page, parts, status_line, trial_cells
+from raytune_hpo.pages.document import document
+from raytune_hpo.pages.page import Parts, page, parts, status_line, trial_cells
 from raytune_hpo.results.facts import Facts
 from raytune_hpo.results.facts.facts import trial_row
 from raytune_hpo.results.followed import Followed

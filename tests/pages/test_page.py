@@ -16,8 +16,8 @@ from hostile import ANSI, SCRIPT, hostile_run, pbt_run, strange_runs
 
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
-from raytune_hpo.report.document import document
-from raytune_hpo.report.page import page
+from raytune_hpo.pages.document import document
+from raytune_hpo.pages.page import page
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")

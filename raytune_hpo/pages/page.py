@@ -22,8 +22,8 @@ from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures.compare import compared
 from raytune_hpo.printable import printable, printable_lines
-from raytune_hpo.report.sections import Block, Section, sections
-from raytune_hpo.report.tables import Table
+from raytune_hpo.pages.sections import Block, Section, sections
+from raytune_hpo.pages.tables import Table
 from raytune_hpo.results.facts import Facts
 from raytune_hpo.space.configs import flatten
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import jinja2
 
 INSTALL = 'needs plotly and jinja2: pip install "raytune-hpo[report]"'
-PAGES = Path(__file__).parent / "pages"
+HTML = Path(__file__).parent / "html"
 #: Of a row in `trials --json`, in the order of the page's table; a config's values stand behind them.
 COLUMNS = ("trial_id", "status", "best", "best_epoch", "epochs", "seconds", "reason")
 
@@ -158,8 +158,8 @@ def page(documents: Sequence[Facts], *, made: Parts | None = None, live: bool = 
             titles=[(name, _title(name)) for name in made.html],
             states=[_state(one) for one in documents],
             data=packed({"figures": made.figures, "trials": made.trials, "version": version}),
-            style=(PAGES / "page.css").read_text(),
-            script=(PAGES / "page.js").read_text(),
+            style=(HTML / "page.css").read_text(),
+            script=(HTML / "page.js").read_text(),
             plotly="" if live else plotly_js(),
             live=live,
         )
@@ -171,7 +171,7 @@ def runs_page(storage: str, runs: Sequence[Mapping[str, Any]]) -> str:
     now = time.time()
     told = sorted(runs, key=lambda run: -(run.get("last") or 0.0))
     rows = [{**run, "name": Path(run["run_dir"]).name, "age": _age(now, run.get("last"))} for run in told]
-    style = (PAGES / "page.css").read_text()
+    style = (HTML / "page.css").read_text()
     return _templates().get_template("runs.html").render(storage=storage, runs=rows, style=style)
 
 
@@ -186,7 +186,7 @@ def _state(one: Facts) -> str:
 
 
 def _title(name: str) -> str:
-    from raytune_hpo.report.sections import SECTIONS
+    from raytune_hpo.pages.sections import SECTIONS
 
     own = {"summary": "Summary", "compare": "The runs beside each other", "trials": "Trials"}
     return own.get(name) or SECTIONS[name][0]
@@ -212,7 +212,7 @@ def plotly_js() -> str:
 def _templates() -> jinja2.Environment:
     import jinja2
 
-    loader = jinja2.FileSystemLoader(PAGES)
+    loader = jinja2.FileSystemLoader(HTML)
     made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)  # fmt: skip
     made.filters["shown"] = shown

@@ -1,4 +1,4 @@
-"""Report: a run, or several, as one page for a browser: a file, or live.
+"""Pages: a run, or several, as a page for a browser: a file, or live.
 
     document   everything that is said of a run, as JSON: its facts, its verdicts, what follows from them in sentences
     sections   the document as sections: sentences, figures, tables

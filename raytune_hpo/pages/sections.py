@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytune_hpo.figures import Panel, panels
-from raytune_hpo.report import tables
-from raytune_hpo.report.tables import Table
+from raytune_hpo.pages import tables
+from raytune_hpo.pages.tables import Table
 from raytune_hpo.results.facts import Facts
 
 

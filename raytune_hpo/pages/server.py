@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.report.live import Live
-from raytune_hpo.report.page import plotly_js, runs_page
+from raytune_hpo.pages.live import Live
+from raytune_hpo.pages.page import plotly_js, runs_page
 from raytune_hpo.results.listing import Listing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 

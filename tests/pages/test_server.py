@@ -226,7 +226,7 @@ def test_a_run_that_ends_is_shown_as_it_ended(tmp_path: Path) -> None:
 
 
 def test_a_page_that_does_not_take_its_messages_is_dropped(tmp_path: Path) -> None:
-    from raytune_hpo.report import live
+    from raytune_hpo.pages import live
 
     with live_journal(tmp_path / "run") as append:
         append(suggest("t00000"), *result("t00000", 1, 0.5))

@@ -16,9 +16,9 @@ from written_run import result, suggest
 from raytune_hpo import Experiment, load_results
 from raytune_hpo import run as run_experiment
 from raytune_hpo.cli.main import main
-from raytune_hpo.report.document import document
-from raytune_hpo.report.page import page
-from raytune_hpo.report.sections import SECTIONS
+from raytune_hpo.pages.document import document
+from raytune_hpo.pages.page import page
+from raytune_hpo.pages.sections import SECTIONS
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from written_run import end, result, suggest, written_run
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
-from raytune_hpo.report.document import document
+from raytune_hpo.pages.document import document
 from raytune_hpo.results.facts import facts
 
 
