@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.printable import printable
 from raytune_hpo.pages.summary import summary
 from raytune_hpo.pages.verdicts_said import verdicts
+from raytune_hpo.printable import printable
 from raytune_hpo.results.facts import Facts, facts
 from raytune_hpo.results.facts.facts import strict
 from raytune_hpo.results.results import Results

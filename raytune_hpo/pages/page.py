@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures.compare import compared
-from raytune_hpo.printable import printable, printable_lines
 from raytune_hpo.pages.sections import Block, Section, sections
 from raytune_hpo.pages.tables import Table
+from raytune_hpo.printable import printable, printable_lines
 from raytune_hpo.results.facts import Facts
 from raytune_hpo.space.configs import flatten
 
