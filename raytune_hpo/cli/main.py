@@ -47,6 +47,7 @@ VERBS = {
     "rollback": "take a running panda back to an earlier epoch",
     "pause": "let a running panda wait until it is resumed",
     "replay": "train a trial again from the journal and compare the weights",
+    "plot": "draw one of the report's figures, or all, as PNG, SVG, PDF or a page",
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads, or the run for other tools",
     "predict": "let an exported model, or a run's winner, predict what a file of inputs holds",

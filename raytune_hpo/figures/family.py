@@ -44,7 +44,9 @@ def lineage(facts: Mapping[str, Any]) -> list[Panel]:
     if len(shown) > 40:
         ticks = {"autorange": "reversed", "showticklabels": False}
     height = min(900, max(200, 90 + 20 * len(shown)))
-    return [Panel("all", "trials by epoch", traces, titled("epoch", rangemode="tozero"), titled("", **ticks), height)]
+    last = max(x for x in others[0] if x is not None)
+    epochs = titled("epoch", range=[-0.01 * last, 1.01 * last])
+    return [Panel("all", "trials by epoch", traces, epochs, titled("", **ticks), height)]
 
 
 def _add(

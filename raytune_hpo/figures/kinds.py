@@ -11,7 +11,7 @@ from raytune_hpo.figures.course import best, rungs
 from raytune_hpo.figures.curves import curves
 from raytune_hpo.figures.family import lineage, schedule
 from raytune_hpo.figures.importance import importance
-from raytune_hpo.figures.panel import Panel, composed
+from raytune_hpo.figures.panel import NAME, Panel, composed, short
 from raytune_hpo.figures.parameters import parallel, rounds, slices
 from raytune_hpo.figures.timeline import timeline
 
@@ -37,11 +37,17 @@ def panels(facts: Mapping[str, Any], kind: str) -> list[Panel]:
     return KINDS[kind][1](facts)
 
 
-def composed_figure(facts: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """All panels of a kind as one figure of plotly's. Raises ExperimentError where the run has nothing for it."""
+def titled_panels(facts: Mapping[str, Any], kind: str) -> tuple[str, list[Panel]]:
+    """A figure's title and its panels. Raises ExperimentError where the run has nothing for it."""
     found = panels(facts, kind)
     if not found:
         having = [name for name in KINDS if panels(facts, name)]
         expected = f"this run has nothing to show for it; it has {', '.join(having) or 'no report yet'}"
         raise ExperimentError("figure", kind, expected)
-    return composed(found, f"{facts['run']['name']}: {KINDS[kind][0]}")
+    return f"{short(facts['run']['name'], NAME)}: {KINDS[kind][0]}", found
+
+
+def composed_figure(facts: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """All panels of a kind as one figure of plotly's. Raises as `titled_panels`."""
+    title, found = titled_panels(facts, kind)
+    return composed(found, title)

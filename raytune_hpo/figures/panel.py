@@ -17,6 +17,8 @@ GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.
 SCALE = [[0.0, "#7d8a9c"], [0.6, "#7d9cc0"], [0.85, "#56b4e9"], [0.95, "#e69f00"], [1.0, "#d55e00"]]
 HEIGHT = 320  # pixels
+#: Of a composed figure: pixels of its title, of its legend, and across; letters of a panel's name.
+TITLE, LEGEND, WIDTH, NAME = 44, 28, 1000, 40
 
 Trace = dict[str, Any]
 Axis = dict[str, Any]
@@ -53,45 +55,72 @@ class Panel:
 
 
 def composed(panels: Sequence[Panel], title: str, columns: int = 3) -> dict[str, Any]:
-    """One figure of several panels, in rows of so many."""
+    """One figure of several panels, in rows of so many; its title, and its legend if it has one, stand above them."""
+    title = headline(panels, title)
+    legend = next((panel.layout.get("legend", {}) for panel in panels if panel.layout.get("showlegend")), None)
+    top = TITLE if legend is None else TITLE + LEGEND
     if len(panels) == 1:
         spec = panels[0].spec
-        layout = {**spec["layout"], "title": {"text": text(title)}, "margin": {"l": 70, "r": 30, "t": 60, "b": 50}}
-        return {"data": spec["data"], "layout": {**layout, "height": panels[0].height + 80}}
+        margin = spec["layout"]["margin"]
+        height = panels[0].height + top
+        own: dict[str, Any] = {"height": height, "margin": {**margin, "l": margin["l"] + 10, "r": margin["r"] + 10, "t": top + 16}}
+        if panels[0].x is None:  # its own names stand above it
+            own["margin"]["t"] += margin["t"]
+            own["width"] = max(WIDTH, panels[0].least_width)
+        return {"data": spec["data"], "layout": {**spec["layout"], **own, **_head(title, legend, height)}}
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    height = max(panel.height for panel in panels)
+    between = 70  # pixels from a row to the next: ticks, a title, the next panel's name
+    inner = rows * max(panel.height for panel in panels) + (rows - 1) * between
+    height = inner + top + 40 + between
     layout = {
-        "title": {"text": text(title)},
-        "height": rows * (height + 70) + 60,
+        "height": height,
+        "margin": {"l": 70, "r": 26, "t": top + 40, "b": between},
         "showlegend": False,
         "hovermode": "closest",
         "annotations": [],
+        **_head(title, legend, height),
     }
-    gap_x, gap_y = 0.09, 0.35 / (rows + 0.35 * (rows - 1)) if rows > 1 else 0.0
+    gap_x, gap_y = 0.09, between / inner
     wide, high = (1 - gap_x * (columns - 1)) / columns, (1 - gap_y * (rows - 1)) / rows
     data: list[Trace] = []
     for i, panel in enumerate(panels):
         row, column = divmod(i, columns)
-        left, top = column * (wide + gap_x), 1 - row * (high + gap_y)
+        left, up = column * (wide + gap_x), 1 - row * (high + gap_y)
         suffix = "" if i == 0 else str(i + 1)
-        own = (
-            {"domain": [left, min(left + wide, 1.0)], "anchor": f"y{suffix}"},
-            {"domain": [max(top - high, 0.0), top], "anchor": f"x{suffix}"},
-        )
-        layout[f"xaxis{suffix}"], layout[f"yaxis{suffix}"] = (
-            _axis(panel.x or {}) | own[0],
-            _axis(panel.y or {}) | own[1],
-        )
-        place = {"xref": "paper", "yref": "paper", "x": left + wide / 2, "y": top, "xanchor": "center"}
-        layout["annotations"].append({**place, "yanchor": "bottom", "showarrow": False, "text": text(panel.title)})
+        place = {
+            "x": {"domain": [left, min(left + wide, 1.0)], "anchor": f"y{suffix}"},
+            "y": {"domain": [max(up - high, 0.0), up], "anchor": f"x{suffix}"},
+        }
+        for side, axis in (("x", panel.x), ("y", panel.y)):
+            layout[f"{side}axis{suffix}"] = _axis(axis or {}) | place[side]
+        above = {"xref": "paper", "yref": "paper", "x": left + wide / 2, "y": up, "xanchor": "center"}
+        name = {"text": text(short(panel.title, NAME)), "yanchor": "bottom", "showarrow": False}
+        layout["annotations"].append({**above, **name})
         data += [{**trace, "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"} for trace in panel.traces]
         layout |= {key: value for key, value in panel.layout.items() if key in ("barmode", "bargap")}
     return {"data": data, "layout": layout}
 
 
+def headline(panels: Sequence[Panel], title: str) -> str:
+    """The title of a figure; a panel that has no others beside it stands under it without a name of its own."""
+    alone = panels[0] if len(panels) == 1 else None
+    return title if alone is None or alone.name == "all" else f"{title}, {short(alone.title, NAME)}"
+
+
+def _head(title: str, legend: Axis | None, height: int) -> dict[str, Any]:
+    """Of a layout: the title, and below it the legend, at the figure's upper edge."""
+    place = {"x": 0, "xref": "paper", "xanchor": "left", "yref": "container"}
+    head: dict[str, Any] = {"title": {"text": text(title), "y": 1 - 14 / height, "yanchor": "top", **place}}
+    if legend is not None:
+        below = {"orientation": "h", "y": 1 - TITLE / height, "yanchor": "top", **place}
+        head |= {"showlegend": True, "legend": {"traceorder": "normal", **legend, **below}}
+    return head
+
+
 def _axis(own: Axis) -> Axis:
-    return {"automargin": True, "zeroline": False, **own}
+    apart = {"ticks": "outside", "ticklen": 4, "tickcolor": "rgba(0,0,0,0)"}  # labels from the axis
+    return {"automargin": True, "zeroline": False, **apart, **own}
 
 
 def text(own: Any) -> str:

@@ -43,6 +43,7 @@ def parallel(facts: Mapping[str, Any]) -> list[Panel]:
         "line": {"color": colored.round(4).tolist(), "colorscale": SCALE, "cmin": 0, "cmax": 1},
         "customdata": [row["trial_id"] for row, _ in trials],
         "labelangle": -12 if len(dimensions) > 5 else 0,
+        "rangefont": {"color": "rgba(0,0,0,0)"},  # ticks say it
         "unselected": {"line": {"opacity": 0.04, "color": GREY}},
     }
     layout = {"margin": {"l": 60, "r": 90, "t": 70, "b": 24}}
