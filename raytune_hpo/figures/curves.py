@@ -12,7 +12,7 @@ COLOURED = len(COLORS)
 
 def curves(facts: Mapping[str, Any]) -> list[Panel]:
     shown = facts["curves"]["shown"]
-    if not shown:
+    if not any(value is not None for curve in shown for value in curve["values"]):
         return []
     metric = facts["run"]["metric"]
     traces = [_trace(curve) for curve in reversed(shown)]  # the best on top

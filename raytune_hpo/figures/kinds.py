@@ -11,7 +11,7 @@ from raytune_hpo.figures.course import best, rungs
 from raytune_hpo.figures.curves import curves
 from raytune_hpo.figures.family import lineage, schedule
 from raytune_hpo.figures.importance import importance
-from raytune_hpo.figures.panel import NAME, Panel, composed, short
+from raytune_hpo.figures.panel import Panel, composed, short
 from raytune_hpo.figures.parameters import parallel, rounds, slices
 from raytune_hpo.figures.timeline import timeline
 
@@ -44,7 +44,7 @@ def titled_panels(facts: Mapping[str, Any], kind: str) -> tuple[str, list[Panel]
         having = [name for name in KINDS if panels(facts, name)]
         expected = f"this run has nothing to show for it; it has {', '.join(having) or 'no report yet'}"
         raise ExperimentError("figure", kind, expected)
-    return f"{short(facts['run']['name'], NAME)}: {KINDS[kind][0]}", found
+    return f"{short(facts['run']['name'], 30)}: {KINDS[kind][0]}", found
 
 
 def composed_figure(facts: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,7 +71,8 @@ def composed(panels: Sequence[Panel], title: str, columns: int = 3) -> dict[str,
         return {"data": spec["data"], "layout": {**spec["layout"], **own, **_head(title, legend, height)}}
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    between = 70  # pixels from a row to the next: ticks, a title, the next panel's name
+    # Pixels from a row to the next: ticks, a title, the next panel's name.
+    between = 140 if any((panel.x or {}).get("tickangle") for panel in panels) else 70
     inner = rows * max(panel.height for panel in panels) + (rows - 1) * between
     height = inner + top + 40 + between
     layout = {
@@ -155,5 +157,5 @@ def metric_axis(metric: str, values: Sequence[float | None], **more: Any) -> Axi
 
 
 def padded(low: float, high: float) -> list[float]:
-    room = 0.05 * (high - low) or max(abs(high) * 0.05, 1e-6)
-    return [low - room, high + room]
+    room = 0.05 * high - 0.05 * low or max(abs(high) * 0.05, 1e-6)
+    return [max(low - room, -sys.float_info.max), min(high + room, sys.float_info.max)]

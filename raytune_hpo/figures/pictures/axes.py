@@ -14,11 +14,17 @@ from raytune_hpo.figures.panel import Axis, Panel
 LETTER, WIDE_LETTER = 0.58, 1.0
 POINT = 1 / 72  # inches
 FONT = 8.0  # points, of ticks
+#: Matplotlib takes differences: of numbers near the largest there are they would be infinite.
+DECADES = 300.0
 
 
 def read(text: Any) -> str:
     """What `panel.text` has escaped for plotly, as it was. No control character is in it."""
     return html.unescape(str(text))
+
+
+def bounded(value: float) -> float:
+    return min(max(value, -(10.0**DECADES)), 10.0**DECADES)
 
 
 def wide(text: str, points: float) -> float:
@@ -48,7 +54,7 @@ def dress(
     show that of x and of y."""
     for side, own, inches, shown in zip("xy", (panel.x or {}, panel.y or {}), room, titles, strict=True):
         if places[side]:
-            _categories(axes, side, own, places[side], inches)
+            _categories(axes, side, places[side], inches, room[0])
         else:
             whole = all(type(value) is int for trace in panel.traces for value in trace[side] if value is not None)
             _numbers(axes, side, own, inches, whole=whole)
@@ -64,11 +70,11 @@ def dress(
     axes.tick_params(labelsize=FONT, length=3, width=0.6)
 
 
-def _categories(axes: Any, side: str, own: Axis, places: Mapping[str, float], inches: float) -> None:
+def _categories(axes: Any, side: str, places: Mapping[str, float], inches: float, across: float) -> None:
     names = [read(name) for name in places]
     if side == "y":
         every = max(1, math.ceil(len(names) * 0.16 / inches))
-        shown = [fitting(name, 2.4, FONT) for name in names]
+        shown = [fitting(name, min(2.4, 0.45 * across), FONT) for name in names]
     else:
         every = max(1, math.ceil(sum(wide(name, FONT) + 0.1 for name in names) / inches))
         shown = [fitting(name, inches / 2, FONT) for name in names]
@@ -85,8 +91,9 @@ def _numbers(axes: Any, side: str, own: Axis, inches: float, *, whole: bool) -> 
     if logarithmic:
         (axes.set_xscale if side == "x" else axes.set_yscale)("log")
     ends = own.get("range")
-    if ends is not None and all(math.isfinite(end) for end in ends) and ends[0] < ends[1]:
-        limit(*(10.0**end if logarithmic else end for end in ends))
+    if ends is not None and ends[0] < ends[1]:
+        low, high = (10.0 ** min(max(end, -DECADES), DECADES) if logarithmic else bounded(end) for end in ends)
+        limit(low, high)
     elif own.get("rangemode") == "tozero":
         low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
         limit(min(low, 0.0) if low < -0.05 * high else -0.02 * high, high)

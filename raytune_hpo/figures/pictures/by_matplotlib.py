@@ -98,6 +98,7 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
                                    rect=(0, 0, 1, height / (height + head)))  # fmt: skip
     _draw_head(figure, headline(panels, title), legend)
     grid = figure.add_gridspec(rows, columns)
+    rows_before: list[str] = []
     for i, panel in enumerate(panels):
         row, column = divmod(i, columns)
         axes = figure.add_subplot(grid[row, column])
@@ -112,6 +113,9 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
         beside = column > 0 and title_of(panels[i - 1].y) == title_of(panel.y)
         below = i + columns < len(panels) and title_of(panels[i + columns].x) == title_of(panel.x)
         dress(axes, panel, places, room, titles=(not below, not beside))
+        if beside and places["y"] and list(places["y"]) == rows_before:
+            axes.tick_params(axis="y", labelleft=False)
+        rows_before = list(places["y"])
     return figure
 
 

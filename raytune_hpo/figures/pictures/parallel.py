@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.figures.panel import Trace
-from raytune_hpo.figures.pictures.axes import FONT, fitting, read, wide
+from raytune_hpo.figures.pictures.axes import FONT, bounded, fitting, read, wide
 
 AXIS, HALO = "#8e98a4", (1, 1, 1, 0.75)
 
@@ -44,15 +44,15 @@ def draw_parallel(axes: Any, trace: Trace, width: float) -> None:
     for i, own in enumerate(dimensions):
         axes.plot([i, i], [0, 1], color=AXIS, linewidth=0.9, zorder=2.1)
         for height, text in _ticks(own):
-            axes.plot([i - 0.02, i + 0.02], [height, height], color=AXIS, linewidth=0.8, zorder=2.1)
-            axes.text(i - 0.04, height, fitting(text, 0.9 * room, FONT), ha="right", va="center", fontsize=FONT, zorder=3,
+            axes.plot([i], [height], color=AXIS, marker="_", markersize=5, markeredgewidth=0.8, zorder=2.1)
+            axes.text(i - 0.05 / room, height, fitting(text, 0.95 * room, FONT), ha="right", va="center", fontsize=FONT, zorder=3,
                       bbox={"facecolor": HALO, "edgecolor": "none", "pad": 0.6})  # fmt: skip
 
 
 def _heights(dimension: dict[str, Any], values: list[float]) -> list[float]:
-    low, high = dimension["range"]
+    low, high = (bounded(end) for end in dimension["range"])
     span = high - low
-    return [(value - low) / span if span > 0 else 0.5 for value in values]
+    return [(bounded(value) - low) / span if span > 0 else 0.5 for value in values]
 
 
 def _ticks(dimension: dict[str, Any]) -> list[tuple[float, str]]:
@@ -62,7 +62,7 @@ def _ticks(dimension: dict[str, Any]) -> list[tuple[float, str]]:
     if "tickvals" in dimension:
         places, texts = dimension["tickvals"], dimension["ticktext"]
     else:
-        low, high = dimension["range"]
+        low, high = (bounded(end) for end in dimension["range"])
         places = [own for own in MaxNLocator(6).tick_values(low, high) if low <= own <= high]
-        texts = [f"{own:.4g}" for own in places]
+        texts = [f"{own:.10g}" for own in places]
     return list(zip(_heights(dimension, places), texts, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.figures.panel import COLORS, Axis, Panel, Trace
-from raytune_hpo.figures.pictures.axes import read
+from raytune_hpo.figures.pictures.axes import bounded, read
 
 POINTS = 0.72  # of a pixel of a panel's
 BAR = 0.8  # of a category's room
@@ -99,7 +99,7 @@ def _edge(trace: Trace) -> tuple[float, ...] | str:
 
 
 def _numbers(values: Sequence[Any]) -> Any:
-    return np.array([math.nan if value is None else float(value) for value in values])
+    return np.array([math.nan if value is None else bounded(float(value)) for value in values])
 
 
 def key(trace: Mapping[str, Any]) -> Any:
