@@ -64,7 +64,10 @@ def composed(panels: Sequence[Panel], title: str, columns: int = 3) -> dict[str,
         spec = panels[0].spec
         margin = spec["layout"]["margin"]
         height = panels[0].height + top
-        own: dict[str, Any] = {"height": height, "margin": {**margin, "l": margin["l"] + 10, "r": margin["r"] + 10, "t": top + 16}}
+        own: dict[str, Any] = {
+            "height": height,
+            "margin": {**margin, "l": margin["l"] + 10, "r": margin["r"] + 10, "t": top + 16},
+        }
         if panels[0].x is None:  # its own names stand above it
             own["margin"]["t"] += margin["t"]
             own["width"] = max(WIDTH, panels[0].least_width)

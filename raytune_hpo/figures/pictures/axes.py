@@ -15,7 +15,7 @@ LETTER, WIDE_LETTER = 0.58, 1.0
 POINT = 1 / 72  # inches
 FONT = 8.0  # points, of ticks
 #: Matplotlib takes differences: of numbers near the largest there are they would be infinite.
-DECADES = 300.0
+DECADES, LARGEST = 300.0, 1e300
 
 
 def read(text: Any) -> str:
@@ -24,7 +24,7 @@ def read(text: Any) -> str:
 
 
 def bounded(value: float) -> float:
-    return min(max(value, -(10.0**DECADES)), 10.0**DECADES)
+    return min(max(value, -LARGEST), LARGEST)
 
 
 def wide(text: str, points: float) -> float:

@@ -18,7 +18,7 @@ from raytune_hpo.printable import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Inches: of a pixel of a panel's, of one panel that stands alone, of one among others, of what stands between two rows.
+#: Inches: of a pixel of a panel's, of a panel that stands alone, of one among others, of what is between two rows.
 PIXEL, ALONE, AMONG, BETWEEN = 0.01, 8.0, 3.5, 0.5
 COLUMNS = 3
 #: Of the head: its title, and a line of its legend.
@@ -85,6 +85,7 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
     """Within a style of its own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -92,10 +93,10 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
     height = rows * (max(panel.height for panel in panels) * PIXEL + BETWEEN)
     legend = _legend(panels, width)
     head = TITLE + LINE_HEIGHT * len(legend)
-    figure = Figure(figsize=(width, height + head), layout="constrained")
+    below = (0.0, 0.0, 1.0, height / (height + head))
+    engine = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06, hspace=0.05, wspace=0.03, rect=below)
+    figure = Figure(figsize=(width, height + head), layout=engine)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.06, hspace=0.05, wspace=0.03,
-                                   rect=(0, 0, 1, height / (height + head)))  # fmt: skip
     _draw_head(figure, headline(panels, title), legend)
     grid = figure.add_gridspec(rows, columns)
     rows_before: list[str] = []
@@ -111,8 +112,8 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
         places = draw_traces(axes, panel)
         # A title that is the same all along a row or a column stands at its end.
         beside = column > 0 and title_of(panels[i - 1].y) == title_of(panel.y)
-        below = i + columns < len(panels) and title_of(panels[i + columns].x) == title_of(panel.x)
-        dress(axes, panel, places, room, titles=(not below, not beside))
+        above = i + columns < len(panels) and title_of(panels[i + columns].x) == title_of(panel.x)
+        dress(axes, panel, places, room, titles=(not above, not beside))
         if beside and places["y"] and list(places["y"]) == rows_before:
             axes.tick_params(axis="y", labelleft=False)
         rows_before = list(places["y"])

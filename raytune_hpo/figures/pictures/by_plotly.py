@@ -1,17 +1,24 @@
-"""Pictures by plotly itself: kaleido has a Chrome draw them. Nothing is asked of another machine."""
+"""Pictures by plotly itself: kaleido has a Chrome draw them, in a process of its own, since some never answer."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from raytune_hpo.figures.panel import WIDTH
-
-#: Dots of a pixel, and of the longest side that Chrome can draw.
-SCALE, LONGEST = 2.0, 16_000
+#: Of patience with a browser that starts, and with it for each picture.
+START_S, EACH_S = 45.0, 15.0
 TEMPLATE = "plotly_white"
 INSTALL = 'pip install "raytune-hpo[plot]" draws it as the report does'
+PROCESS = "raytune_hpo.figures.pictures.kaleido_process"
+SPECS = "figures.json"
 
 
 class NotDrawnError(Exception):
@@ -25,39 +32,37 @@ def page(spec: dict[str, Any]) -> bytes:
 
     config = {"displaylogo": False, "responsive": True}
     text: str = to_html(Figure(spec, layout_template=TEMPLATE), config, include_plotlyjs=True, div_id="figure")
-    return text.encode("utf-8", "backslashreplace")
+    titled = text.replace("<head>", f"<head><title>{spec['layout']['title']['text']}</title>", 1)
+    return titled.encode("utf-8", "backslashreplace")
 
 
 def drawn_by_plotly(specs: Sequence[dict[str, Any]], form: str) -> list[bytes]:
-    """Raises NotDrawnError."""
+    """form: png, svg or pdf. Nothing is asked of another machine. Raises NotDrawnError."""
     try:
         import kaleido
-        from plotly.graph_objects import Figure
+        import plotly  # noqa: F401
     except ImportError as error:
         missing = "plotly" if (error.name or "").startswith("plotly") else "kaleido"
         raise NotDrawnError(f"{missing} is not installed ({INSTALL})") from error
     if not hasattr(kaleido, "Kaleido"):
         raise NotDrawnError(f"this kaleido is older than 1.0 ({INSTALL})")
-    from choreographer.errors import ChromeNotFoundError
+    with tempfile.TemporaryDirectory(prefix="raytune_hpo_plot_") as name:
+        folder = Path(name)
+        (folder / SPECS).write_text(json.dumps(specs))
+        _run([sys.executable, "-m", PROCESS, name, form], START_S + EACH_S * len(specs))
+        return [(folder / f"{i}.{form}").read_bytes() for i in range(len(specs))]
 
-    figures = [Figure(spec, layout_template=TEMPLATE) for spec in specs]
+
+def _run(command: list[str], patience_s: float) -> None:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True, errors="replace", start_new_session=True)  # fmt: skip
     try:
-        return asyncio.run(_drawn(figures, form))
-    except ChromeNotFoundError as error:
-        raise NotDrawnError("kaleido finds no Chrome (kaleido_get_chrome, or BROWSER_PATH)") from error
-    except Exception as error:  # of a browser, of which every machine has another
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise NotDrawnError(f"kaleido's Chrome does not draw ({why[:200]})") from error
-
-
-async def _drawn(figures: Sequence[Any], form: str) -> list[bytes]:
-    import kaleido
-
-    made: list[bytes] = []
-    async with kaleido.Kaleido(mathjax=False) as browser:  # (by default it is fetched from the net, and reads $)
-        for figure in figures:
-            width, height = max(WIDTH, figure.layout.width or 0), figure.layout.height
-            scale = min(SCALE, LONGEST / max(width, height)) if form == "png" else 1
-            options = {"format": form, "width": width, "height": height, "scale": scale}
-            made.append(await browser.calc_fig(figure, opts=options))
-    return made
+        _, told = process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired as error:
+        raise NotDrawnError(f"kaleido's Chrome does not answer within {patience_s:.0f} s") from error
+    finally:  # a browser ends with the pipe to it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        raise NotDrawnError((told.strip().splitlines() or ["kaleido's process has died"])[-1][:300])

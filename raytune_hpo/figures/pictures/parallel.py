@@ -10,7 +10,9 @@ import numpy as np
 from raytune_hpo.figures.panel import Trace
 from raytune_hpo.figures.pictures.axes import FONT, bounded, fitting, read, wide
 
-AXIS, HALO = "#8e98a4", (1, 1, 1, 0.75)
+AXIS = "#8e98a4"
+#: Behind a tick's text, which lines cross.
+BOX = {"facecolor": (1, 1, 1, 0.75), "edgecolor": "none", "pad": 0.6}
 
 
 def draw_parallel(axes: Any, trace: Trace, width: float) -> None:
@@ -24,10 +26,13 @@ def draw_parallel(axes: Any, trace: Trace, width: float) -> None:
     lines = [list(enumerate(own)) for own in heights.T.tolist()]
     colors = LinearSegmentedColormap.from_list("trials", [tuple(stop) for stop in trace["line"]["colorscale"]])
     share = np.clip(np.array(trace["line"]["color"], dtype=float), 0, 1)
-    opacity = min(0.9, max(0.15, 12 / math.sqrt(len(lines)) / 3))
-    # The best are drawn last, and a little thicker.
-    widths = np.where(np.arange(len(lines)) < max(1, len(lines) // 20), 1.6, 0.7)
-    made = LineCollection(lines[::-1], colors=colors(share[::-1]), linewidths=widths[::-1], alpha=opacity, gid="trace 0")
+    # The best are drawn last, a little thicker, and are seen through any number of others.
+    best = np.arange(len(lines)) < max(1, min(20, len(lines) // 20))
+    opacity = np.where(best, 0.95, min(0.8, max(0.05, 4 / math.sqrt(len(lines)))))
+    widths = np.where(best, 1.5, 0.7)
+    made = LineCollection(
+        lines[::-1], colors=colors(share[::-1]), linewidths=widths[::-1], alpha=opacity[::-1], gid="trace 0"
+    )
     axes.add_collection(made)
     room = width / count
     axes.set(xlim=(-0.35, count - 1 + 0.35), ylim=(-0.03, 1.03), yticks=[])
@@ -45,8 +50,8 @@ def draw_parallel(axes: Any, trace: Trace, width: float) -> None:
         axes.plot([i, i], [0, 1], color=AXIS, linewidth=0.9, zorder=2.1)
         for height, text in _ticks(own):
             axes.plot([i], [height], color=AXIS, marker="_", markersize=5, markeredgewidth=0.8, zorder=2.1)
-            axes.text(i - 0.05 / room, height, fitting(text, 0.95 * room, FONT), ha="right", va="center", fontsize=FONT, zorder=3,
-                      bbox={"facecolor": HALO, "edgecolor": "none", "pad": 0.6})  # fmt: skip
+            shown, place = fitting(text, 0.95 * room, FONT), (i - 0.05 / room, height)
+            axes.text(*place, shown, ha="right", va="center", fontsize=FONT, zorder=3, bbox=BOX)
 
 
 def _heights(dimension: dict[str, Any], values: list[float]) -> list[float]:

@@ -78,7 +78,9 @@ def _bars(axes: Any, trace: Trace, places: Places, panel: Panel, stacked: dict[f
         bars.append(corners if lying else [(y, x) for x, y in corners])
     color, opacity = trace["marker"]["color"], trace["marker"].get("opacity", 1)
     # Also where there is no bar: the trace is then one of none.
-    made = PolyCollection(bars, facecolors=color, edgecolors=_edge(trace), linewidths=0.3, alpha=opacity, gid=f"trace {i}")
+    made = PolyCollection(
+        bars, facecolors=color, edgecolors=_edge(trace), linewidths=0.3, alpha=opacity, gid=f"trace {i}"
+    )
     axes.add_collection(made)
     if not lying:
         axes.set_ylim(0, 1.05 * max([axes.get_ylim()[1] / 1.05 if stacked else 0, *stacked.values(), 1e-9]))
@@ -86,7 +88,10 @@ def _bars(axes: Any, trace: Trace, places: Places, panel: Panel, stacked: dict[f
         axes.autoscale_view(scaley=False)
     error = trace.get("error_x")
     if error is not None:
-        there = [(x, places["y"][str(y)], e) for x, y, e in zip(_numbers(trace["x"]), trace["y"], error["array"], strict=True)]
+        there = [
+            (x, places["y"][str(y)], e)
+            for x, y, e in zip(_numbers(trace["x"]), trace["y"], error["array"], strict=True)
+        ]
         x, y, e = (np.array(own) for own in zip(*there, strict=True))
         axes.errorbar(x, y, xerr=e, fmt="none", ecolor=error["color"], elinewidth=error["thickness"], capsize=2.5)
 
