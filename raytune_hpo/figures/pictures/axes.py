@@ -14,8 +14,8 @@ from raytune_hpo.figures.panel import Axis, Panel
 LETTER, WIDE_LETTER = 0.58, 1.0
 POINT = 1 / 72  # inches
 FONT = 8.0  # points, of ticks
-#: Matplotlib takes differences: of numbers near the largest there are they would be infinite.
-DECADES, LARGEST = 300.0, 1e300
+#: Matplotlib takes differences, and ticks beyond the ends: of the largest numbers there are these would be infinite.
+DECADES, LARGEST = 200.0, 1e300
 
 
 def read(text: Any) -> str:
@@ -88,8 +88,6 @@ def _numbers(axes: Any, side: str, own: Axis, inches: float, *, whole: bool) -> 
     axis = axes.xaxis if side == "x" else axes.yaxis
     limit = axes.set_xlim if side == "x" else axes.set_ylim
     logarithmic = own.get("type") == "log"
-    if logarithmic:
-        (axes.set_xscale if side == "x" else axes.set_yscale)("log")
     ends = own.get("range")
     if ends is not None and ends[0] < ends[1]:
         low, high = (10.0 ** min(max(end, -DECADES), DECADES) if logarithmic else bounded(end) for end in ends)
@@ -97,6 +95,8 @@ def _numbers(axes: Any, side: str, own: Axis, inches: float, *, whole: bool) -> 
     elif own.get("rangemode") == "tozero":
         low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
         limit(min(low, 0.0) if low < -0.05 * high else -0.02 * high, high)
+    if logarithmic:
+        (axes.set_xscale if side == "x" else axes.set_yscale)("log")
     if "tickvals" in own:
         _own_ticks(axes, side, own, inches)
         return

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -54,15 +51,19 @@ def drawn_by_plotly(specs: Sequence[dict[str, Any]], form: str) -> list[bytes]:
 
 
 def _run(command: list[str], patience_s: float) -> None:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               text=True, errors="replace", start_new_session=True)  # fmt: skip
-    try:
-        _, told = process.communicate(timeout=patience_s)
-    except subprocess.TimeoutExpired as error:
-        raise NotDrawnError(f"kaleido's Chrome does not answer within {patience_s:.0f} s") from error
-    finally:  # a browser ends with the pipe to it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            _, told = process.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise NotDrawnError(f"kaleido's Chrome does not answer within {patience_s:.0f} s") from error
+        finally:
+            process.kill()  # a browser ends with the pipe to it
     if process.returncode:
         raise NotDrawnError((told.strip().splitlines() or ["kaleido's process has died"])[-1][:300])
