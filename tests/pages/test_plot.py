@@ -159,7 +159,10 @@ def test_no_text_is_cut_or_lies_on_another(told: dict[str, Any]) -> None:
                     texts.add(own.get_text())
                     inside = box.x0 > -2 and box.x1 < width + 2 and box.y0 > -2 and box.y1 < height + 2
                     assert inside, (kind, own.get_text(), box, width, height)
+            head = [own.get_window_extent() for own in (*figure.texts, *figure.legends)]
+            assert len(head) > 1 or not any(panel.layout["showlegend"] for panel in with_legends(found))
             for axes in figure.axes:
+                assert not [kind for own in head if own.overlaps(axes.get_tightbbox())]
                 for axis in (axes.xaxis, axes.yaxis):
                     shown = set(axis.get_ticklabels()) - unseen
                     boxes = [own.get_window_extent() for own in shown if own.get_text() and not own.get_rotation()]
