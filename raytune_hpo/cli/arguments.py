@@ -53,15 +53,23 @@ def add_listen(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"tell this listener of the run, too: {', '.join(LISTENERS)}, or module:Class (repeatable)",
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="serve a live page of the run meanwhile, and print its link"
+    )
 
 
-def listeners_of(options: argparse.Namespace) -> list[str]:
-    """Those of --listen. Raises ExperimentError for one that is not there; of a module it is known in the run alone,
-    which finds its code."""
+def listeners_of(options: argparse.Namespace) -> list[Any]:
+    """Those of --listen and --watch. Raises ExperimentError for one that is not there; of a module it is known in the
+    run alone, which finds its code."""
     for name in options.listen:
         if ":" not in name:
             listener_called(name, "--listen")
-    return list(options.listen)
+    found: list[Any] = list(options.listen)
+    if options.watch:
+        from raytune_hpo.pages.beside import PageBeside
+
+        found.append(PageBeside())
+    return found
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from raytune_hpo.figures.panel import COLORS, GREY, SCALE, Axis, Panel, metric_axis, padded, short, text
 from raytune_hpo.figures.scales import ABSENT, Scale, scales
 from raytune_hpo.seeding import generator
 from raytune_hpo.space.configs import Config
 
-#: Points of a slice: the best ones, and evenly of the rest. Wide of one axis of parallel coordinates, in pixels.
-POINTS, AXIS_WIDTH = 1200, 110
+#: Points of a slice, and lines of parallel coordinates, at most. (Without a graphics card 10,000 lines take ten seconds.)
+POINTS, LINES = 1200, 400
+AXIS_WIDTH = 110  # pixels
 
 
 def measured(facts: Mapping[str, Any]) -> list[tuple[dict[str, Any], Config]]:
@@ -24,24 +23,24 @@ def measured(facts: Mapping[str, Any]) -> list[tuple[dict[str, Any], Config]]:
 
 
 def parallel(facts: Mapping[str, Any]) -> list[Panel]:
-    """One line a trial; customdata: its id, in the order of the lines."""
+    """One line a trial, LINES at most: the best, and evenly of the rest; customdata: their ids, in order."""
     trials = measured(facts)
     space, every = scales(facts["space"])
     if not trials or not every:
         return []
-    values = [space.values(config) for _, config in trials]
-    metric, bests = facts["run"]["metric"], [row["best"] for row, _ in trials]
+    count, chosen = len(trials), kept(len(trials), LINES)
+    values = [space.values(trials[i][1]) for i in chosen]
+    bests = [trials[i][0]["best"] for i in chosen]
     dimensions = [_dimension(scale, values) for scale in every]
-    ends = padded(min(bests), max(bests))
-    typical = metric_axis(metric, bests).get("range", ends)
-    lined = [min(max(best, typical[0]), typical[1]) for best in bests] if typical[0] < typical[1] else bests
-    colored = np.argsort(np.argsort(lined if facts["run"]["mode"] == "max" else [-own for own in lined])) / len(lined)
-    dimensions.append({"label": text(metric), "values": bests, "range": ends})
+    every_best = [row["best"] for row, _ in trials]
+    ends = padded(min(every_best), max(every_best))
+    dimensions.append({"label": text(facts["run"]["metric"]), "values": bests, "range": ends})
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
-        "line": {"color": colored.round(4).tolist(), "colorscale": SCALE, "cmin": 0, "cmax": 1},
-        "customdata": [row["trial_id"] for row, _ in trials],
+        # By rank: a few that diverge would leave all others one colour.
+        "line": {"color": [round(1 - i / count, 4) for i in chosen], "colorscale": SCALE, "cmin": 0, "cmax": 1},
+        "customdata": [trials[i][0]["trial_id"] for i in chosen],
         "labelangle": -12 if len(dimensions) > 5 else 0,
         "unselected": {"line": {"opacity": 0.04, "color": GREY}},
     }
@@ -50,13 +49,32 @@ def parallel(facts: Mapping[str, Any]) -> list[Panel]:
     return [Panel("all", "all parameters", [trace], None, None, height=440, layout=layout, least_width=least)]
 
 
+def places(facts: Mapping[str, Any]) -> list[list[float | None]]:
+    """Of all trials, by the axes of `parallel`: where each crosses; None where it has no value."""
+    space, every = scales(facts["space"])
+    rows = facts["trials"]
+    values = [space.values(row.get("best_config", row["config"])) for row in rows]
+    found: list[list[float | None]] = [
+        [round(scale.place(own[scale.path]), 6) if scale.path in own else ABSENT for own in values] for scale in every
+    ]
+    return [*found, [row["best"] for row in rows]]
+
+
+def kept(count: int, most: int) -> list[int]:
+    """Of so many, the best first, which are shown: the first quarter of `most`, and evenly of the rest."""
+    if count <= most:
+        return list(range(count))
+    first, rest = most // 4, most - most // 4
+    return [*range(first), *(first + i * (count - first) // rest for i in range(rest))]
+
+
 def _dimension(scale: Scale, values: list[dict[str, Any]]) -> dict[str, Any]:
-    places = [scale.place(own[scale.path]) if scale.path in own else ABSENT for own in values]
+    own_places = [scale.place(own[scale.path]) if scale.path in own else ABSENT for own in values]
     ticks = scale.ticks
-    absent = any(place == ABSENT for place in places)
+    absent = any(place == ABSENT for place in own_places)
     return {
         "label": text(short(scale.path)),
-        "values": [round(place, 6) for place in places],
+        "values": [round(place, 6) for place in own_places],
         "range": [ABSENT - 0.02 if absent else 0.0, 1.0],
         "tickvals": [*([ABSENT] if absent else []), *(place for place, _ in ticks)],
         # (Of parallel coordinates plotly shows these as they are.)
@@ -71,15 +89,14 @@ def slices(facts: Mapping[str, Any]) -> list[Panel]:
     if not trials:
         return []
     count = len(trials)
-    chosen = range(count) if count <= POINTS else sorted({*range(POINTS // 4), *range(0, count, -(-count // POINTS))})
-    kept = [trials[i] for i in chosen]
-    values = [space.values(config) for _, config in kept]
+    shown = [trials[i] for i in kept(count, POINTS)]
+    values = [space.values(config) for _, config in shown]
     metric = facts["run"]["metric"]
     y = metric_axis(metric, [row["best"] for row, _ in trials])
     top = max(1, min(20, count // 5))
     found = []
     for scale in every:
-        there = [(i, row) for i, (row, _) in enumerate(kept) if scale.path in values[i]]
+        there = [(i, row) for i, (row, _) in enumerate(shown) if scale.path in values[i]]
         traces = []
         for name, own, color, opacity in (
             ("others", [(i, row) for i, row in there if i >= top], GREY, 0.55),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures.compare import compared
+from raytune_hpo.figures.parameters import LINES, places
 from raytune_hpo.pages.sections import Block, Section, sections
 from raytune_hpo.pages.tables import Table
 from raytune_hpo.printable import printable, printable_lines
@@ -69,7 +70,8 @@ def parts(documents: Sequence[Facts]) -> Parts:
     if parallel is not None:
         for i, block in enumerate(made[parallel].blocks):
             for j, _ in enumerate(block.panels):
-                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i}
+                ids = [row["trial_id"] for row in documents[i]["trials"]]
+                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i, "ids": ids, "places": places(documents[i])}
     return Parts(html, figures, [trials(one) for one in documents])
 
 
@@ -93,10 +95,19 @@ def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]
         "All trials, the best first. Drag along an axis to keep the lines that cross it there: the table follows. "
         "Or type conditions, such as lr<0.01 status=completed."
     )
-    blocks = [Block((), panels(one, "parallel"), "parallel") for one in documents]
+    blocks = [Block(_left_out(one), panels(one, "parallel"), "parallel") for one in documents]
     if any(one["trials"] for one in documents):
         found.append(Section("trials", "Trials", lead, blocks))
     return found
+
+
+def _left_out(one: Facts) -> list[str]:
+    count = sum(row["best"] is not None for row in one["trials"])
+    if count <= LINES:
+        return []
+    return [
+        f"{LINES:,} of {count:,} lines: the best, and evenly of the rest. The table and the brushes have all trials."
+    ]
 
 
 def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:

@@ -101,16 +101,16 @@ function show(plot) {
 }
 function watchPlots(root) { for (const plot of root.querySelectorAll(".plot")) sight.observe(plot); }
 
-// The trials that the brushes of parallel coordinates leave, by id; null without a brush.
+// The trials that the brushes of parallel coordinates leave, by id, of all that there are; null without a brush.
 function brushed(plot) {
-  const trace = plot.data[0];
-  const set = trace.dimensions.filter((own) => own.constraintrange);
+  const { ids, places } = data.figures[plot.id].meta;
+  const set = plot.data[0].dimensions.map((own, i) => [own.constraintrange, places[i]]).filter(([own]) => own);
   if (!set.length) return null;
-  const within = (own, i) => {
-    const ranges = Array.isArray(own.constraintrange[0]) ? own.constraintrange : [own.constraintrange];
-    return ranges.some(([low, high]) => own.values[i] >= low && own.values[i] <= high);
+  const within = ([range, values], i) => {
+    const ranges = Array.isArray(range[0]) ? range : [range];
+    return values[i] !== null && ranges.some(([low, high]) => values[i] >= low && values[i] <= high);
   };
-  return new Set(trace.customdata.filter((_, i) => set.every((own) => within(own, i))));
+  return new Set(ids.filter((_, i) => set.every((own) => within(own, i))));
 }
 
 // The table of trials ----------------------------------------------------------------------------
