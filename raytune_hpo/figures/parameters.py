@@ -34,7 +34,7 @@ def parallel(facts: Mapping[str, Any]) -> list[Panel]:
     dimensions = [_dimension(scale, values) for scale in every]
     every_best = [row["best"] for row, _ in trials]
     ends = padded(min(every_best), max(every_best))
-    dimensions.append({"label": text(facts["run"]["metric"]), "values": bests, "range": ends})
+    dimensions.append({"label": text(short(facts["run"]["metric"])), "values": bests, "range": ends})
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
@@ -44,7 +44,8 @@ def parallel(facts: Mapping[str, Any]) -> list[Panel]:
         "labelangle": -12 if len(dimensions) > 5 else 0,
         "unselected": {"line": {"opacity": 0.04, "color": GREY}},
     }
-    layout = {"margin": {"l": 60, "r": 90, "t": 70, "b": 24}}
+    room = max(60, 6 * len(short(facts["run"]["metric"])))  # for its label, which stands over the last axis
+    layout = {"margin": {"l": 60, "r": room, "t": 70, "b": 24}}
     least = AXIS_WIDTH * len(dimensions)
     return [Panel("all", "all parameters", [trace], None, None, height=440, layout=layout, least_width=least)]
 
