@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from raytune_hpo import load_experiment
-from raytune_hpo.cli.main import VERBS, main, parser
+from raytune_hpo.cli.main import main, parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))

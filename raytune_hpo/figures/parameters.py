@@ -10,7 +10,7 @@ from raytune_hpo.figures.scales import ABSENT, Scale, scales
 from raytune_hpo.seeding import generator
 from raytune_hpo.space.configs import Config
 
-#: Points of a slice, and lines of parallel coordinates, at most. (Without a graphics card 10,000 lines take ten seconds.)
+#: Points of a slice, and lines of parallel coordinates, at most. (Without a graphics card 10,000 take ten seconds.)
 POINTS, LINES = 1200, 400
 AXIS_WIDTH = 110  # pixels
 
