@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.display.console import LastingConsole
+from raytune_hpo.display.headway_bar import HeadwayBar
 from raytune_hpo.display.lasting import some_streams
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
@@ -17,6 +19,7 @@ from raytune_hpo.engine import run as running
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.results.results import Results
@@ -59,6 +62,10 @@ class Screen:
         if scheduler in SCHEDULERS and scheduler_class(scheduler).takes_commands:
             return [PandaProgress(self.console, quiet=False, start=self.start)]
         return [Progress(self.console, quiet=False)]
+
+    def headway(self) -> contextlib.AbstractContextManager[Headway]:
+        """A context in which work that is no run shows how far it is."""
+        return HeadwayBar(self.console) if self.progress else contextlib.nullcontext(UNSEEN)
 
     def show(self, scheduler: str, work: Callable[[list[Listener]], Results]) -> Results:
         """Let `work` be watched, and sum up what came of it."""

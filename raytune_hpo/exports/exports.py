@@ -10,17 +10,18 @@ from pathlib import Path
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.exports.optuna_study import write_optuna
 from raytune_hpo.exports.tables import write_csv, write_parquet
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.results.results import Results
 
-#: Name -> writes a run to a path that is not there yet.
-EXPORTS: dict[str, Callable[[Results, Path], None]] = {
+#: Name -> writes a run to a path that is not there yet, and says how far it is.
+EXPORTS: dict[str, Callable[[Results, Path, Headway], None]] = {
     "csv": write_csv,
     "optuna": write_optuna,
     "parquet": write_parquet,
 }
 
 
-def export_to(results: Results, name: str, target: Path) -> None:
+def export_to(results: Results, name: str, target: Path, headway: Headway = UNSEEN) -> None:
     """Write the export of this name to `target`, a file or a folder that is not there yet; whole, or not at all.
 
     Raises ExperimentError where something is there, where the folder that it is to be in is not, and where what the
@@ -32,5 +33,5 @@ def export_to(results: Results, name: str, target: Path) -> None:
         raise ExperimentError("--output", str(target), "must lie in a folder that there is")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f".{target.name}.") as folder:
         made = Path(folder) / target.name
-        EXPORTS[name](results, made)
+        EXPORTS[name](results, made, headway)
         made.rename(target)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.headway import Headway
 from raytune_hpo.journal.events import Ended, Started
 from raytune_hpo.results.curves import values_by_epoch
 from raytune_hpo.results.results import Results
@@ -30,7 +31,7 @@ OPTUNA = 'needs Optuna: pip install "raytune-hpo[optuna]"'
 DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
-def write_optuna(results: Results, target: Path) -> None:
+def write_optuna(results: Results, target: Path, headway: Headway) -> None:
     """One study, named as the run's folder. Raises ExperimentError where Optuna is not installed."""
     try:
         import optuna
@@ -47,10 +48,20 @@ def write_optuna(results: Results, target: Path) -> None:
         for key in ("name", "searcher", "scheduler", "max_epochs", "seed"):
             study.set_user_attr(key, experiment.get(key))
         study.set_user_attr("constants", experiment["space"]["constants"])
-        study.add_trials(_trials(results))
+        headway.begin("reading the journal")
+        trials = _trials(results)
+        headway.begin("values", sum(map(_values, trials)))
+        for trial in trials:
+            study.add_trial(trial)
+            headway.made(_values(trial))
     if isinstance(storage, optuna.storages.RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _values(trial: Any) -> int:
+    """How much a trial is to write: itself, and what it reported."""
+    return 1 + len(trial.params) + len(trial.user_attrs) + len(trial.intermediate_values)
 
 
 def _storage(target: Path) -> Any:
