@@ -29,17 +29,31 @@ def time_left(elapsed_s: float, done: float, total: float) -> float | None:
     return elapsed_s / done * (total - done)
 
 
+class PartOfWork:
+    """What is done at the moment, how much of it there is, and how long it has taken."""
+
+    def __init__(self, what: str, total: float | None) -> None:
+        self.what, self.total, self.done = what, total, 0.0
+        self.began = time.monotonic()
+
+    def line(self) -> str:
+        """In words: how far it is, and how long the rest of it takes."""
+        elapsed = time.monotonic() - self.began
+        if self.total is None:
+            return printable(f"{self.what}  {duration(elapsed)}")
+        left = time_left(elapsed, self.done, self.total)
+        parts = [f"{self.what} {self.done:.0f}/{self.total:.0f}", *([] if left is None else [f"{duration(left)} left"])]
+        return printable("  ".join(parts))
+
+
 class HeadwayBar(Headway):
     """A context: within it, what is begun is shown on `console`, and the bar is gone after it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._what = ""
-        self._total: float | None = None
-        self._done = 0.0
-        self._began = 0.0
-        self._last_line: float | None = None  # when; at first, when the first part was begun
+        self._part: PartOfWork | None = None
+        self._last_line = 0.0  # when; at first, when the first part was begun
 
     def __enter__(self) -> HeadwayBar:
         return self
@@ -52,9 +66,10 @@ class HeadwayBar(Headway):
             self._live = None
 
     def begin(self, what: str, total: float | None = None) -> None:
-        now = time.monotonic()
-        self._what, self._total, self._done, self._began = what, total, 0.0, now
-        self._last_line = now if self._last_line is None else self._last_line
+        part = PartOfWork(what, total)
+        if self._part is None:
+            self._last_line = part.began
+        self._part = part
         if self._live is None and self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._row,
@@ -65,31 +80,23 @@ class HeadwayBar(Headway):
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             )
             self._live.start()
-        self._maybe_line()
+        self._maybe_line(part)
 
     def made(self, amount: float = 1) -> None:
-        self._done += amount
-        self._maybe_line()
+        if self._part is not None:
+            self._part.done += amount
+            self._maybe_line(self._part)
 
-    def line(self) -> str:
-        """What is done, how much of it, and how long it takes still: of this part."""
-        elapsed = time.monotonic() - self._began
-        if self._total is None:
-            return printable(f"{self._what}  {duration(elapsed)}")
-        parts = [f"{self._what} {self._done:.0f}/{self._total:.0f}"]
-        left = time_left(elapsed, self._done, self._total)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
-        return printable("  ".join(parts))
-
-    def _maybe_line(self) -> None:
+    def _maybe_line(self, part: PartOfWork) -> None:
         now = time.monotonic()
-        if self._live is None and self._last_line is not None and now - self._last_line >= LINE_EVERY_S:
+        if self._live is None and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            self._console.print(self.line(), soft_wrap=True, highlight=False, markup=False)
+            self._console.print(part.line(), soft_wrap=True, highlight=False, markup=False)
 
     def _row(self) -> Table:
-        row = Table.grid(padding=(0, 1))
-        total = None if self._total is None else max(self._total, 1e-9)
-        row.add_row(ProgressBar(total=total, completed=self._done, width=WIDTH, pulse=total is None), Text(self.line()))
+        row, part = Table.grid(padding=(0, 1)), self._part
+        if part is not None:
+            total = None if part.total is None else max(part.total, 1e-9)
+            bar = ProgressBar(total=total, completed=part.done, width=WIDTH, pulse=total is None)
+            row.add_row(bar, Text(part.line()))
         return row

@@ -88,10 +88,14 @@ class RunWatch(Listener):
         ledger = self.ledger
         if not ledger.trials:
             return ["starting workers"]
-        finished, running = len(ledger.trials) - len(ledger.live), ledger.counts[Status.RUNNING]
-        parts = [f"{finished}/{self._total} trials", f"{running} running"]
+        parts = [f"{self.finished} trials", f"{ledger.counts[Status.RUNNING]} running"]
         parts.append(f"{ledger.counts[Status.STOPPED]} stopped early")
         return parts + [f"{ledger.counts[status]} {status}" for status in OTHERS if ledger.counts[status]]
+
+    @property
+    def finished(self) -> str:
+        """How many trials have ended, of how many in the end."""
+        return f"{len(self.ledger.trials) - len(self.ledger.live)}/{self._total}"
 
     def best(self) -> str | None:
         """The best so far, in words."""
