@@ -14,6 +14,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
 from raytune_hpo.experiment.reopened import CHOICES
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.listeners.registry import LISTENERS, listener_called
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -83,6 +84,20 @@ def add_code(parser: argparse.ArgumentParser) -> None:
         default="recorded",
         help="where today's files are other than the run's copy of them: the copy (default), or today's",
     )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="do not show how far it is")
+
+
+def shown_headway(options: argparse.Namespace) -> contextlib.AbstractContextManager[Headway]:
+    """A context in which a verb's long work shows how far it is: on stderr, since stdout is for what came of it."""
+    if options.quiet:
+        return contextlib.nullcontext(UNSEEN)
+    from raytune_hpo.display.console import LastingConsole
+    from raytune_hpo.display.headway_bar import HeadwayBar
+
+    return HeadwayBar(LastingConsole(stderr=True))
 
 
 def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:
