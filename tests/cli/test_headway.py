@@ -188,7 +188,7 @@ def test_what_is_said_comes_to_the_total(digits: Path, tmp_path: Path) -> None:
     results = load_results(digits)
     for name in ("csv", "optuna"):
         told = Told()
-        export_to(results, name, tmp_path / name, told)
+        export_to(results, name, tmp_path / name, headway=told)
         assert [made for _, total, made in told.parts if total] == [total for _, total, _ in told.parts if total] != []
     told = Told()
     replay(results, "t00002", lambda text: None, headway=told)
