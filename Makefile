@@ -8,8 +8,10 @@ VENV   ?= .venv
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCUMENTS := $(VENV)/.documents
+SELENIUM  := $(VENV)/.selenium
+AXE       := $(VENV)/.axe
 
-.PHONY: help install demo test lint types docs bench clean
+.PHONY: help install demo test lint types docs browser bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +21,7 @@ help:
 	@echo 'make lint      ruff: rules and format'
 	@echo 'make types     mypy --strict'
 	@echo 'make docs      the site of docs/ and the docstrings, in build/docs'
+	@echo 'make browser   headless Chromium for the tests of pages, which are skipped without it'
 	@echo 'make bench     measure the overhead against plain Ray Tune'
 	@echo 'make clean     delete $(VENV) and the caches (never runs/)'
 	@echo 'Another interpreter: make PYTHON=python3.12 install'
@@ -61,6 +64,17 @@ types: $(INSTALLED)
 # Whatever is not as it should be is an error, such as a link that leads nowhere or a page that no list has.
 docs: $(DOCUMENTS)
 	$(BIN)/sphinx-build --builder html --conf-dir docs/site --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+
+# Debian's packages; elsewhere chromium and chromedriver by other means. axe-core without the package's own driver.
+browser: $(SELENIUM) $(AXE)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null \
+	|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
+$(SELENIUM): $(INSTALLED)
+	$(call install,selenium -c constraints.txt)
+
+$(AXE): $(INSTALLED)
+	$(call install,--no-deps axe-playwright-python -c constraints.txt)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/overhead.py

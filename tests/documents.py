@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from raytune_hpo import load_experiment
-from raytune_hpo.cli.main import VERBS, main, parser
+from raytune_hpo.cli.main import main, parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 RUN = ("python", "bash")
-#: A verb that the README announces.
-COMING = {"report", "watch"}
 #: What runs longer than these is made as short: more trials and epochs show a reader more, and the test nothing.
 TRIALS, EPOCHS = 16, 9
 SMALL = {"num_samples": 6, "max_epochs": 3}
@@ -82,7 +80,7 @@ def _wrong(line: str) -> Iterator[str]:
         yield "names no target of the Makefile"
     if program == "python" and arguments[0].endswith(".py") and not (REPOSITORY / arguments[0]).is_file():
         yield "names no file"
-    if program == "raytune-hpo" and arguments[0] not in COMING - set(VERBS):
+    if program == "raytune-hpo":
         try:
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 parser().parse_args(_without_redirection(arguments))

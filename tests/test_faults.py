@@ -441,12 +441,11 @@ def test_results_show_themselves_in_a_few_lines(tmp_path: Path) -> None:
     ]
     assert str(results) == repr(results)
     html = results._repr_html_()
-    assert html.startswith("<p>run: finished, 1 completed")
+    assert html.startswith("<div><p><b>run</b>: finished, 1 completed")
     assert html.count("<tr>") == 3
-    assert "<td>t00001</td><td>0.95</td><td>2</td><td>completed</td>" in html
     nothing = load_results(written_run(tmp_path / "a<b", suggest("t00000")))
     assert repr(nothing) == "a<b: running, 1 pending"
-    assert nothing._repr_html_() == "<p>a&lt;b: running, 1 pending</p>"
+    assert nothing._repr_html_() == "<div><p><b>a&lt;b</b>: running, 1 pending</p></div>"
     many: list[Event | tuple[Event, ...]] = [suggest(f"t{i:05d}") for i in range(9)]
     many += [result(f"t{i:05d}", 1, i / 10) for i in range(9)]
     assert len(repr(load_results(written_run(tmp_path / "many", *many))).splitlines()) == 7

@@ -48,7 +48,7 @@ templates_path = ["templates"]
 
 #: The pages in the order of reading.
 PAGES = {
-    "Using it": ("Five minutes <self>", "methods", "winner", "panda", "command_line", "options"),
+    "Using it": ("Five minutes <self>", "methods", "winner", "seeing", "panda", "command_line", "options"),
     "Your own": ("tasks", "extending", "api"),
     "Where trials run": ("executors", "lanes", "mixed_lanes", "gpu", "cluster"),
     "Behind it": ("measured", "design", "coverage"),

@@ -14,6 +14,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
 from raytune_hpo.experiment.reopened import CHOICES
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.listeners.registry import LISTENERS, listener_called
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -53,15 +54,23 @@ def add_listen(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"tell this listener of the run, too: {', '.join(LISTENERS)}, or module:Class (repeatable)",
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="serve a live page of the run meanwhile, and print its link"
+    )
 
 
-def listeners_of(options: argparse.Namespace) -> list[str]:
-    """Those of --listen. Raises ExperimentError for one that is not there; of a module it is known in the run alone,
-    which finds its code."""
+def listeners_of(options: argparse.Namespace) -> list[Any]:
+    """Those of --listen and --watch. Raises ExperimentError for one that is not there; of a module it is known in the
+    run alone, which finds its code."""
     for name in options.listen:
         if ":" not in name:
             listener_called(name, "--listen")
-    return list(options.listen)
+    found: list[Any] = list(options.listen)
+    if options.watch:
+        from raytune_hpo.pages.beside import PageBeside
+
+        found.append(PageBeside())
+    return found
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +84,20 @@ def add_code(parser: argparse.ArgumentParser) -> None:
         default="recorded",
         help="where today's files are other than the run's copy of them: the copy (default), or today's",
     )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="do not show how far it is")
+
+
+def shown_headway(options: argparse.Namespace) -> contextlib.AbstractContextManager[Headway]:
+    """A context in which a verb's long work shows how far it is: on stderr, since stdout is for what came of it."""
+    if options.quiet:
+        return contextlib.nullcontext(UNSEEN)
+    from raytune_hpo.display.console import LastingConsole
+    from raytune_hpo.display.headway_bar import HeadwayBar
+
+    return HeadwayBar(LastingConsole(stderr=True))
 
 
 def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:

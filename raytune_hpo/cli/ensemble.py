@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytune_hpo.cli.arguments import add_code, add_json, print_json, say
+from raytune_hpo.cli.arguments import add_code, add_json, add_quiet, print_json, say, shown_headway
 from raytune_hpo.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--no-test", action="store_true", help="leave the test split sealed: validation figures only")
     add_code(parser)
     add_json(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -47,9 +48,11 @@ def main(options: argparse.Namespace) -> int:
     directory.lock()
     try:
         with reopened(directory, code=options.code) as taken:
-            builder = Builder(directory, load_results(directory.path), taken.say().resolved)
-            ensemble = builder.choose(options.method, options.k)
-            opening = None if options.no_test else builder.test(ensemble, again=options.again)
+            experiment = taken.say().resolved
+            with shown_headway(options) as headway:
+                builder = Builder(directory, load_results(directory.path), experiment, headway)
+                ensemble = builder.choose(options.method, options.k)
+                opening = None if options.no_test else builder.test(ensemble, again=options.again)
             for notice in ensemble.notices:
                 say(f"notice: {notice}", file=sys.stderr)
             if options.json:
@@ -57,7 +60,8 @@ def main(options: argparse.Namespace) -> int:
             else:
                 _show(ensemble, opening, builder.results.experiment["space"])
             if output is not None:
-                files = builder.export(ensemble, opening, output, taken.code)
+                with shown_headway(options) as builder.headway:
+                    files = builder.export(ensemble, opening, output, taken.code)
                 say(f"{options.output}: {', '.join(files)}", file=sys.stderr if options.json else sys.stdout)
     except OSError as error:
         raise ExperimentError("storage", error.filename or str(directory.path), str(error.strerror or error)) from error

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytune_hpo.cli.arguments import add_code, say
+from raytune_hpo.cli.arguments import add_code, add_quiet, say, shown_headway
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.results.text_table import plural
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "W&B's offline runs, or an Optuna study (a database where the name ends on .db, else a journal)",
     )
     add_code(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -35,7 +36,8 @@ def main(options: argparse.Namespace) -> int:
     if options.to is not None:
         return _exported(results, options)
     try:
-        files = export(results, Path(options.output), options.trial, code=options.code)
+        with shown_headway(options) as headway:
+            files = export(results, Path(options.output), options.trial, code=options.code, headway=headway)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
     say(f"{options.output}: {', '.join(files)}")
@@ -48,7 +50,8 @@ def _exported(results: Results, options: argparse.Namespace) -> int:
     if options.trial is not None:
         raise ExperimentError("--trial", options.trial, "is of a model's export; --to writes all trials")
     try:
-        export_to(results, options.to, Path(options.output), code=options.code)
+        with shown_headway(options) as headway:
+            export_to(results, options.to, Path(options.output), code=options.code, headway=headway)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
     say(f"{options.output}: {plural(len(results.ledger.trials), 'trial')}")

@@ -6,7 +6,16 @@ import argparse
 import json
 from pathlib import Path
 
-from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json, say
+from raytune_hpo.cli.arguments import (
+    OF_A_MODEL,
+    add_experiment,
+    add_json,
+    add_quiet,
+    experiment_of,
+    print_json,
+    say,
+    shown_headway,
+)
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
@@ -19,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", help="the folder for lr_range.json and lr_range.png (default: under storage)")
     parser.add_argument("--apply", action="store_true", help="print the line for the space, to paste, and nothing else")
     add_json(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -36,8 +46,10 @@ def main(options: argparse.Namespace) -> int:
     recipe = experiment.recipe()
     data = recipe.data(recipe.load())[0]
     seed = recipe.trial_seed("lr-range")
+    rates = {"low": options.low, "high": options.high, "steps": options.steps}
     try:
-        found = lr_range_test(task, data, config, seed, low=options.low, high=options.high, steps=options.steps)
+        with shown_headway(options) as headway:
+            found = lr_range_test(task, data, config, seed, **rates, headway=headway)
     except TrialError as error:
         raise ExperimentError("task", type(task).__name__, f"cannot be trained: {error}") from error
     folder = Path(options.output or Path(experiment.storage) / f"{experiment.name}-lr-range")

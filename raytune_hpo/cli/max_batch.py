@@ -6,7 +6,16 @@ import argparse
 import dataclasses
 
 from raytune_hpo import checks
-from raytune_hpo.cli.arguments import OF_A_MODEL, add_experiment, add_json, experiment_of, print_json, say
+from raytune_hpo.cli.arguments import (
+    OF_A_MODEL,
+    add_experiment,
+    add_json,
+    add_quiet,
+    experiment_of,
+    print_json,
+    say,
+    shown_headway,
+)
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.training.task import Task
 
@@ -17,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser, run_dir="to measure the models of its experiment", examples=OF_A_MODEL)
     parser.add_argument("--limit", type=int, help="try no larger batch than this")
     add_json(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -32,7 +42,8 @@ def main(options: argparse.Namespace) -> int:
 
     data = experiment.recipe().load()
     try:
-        found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit)
+        with shown_headway(options) as headway:
+            found = max_batch(task, data, experiment.space, experiment.seed, limit=options.limit, headway=headway)
     except TrialError as error:
         raise ExperimentError("task", type(task).__name__, f"cannot be trained: {error}") from error
     if options.json:

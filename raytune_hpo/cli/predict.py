@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytune_hpo.cli.arguments import add_code, say
+from raytune_hpo.cli.arguments import add_code, add_quiet, say, shown_headway
 from raytune_hpo.errors import ExperimentError
 
 if TYPE_CHECKING:
+    from raytune_hpo.headway import Headway
     from raytune_hpo.results.predictor import Predictor
 
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, ...")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     add_code(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -35,8 +37,9 @@ def main(options: argparse.Namespace) -> int:
     output = Path(options.output).absolute()
     check_output(output, options.force)
     inputs = read_arrays(Path(options.inputs))
-    with _model(options) as predict:
-        found = predict.to(options.device)(inputs, probabilities=options.probabilities, batch=options.batch)
+    with shown_headway(options) as headway, _model(options, headway) as predict:
+        answer = predict.to(options.device)
+        found = answer(inputs, probabilities=options.probabilities, batch=options.batch, headway=headway)
     try:
         write_arrays(output, found)
     except OSError as error:
@@ -46,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _model(options: argparse.Namespace) -> Iterator[Predictor]:
+def _model(options: argparse.Namespace, headway: Headway) -> Iterator[Predictor]:
     from raytune_hpo.results.predictor import is_model, load_model
     from raytune_hpo.storage.run_directory import DESCRIPTION
 
@@ -58,7 +61,7 @@ def _model(options: argparse.Namespace) -> Iterator[Predictor]:
     from raytune_hpo.results.results import load_results
 
     with tempfile.TemporaryDirectory(prefix="raytune_hpo_model_") as temporary:
-        export(load_results(folder), Path(temporary) / "model", code=options.code)
+        export(load_results(folder), Path(temporary) / "model", code=options.code, headway=headway)
         yield load_model(Path(temporary) / "model")
 
 

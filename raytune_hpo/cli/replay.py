@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_code, say
+from raytune_hpo.cli.arguments import add_code, add_quiet, say, shown_headway
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
     parser.add_argument("--trial", help="a trial's id, for its newest checkpoint (default: the winner's best one)")
     add_code(parser)
+    add_quiet(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -18,7 +19,8 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.results.text_table import plural
     from raytune_hpo.verdicts.replay import replay
 
-    replayed = replay(load_results(options.run_dir), options.trial, code=options.code)
+    with shown_headway(options) as headway:
+        replayed = replay(load_results(options.run_dir), options.trial, say, code=options.code, headway=headway)
     epochs, segments = plural(replayed.epochs, "epoch"), plural(len(replayed.segments), "segment")
     what = f"{replayed.trial}: {epochs} in {segments} trained again"
     if replayed.differing and replayed.of_lane:

@@ -22,13 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.pages.page import check_installed
-    from raytune_hpo.pages.server import INSTALL, Watched, application, listening, new_token, own_hosts
+    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, own_hosts
 
     check_installed()
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise ExperimentError("watch", options.path, INSTALL) from error
+    check_served("watch")
+    import uvicorn
+
     if options.port is not None and not 1 <= options.port <= 65535:
         raise ExperimentError("--port", options.port, "must be from 1 to 65535")
     watched = Watched(Path(options.path))

@@ -9,7 +9,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from raytune_hpo.display.progress import LINE_EVERY_S, Progress
+from raytune_hpo.display.headway_bar import LINE_EVERY_S
+from raytune_hpo.display.progress import Progress
 from raytune_hpo.display.summary import shown_config, shown_value
 from raytune_hpo.display.terminal_chart import chart
 from raytune_hpo.journal import events
@@ -73,6 +74,8 @@ class PandaProgress(Progress):
             parts.append(f"best {trial.best:.5g} at epoch {trial.best_epoch}")
         if self.ledger.held:
             parts.append("PAUSED: raytune-hpo resume RUN_DIR")
+        else:
+            parts += filter(None, [self.left(last - trial.epoch)])
         return "  ".join(parts)
 
     def _draw(self, live: Live, line: str) -> None:

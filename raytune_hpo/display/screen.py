@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.display.console import LastingConsole
+from raytune_hpo.display.headway_bar import HeadwayBar
 from raytune_hpo.display.lasting import some_streams
+from raytune_hpo.display.notebook import CellOutput, in_notebook
+from raytune_hpo.display.notebook_progress import HeadwayCell, NotebookProgress
 from raytune_hpo.display.panda_display import PandaProgress
 from raytune_hpo.display.progress import Progress
 from raytune_hpo.display.summary import stopped_line, summarize
@@ -17,6 +21,7 @@ from raytune_hpo.engine import run as running
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.listeners.listener import Listener
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.results.results import Results
@@ -31,7 +36,7 @@ class Screen:
 
     progress: the header, how it goes, each distinct failure once. closing: the lines after it. stderr: there instead of
     on stdout, which is for JSON. since: when the command was given, in seconds since 1970; None for now. start: where
-    a panda's first config comes from, in words.
+    a panda's first config comes from, in words. In a notebook it is the cell that shows the run, in one output.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Screen:
         self.progress, self.closing = progress, closing
         self.since = time.time() if since is None else since
         self.start = start
+        self._in_cell = not stderr and in_notebook()
 
     @classmethod
     def of(cls, quiet: bool) -> Screen:
@@ -56,15 +62,28 @@ class Screen:
         """Who shows a run under the scheduler of that name as it goes."""
         if not self.progress:
             return []
-        if scheduler in SCHEDULERS and scheduler_class(scheduler).takes_commands:
+        of_panda = scheduler in SCHEDULERS and scheduler_class(scheduler).takes_commands
+        if self._in_cell:
+            return [NotebookProgress(CellOutput(), of_panda=of_panda, start=self.start)]
+        if of_panda:
             return [PandaProgress(self.console, quiet=False, start=self.start)]
         return [Progress(self.console, quiet=False)]
+
+    def headway(self) -> contextlib.AbstractContextManager[Headway]:
+        """A context in which work that is no run shows how far it is."""
+        if not self.progress:
+            return contextlib.nullcontext(UNSEEN)
+        return HeadwayCell(CellOutput()) if self._in_cell else HeadwayBar(self.console)
 
     def show(self, scheduler: str, work: Callable[[list[Listener]], Results]) -> Results:
         """Let `work` be watched, and sum up what came of it."""
         with some_streams():
-            results = work(self.listeners(scheduler))
-        if self.closing:
+            shown = self.listeners(scheduler)
+            results = work(shown)
+        in_cell = next((one for one in shown if isinstance(one, NotebookProgress)), None)
+        if self.closing and in_cell is not None:
+            in_cell.close(results, self.since)
+        elif self.closing:
             summarize(results, self.console, self.since)
         elif self.progress or self.console.stderr:
             self.say(stopped_line(results))

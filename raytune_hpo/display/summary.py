@@ -118,8 +118,8 @@ def warning_lines(results: Results) -> list[str]:
     return lines if others <= 0 else [*lines, f"warned: {others} others: see {results.run_dir / 'logs'}"]
 
 
-def summarize(results: Results, console: Console, since: float | None = None) -> None:
-    """The closing lines: how it ended, the best five, what to do next.
+def closing_lines(results: Results, since: float | None) -> list[str]:
+    """How it ended, how long it took and what came of its trials; then why some failed, and what warned.
 
     since: when the command was given, in seconds since 1970; None where that is not known.
     """
@@ -130,8 +130,12 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
         taken = f"{duration(results.seconds)} of {results.ledger.sessions} sessions"
     else:
         taken = duration(results.seconds if since is None else time.time() - since)
-    console.print(printable(f"{ended} in {taken}: {listed}"), soft_wrap=True, highlight=False, markup=False)
-    for line in [*whys(results), *warning_lines(results)]:
+    return [f"{ended} in {taken}: {listed}", *whys(results), *warning_lines(results)]
+
+
+def summarize(results: Results, console: Console, since: float | None = None) -> None:
+    """The closing lines, the best five, what to do next. since: as of `closing_lines`."""
+    for line in closing_lines(results, since):
         console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     top = results.top(5)
     if top:

@@ -39,18 +39,20 @@ def confirm(
     How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.confirm.confirm`.
     """
     screen = screen or Screen.of(quiet)
-    made = confirming.confirm(
-        run_dir,
-        k,
-        seeds,
-        test=test,
-        again=again,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[*screen.listeners(), *listeners],
-        verbose=verbose,
-    )
+    with screen.headway() as headway:
+        made = confirming.confirm(
+            run_dir,
+            k,
+            seeds,
+            test=test,
+            again=again,
+            task=task,
+            code=code,
+            address=address,
+            listeners=[*screen.listeners(), *listeners],
+            verbose=verbose,
+            headway=headway,
+        )
     if screen.closing:
         screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, space_of(made)))
     return made
@@ -77,19 +79,21 @@ def retest(
     How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.retest.retest`.
     """
     screen = screen or Screen.of(quiet)
-    made = retesting.retest(
-        run_dir,
-        k,
-        fresh,
-        seeds,
-        data=data,
-        changes=changes,
-        task=task,
-        code=code,
-        address=address,
-        listeners=[*screen.listeners(), *listeners],
-        verbose=verbose,
-    )
+    with screen.headway() as headway:
+        made = retesting.retest(
+            run_dir,
+            k,
+            fresh,
+            seeds,
+            data=data,
+            changes=changes,
+            task=task,
+            code=code,
+            address=address,
+            listeners=[*screen.listeners(), *listeners],
+            verbose=verbose,
+            headway=headway,
+        )
     if screen.closing:
         screen.say("interrupted: the same command goes on" if made is None else retest_text(made, space_of(made)))
     return made

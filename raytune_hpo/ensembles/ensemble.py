@@ -21,6 +21,7 @@ from raytune_hpo.ensembles.selection import average, figures, gains, greedy, per
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.project import Code
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.results.export import check_target, write_json
 from raytune_hpo.results.exported_model import takes_of, write_model
 from raytune_hpo.results.results import Results
@@ -91,14 +92,18 @@ def _to_json(candidate: Candidate) -> dict[str, Any]:
 
 
 class Builder:
-    """Chooses, tests and exports ensembles of one run, whose lock the caller holds; experiment: its own.
+    """Chooses, tests and exports ensembles of one run, whose lock the caller holds; experiment: its own; headway: told
+    of all that takes long.
 
     Raises ExperimentError for a run of a function trainable.
     """
 
-    def __init__(self, directory: RunDirectory, results: Results, experiment: ResolvedExperiment) -> None:
+    def __init__(
+        self, directory: RunDirectory, results: Results, experiment: ResolvedExperiment, headway: Headway = UNSEEN
+    ) -> None:
         self.directory = directory
         self.results = results
+        self.headway = headway
         self.library = Library(directory, results, experiment)
         self.task, self.seed = self.library.task, self.library.experiment.seed
         metric = results.metric.removeprefix("validation_")
@@ -117,11 +122,11 @@ class Builder:
             library.notices.append(f"{name} is of a whole split, and is not measured of ensembles{instead}")
         match method:
             case "greedy":
-                found, y = library.load(library.all(), None)
+                found, y = library.load(library.all(), None, self.headway)
             case "top":
-                found, y = library.load(library.best_of_trials(), size)
+                found, y = library.load(library.best_of_trials(), size, self.headway)
             case _:
-                found, y = library.load(library.newest_of_winner(), size)
+                found, y = library.load(library.newest_of_winner(), size, self.headway)
         if len(found) < 2:
             where = "the winner's trial" if method == "snapshot" else "the run"
             expected = (
@@ -130,7 +135,9 @@ class Builder:
             )
             raise ExperimentError("run directory", str(self.directory.path), "; ".join([expected, *library.notices]))
         predictions = np.stack([c.predictions for c in found])
-        counts = greedy(predictions, y, metrics, self.metric, size) if method == "greedy" else [1] * len(found)
+        counts = [1] * len(found)
+        if method == "greedy":
+            counts = greedy(predictions, y, metrics, self.metric, size, self.headway)
         single = min(found, key=lambda c: c.rank(library.experiment.objective))
         winner = self.results.ledger.winner()
         if winner is not None and single.trial is not winner:
@@ -168,13 +175,16 @@ class Builder:
 
         single, by = ensemble.single, self.metrics
         models = [self.model(ensemble), self.library.model(single.record, single.config)]
+        self.headway.begin("loading the test split")
         split, statistics = load_test_split(self.task, self.seed)
+        self.headway.begin("testing the ensemble and the single model")
         found = [predictions(m.to(device()), split, self.task, statistics) for m in models]
         y = found[0][1]
         chosen, alone = (per_sample(predicted, y, by) for predicted, _ in found)
         metrics = {f"test_{name}": value for name, value in figures(chosen, by).items()}
         metrics |= {f"single_test_{name}": value for name, value in figures(alone, by).items()}
-        for name, interval in gains(chosen, alone, by, generator(self.seed, "ensemble", "bootstrap")).items():
+        rng = generator(self.seed, "ensemble", "bootstrap")
+        for name, interval in gains(chosen, alone, by, rng, headway=self.headway).items():
             metrics |= dict(zip((f"gain_{name}", f"gain_{name}_low", f"gain_{name}_high"), interval, strict=True))
         return {**metrics, "samples": len(y)}
 
@@ -185,7 +195,7 @@ class Builder:
         check_target(target)
         target.mkdir(parents=True, exist_ok=True)
         model = self.model(ensemble)
-        predicts = write_model(self.task, model, takes_of(self.results, self.task), target, code)
+        predicts = write_model(self.task, model, takes_of(self.results, self.task), target, code, self.headway)
         document = {**ensemble.to_json(opening), "predicts": predicts}
         for member in document["members"]:
             member.update(self.task.recorded_config(member["config"]))

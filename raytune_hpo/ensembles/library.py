@@ -5,6 +5,7 @@ With `folds`, a checkpoint holds k models, and each sample is predicted by the o
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from raytune_hpo.ensembles.selection import figures, is_finite, metrics_of, per_sample
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.events import CheckpointRecord, Perturbed, Suggested
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.results import Results
@@ -91,11 +93,15 @@ class Library:
         for trial in self._trials()[:1]:
             yield from reversed(self._whole(trial))
 
-    def load(self, records: Iterator[CheckpointRecord], limit: int | None) -> tuple[list[Candidate], Array]:
+    def load(
+        self, records: Iterator[CheckpointRecord], limit: int | None, headway: Headway = UNSEEN
+    ) -> tuple[list[Candidate], Array]:
         """The first `limit` (None: all) that load and predict finite values; and the validation data's targets, as of
         `predictions`; empty where none does."""
         recipe = self.experiment.recipe()
+        headway.begin("loading the data")
         parts = recipe.data(recipe.load())
+        headway.begin("checkpoints that predict", self._at_most(limit))
         found: list[Candidate] = []
         y = np.zeros(0)
         held_bytes = 0
@@ -109,6 +115,8 @@ class Library:
             except TrialError as error:
                 self.notices.append(f"{record.path} cannot be used: {error}")
                 continue
+            finally:
+                headway.made()
             if not is_finite(predictions):
                 self.notices.append(f"{record.path} predicts values that are not finite: passed over")
                 continue
@@ -120,6 +128,12 @@ class Library:
             if len(found) == limit:
                 break
         return found, y
+
+    def _at_most(self, limit: int | None) -> int:
+        """How many checkpoints `load` looks at, if none is passed over."""
+        trials = self.results.ledger.trials.values()
+        there = (c for t in trials if t.eligible for c in t.checkpoints if exists(self.directory.path, c))
+        return sum(1 for _ in itertools.islice(there, MAX_CANDIDATES if limit is None else limit))
 
     def model(self, record: CheckpointRecord, config: Config) -> nn.Module:
         """The checkpoint as one model, on the CPU in eval mode. Raises TrialError."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.objective import Objective
 from raytune_hpo.training.data import Array
 from raytune_hpo.training.kinds import loss_metric
@@ -96,7 +97,9 @@ def cost(predictions: Array, y: Array, metrics: Sequence[Metric], name: str) -> 
     return tuple(loss if math.isfinite(loss) else math.inf for loss in losses)
 
 
-def greedy(predictions: Array, y: Array, metrics: Sequence[Metric], name: str, size: int) -> list[int]:
+def greedy(
+    predictions: Array, y: Array, metrics: Sequence[Metric], name: str, size: int, headway: Headway = UNSEEN
+) -> list[int]:
     """Counts of a forward selection with replacement, at most `size` in all, by the metric of that name.
 
     Begins with the average of the N best candidates, N chosen by the metric, then adds the candidate that helps
@@ -106,9 +109,11 @@ def greedy(predictions: Array, y: Array, metrics: Sequence[Metric], name: str, s
     """
 
     def cost_of(total: Array, members: int) -> tuple[float, ...]:
+        headway.made()
         return cost(total / members, y, metrics, name)
 
-    order = sorted(range(len(predictions)), key=lambda m: (cost(predictions[m], y, metrics, name), m))
+    headway.begin("averages measured", len(predictions) + min(size, len(predictions)))
+    order = sorted(range(len(predictions)), key=lambda m: (cost_of(predictions[m], 1), m))
     total = np.zeros(predictions.shape[1:])
     begins = []
     for n, m in enumerate(order[:size], start=1):
@@ -118,6 +123,7 @@ def greedy(predictions: Array, y: Array, metrics: Sequence[Metric], name: str, s
     chosen = order[:n]
     best = list(chosen)
     total = predictions[chosen].sum(0, dtype=np.float64)
+    headway.begin("averages measured", len(predictions) * (size - n))
     while len(chosen) < size:
         members = len(chosen) + 1
         found, m = min((cost_of(total + predictions[m], members), m) for m in order)
@@ -144,6 +150,7 @@ def gains(
     metrics: Sequence[Metric],
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
+    headway: Headway = UNSEEN,
 ) -> dict[str, tuple[float, float, float]]:
     """metric -> (gain, low, high): how much better the ensemble is, positive for better, from two `per_sample`.
 
@@ -166,9 +173,11 @@ def gains(
     n = values.shape[1]
     rows = max(1, _CHUNK // n)
     parts = []
+    headway.begin("resamples", resamples)
     for start in range(0, resamples, rows):
         drawn = rng.integers(0, n, (min(rows, resamples - start), n), dtype=np.int32)
         parts.append(np.stack([_resampled_sum(v, drawn) for v in values]))
+        headway.made(len(drawn))
     quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     lows, highs = np.quantile(gains_of(np.concatenate(parts, axis=1)), quantiles, axis=1).tolist()
     whole = (gain for (gain,) in gains_of(values.sum(1, keepdims=True)))

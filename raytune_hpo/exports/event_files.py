@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.exports.place import Place
+from raytune_hpo.headway import Headway
+from raytune_hpo.journal.events import Step
 from raytune_hpo.listeners.following import tell_all
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.listeners.tensorboard import TensorBoard
@@ -19,4 +23,11 @@ def write_tensorboard(results: Results, place: Place) -> None:
         written = TensorBoard(place.path)
     except ExperimentError as error:
         raise ExperimentError("--to", "tensorboard", error.expected) from error
-    tell_all(results.steps, written, run)
+    place.headway.begin("steps", len(results.steps))
+    tell_all(_counted(results.steps, place.headway), written, run)
+
+
+def _counted(steps: Sequence[Step], headway: Headway) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        headway.made()

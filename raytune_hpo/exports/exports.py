@@ -15,6 +15,7 @@ from raytune_hpo.exports.optuna_study import write_optuna
 from raytune_hpo.exports.place import Place
 from raytune_hpo.exports.tables import write_csv, write_parquet
 from raytune_hpo.exports.wandb_runs import write_wandb
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.results.results import Results
 
 EXPORTS: dict[str, Callable[[Results, Place], None]] = {
@@ -27,7 +28,9 @@ EXPORTS: dict[str, Callable[[Results, Place], None]] = {
 }
 
 
-def export_to(results: Results, name: str, target: Path, *, code: CodeChoice = "recorded") -> None:
+def export_to(
+    results: Results, name: str, target: Path, *, code: CodeChoice = "recorded", headway: Headway = UNSEEN
+) -> None:
     """Write the export of this name to `target`, a file or a folder that is not there yet; whole, or not at all.
 
     code: as of `resume`, for an export that holds the winner's model.
@@ -41,5 +44,5 @@ def export_to(results: Results, name: str, target: Path, *, code: CodeChoice = "
         raise ExperimentError("--output", str(target), "must lie in a folder that there is")
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f".{target.name}.") as folder:
         made = Path(folder) / target.name
-        EXPORTS[name](results, Place(made, target.absolute(), code))
+        EXPORTS[name](results, Place(made, target.absolute(), code, headway))
         made.rename(target)

@@ -84,6 +84,7 @@ class _Writer:
             [] if winner is None else self._best(winner, ended),
         )
         lines, when = reports_by_epoch(results), times(results)
+        place.headway.begin("trials", len(results.ledger.trials))
         for trial in results.ledger.trials.values():
             start, end = when[trial.id]
             run = self._run(trial.id, start or began, _tags(trial), parent)
@@ -96,6 +97,7 @@ class _Writer:
             if trial is winner:
                 self._model(run, trial, place)
             self._close(run, STATUSES[trial.status], end)
+            place.headway.made()
         self._close(parent, OF_A_RUN[results.ledger.status], None if results.status == RunStatus.RUNNING else ended)
 
     def _best(self, trial: TrialState, at: float) -> list[_Value]:

@@ -46,10 +46,20 @@ def write_optuna(results: Results, place: Place) -> None:
         for key in ("name", "searcher", "scheduler", "max_epochs", "seed"):
             study.set_user_attr(key, experiment.get(key))
         study.set_user_attr("constants", experiment["space"]["constants"])
-        study.add_trials(_trials(results))
+        place.headway.begin("reading the journal")
+        trials = _trials(results)
+        place.headway.begin("values", sum(map(_values, trials)))
+        for trial in trials:
+            study.add_trial(trial)
+            place.headway.made(_values(trial))
     if isinstance(storage, optuna.storages.RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _values(trial: Any) -> int:
+    """How much a trial is to write: itself, and what it reported."""
+    return 1 + len(trial.params) + len(trial.user_attrs) + len(trial.intermediate_values)
 
 
 def _storage(target: Path) -> Any:

@@ -51,6 +51,7 @@ def write_wandb(results: Results, place: Place) -> None:
         run_id = RunDirectory.open(results.run_dir).description()["run_id"]
         written: dict[str, Path] = {}
         lines, when, winner = reports_by_epoch(results), times(results), results.ledger.winner()
+        place.headway.begin("trials", len(results.ledger.trials))
         try:
             for trial in results.ledger.trials.values():
                 run = wandb.init(
@@ -70,6 +71,7 @@ def write_wandb(results: Results, place: Place) -> None:
                 run.summary.update(_clean(_summary(results, trial)))
                 run.finish(exit_code=1 if trial.status in (Status.FAILED, Status.DIVERGED) else 0)
                 written[trial.id] = Path(run.settings.sync_dir)
+                place.headway.made()
         finally:
             wandb.teardown()  # only then has its process written all
         for name, folder in written.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raytune_hpo.figures.panel import BAD, COLORS, GREY, Panel, metric_axis, titled
+from raytune_hpo.figures.panel import BAD, COLORS, GOOD, GREY, Panel, metric_axis, titled
 
 
 def best(facts: Mapping[str, Any]) -> list[Panel]:
@@ -48,8 +48,10 @@ def rungs(facts: Mapping[str, Any]) -> list[Panel]:
     epochs = [str(rung["epoch"]) for rung in found]
     parts = [
         ("went on", [rung["reached"] - rung["last"] for rung in found], COLORS[0]),
-        ("stopped here", [rung["stopped"] for rung in found], BAD),
-        ("ended here otherwise", [max(0, rung["last"] - rung["stopped"]) for rung in found], GREY),
+        ("stopped early", [rung["stopped"] for rung in found], COLORS[1]),
+        ("completed", [rung["completed"] for rung in found], GOOD),
+        ("failed or diverged", [rung["failed"] for rung in found], BAD),
+        ("not ended", [_open(rung) for rung in found], GREY),
     ]
     traces = [
         {
@@ -66,3 +68,7 @@ def rungs(facts: Mapping[str, Any]) -> list[Panel]:
     layout = {"barmode": "stack", "showlegend": True, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
     layout["margin"] = {"l": 60, "r": 16, "t": 40, "b": 44}
     return [Panel("all", "trials by epoch", traces, titled("epoch", type="category"), titled("trials"), layout=layout)]
+
+
+def _open(rung: Mapping[str, int]) -> int:
+    return rung["last"] - rung["stopped"] - rung["completed"] - rung["failed"]

@@ -20,7 +20,8 @@ def curves(facts: Mapping[str, Any]) -> list[Panel]:
     best = [curve for curve in shown if (curve["rank"] or COLOURED) <= facts["curves"]["best"]]
     values = [value for curve in best or shown for value in curve["values"]]
     epochs = titled("epoch", range=[0, 1.02 * max(curve["epochs"][-1] for curve in shown)])
-    return [Panel("all", metric, traces, epochs, metric_axis(metric, values), height=460)]
+    layout = {"showlegend": True, "legend": {"traceorder": "reversed"}}
+    return [Panel("all", metric, traces, epochs, metric_axis(metric, values), height=460, layout=layout)]
 
 
 def _trace(curve: Mapping[str, Any]) -> Trace:
@@ -39,5 +40,6 @@ def _trace(curve: Mapping[str, Any]) -> Trace:
         "marker": {"color": color, "size": 5 if coloured else 3},
         "opacity": 1 if coloured else 0.35,
         "hovertemplate": f"{curve['trial']}, {place}<br>epoch %{{x}}: %{{y:.5g}}<extra></extra>",
+        "showlegend": coloured,
         "meta": {"trial": curve["trial"]},
     }

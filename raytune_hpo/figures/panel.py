@@ -12,7 +12,7 @@ from typing import Any
 from raytune_hpo.printable import printable
 
 #: Seen on a light and on a dark page, and told apart by those who do not see all colours (after Okabe & Ito 2008).
-COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7fd1", "#b8a200")
+COLORS = ("#1c86c9", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7fd1", "#b8a200")
 GREY = "#8e98a4"
 GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.figures import ticks
 from raytune_hpo.figures.panel import short
 from raytune_hpo.printable import printable
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.named import shown_texts
-from raytune_hpo.space.parameters import Choice, Parameter
+from raytune_hpo.space.parameters import Choice, Int, Parameter
 
 #: Where a trial stands that has no such parameter: below the axis, with a gap between.
 ABSENT = -0.14
-TICKS = 5
+TICKS = {"linear": ticks.linear, "log": ticks.log, "reverse_log": ticks.reverse_log}
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,16 @@ class Scale:
         if isinstance(self.parameter, Choice) and n is not None:
             every = max(1, math.ceil(n / 12))
             return [((i + 0.5) / n, short(self.shown(self.parameter.value_at(i)))) for i in range(0, n, every)]
-        units = [i / (TICKS - 1) for i in range(TICKS)]
         if n is not None and n <= 8:
             return [((i + 0.5) / n, self.shown(self.parameter.value_at(i))) for i in range(n)]
-        values = [self._round(min(unit, 1 - 1e-12)) for unit in units]
-        return [(self.place(value), self.shown(value)) for value in dict.fromkeys(values)]
-
-    def _round(self, unit: float) -> Any:
-        """A value near the place that can be read; at the ends the ends."""
-        value = self.parameter.from_unit(unit)
-        if unit <= 0 or unit >= 1 - 1e-9 or not isinstance(value, float):
-            return value
-        if getattr(self.parameter, "scale", "") == "reverse_log":
-            return 1 - float(f"{1 - value:.1g}")
-        return float(f"{value:.2g}")
+        low, high, scale = (getattr(self.parameter, name) for name in ("low", "high", "scale"))
+        found: list[Any] = TICKS[scale](low, high) if scale in TICKS else []
+        if n is not None:
+            near = map(round, found) if isinstance(self.parameter, Int) else found
+            found = [value for value in dict.fromkeys(near) if self.parameter.accepts(value)]
+            if len(found) < 2:  # powers of two, and steps that no round value is a multiple of
+                found = [self.parameter.value_at(i) for i in range(0, n, -(-n // ticks.MOST))]
+        return [(self.place(value), self.shown(value)) for value in dict.fromkeys(found)]
 
 
 def scales(space: Mapping[str, Any]) -> tuple[SearchSpace, list[Scale]]:

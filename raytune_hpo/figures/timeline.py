@@ -9,6 +9,7 @@ from typing import Any
 from raytune_hpo.figures.panel import COLORS, GREY, Axis, Panel, text, titled
 
 TRAINING = "training"
+WIDE = 700  # pixels that the names of all phases need
 PHASES = (*COLORS[1:], GREY, "#3f6f8f", "#a0522d", "#2e8b57", "#b05d8f")
 
 
@@ -52,7 +53,8 @@ def timeline(facts: Mapping[str, Any]) -> list[Panel]:
     }
     height = min(900, max(180, 130 + 30 * len(workers)))
     x = titled("seconds of running", range=[0, 1.01 * facts["timeline"]["wall_s"]])
-    return [Panel("all", "workers", [trace for trace in traces if trace["x"]], x, y, height, layout)]
+    drawn = [trace for trace in traces if trace["x"]]
+    return [Panel("all", "workers", drawn, x, y, height, layout, least_width=WIDE)]
 
 
 def _told(trials: Any) -> str:

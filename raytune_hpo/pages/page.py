@@ -11,6 +11,7 @@ import base64
 import functools
 import gzip
 import json
+import shlex
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures.compare import compared
+from raytune_hpo.figures.parameters import LINES, places
 from raytune_hpo.pages.sections import Block, Section, sections
-from raytune_hpo.pages.tables import Table
+from raytune_hpo.pages.tables import Share, Table
 from raytune_hpo.printable import printable, printable_lines
 from raytune_hpo.results.facts import Facts
 from raytune_hpo.space.configs import flatten
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 
 INSTALL = 'needs plotly and jinja2: pip install "raytune-hpo[report]"'
 HTML = Path(__file__).parent / "html"
-#: Of a row in `trials --json`, in the order of the page's table; a config's values stand behind them.
-COLUMNS = ("trial_id", "status", "best", "best_epoch", "epochs", "seconds", "reason")
+#: Of a row in `trials --json`, in the order of the page's table; a config's values stand between them.
+FIRST = ("trial_id", "best")
+LAST = ("status", "best_epoch", "epochs", "reason", "seconds")
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,20 @@ def parts(documents: Sequence[Facts]) -> Parts:
     labels = labelled(documents)
     figures: dict[str, dict[str, Any]] = {}
     made = [*overview(documents, labels), *sections(documents)]
+    paths = [shlex.quote(printable(one["run"]["run_dir"])) for one in documents]
     html = {}
     for section in made:
         for i, block in enumerate(section.blocks):
             for j, panel in enumerate(block.panels):
                 figures[f"{section.id}-{i}-{j}"] = panel.spec
         template = _templates().get_template("section.html")
-        html[section.id] = template.render(section=section, labels=labels, several=len(documents) > 1)
+        html[section.id] = template.render(section=section, labels=labels, several=len(documents) > 1, places=paths)
     parallel = next((i for i, section in enumerate(made) if section.id == "trials"), None)
     if parallel is not None:
         for i, block in enumerate(made[parallel].blocks):
             for j, _ in enumerate(block.panels):
-                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i}
+                ids = [row["trial_id"] for row in documents[i]["trials"]]
+                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i, "ids": ids, "places": places(documents[i])}
     return Parts(html, figures, [trials(one) for one in documents])
 
 
@@ -90,13 +95,22 @@ def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]
     if len(documents) > 1:
         found.append(Section("compare", "The runs beside each other", "", [_compared(documents, labels)]))
     lead = (
-        "All trials, the best first. Drag along an axis to keep the lines that cross it there: the table follows. "
-        "Or type conditions, such as lr<0.01 status=completed."
+        "A line a trial, by rank: from orange, the best, over light blue to grey. Drag along an axis to keep the lines "
+        "that cross it there: the table follows, the best first. Or type conditions, as lr<0.01 status=completed."
     )
-    blocks = [Block((), panels(one, "parallel"), "parallel") for one in documents]
+    blocks = [Block(_left_out(one), panels(one, "parallel"), "parallel") for one in documents]
     if any(one["trials"] for one in documents):
         found.append(Section("trials", "Trials", lead, blocks))
     return found
+
+
+def _left_out(one: Facts) -> list[str]:
+    count = sum(row["best"] is not None for row in one["trials"])
+    if count <= LINES:
+        return []
+    return [
+        f"{LINES:,} of {count:,} lines: the best, and evenly of the rest. The table and the brushes have all trials."
+    ]
 
 
 def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
@@ -114,7 +128,7 @@ def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
 def trials(one: Facts) -> dict[str, Any]:
     """The table of a run's trials, by columns: names, whether each holds numbers, and their values."""
     paths = list(one["space"]["parameters"])
-    names = [*COLUMNS, *paths]
+    names = [*FIRST, *paths, *LAST]
     rows = [trial_cells(row, paths) for row in one["trials"]]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
     return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "names": names, "columns": columns}
@@ -123,8 +137,12 @@ def trials(one: Facts) -> dict[str, Any]:
 def trial_cells(row: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
     """One row of it. row: of `results.facts.facts.trial_row`."""
     config = flatten(row.get("best_config", row["config"]))
-    own = [_cell(config[path]) if path in config else None for path in paths]
-    return [*(printable(row[key]) if isinstance(row[key], str) else row[key] for key in COLUMNS), *own]
+    values = [_cell(config[path]) if path in config else None for path in paths]
+    return [*(_own(row[key]) for key in FIRST), *values, *(_own(row[key]) for key in LAST)]
+
+
+def _own(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def status_line(*, status: str, metric: str, best: Mapping[str, Any] | None, trials: int, epochs: int) -> str:
@@ -216,6 +234,7 @@ def _templates() -> jinja2.Environment:
     made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)  # fmt: skip
     made.filters["shown"] = shown
+    made.filters["with_code"] = with_code
     made.filters["is_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     made.filters["printed"] = printable_lines
     made.filters["path"] = urllib.parse.quote
@@ -223,10 +242,22 @@ def _templates() -> jinja2.Environment:
     return made
 
 
+def with_code(value: Any) -> str:
+    """A cell of text as HTML: what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in shown(value).split("`")]
+    if len(parts) % 2 == 0:  # an odd one of somebody's text
+        return Markup("`").join(parts)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def shown(value: Any) -> str:
     """Of a table's cell."""
     if value is None:
         return "-"
+    if isinstance(value, Share):
+        return f"{max(value, 0.0) if value > -5e-4 else value:.1%}"
     if isinstance(value, float):
         return f"{value:.5g}"
     return printable(str(value))

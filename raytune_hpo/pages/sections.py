@@ -98,8 +98,9 @@ def _importance(one: Facts) -> Block:
     texts = []
     if told["ped_anova"]["parameters"] and told["can_tell"]:
         texts = [
-            "The two may differ: the forest tells what moves the metric over all the space, bad configs included; "
-            "PED-ANOVA what the best tenth of the trials have in common."
+            "A trial that was stopped counts with the best that it had reached, one that failed or diverged as the "
+            "worst. The two may differ: the forest tells what moves the metric over all the space, bad configs "
+            "included; PED-ANOVA what the best tenth of the trials have in common."
         ]
     missing = told["ped_anova"]["missing"]
     texts = [f"{told['verdict'][0].upper()}{told['verdict'][1:]}.", *texts]
@@ -160,7 +161,8 @@ def _setup(one: Facts) -> Block:
 SECTIONS: dict[str, tuple[str, str, Callable[[Facts], Block]]] = {
     "curves": (
         "Learning curves",
-        "The objective by epoch: the best eight trials in colour, the winner thick, the others grey.",
+        "The objective by epoch: the best eight trials in colour, the winner thick, the others grey. What is far from "
+        "the best is out of sight: a double click shows it.",
         _curves,
     ),
     "best": ("Best so far", "How the best value grew with the trials that were tried, and with time.", _best),
@@ -171,7 +173,8 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Facts], Block]]] = {
     ),
     "slices": (
         "The metric by each parameter",
-        "One point a trial, in the parameter's own scale; the best fifth, 20 at most, in colour.",
+        "One point a trial, in the parameter's own scale; the best fifth, at most 20, in colour. Filled: to the end; "
+        "open: stopped early, with its best until then; crosses at the edge: failed or diverged.",
         _slices,
     ),
     "rounds": ("The space of each round", "The part of each range that a round of the search drew from.", _rounds),

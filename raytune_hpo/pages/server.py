@@ -72,14 +72,20 @@ class Watched:
         return [path.parent.name for path in self.path.glob(f"*/{DESCRIPTION}")]
 
 
+def check_served(where: str) -> None:
+    """Raises ExperimentError, naming `where`, without what serves pages."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ExperimentError(where, "a live page", INSTALL) from error
+
+
 def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Starlette:
     """hosts: whether a Host header's name is this server's own."""
-    try:
-        from starlette.applications import Starlette
-        from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-        from starlette.routing import Route
-    except ImportError as error:
-        raise ExperimentError("watch", str(watched.path), INSTALL) from error
+    from starlette.applications import Starlette
+    from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+    from starlette.routing import Route
 
     def refused(request: Request) -> Response | None:
         if not hosts(_name(request.headers.get("host", ""))):

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_hpo.display.summary import duration, shown_config, shown_value
+from raytune_hpo.pages.tables import common
+from raytune_hpo.results.advice import MIN_TRIALS
 from raytune_hpo.results.text_table import plural
 
 Document = Mapping[str, Any]
+CAUSES = 3  # of failure, that are named
 
 
 def summary(found: Document) -> list[dict[str, str]]:
@@ -24,7 +27,7 @@ def _searched(found: Document) -> str:
     data = ""
     if run["train_samples"] is not None:
         data = f" ({run['train_samples']:,} training and {run['validation_samples']:,} validation samples)"
-    task = f" of {run['task']}" if run["task"] else ""
+    task = f" (task {run['task']})" if run["task"] else ""
     were = "was" if found["cost"]["trials"] == 1 else "were"
     return (
         f"{plural(found['cost']['trials'], 'config')} of {plural(parameters, 'parameter')} {were} tried for the {aim} "
@@ -70,7 +73,7 @@ def _sure(found: Document) -> str:
     if noise is not None:
         return f"Not confirmed yet: {noise}."
     return (
-        "Not confirmed yet: the best of many is partly the luckiest of many. raytune-hpo confirm trains the best "
+        "Not confirmed yet: the best of many is partly the luckiest of many. `raytune-hpo confirm` trains the best "
         "configs again from fresh seeds, and says by how much they differ beyond noise."
     )
 
@@ -118,19 +121,18 @@ def _cost(found: Document) -> str:
     cost = found["cost"]
     if not cost["trials"]:
         return ""
-    text = f"It took {duration(cost['wall_s'])}"
+    text = f"It took {_duration(cost['wall_s'])}"
     if cost["workers"]:
         text += f" on {plural(cost['workers'], 'worker')}, up to {plural(cost['most_at_once'], 'trial')} at a time"
-    text += f": {cost['epochs']:,} epoch{'s' * (cost['epochs'] != 1)}, {_hours(cost['cpu_hours'], 'CPU')}"
+    text += f": {cost['epochs']:,} epoch{'s' * (cost['epochs'] != 1)}, {_hours(cost['cpu_hours'], 'CPU')} of training"
     if cost["gpu_hours"]:
         text += f" and {_hours(cost['gpu_hours'], 'GPU')}"
     if found["run"]["sessions"] > 1:
         text += f", in {found['run']['sessions']} sessions"
     if cost["saved"]:
-        text += (
-            f". Stopping trials early spared {cost['saved']:,} more epochs, {cost['saved_share']:.0%} of what all "
-            "trials in full would have been"
-        )
+        whole = cost["saved"] + cost["epochs"]
+        share = f"{cost['saved_share']:.0%}; those that failed or diverged would have gone no further"
+        text += f". Stopping trials early spared {cost['saved']:,} of {whole:,} epochs ({share})"
     return text + "."
 
 
@@ -143,10 +145,11 @@ def _mattered(found: Document) -> str:
     if not told["can_tell"]:
         return f"{sentence(told['verdict'])}."
     top = [entry for entry in told["parameters"] if entry["share"] >= 0.05][:3] or told["parameters"][:1]
-    listed = ", ".join(f"{entry['name']} ({entry['share']:.0%} ± {entry['deviation']:.0%})" for entry in top)
+    named = [f"{entry['name']} explains {entry['share']:.0%} ± {entry['deviation']:.0%}" for entry in top]
+    listed = ", ".join([named[0], *(one.replace(" explains", "") for one in named[1:])])
     theirs = list(told["ped_anova"]["parameters"])
     other = f" Among the best trials alone it was {theirs[0]} (PED-ANOVA)." if theirs else ""
-    return f"What mattered most over all the space: {listed} of the variance of the trials' ranks.{other}"
+    return f"Over all the space {listed} of how the trials rank. {sentence(told['verdict'])}.{other}"
 
 
 def _failed(found: Document) -> str:
@@ -154,25 +157,36 @@ def _failed(found: Document) -> str:
     if not causes:
         return "No trial failed or diverged." if found["cost"]["trials"] else ""
     count = sum(cause["count"] for cause in causes)
-    first = causes[0]
-    more = "" if len(causes) == 1 else f" There are {len(causes)} causes."
-    told = f"{first['count']} of them {first['status']}: {first['text']}"
-    return f"{plural(count, 'trial')} failed or diverged; {told}.{more}"
+    told = []
+    for cause in causes[:CAUSES]:
+        shared = "; ".join(common(cause)[:2])
+        told.append(f"{cause['count']} {cause['status']}: {cause['text']}" + (f", all with {shared}" if shared else ""))
+    more = len(causes) - CAUSES
+    others = f". {plural(more, 'other cause')} below" if more > 0 else ""
+    return f"{plural(count, 'trial')} failed or diverged. {'. '.join(told)}{others}."
 
 
 def _advised(found: Document) -> str:
-    return " ".join(f"{sentence(one['text'])}." for one in found["advice"] if one["kind"] != "noise")
+    told = [f"{sentence(one['text'])}." for one in found["advice"] if one["kind"] != "noise"]
+    finished = sum(found["cost"]["counts"][status] for status in ("completed", "stopped"))
+    if finished >= MIN_TRIALS and all(one["kind"] != "border" for one in found["advice"]):
+        told.append("At no end of a parameter's range do the best trials crowd: the ranges fit.")
+    return " ".join(told)
 
 
 def _next(found: Document) -> str:
-    first = found["commands"][0]
-    return f"{first['command']} {first['does']}."
+    told = [f"`{own['command']}` {own['does']}" for own in found["commands"][:2]]
+    return f"{'; then '.join(told)}."
 
 
 def sentence(text: str) -> str:
     """With a capital, unless it begins with a name."""
     first = text.partition(" ")[0]
     return text[0].upper() + text[1:] if first.isalpha() else text
+
+
+def _duration(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.3g} s"
 
 
 def _figure(value: Any) -> str:

@@ -32,6 +32,14 @@ class Table:
         return max(0, self.of - len(self.rows))
 
 
+class Share(float):
+    """A number that is shown in per cent."""
+
+
+def share(value: float | None) -> Share | None:
+    return None if value is None else Share(value)
+
+
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, open: bool = False) -> list[Table]:
     return [Table(title, columns, rows[:ROWS], open, len(rows))] if rows else []
 
@@ -64,14 +72,14 @@ def importance(one: Facts) -> list[Table]:
     rows = [
         [
             name,
-            ours.get(name, {}).get("share"),
-            ours.get(name, {}).get("deviation"),
-            theirs.get(name),
+            share(ours.get(name, {}).get("share")),
+            share(ours.get(name, {}).get("deviation")),
+            share(theirs.get(name)),
             ours.get(name, {}).get("handbook"),
         ]
         for name in names
     ]
-    columns = ["parameter", "share (forest)", "± over its trees", "share (PED-ANOVA)", "place in the handbook's order"]
+    columns = ["parameter", "share (forest)", "± over its trees", "share (PED-ANOVA)", "place in Andrew Ng's order"]
     return _table("Importance as a table", columns, rows)
 
 
@@ -88,8 +96,9 @@ def rounds(one: Facts) -> list[Table]:
 
 
 def rungs(one: Facts) -> list[Table]:
-    rows = [[own[key] for key in ("epoch", "reached", "stopped", "paused", "last")] for own in one["rungs"]]
-    columns = ["epoch", "trials that reached it", "stopped there", "paused there", "went no further"]
+    names = ("epoch", "reached", "last", "stopped", "completed", "failed", "paused")
+    rows = [[own[name] for name in names] for own in one["rungs"]]
+    columns = ["epoch", "trials that reached it", "no further", "stopped", "completed", "failed or diverged", "paused"]
     return _table("The epochs as a table", columns, rows)
 
 
@@ -118,7 +127,7 @@ def _segments(listed: Sequence[Mapping[str, Any]], every: Mapping[Any, Mapping[s
 
 def timeline(one: Facts) -> list[Table]:
     times = one["timeline"]
-    shares = [[own["what"], own["seconds"], own["share"]] for own in times["shares"]]
+    shares = [[own["what"], own["seconds"], share(own["share"])] for own in times["shares"]]
     workers = [[own["worker"], own["busy_s"], own["trials"]] for own in times["workers"]]
     return [
         *_table("Where the workers' time went", ["what", "seconds of all workers", "share"], shares, open=True),
@@ -128,13 +137,33 @@ def timeline(one: Facts) -> list[Table]:
 
 def failures(one: Facts) -> list[Table]:
     rows = [
-        [own["count"], own["status"], own["text"], ", ".join(own["trials"]), own["file"]] for own in one["failures"]
+        [own["count"], own["status"], own["text"], "; ".join(common(own)), ", ".join(own["trials"]), own["file"]]
+        for own in one["failures"]
     ]
     warned = [[own["trials"], own["text"]] for own in one["warnings"]]
     return [
-        *_table("Causes", ["trials", "ended", "why", "which", "traceback in the run's folder"], rows, open=True),
+        *_table(
+            "Causes",
+            ["trials", "ended", "why", "what they have in common", "which", "traceback in the run's folder"],
+            rows,
+            open=True,
+        ),
         *_table("Warnings of the trials' code", ["trials", "warning"], warned, open=not rows),
     ]
+
+
+def common(cause: Mapping[str, Any]) -> list[str]:
+    """What the trials of a cause have in common, in words."""
+    told = []
+    for own in cause["in_common"]:
+        name = own["parameter"]
+        lies = (
+            f"{name} {_plain(own['value'])}"
+            if "value" in own
+            else f"{name} {_plain(own['low'])} to {_plain(own['high'])}"
+        )
+        told.append(f"{lies} (so {own['others_there']} of {own['others']} that ended well)")
+    return told
 
 
 def verdicts(one: Facts) -> list[Table]:

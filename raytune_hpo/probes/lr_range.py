@@ -19,6 +19,7 @@ from typing import Any
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.training.data import TrialData
 from raytune_hpo.training.random_states import preserved_random_states, set_random_states
 from raytune_hpo.training.task import Task
@@ -94,6 +95,7 @@ def lr_range_test(
     high: float = HIGH,
     steps: int = STEPS,
     device: str | None = None,
+    headway: Headway = UNSEEN,
 ) -> LRRange:
     """Train `config` for up to `steps` steps at rates from `low` to `high`, evenly spaced in their logarithm.
 
@@ -117,7 +119,9 @@ def lr_range_test(
     exploded_at = None
     with preserved_random_states():
         set_random_states(tester._random)
+        headway.begin("training steps", len(rates))
         for rate, loss in zip(rates, tester.step_losses(rates), strict=False):
+            headway.made()
             average = decay * average + (1 - decay) * loss
             losses.append(loss)
             smoothed.append(average / (1 - decay ** len(losses)))

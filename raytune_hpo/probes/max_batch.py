@@ -19,6 +19,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.experiment.references import from_reference, to_reference
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config
@@ -91,7 +92,14 @@ def count_parameters(task: Task, config: Mapping[str, Any]) -> int:
 
 
 def max_batch(
-    task: Task, data: TrialData, space: SearchSpace, seed: int, *, device: str | None = None, limit: int | None = None
+    task: Task,
+    data: TrialData,
+    space: SearchSpace,
+    seed: int,
+    *,
+    device: str | None = None,
+    limit: int | None = None,
+    headway: Headway = UNSEEN,
 ) -> MaxBatch:
     """The largest power of two whose steps fit the device's memory, for the space's largest model.
 
@@ -110,8 +118,10 @@ def max_batch(
     free = torch.cuda.mem_get_info()[0] if name == "cuda" else free_memory()
     tries = _on_cuda(task, data, config, seed, sizes) if name == "cuda" else _on_cpu(task, data, config, seed, sizes)
     tried: list[Tried] = []
+    headway.begin("trying batches")  # how many there will be is what is to be found
     for found in tries:
         tried.append(found)
+        headway.begin(f"trying batches: {found.batch_size} fits")
         if name == "cpu" and expected_bytes(tried) > (1 - MARGIN) * free:
             break
     reached = tried[-1].batch_size if tried else 0

@@ -19,6 +19,7 @@ from typing import Any
 from raytune_hpo.atomic import write_atomically
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment.reopened import CodeChoice, Reopened, reopened
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.events import CheckpointRecord, Reported
 from raytune_hpo.results.exported_model import takes_of, write_model
 from raytune_hpo.results.results import Results
@@ -29,7 +30,14 @@ from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 
-def export(results: Results, target: Path, trial_id: str | None = None, *, code: CodeChoice = "recorded") -> list[str]:
+def export(
+    results: Results,
+    target: Path,
+    trial_id: str | None = None,
+    *,
+    code: CodeChoice = "recorded",
+    headway: Headway = UNSEEN,
+) -> list[str]:
     """Write the winner, or `trial_id`, to the new or empty folder `target`. Answers the file names.
 
     The data are not needed: what the model takes is on record (of arrays; samples that are made one by one are looked
@@ -43,10 +51,12 @@ def export(results: Results, target: Path, trial_id: str | None = None, *, code:
         raise ExperimentError("checkpoint", str(results.run_dir / record.path), "is damaged")
     target = target.absolute()
     with reopened(RunDirectory.open(results.run_dir), code=code) as again:
-        return _written(results, trial, record, again, target)
+        return _written(results, trial, record, again, target, headway)
 
 
-def _written(results: Results, trial: TrialState, record: CheckpointRecord, again: Reopened, target: Path) -> list[str]:
+def _written(
+    results: Results, trial: TrialState, record: CheckpointRecord, again: Reopened, target: Path, headway: Headway
+) -> list[str]:
     config, task = trial.best_config, again.say().resolved.task
     target.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"config": config, "task": results.experiment["task"]}
@@ -54,12 +64,16 @@ def _written(results: Results, trial: TrialState, record: CheckpointRecord, agai
         from raytune_hpo.training.checkpoint import load_state
         from raytune_hpo.training.ensemble_model import model_of
 
+        headway.begin(f"reading {record.path}")
         document.update(task.recorded_config(config))
         state = load_state(results.run_dir / record.path)
         document["folds"] = len(state["folds"]) if "folds" in state else None
         model = model_of(task, task.resolved(config), state)
-        document["predicts"] = write_model(task, model, takes_of(results, task), target, again.code)
+        headway.begin("what the model takes")
+        takes = takes_of(results, task)
+        document["predicts"] = write_model(task, model, takes, target, again.code, headway)
     else:
+        headway.begin(f"copying {record.path}")
         shutil.copytree(results.run_dir / record.path, target / "checkpoint")
     document["versions"] = RunDirectory.open(results.run_dir).description()["versions"]
     write_json(target / "config.json", document)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import kept_code
 from raytune_hpo.experiment.project import Code
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.inputs import Inputs, Leaf, named_leaves, written
 from raytune_hpo.results.program import write_program
 from raytune_hpo.results.results import Results
@@ -79,7 +80,9 @@ def _of_samples(task: Task, split: Any) -> Inputs | None:
     return None
 
 
-def write_model(task: Task, model: nn.Module, takes: Takes, target: Path, code: Code | None) -> dict[str, Any]:
+def write_model(
+    task: Task, model: nn.Module, takes: Takes, target: Path, code: Code | None, headway: Headway = UNSEEN
+) -> dict[str, Any]:
     """The files of a model on the CPU in eval mode. Answers what its document is to say of it.
 
     code: what the task is of, where that is a project's.
@@ -93,6 +96,7 @@ def write_model(task: Task, model: nn.Module, takes: Takes, target: Path, code: 
     (target / WEIGHTS).chmod(0o666 & ~_umask())  # the library makes a file of its owner's alone
     inputs = takes.inputs
     answering = Answering(task, model, inputs, takes.statistics).eval()
+    headway.begin(f"{PROGRAM}: torch.export follows the model")
     why, unread = write_program(answering, target / PROGRAM)
     if unread:  # what of a batch is for training alone
         inputs = replace(inputs, given=tuple(n for n in inputs.needed() if n not in unread))

@@ -19,6 +19,7 @@ from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError, TrialError, one_line
 from raytune_hpo.experiment import copied_modules, kept_code
 from raytune_hpo.experiment.references import found_by, from_reference
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.inputs import Inputs, read
 from raytune_hpo.results.exported_model import PROGRAM, SOURCE, STATISTICS, WEIGHTS
 from raytune_hpo.results.given_inputs import GivenInputs
@@ -63,12 +64,15 @@ class Predictor:
         self.device, self._answer = str(device), self._move(str(device))
         return self
 
-    def __call__(self, inputs: Any, *, probabilities: bool = False, batch: int | None = None) -> Any:
+    def __call__(
+        self, inputs: Any, *, probabilities: bool = False, batch: int | None = None, headway: Headway = UNSEEN
+    ) -> Any:
         """The outputs as numpy arrays, [N, ...]: one, or a dict or tuple of them as `Task.predict` answers.
 
         inputs: arrays or tensors [N, ...], of any N, in the structure of the task's batches or a dict by name.
         probabilities: of classes [N, C, ...] and labels [N, K], in place of logits. batch: samples at a time.
-        Raises ExperimentError, one line, for what does not fit, and TrialError for a model that fails.
+        headway: told of each batch. Raises ExperimentError, one line, for what does not fit, and TrialError for a model
+        that fails.
         """
         import torch
 
@@ -76,10 +80,12 @@ class Predictor:
             raise ExperimentError("probabilities", True, f"there are none of kind = {self.kind!r}, outputs alone")
         size = BATCH if batch is None else checks.integer("batch", batch, 1)
         given = GivenInputs(self.inputs, inputs)
+        headway.begin("samples", len(given))
         found = []
         with torch.no_grad():
             for start in range(0, len(given), size):
                 found.append(self._part(given.part(start, start + size), probabilities))
+                headway.made(min(size, len(given) - start))
             if not found:  # what nothing looks like
                 found = [mapped(lambda leaf: leaf[:0], self._part(given.example(), probabilities))]
         return mapped(lambda *parts: np.concatenate(parts), *found)

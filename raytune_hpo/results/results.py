@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -266,28 +265,22 @@ class Results:
 
     # How it shows itself -------------------------------------------------------------------------
 
-    def _shown(self) -> tuple[str, list[str], list[list[str]]]:
-        """A line, and the best five trials as a table: header and rows."""
+    def __repr__(self) -> str:
+        """A line, and the best five trials as a table."""
         counts = ", ".join(f"{n} {status}" for status, n in self.counts.items() if n) or "no trials"
+        line = f"{printable(self.run_dir.name)}: {self.status}, {counts}"
         header = ["trial", self.metric, "epoch", "status", "config"]
         rows = [
             [t.id, f"{t.best:.5g}", str(t.best_epoch), t.status.value, " ".join(_pairs(t.best_config))]
             for t in self.top(SHOWN)
         ]
-        return f"{printable(self.run_dir.name)}: {self.status}, {counts}", header, rows
-
-    def __repr__(self) -> str:
-        line, header, rows = self._shown()
         return "\n".join([line, text_table(header, rows)] if rows else [line])
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        line, header, rows = self._shown()
-        cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-        head = "".join(f"<th>{escape(name)}</th>" for name in header)
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-        return f"<p>{escape(line)}</p>{table}"
+        from raytune_hpo.results.results_html import results_html
+
+        return results_html(self)
 
 
 def _is_round(note: Mapping[str, Any]) -> bool:

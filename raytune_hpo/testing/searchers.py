@@ -36,13 +36,15 @@ PLAIN = (bool, int, float, str, list, dict, type(None))
 class Case:
     """One algorithm, by name or class, with options. beats_random: claims to; seeded: other seeds give other
     suggestions; budget_s: for 1,000 trials. quick: options that shorten the random phase, so that the model speaks
-    early; tiny: likewise for a space of six configs.
+    early; tiny: likewise for a space of six configs; late: options for 1,000 trials, by which a costly model speaks of
+    many trials without having suggested all of them.
     """
 
     searcher: str | type[SearchAlgorithm]
     options: dict[str, Any] = field(default_factory=dict)
     quick: dict[str, Any] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
+    late: dict[str, Any] = field(default_factory=dict)
     beats_random: bool = False
     seeded: bool = True
     budget_s: float = 60.0
@@ -227,7 +229,7 @@ def check_all_failed(case: Case) -> None:
 
 
 def check_thousand_trials(case: Case) -> None:
-    algorithm = case.build(small_space())
+    algorithm = case.build(small_space(), **case.late)
     start = time.perf_counter()
     for number in range(1000):
         config = algorithm.suggest(f"t{number}")

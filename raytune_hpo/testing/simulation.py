@@ -158,6 +158,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.resolved = self.experiment.resolved
         self.lines: list[bytes] = []
+        self._known: tuple[int, list[Event]] = (0, [])  # the events of so many lines
         self.disk: dict[str, CheckpointRecord] = {}
         self.now = 0.0
         self.due: dict[tuple[Any, ...], float] = {}
@@ -188,8 +189,10 @@ class Simulation:
     def _failed(self) -> list[str]:
         """The trials that are to be tried again, in a run that is finished."""
         ledger = self.population.ledger
+        if not self.retries or ledger.status != RunStatus.FINISHED or ledger.stop_reason is not None:
+            return []
         retried = sum(any(isinstance(e, events.Reopened) for e in step.events) for step in self._read()[0])
-        if ledger.status != RunStatus.FINISHED or ledger.stop_reason is not None or retried >= self.retries:
+        if retried >= self.retries:
             return []
         return [trial.id for trial in self.trials if trial.status == Status.FAILED]
 
@@ -269,7 +272,9 @@ class Simulation:
 
     @property
     def events(self) -> list[Event]:
-        return [event for step in self._read()[0] for event in step.events]
+        if self._known[0] != len(self.lines):  # lines are only added
+            self._known = len(self.lines), [event for step in self._read()[0] for event in step.events]
+        return list(self._known[1])
 
     def of(self, kind: type[E]) -> list[E]:
         """The journal's events of a kind, in order."""

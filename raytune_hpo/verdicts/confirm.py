@@ -22,6 +22,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.owned import inside
 from raytune_hpo.results.export import write_json
 from raytune_hpo.results.results import Results, load_results
@@ -59,6 +60,7 @@ def confirm(
     address: str | None = None,
     listeners: Sequence[Any] = (),
     verbose: bool = False,
+    headway: Headway = UNSEEN,
 ) -> Confirmation | None:
     """Train the k best distinct configs of a run `seeds` times each, and judge them; None if it was interrupted.
 
@@ -66,7 +68,7 @@ def confirm(
     seeds begin a new one (RUN_DIR/confirm-2, ...) once the last is finished. The judgement is kept in
     RUN_DIR/confirm.json. test: open the test split for the first, once; again: also if it was opened by an
     earlier confirmation, on record. task: in place of the recorded one, for tasks defined in a prompt or a notebook.
-    code: as of `resume`.
+    code: as of `resume`. headway: told of what follows the training, which listeners see.
 
     Raises ExperimentError, before anything is started, if the run has fewer distinct configs, is in use, or cannot be
     run here.
@@ -91,9 +93,10 @@ def confirm(
             )
             if repeated.status != "finished":
                 return None
+            headway.begin("judging the repetitions")
             made = _judge(results, repeated, trials, derived, seeds)
             if test and made.first is not None and isinstance(experiment.resolved.task, Task):
-                made = _tested(directory, repeated, derived, made, made.first, again)
+                made = _tested(directory, repeated, derived, made, made.first, again, headway)
             write_json(directory.path / CONFIRM_FILE, made.to_json())
             return made
     except OSError as error:
@@ -158,6 +161,7 @@ def _tested(
     made: Confirmation,
     first: Contender,
     again: bool,
+    headway: Headway,
 ) -> Confirmation:
     """Open the test split for the first, once: what was opened for the same models is answered, not opened again."""
     store = CheckpointStore(repeated.run_dir, 0)
@@ -180,11 +184,16 @@ def _tested(
         seen = earlier[-1]
         expected = f"it was opened for {seen.subject['trial']} on {seen.begun}; --again opens it, and records that"
         return made.tested(None, expected)
-    opening = open_test(directory, CONFIRM, subject, lambda: _metrics(directory, derived, first, paths), again=again)
-    return made.tested(opening, None)
+
+    def metrics() -> dict[str, Any]:
+        return _metrics(directory, derived, first, paths, headway)
+
+    return made.tested(open_test(directory, CONFIRM, subject, metrics, again=again), None)
 
 
-def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, paths: list[str]) -> dict[str, Any]:
+def _metrics(
+    directory: RunDirectory, derived: Experiment, first: Contender, paths: list[str], headway: Headway
+) -> dict[str, Any]:
     """The means and deviations over the repetitions' models of their test metrics."""
     from raytune_hpo.training.checkpoint import load_state
     from raytune_hpo.training.ensemble_model import model_of
@@ -193,11 +202,14 @@ def _metrics(directory: RunDirectory, derived: Experiment, first: Contender, pat
     task = derived.resolved.task
     assert isinstance(task, Task)
     config = task.resolved(first.repeated.config)
+    headway.begin("loading the test split")
     split, of_training = load_test_split(task, derived.seed)
+    headway.begin("models tested", len(paths))
     found = []
     for path in paths:
         model = model_of(task, config, load_state(directory.path / path))
         found.append(evaluate(model.to(device()), split, task, config=config, statistics=of_training))
+        headway.made()
     metrics: dict[str, Any] = {"models": len(found), "samples": len(split)}
     for name in found[0]:
         values = [f[name] for f in found]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, SessionOpened
 from raytune_hpo.results.lineage import Segment, lineage
 from raytune_hpo.results.results import Results
@@ -48,18 +49,23 @@ def replay(
     notice: Callable[[str], None] = print,
     *,
     code: CodeChoice = "recorded",
+    headway: Headway = UNSEEN,
 ) -> Replayed:
     """Train a trial's newest checkpoint again (default: the winner's best) and compare the states.
 
-    notice: told of each segment as it begins. code: as of `resume`. Raises ExperimentError for a function
-    trainable, an unknown trial, or one without an intact checkpoint.
+    notice: told of each segment as it begins, headway of each epoch. code: as of `resume`. Raises ExperimentError for
+    a function trainable, an unknown trial, or one without an intact checkpoint.
     """
     with reopened(RunDirectory.open(results.run_dir), code=code) as again:
-        return _replayed(again.say().resolved, results, trial_id, notice)
+        return _replayed(again.say().resolved, results, trial_id, notice, headway)
 
 
 def _replayed(
-    experiment: ResolvedExperiment, results: Results, trial_id: str | None, notice: Callable[[str], None]
+    experiment: ResolvedExperiment,
+    results: Results,
+    trial_id: str | None,
+    notice: Callable[[str], None],
+    headway: Headway,
 ) -> Replayed:
     if not isinstance(experiment.task, Task):
         raise ExperimentError("run directory", str(results.run_dir), "a function trainable cannot be replayed")
@@ -70,7 +76,7 @@ def _replayed(
     executors = [event.executor for event in results.of(SessionOpened)]
     executors += [event.executor for event in results.of(ExecutorChanged)]
     of_lane = any(executor.of_lanes for executor in executors)
-    state = _trained(experiment, results, segments, of_lane, notice)
+    state = _trained(experiment, results, segments, of_lane, notice, headway)
     saved = load_state(results.run_dir / record.path)
     epochs = sum(s.last - s.first for s in segments)
     return Replayed(trial.id, results.run_dir / record.path, segments, epochs, differing(state, saved), of_lane)
@@ -94,6 +100,7 @@ def _trained(
     segments: list[Segment],
     of_lane: bool,
     notice: Callable[[str], None],
+    headway: Headway,
 ) -> dict[str, Any]:
     import torch
 
@@ -103,7 +110,9 @@ def _trained(
     torch.set_num_threads(max(1, int(experiment.resources.cpus)))  # as in a worker
     recipe = experiment.recipe()
     task = recipe.task
+    headway.begin("loading the data")
     loaded = recipe.load()
+    headway.begin("epochs trained again", sum(segment.last - segment.first for segment in segments))
     device = "cuda" if experiment.resources.gpus else "cpu"
     state: dict[str, Any] | None = None
     for segment in segments:
@@ -120,6 +129,7 @@ def _trained(
             trainer.load_state_dict(state)
         while trainer.epoch < segment.last:
             trainer.train_epoch()
+            headway.made()
         state = trainer.state_dict()
         trainer.close()
     assert state is not None

@@ -18,6 +18,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
+from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.owned import inside
 from raytune_hpo.results.results import load_results
 from raytune_hpo.seeding import generator
@@ -62,6 +63,7 @@ def retest(
     address: str | None = None,
     listeners: Sequence[Any] = (),
     verbose: bool = False,
+    headway: Headway = UNSEEN,
 ) -> Retest | None:
     """Train the k old best configs and `fresh` random samples of the space `seeds` times each, and judge the old one.
 
@@ -69,7 +71,7 @@ def retest(
 
     data: in place of the task's option data_dir. changes: of task options, resources and max_concurrent, as of
     `Experiment.override`. task: in place of the recorded one, for tasks defined in a prompt or a notebook. code: as of
-    `resume`.
+    `resume`. headway: told of what follows the training, which listeners see.
 
     Raises ExperimentError, before anything is started, if the run has fewer distinct configs, is in use, or the changed
     task does not fit the run's configs.
@@ -103,6 +105,7 @@ def retest(
             )
             if repeated.status != "finished":
                 return None
+            headway.begin("judging the repetitions")
             runnable = derived.resolved.task
             loaded = derived.resolved.recipe().load() if isinstance(runnable, Task) else None
             design, notice = design_of(derived.resolved, loaded)

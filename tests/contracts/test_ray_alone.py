@@ -38,7 +38,7 @@ CASES = {
     "pbt": {"name": "pbt", "interval": 2},
     "pb2": {"name": "pb2", "interval": 2},
 }
-TRACES = 60
+TRACES = 30
 
 
 def in_a_fresh_process(code: str) -> None:

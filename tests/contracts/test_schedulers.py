@@ -136,7 +136,7 @@ def test_same_seed_same_table(case):
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_bad_trials_are_stopped_and_the_best_one_survives(case, mode):
     sign = 1.0 if mode == "max" else -1.0
-    for seed in range(3):
+    for seed in range(3 if case != "pb2" else 1):  # each of its exploits fits a Gaussian process
         experiment = make_experiment(CASES[case], samples=40, epochs=27, seed=seed, mode=mode)
         sim = Simulation(experiment, workers=4, value=lambda c, e: sign * curve(c, e)).run()
         check_sound(sim)

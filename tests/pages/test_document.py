@@ -35,14 +35,15 @@ def test_costs_and_what_was_saved(tmp_path: Path) -> None:
     assert cost["saved_share"] == pytest.approx(120 / (120 + 151))
     assert found["best"]["trial_id"] == "t00012"
     assert found["best"]["margin"] == pytest.approx(0.01)
-    assert "120 more epochs" in topics(found)["What it cost"]
+    assert "spared 120 of 271 epochs (44%" in topics(found)["What it cost"]
     causes = found["failures"]
     assert [(cause["status"], cause["count"]) for cause in causes] == [("failed", 1), ("diverged", 1)]
     assert "Traceback" in causes[0]["traceback"]
     assert found["rungs"] == [
-        {"epoch": 1, "reached": 31, "stopped": 0, "paused": 0, "last": 1},
-        {"epoch": 3, "reached": 30, "stopped": 20, "paused": 0, "last": 20},
-        {"epoch": 9, "reached": 10, "stopped": 0, "paused": 0, "last": 10},
+        {"epoch": 0, "reached": 32, "last": 1, "stopped": 0, "completed": 0, "failed": 1, "paused": 0},
+        {"epoch": 1, "reached": 31, "last": 1, "stopped": 0, "completed": 0, "failed": 1, "paused": 0},
+        {"epoch": 3, "reached": 30, "last": 20, "stopped": 20, "completed": 0, "failed": 0, "paused": 0},
+        {"epoch": 9, "reached": 10, "last": 10, "stopped": 0, "completed": 10, "failed": 0, "paused": 0},
     ]
 
 
@@ -76,7 +77,9 @@ def test_the_best_so_far_over_trials_and_seconds(tmp_path: Path) -> None:
         (1, "t00000", 0.6),
         (4, "t00003", 0.7),
     ]
-    assert [(own["seconds"], own["value"]) for own in found["seconds"]] == [(5, 0.5), (9, 0.6), (10, 0.7)]
+    assert [own["value"] for own in found["seconds"]] == [0.5, 0.6, 0.7]
+    seconds = [own["seconds"] for own in found["seconds"]]
+    assert seconds == sorted(seconds)
 
 
 def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
@@ -94,6 +97,20 @@ def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
     assert all(len(curve["epochs"]) == 60 and curve["thinned"] for curve in rest)
     assert all((curve["epochs"][0], curve["epochs"][-1]) == (1, 100) for curve in rest)
     assert max(b["rank"] - a["rank"] for a, b in itertools.pairwise(rest)) <= 2  # evenly, to the last
+
+
+def test_what_failed_trials_have_in_common(tmp_path: Path) -> None:
+    lines: list[Any] = [suggest(f"t{i:05d}", lr=10 ** (-1 - i / 10), batch_size=32) for i in range(30)]
+    for i in range(30):
+        bad = i < 4  # those of the highest learning rates
+        lines.append(result(f"t{i:05d}", 1, float("nan") if bad else 0.5, "diverged" if bad else "complete"))
+        lines.append(end(f"t{i:05d}", "diverged", "loss at epoch 1") if bad else end(f"t{i:05d}", "completed", "done"))
+    found = told(written_run(tmp_path / "run", *lines))
+    ((own,),) = [cause["in_common"] for cause in found["failures"]]
+    assert (own["parameter"], own["others_there"], own["others"]) == ("lr", 0, 26)
+    assert own["low"] == pytest.approx(10**-1.3)
+    assert own["high"] == pytest.approx(0.1)
+    assert "all with lr 0.050119 to 0.1 (so 0 of 26 that ended well)" in topics(found)["What failed"]
 
 
 def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +156,7 @@ def test_a_parameter_that_is_not_set_stands_beside_its_axis(tmp_path: Path) -> N
     momentum = dimensions["momentum"]
     assert momentum["ticktext"][0] == "not set"
     below = [place for place in momentum["values"] if place < 0]
-    assert len(below) == 20  # two of three
+    assert len(below) == 22  # two of three, and the two that ended badly
     assert all(0 <= place <= 1 for place in dimensions["lr"]["values"])
     # lr's own scale: a tenth of a range of three decades is a third of the axis.
     places = dict(zip(panel.traces[0]["customdata"], dimensions["lr"]["values"], strict=True))

@@ -194,7 +194,7 @@ def test_what_is_new_comes_once_and_in_order(tmp_path: Path) -> None:
             versions = [m["version"] for m in stream.messages]
             assert versions == list(range(since + 1, since + 1 + len(versions)))
         newest = [m for m in first.messages if m.get("rows")][-1]["rows"][-1]
-        assert newest[:5] == ["t00000", "pending", 0.56, 6, 6]
+        assert newest[:2] == ["t00000", 0.56]
         # Whoever comes back is told what it has missed, and nothing twice; whoever has missed too much, to load anew.
         late = Stream(url, since + 1)
         assert late.until(1)[0]["version"] == since + 2

@@ -1,4 +1,4 @@
-"""Traces of a panel as matplotlib draws them. Each is one artist, whose gid is "trace N": numbers can be read back."""
+"""Traces of a panel as matplotlib draws them. What it draws for one has the gid "trace N": it can be read back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.figures.panel import COLORS, Axis, Panel, Trace
-from raytune_hpo.figures.pictures.axes import bounded, read
+from raytune_hpo.figures.pictures.axes import bounded
 
 POINTS = 0.72  # of a pixel of a panel's
 BAR = 0.8  # of a category's room
@@ -40,21 +40,35 @@ def _places(side: str, axis: Axis, traces: Sequence[Trace]) -> dict[str, float]:
 
 def _points(axes: Any, trace: Trace, i: int) -> None:
     mode, line, marker = trace["mode"], trace.get("line", {}), trace.get("marker", {})
-    opacity = trace.get("opacity", 1) * (marker.get("opacity", 1) if mode == "markers" else 1)
-    axes.plot(
-        _numbers(trace["x"]),
-        _numbers(trace["y"]),
-        color=(line if "lines" in mode else marker).get("color", COLORS[0]),
-        linewidth=line.get("width", 2) * POINTS if "lines" in mode else 0,
-        drawstyle="steps-post" if line.get("shape") == "hv" else "default",
-        marker="o" if "markers" in mode else "",
-        markersize=marker.get("size", 6) * POINTS,
-        markeredgewidth=0,
-        alpha=opacity,
-        solid_joinstyle="round",
-        gid=f"trace {i}",
-        zorder=2 + i * 1e-4,
-    )
+    x, y, symbols = _numbers(trace["x"]), _numbers(trace["y"]), marker.get("symbol", "circle")
+    groups = [(symbols, slice(None))] if isinstance(symbols, str) else _groups(symbols)
+    for symbol, own in groups:
+        axes.plot(
+            x[own],
+            y[own],
+            color=(line if "lines" in mode else marker).get("color", COLORS[0]),
+            linewidth=line.get("width", 2) * POINTS if "lines" in mode else 0,
+            drawstyle="steps-post" if line.get("shape") == "hv" else "default",
+            **(_mark(symbol, marker.get("size", 6)) if "markers" in mode else {}),
+            alpha=trace.get("opacity", 1) * (marker.get("opacity", 1) if mode == "markers" else 1),
+            solid_joinstyle="round",
+            clip_on=trace.get("cliponaxis", True),
+            gid=f"trace {i}",
+            zorder=2 + i * 1e-4,
+        )
+
+
+def _groups(symbols: Sequence[str]) -> list[tuple[str, Any]]:
+    """(symbol, where it stands)."""
+    return [(own, np.array([symbol == own for symbol in symbols])) for own in dict.fromkeys(symbols)]
+
+
+def _mark(symbol: str, size: float) -> dict[str, Any]:
+    """plotly's name of a mark, and its pixels, as matplotlib's."""
+    own = {"marker": "x" if symbol.startswith("x") else "o", "markersize": size * POINTS}
+    if symbol == "circle":
+        return {**own, "markeredgewidth": 0}
+    return {**own, "markeredgewidth": 0.8, "fillstyle": "none" if symbol.endswith("-open") else "full"}
 
 
 def _bars(axes: Any, trace: Trace, places: Places, panel: Panel, stacked: dict[float, float], i: int) -> None:
@@ -116,6 +130,5 @@ def key(trace: Mapping[str, Any]) -> Any:
         return Patch(facecolor=trace["marker"]["color"])
     lines = "lines" in trace["mode"]
     own = trace["line"] if lines else trace["marker"]
-    width = own.get("width", 2) * POINTS
-    return Line2D([], [], color=own["color"], linewidth=width if lines else 0, marker="" if lines else "o",
-                  markersize=own.get("size", 6) * POINTS, markeredgewidth=0, label=read(trace["name"]))  # fmt: skip
+    mark = {} if lines else _mark(own.get("symbol", "circle"), own.get("size", 6))
+    return Line2D([], [], color=own["color"], linewidth=own.get("width", 2) * POINTS if lines else 0, **mark)

@@ -101,16 +101,16 @@ function show(plot) {
 }
 function watchPlots(root) { for (const plot of root.querySelectorAll(".plot")) sight.observe(plot); }
 
-// The trials that the brushes of parallel coordinates leave, by id; null without a brush.
+// The trials that the brushes of parallel coordinates leave, by id, of all that there are; null without a brush.
 function brushed(plot) {
-  const trace = plot.data[0];
-  const set = trace.dimensions.filter((own) => own.constraintrange);
+  const { ids, places } = data.figures[plot.id].meta;
+  const set = plot.data[0].dimensions.map((own, i) => [own.constraintrange, places[i]]).filter(([own]) => own);
   if (!set.length) return null;
-  const within = (own, i) => {
-    const ranges = Array.isArray(own.constraintrange[0]) ? own.constraintrange : [own.constraintrange];
-    return ranges.some(([low, high]) => own.values[i] >= low && own.values[i] <= high);
+  const within = ([range, values], i) => {
+    const ranges = Array.isArray(range[0]) ? range : [range];
+    return values[i] !== null && ranges.some(([low, high]) => values[i] >= low && values[i] <= high);
   };
-  return new Set(trace.customdata.filter((_, i) => set.every((own) => within(own, i))));
+  return new Set(ids.filter((_, i) => set.every((own) => within(own, i))));
 }
 
 // The table of trials ----------------------------------------------------------------------------
@@ -120,11 +120,18 @@ class Trials {
   constructor(root, table) {
     this.root = root; this.shown = ROWS; this.only = null; this.sorting = null;
     this.root.innerHTML = `<div class="filter"><label>Conditions <input type="text" spellcheck="false" autocomplete="off"></label>
-      <span class="count" aria-live="polite"></span><span role="alert"></span></div>
+      <span class="count" aria-live="polite"></span><button type="button" class="clear" hidden>Clear brushes</button>
+      <span role="alert"></span></div>
       <div class="scroll" tabindex="0" role="region" aria-label="Trials"><table><thead><tr></tr></thead><tbody></tbody></table></div>
       <button type="button" class="more">More rows</button>`;
     this.input = root.querySelector("input");
     this.input.addEventListener("input", () => { this.shown = ROWS; this.render(); });
+    this.clear = root.querySelector(".clear");
+    this.clear.addEventListener("click", () => {
+      const plot = document.getElementById(`trials-${root.dataset.run}-0`);
+      const none = plot.data[0].dimensions.map((_, i) => [`dimensions[${i}].constraintrange`, [null]]);
+      Plotly.restyle(plot, Object.fromEntries(none));
+    });
     this.more = root.querySelector(".more");
     this.more.addEventListener("click", () => { this.shown += 10 * ROWS; this.render(); });
     this.set(table);
@@ -137,17 +144,19 @@ class Trials {
       const cell = document.createElement("th"), button = document.createElement("button");
       cell.scope = "col"; button.type = "button"; button.textContent = name === "best" ? table.metric : name;
       button.addEventListener("click", () => this.sort(i));
+      if (typeof table.columns[i].find((own) => own !== null) === "number") cell.className = "number";
       cell.append(button);
       return cell;
     }));
     this.render();
   }
 
-  keep(only) { this.only = only; this.shown = ROWS; this.render(); }
+  keep(only) { this.only = only; this.clear.hidden = !only; this.shown = ROWS; this.render(); }
 
   sort(i) {
     const again = this.sorting && this.sorting.column === i;
-    this.sorting = { column: i, down: again ? !this.sorting.down : false };
+    const first = i === this.table.names.indexOf("best") && this.table.mode === "max"; // the best on top
+    this.sorting = { column: i, down: again ? !this.sorting.down : first };
     this.render();
   }
 
@@ -182,7 +191,7 @@ class Trials {
     const values = columns[column];
     rows.sort((a, b) => (!this.sorting && failed(a) - failed(b)) || compare(values[a], values[b], down) || a - b);
     this.root.querySelectorAll("thead th").forEach((cell, i) => {
-      if (this.sorting && i === column) cell.ariaSort = down ? "descending" : "ascending"; else cell.removeAttribute("aria-sort");
+      if (i === column) cell.ariaSort = down ? "descending" : "ascending"; else cell.removeAttribute("aria-sort");
     });
     const body = this.root.querySelector("tbody");
     body.replaceChildren(...rows.slice(0, this.shown).map((i) => {
@@ -244,6 +253,17 @@ addEventListener("beforeprint", () => {
 
 fillTables();
 watchPlots(document);
+
+// The menu shows where one is.
+const links = new Map([...document.querySelectorAll("nav a")].map((own) => [own.hash.slice(1), own]));
+const reading = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) {
+    for (const [name, own] of links) {
+      if (name === entry.target.id) own.setAttribute("aria-current", "true"); else own.removeAttribute("aria-current");
+    }
+  }
+}, { rootMargin: "-20% 0px -75% 0px" });
+for (const name of links.keys()) reading.observe(document.getElementById(name));
 
 // What is new ------------------------------------------------------------------------------------
 // The server sends rows of trials and points of curves as they come; sections and figures, as whole ones, more seldom.

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from raytune_hpo.journal.events import Decided, Reported
+from raytune_hpo.results.facts.clock import RunningClock
 from raytune_hpo.results.results import Results
 from raytune_hpo.states import Decision
 
@@ -21,7 +22,9 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
     for number, trial in enumerate(trials.values(), start=1):
         if trial.eligible and trial.best is not None and (not by_trials or better(trial.best, by_trials[-1]["value"])):
             by_trials.append({"trials": number, "trial": trial.id, "value": trial.best})
+    clock = RunningClock(results)
     for step in results.steps:
+        now = clock.of(step)
         for event in step.events:
             if not isinstance(event, Reported) or not trials[event.trial].eligible:
                 continue
@@ -29,24 +32,24 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
             if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
                 continue
             if not by_seconds or better(value, by_seconds[-1]["value"]):
-                found = {"seconds": step.t, "trial": event.trial, "epoch": event.epoch, "value": value}
+                found = {"seconds": now, "trial": event.trial, "epoch": event.epoch, "value": value}
                 by_seconds.append(found)
     return {"trials": by_trials, "seconds": by_seconds}
 
 
 def rungs(results: Results) -> list[dict[str, int]]:
-    """How many trials reached each epoch that any was stopped, paused or ended at; how many of them the scheduler
-    stopped there, and how many went on."""
-    reached = Counter(trial.epoch for trial in results.ledger.trials.values() if trial.epoch)
-    stopped: Counter[int] = Counter()
-    paused: Counter[int] = Counter()
-    for event in results.of(Decided):
-        stopped[event.epoch] += event.decision == Decision.STOP
-        paused[event.epoch] += event.decision == Decision.PAUSE
-    epochs = sorted({*reached, *(epoch for epoch, n in paused.items() if n)})
+    """By epoch at which any trial ended or was paused, 0 for those that never reported: how many reached it, how many
+    went no further (`last`), and of these how many were stopped, completed, or failed or diverged."""
+    trials = results.ledger.trials.values()
+    last: Counter[int] = Counter(trial.epoch for trial in trials if trial.epoch or trial.finished)
+    ended: Counter[tuple[int, str]] = Counter()
+    for trial in trials:
+        if trial.finished:
+            ended[trial.epoch, "failed" if not trial.eligible else trial.status.value] += 1
+    paused = Counter(event.epoch for event in results.of(Decided) if event.decision == Decision.PAUSE)
     found = []
-    for epoch in epochs:
-        there = sum(n for own, n in reached.items() if own >= epoch)
-        own = {"epoch": epoch, "reached": there, "stopped": stopped[epoch], "paused": paused[epoch]}
-        found.append({**own, "last": reached[epoch]})
+    for epoch in sorted({*last, *paused}):
+        own = {"epoch": epoch, "reached": sum(n for at, n in last.items() if at >= epoch), "last": last[epoch]}
+        own |= {how: ended[epoch, how] for how in ("stopped", "completed", "failed")}
+        found.append({**own, "paused": paused[epoch]})
     return found

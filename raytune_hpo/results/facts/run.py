@@ -8,8 +8,10 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import DataLoaded, ExecutorChanged, Reported, SessionOpened
 from raytune_hpo.owned import read_bytes
+from raytune_hpo.results.facts.common import in_common
 from raytune_hpo.results.failures import causes
 from raytune_hpo.results.results import Results
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import Status
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -101,13 +103,17 @@ def cost(results: Results, times: dict[str, Any]) -> dict[str, Any]:
 
 
 def failures(results: Results) -> list[dict[str, Any]]:
-    """One entry a cause, the most frequent first. traceback: the end of one, None where there is none."""
+    """One entry a cause, the most frequent first. in_common: of its trials' configs, against those that ended well.
+    traceback: the end of one, None where there is none."""
+    space = SearchSpace.from_json(results.experiment["space"])
+    well = [trial.config for trial in results.ledger.trials.values() if trial.finished and trial.eligible]
     return [
         {
             "status": cause.status.value,
             "text": cause.text,
             "count": len(cause.trials),
             "trials": [trial.id for trial in cause.trials[:NAMED]],
+            "in_common": in_common(space, [trial.config for trial in cause.trials], well),
             "file": cause.file,
             "traceback": _traceback(results, cause.file),
         }
