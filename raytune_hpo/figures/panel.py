@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +17,8 @@ GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.
 SCALE = [[0.0, "#7d8a9c"], [0.6, "#7d9cc0"], [0.85, "#56b4e9"], [0.95, "#e69f00"], [1.0, "#d55e00"]]
 HEIGHT = 320  # pixels
+#: An axis takes differences of its numbers: of the largest that there are they would be infinite.
+LARGEST = 1e300
 #: Of a composed figure: pixels of its title, of its legend, and across; letters of a panel's name.
 TITLE, LEGEND, WIDTH, NAME = 44, 28, 1000, 40
 
@@ -159,6 +160,10 @@ def metric_axis(metric: str, values: Sequence[float | None], **more: Any) -> Axi
     return {**axis, "range": padded(low, high)}
 
 
+def bounded(value: float) -> float:
+    return min(max(value, -LARGEST), LARGEST)
+
+
 def padded(low: float, high: float) -> list[float]:
     room = 0.05 * high - 0.05 * low or max(abs(high) * 0.05, 1e-6)
-    return [max(low - room, -sys.float_info.max), min(high + room, sys.float_info.max)]
+    return [bounded(low - room), bounded(high + room)]

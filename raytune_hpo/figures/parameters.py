@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytune_hpo.figures import ticks
-from raytune_hpo.figures.panel import BAD, COLORS, GREY, SCALE, Axis, Panel, metric_axis, padded, short, text
+from raytune_hpo.figures.panel import BAD, COLORS, GREY, SCALE, Axis, Panel, bounded, metric_axis, padded, short, text
 from raytune_hpo.figures.scales import ABSENT, Scale, scales
 from raytune_hpo.seeding import generator
 from raytune_hpo.space.configs import Config
@@ -73,7 +73,7 @@ def metric_ends(facts: Mapping[str, Any]) -> tuple[float, float, float]:
     ended badly."""
     bests = [row["best"] for row, _ in measured(facts)]
     axis = metric_axis("", bests)
-    low, high = min(bests), max(bests)
+    low, high = bounded(min(bests)), bounded(max(bests))
     if axis.get("type") != "log":
         low, high = max(low, axis["range"][0]), min(high, axis["range"][1])
     if low == high:

@@ -8,23 +8,18 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raytune_hpo.figures.panel import Axis, Panel
+from raytune_hpo.figures.panel import Axis, Panel, bounded
 
 #: Of a letter, as a share of the font's size.
 LETTER, WIDE_LETTER = 0.58, 1.0
 POINT = 1 / 72  # inches
 FONT = 8.0  # points, of ticks
-#: Matplotlib takes differences, and ticks beyond the ends: of the largest numbers there are these would be infinite.
-DECADES, LARGEST = 200.0, 1e300
+DECADES = 200.0  # of an axis of logarithms: matplotlib's ticks go beyond its ends
 
 
 def read(text: Any) -> str:
     """What `panel.text` has escaped for plotly, as it was. No control character is in it."""
     return html.unescape(str(text))
-
-
-def bounded(value: float) -> float:
-    return min(max(value, -LARGEST), LARGEST)
 
 
 def wide(text: str, points: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.figures.panel import Trace
-from raytune_hpo.figures.pictures.axes import FONT, bounded, fitting, read, wide
+from raytune_hpo.figures.panel import Trace, bounded
+from raytune_hpo.figures.pictures.axes import FONT, fitting, read, wide
 
 AXIS = "#8e98a4"
 #: Behind a tick's text, which lines cross.

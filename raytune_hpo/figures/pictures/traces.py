@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.figures.panel import COLORS, Axis, Panel, Trace
-from raytune_hpo.figures.pictures.axes import bounded
+from raytune_hpo.figures.panel import COLORS, Axis, Panel, Trace, bounded
 
 POINTS = 0.72  # of a pixel of a panel's
 BAR = 0.8  # of a category's room
