@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
+import json
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from hostile import ANSI, LONG, SCRIPT, hostile_run, pbt_run, strange_runs
 from matplotlib.text import Text
 from PIL import Image
+from written_run import end, result, suggest, written_run
 
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
@@ -232,6 +234,17 @@ def test_numbers_at_the_ends_of_all_numbers() -> None:
         panel = Panel("a", "a", [trace], {"range": [0, 5]}, axis)
         with Image.open(io.BytesIO(drawn_by_matplotlib([panel], "a", "png"))) as picture:
             picture.load()
+
+
+def test_a_metric_at_the_ends_of_all_numbers(tmp_path: Path) -> None:
+    lines: list[Any] = []
+    for i, value in enumerate((-1.7e308, 0.0, 1.7e308)):
+        lines += [suggest(f"t{i}"), result(f"t{i}", 1, value, "complete"), end(f"t{i}", "completed", "max_epochs")]
+    found = facts(load_results(written_run(tmp_path / "run", *lines)))
+    for kind in KINDS:
+        for panel in panels(found, kind):
+            json.dumps(panel.spec, allow_nan=False)
+            assert drawn_by_matplotlib([panel], kind, "svg")
 
 
 @pytest.mark.parametrize(
