@@ -65,7 +65,8 @@ def rungs(facts: Mapping[str, Any]) -> list[Panel]:
         for name, counts, color in parts
         if any(counts)
     ]
-    layout = {"barmode": "stack", "showlegend": True, "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}}
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
+    layout: dict[str, Any] = {"barmode": "stack", "showlegend": True, "legend": legend}
     layout["margin"] = {"l": 60, "r": 16, "t": 40, "b": 44}
     return [Panel("all", "trials by epoch", traces, titled("epoch", type="category"), titled("trials"), layout=layout)]
 
