@@ -128,8 +128,8 @@ def _cost(found: Document) -> str:
         text += f", in {found['run']['sessions']} sessions"
     if cost["saved"]:
         text += (
-            f". Stopping trials early spared {cost['saved']:,} more epochs, {cost['saved_share']:.0%} of what all "
-            "trials in full would have been"
+            f". Stopping trials early spared {cost['saved']:,} more epochs, {cost['saved_share']:.0%} of those that "
+            "there would have been"
         )
     return text + "."
 

@@ -76,7 +76,8 @@ def test_the_best_so_far_over_trials_and_seconds(tmp_path: Path) -> None:
         (1, "t00000", 0.6),
         (4, "t00003", 0.7),
     ]
-    assert [(own["seconds"], own["value"]) for own in found["seconds"]] == [(5, 0.5), (9, 0.6), (10, 0.7)]
+    improvements = [(own["trial"], own["epoch"], own["value"]) for own in found["seconds"]]
+    assert improvements == [("t00000", 1, 0.5), ("t00000", 2, 0.6), ("t00003", 1, 0.7)]
 
 
 def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from raytune_hpo.journal.events import Decided, Reported
+from raytune_hpo.results.facts.clock import Clock
 from raytune_hpo.results.results import Results
 from raytune_hpo.states import Decision
 
@@ -21,7 +22,9 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
     for number, trial in enumerate(trials.values(), start=1):
         if trial.eligible and trial.best is not None and (not by_trials or better(trial.best, by_trials[-1]["value"])):
             by_trials.append({"trials": number, "trial": trial.id, "value": trial.best})
+    clock = Clock(results)
     for step in results.steps:
+        now = clock.at(step)
         for event in step.events:
             if not isinstance(event, Reported) or not trials[event.trial].eligible:
                 continue
@@ -29,19 +32,18 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
             if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
                 continue
             if not by_seconds or better(value, by_seconds[-1]["value"]):
-                found = {"seconds": step.t, "trial": event.trial, "epoch": event.epoch, "value": value}
+                found = {"seconds": now, "trial": event.trial, "epoch": event.epoch, "value": value}
                 by_seconds.append(found)
     return {"trials": by_trials, "seconds": by_seconds}
 
 
 def rungs(results: Results) -> list[dict[str, int]]:
-    """How many trials reached each epoch that any was stopped, paused or ended at; how many of them the scheduler
-    stopped there, and how many went on."""
+    """How many trials reached each epoch that any was stopped, paused or ended at; how many of them were stopped there
+    (also while they were paused, but not by the end of the run), and for how many it was the last."""
     reached = Counter(trial.epoch for trial in results.ledger.trials.values() if trial.epoch)
-    stopped: Counter[int] = Counter()
+    stopped = Counter(t.epoch for t in results.ledger.trials.values() if t.stopped_early(results.stop_reason))
     paused: Counter[int] = Counter()
     for event in results.of(Decided):
-        stopped[event.epoch] += event.decision == Decision.STOP
         paused[event.epoch] += event.decision == Decision.PAUSE
     epochs = sorted({*reached, *(epoch for epoch, n in paused.items() if n)})
     found = []

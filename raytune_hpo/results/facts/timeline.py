@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.journal import events
+from raytune_hpo.results.facts.clock import Clock
 from raytune_hpo.results.results import Results
 from raytune_hpo.states import Decision
 
@@ -33,10 +34,10 @@ def timeline(results: Results) -> dict[str, Any]:
     them left out; most: trials at the same time."""
     workers: dict[str, _Worker] = defaultdict(_Worker)
     of: dict[str, str] = {}  # a trial's worker
-    clock = _Clock(results)
-    open_trials = most = 0
+    clock = Clock(results)
+    most = 0
     for step in results.steps:
-        now = clock.seconds(step.at)
+        before, now = clock.before, clock.at(step)
         for event in step.events:
             match event:
                 case events.Phased():
@@ -46,56 +47,19 @@ def timeline(results: Results) -> dict[str, Any]:
                     _leave(workers, of, event.trial, now)
                     of[event.trial] = event.worker or DRIVER
                     workers[of[event.trial]].began[event.trial] = now
-                case events.Ended() | events.Retried() | events.Deferred() | events.Perturbed():
+                case events.Ended() | events.Retried() | events.Deferred() | events.Perturbed() | events.RangeTested():
                     _leave(workers, of, event.trial, now)
                 case events.Decided() if event.decision == Decision.PAUSE:
                     _leave(workers, of, event.trial, now)
+                case events.Commanded() if event.applied and event.command == "pause":
+                    _leave(workers, of, event.trial, now)
                 case events.SessionOpened() | events.Closed():
                     for trial in list(of):
-                        _leave(workers, of, trial, clock.before if isinstance(event, events.SessionOpened) else now)
-                    if isinstance(event, events.SessionOpened):
-                        clock.opened()
-        open_trials = len(of)
-        most = max(most, open_trials)
-        clock.before = now
+                        _leave(workers, of, trial, before if isinstance(event, events.SessionOpened) else now)
+        most = max(most, len(of))
     for trial in list(of):
         _leave(workers, of, trial, clock.before)
     return _told(workers, clock.before, most, [*clock.opened_at, clock.before])
-
-
-class _Clock:
-    """Wall-clock times as seconds of running: what lies between two sessions is left out.
-
-    A session begins with its first phase, which is written down soon after the session's opening.
-    """
-
-    def __init__(self, results: Results) -> None:
-        self._starts: list[float] = []
-        self.opened_at: list[float] = []  # of each session, in seconds of running
-        self._shift = 0.0
-        self.before = 0.0
-        number = -1
-        for step in results.steps:
-            for event in step.events:
-                if isinstance(event, events.SessionOpened):
-                    number += 1
-                    self._starts.append(step.at)
-                elif isinstance(event, events.Phased) and number >= 0:
-                    self._starts[number] = min(self._starts[number], event.began)
-        self._number = -1
-        if not self._starts and results.steps:
-            self._starts, self._number = [results.steps[0].at], 0
-            self._shift = -self._starts[0]
-
-    def opened(self) -> None:
-        self._number += 1
-        self.opened_at.append(self.before)
-        self._shift = self.before - self._starts[self._number]
-
-    def seconds(self, at: float) -> float:
-        if self._number + 1 < len(self._starts) and self._number < 0:
-            return round(max(0.0, at - self._starts[0]), 3)
-        return round(max(0.0, at + self._shift), 3)
 
 
 def _leave(workers: dict[str, _Worker], of: dict[str, str], trial: str, now: float) -> None:
