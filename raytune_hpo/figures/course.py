@@ -51,7 +51,7 @@ def rungs(facts: Mapping[str, Any]) -> list[Panel]:
         ("stopped early", [rung["stopped"] for rung in found], COLORS[1]),
         ("completed", [rung["completed"] for rung in found], GOOD),
         ("failed or diverged", [rung["failed"] for rung in found], BAD),
-        ("not ended", [_open(rung) for rung in found], GREY),
+        ("not ended, or by the end of the run", [_open(rung) for rung in found], GREY),
     ]
     traces = [
         {

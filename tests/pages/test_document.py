@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import hostile_run, pbt_run, strange_runs, two_sessions
+from hostile import copied, hostile_run, pbt_run, strange_runs, two_sessions
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
+from raytune_hpo.journal.events import Narrowed
 from raytune_hpo.pages.document import document
 from raytune_hpo.results.facts import facts
 
@@ -55,6 +56,14 @@ def test_the_winners_line_is_that_of_its_best_epoch(tmp_path: Path) -> None:
     assert len(family["segments"]) == 5
 
 
+def test_a_segments_config_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    """lr_range="auto" moves the learning rate after the suggestion."""
+    lines = [suggest("t00000", lr=0.1), Narrowed("t00000", {"lr": 0.03}), result("t00000", 1, 0.5)]
+    lines += [copied("t00000", "t00000", 1, 1, 0.03, 0.05), result("t00000", 2, 0.6, generation=1)]
+    family = facts(load_results(written_run(tmp_path / "run", *lines)))["lineage"]
+    assert [own["config"]["lr"] for own in family["winner"]] == [0.03, 0.05]
+
+
 def test_the_time_between_two_sessions_is_left_out(tmp_path: Path) -> None:
     times = facts(load_results(two_sessions(tmp_path / "run")))["timeline"]
     assert times["wall_s"] == 24  # 12 of the first, from its process's start, and 12 of the second
@@ -77,9 +86,8 @@ def test_the_best_so_far_over_trials_and_seconds(tmp_path: Path) -> None:
         (1, "t00000", 0.6),
         (4, "t00003", 0.7),
     ]
-    assert [own["value"] for own in found["seconds"]] == [0.5, 0.6, 0.7]
-    seconds = [own["seconds"] for own in found["seconds"]]
-    assert seconds == sorted(seconds)
+    improvements = [(own["trial"], own["epoch"], own["value"]) for own in found["seconds"]]
+    assert improvements == [("t00000", 1, 0.5), ("t00000", 2, 0.6), ("t00003", 1, 0.7)]
 
 
 def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:

@@ -289,6 +289,20 @@ def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
         assert process.wait(30) == 0
 
 
+def test_a_page_beside_a_run_ends_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "quick.py"
+    file.write_text(
+        "from raytune_hpo import Experiment, Float, report\n\n\n"
+        "def train(config):\n    report({'y': config['x']})\n\n\n"
+        "experiment = Experiment(name='quick', task=train, space={'x': Float(0, 1)}, metric='y', executor='inline',\n"
+        "                        num_samples=3, scheduler='fifo', searcher='random', mode='min')\n"
+    )
+    assert main(["run", str(file), "--run-dir", str(tmp_path / "run"), "--watch", "--quiet"]) == 0
+    link = next(line for line in capfd.readouterr().err.splitlines() if line.startswith("watch: "))
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(link.removeprefix("watch: "), timeout=5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 from raytune_hpo.journal.events import Decided, Reported
-from raytune_hpo.results.facts.clock import RunningClock
+from raytune_hpo.results.facts.clock import Clock
 from raytune_hpo.results.results import Results
-from raytune_hpo.states import Decision
+from raytune_hpo.states import Decision, Status
 
 
 def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
@@ -22,9 +22,9 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
     for number, trial in enumerate(trials.values(), start=1):
         if trial.eligible and trial.best is not None and (not by_trials or better(trial.best, by_trials[-1]["value"])):
             by_trials.append({"trials": number, "trial": trial.id, "value": trial.best})
-    clock = RunningClock(results)
+    clock = Clock(results)
     for step in results.steps:
-        now = clock.of(step)
+        now = clock.at(step)
         for event in step.events:
             if not isinstance(event, Reported) or not trials[event.trial].eligible:
                 continue
@@ -39,13 +39,18 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
 
 def rungs(results: Results) -> list[dict[str, int]]:
     """By epoch at which any trial ended or was paused, 0 for those that never reported: how many reached it, how many
-    went no further (`last`), and of these how many were stopped, completed, or failed or diverged."""
+    went no further (`last`), and of these how many were stopped early, completed, or failed or diverged. (What the end
+    of the run stopped is none of these.)"""
     trials = results.ledger.trials.values()
     last: Counter[int] = Counter(trial.epoch for trial in trials if trial.epoch or trial.finished)
     ended: Counter[tuple[int, str]] = Counter()
     for trial in trials:
-        if trial.finished:
-            ended[trial.epoch, "failed" if not trial.eligible else trial.status.value] += 1
+        if trial.stopped_early(results.stop_reason):
+            ended[trial.epoch, "stopped"] += 1
+        elif trial.status == Status.COMPLETED:
+            ended[trial.epoch, "completed"] += 1
+        elif trial.finished and not trial.eligible:
+            ended[trial.epoch, "failed"] += 1
     paused = Counter(event.epoch for event in results.of(Decided) if event.decision == Decision.PAUSE)
     found = []
     for epoch in sorted({*last, *paused}):

@@ -6,13 +6,12 @@ import os
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import DataLoaded, ExecutorChanged, Reported, SessionOpened
+from raytune_hpo.journal.events import DataLoaded, Executor, ExecutorChanged, Reported, SessionOpened
 from raytune_hpo.owned import read_bytes
 from raytune_hpo.results.facts.common import in_common
 from raytune_hpo.results.failures import causes
 from raytune_hpo.results.results import Results
 from raytune_hpo.space import SearchSpace
-from raytune_hpo.states import Status
 from raytune_hpo.storage.run_directory import RunDirectory
 
 #: Of a traceback, its last bytes; and trials that are named of one cause.
@@ -27,8 +26,6 @@ def run(results: Results) -> dict[str, Any]:
     if status == "running" and not directory.in_use():
         status = "killed"
     data = next(results.of(DataLoaded), None)
-    executors = [event.executor.value for event in results.of(SessionOpened)]
-    executors += [event.executor.value for event in results.of(ExecutorChanged)]
     task = experiment["task"]
     return {
         "name": experiment["name"],
@@ -47,7 +44,7 @@ def run(results: Results) -> dict[str, Any]:
         "max_epochs": experiment["max_epochs"],
         "seed": experiment["seed"],
         "resources": experiment["resources"],
-        "executors": list(dict.fromkeys(executors)),
+        "executors": list(dict.fromkeys(executor.value for executor in _executors(results))),
         "sessions": results.ledger.sessions,
         "code_versions": len(results.codes),
         "train_samples": data.train if data else None,
@@ -55,6 +52,12 @@ def run(results: Results) -> dict[str, Any]:
         "versions": description.get("versions", {}),
         "git_commit": description.get("git_commit"),
     }
+
+
+def _executors(results: Results) -> list[Executor]:
+    """Of the sessions, then those that they went over to."""
+    opened = [event.executor for event in results.of(SessionOpened)]
+    return opened + [event.executor for event in results.of(ExecutorChanged)]
 
 
 def _name(chosen: dict[str, Any]) -> str:
@@ -78,14 +81,18 @@ def best(results: Results) -> dict[str, Any] | None:
 
 
 def cost(results: Results, times: dict[str, Any]) -> dict[str, Any]:
-    """epochs: that were trained, all reports of all trials. saved: that stopped trials were spared, of their limits.
-    cpu_hours, gpu_hours: of what workers held while they trained."""
+    """epochs: that were trained, all reports of all trials. saved: that trials which were stopped early were spared, of
+    their limits; not of those that the end of the run stopped. cpu_hours, gpu_hours: of what workers held while they
+    trained."""
     experiment = results.experiment
     trials = results.ledger.trials.values()
     epochs = sum(1 for _ in results.of(Reported))
-    stopped = [trial for trial in trials if trial.status == Status.STOPPED]
+    stopped = [trial for trial in trials if trial.stopped_early(results.stop_reason)]
     saved = sum(max(0, (trial.limit or experiment["max_epochs"]) - trial.epoch) for trial in stopped)
     hours = times["training_s"] / 3600
+    gpus = experiment["resources"]["gpus"]
+    if gpus and any(executor.of_lanes for executor in _executors(results)):
+        gpus = 1  # an array of lanes has its GPU to itself
     return {
         "trials": len(trials),
         "counts": results.counts,
@@ -97,7 +104,7 @@ def cost(results: Results, times: dict[str, Any]) -> dict[str, Any]:
         "workers": sum(1 for worker in times["workers"] if worker["busy_s"]),
         "most_at_once": times["most"],
         "cpu_hours": hours * experiment["resources"]["cpus"],
-        "gpu_hours": hours * experiment["resources"]["gpus"],
+        "gpu_hours": hours * gpus,
         "failures": sum(trial.failures for trial in trials),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytune_hpo.journal import events
-from raytune_hpo.results.facts.clock import RunningClock
+from raytune_hpo.results.facts.clock import Clock
 from raytune_hpo.results.results import Results
 from raytune_hpo.states import Decision
 
@@ -34,11 +34,10 @@ def timeline(results: Results) -> dict[str, Any]:
     them left out; most: trials at the same time."""
     workers: dict[str, _Worker] = defaultdict(_Worker)
     of: dict[str, str] = {}  # a trial's worker
-    clock = RunningClock(results)
+    clock = Clock(results)
     most = 0
-    now = before = 0.0
     for step in results.steps:
-        now = clock.of(step)
+        before, now = clock.before, clock.at(step)
         for event in step.events:
             match event:
                 case events.Phased():
@@ -48,19 +47,20 @@ def timeline(results: Results) -> dict[str, Any]:
                     _leave(workers, of, event.trial, now)
                     of[event.trial] = event.worker or DRIVER
                     workers[of[event.trial]].began[event.trial] = now
-                case events.Ended() | events.Retried() | events.Deferred() | events.Perturbed():
+                case events.Ended() | events.Retried() | events.Deferred() | events.Perturbed() | events.RangeTested():
                     _leave(workers, of, event.trial, now)
                 case events.Decided() if event.decision == Decision.PAUSE:
+                    _leave(workers, of, event.trial, now)
+                case events.Commanded() if event.applied and event.command == "pause":
                     _leave(workers, of, event.trial, now)
                 case events.SessionOpened() | events.Closed():
                     # Of a session that was killed the last sign of life is the end.
                     for trial in list(of):
                         _leave(workers, of, trial, before if isinstance(event, events.SessionOpened) else now)
         most = max(most, len(of))
-        before = now
     for trial in list(of):
-        _leave(workers, of, trial, now)
-    return _told(workers, now, most, [*clock.opened_at, now])
+        _leave(workers, of, trial, clock.before)
+    return _told(workers, clock.before, most, [*clock.opened_at, clock.before])
 
 
 def _leave(workers: dict[str, _Worker], of: dict[str, str], trial: str, now: float) -> None:
