@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from raytune_hpo.journal.events import Perturbed, Reported, Suggested
+from raytune_hpo.journal.events import Narrowed, Perturbed, Reported, Suggested
 from raytune_hpo.results.results import Results
 from raytune_hpo.space.configs import Config
 
@@ -46,6 +46,9 @@ def segments(results: Results) -> dict[Key, Segment]:
                     first, donor = checkpoint.epoch, (parent, 0)
             case Perturbed(trial, new_config=config, generation=generation, reason=why):
                 first, donor = begun.donor_epoch, (begun.donor, begun.donor_generation)
+            case Narrowed(trial, config):  # before its first epoch
+                found[trial, 0] = replace(found[trial, 0], config=config)
+                continue
             case _:
                 continue
         key = trial, generation

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import hostile_run, pbt_run, strange_runs, two_sessions
+from hostile import copied, hostile_run, pbt_run, strange_runs, two_sessions
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
+from raytune_hpo.journal.events import Narrowed
 from raytune_hpo.pages.document import document
 from raytune_hpo.results.facts import facts
 
@@ -52,6 +53,14 @@ def test_the_winners_line_is_that_of_its_best_epoch(tmp_path: Path) -> None:
     assert line == [("t00001", 0, 0, 4), ("t00002", 2, 4, 5)]
     assert family["varying"] == ["lr"]
     assert len(family["segments"]) == 5
+
+
+def test_a_segments_config_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    """lr_range="auto" moves the learning rate after the suggestion."""
+    lines = [suggest("t00000", lr=0.1), Narrowed("t00000", {"lr": 0.03}), result("t00000", 1, 0.5)]
+    lines += [copied("t00000", "t00000", 1, 1, 0.03, 0.05), result("t00000", 2, 0.6, generation=1)]
+    family = facts(load_results(written_run(tmp_path / "run", *lines)))["lineage"]
+    assert [own["config"]["lr"] for own in family["winner"]] == [0.03, 0.05]
 
 
 def test_the_time_between_two_sessions_is_left_out(tmp_path: Path) -> None:
