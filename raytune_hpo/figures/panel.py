@@ -17,6 +17,8 @@ GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.
 SCALE = [[0.0, "#7d8a9c"], [0.6, "#7d9cc0"], [0.85, "#56b4e9"], [0.95, "#e69f00"], [1.0, "#d55e00"]]
 HEIGHT = 320  # pixels
+#: As far as an axis goes: its ends are to have a finite difference.
+WIDEST = 1e307
 
 Trace = dict[str, Any]
 Axis = dict[str, Any]
@@ -126,5 +128,6 @@ def metric_axis(metric: str, values: Sequence[float | None], **more: Any) -> Axi
 
 
 def padded(low: float, high: float) -> list[float]:
+    low, high = (min(max(end, -WIDEST), WIDEST) for end in (low, high))
     room = 0.05 * (high - low) or max(abs(high) * 0.05, 1e-6)
     return [low - room, high + room]
