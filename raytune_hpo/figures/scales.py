@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.figures import ticks
 from raytune_hpo.figures.panel import short
 from raytune_hpo.printable import printable
@@ -35,7 +34,7 @@ class Scale:
             if self.parameter.n is not None and isinstance(self.parameter, Choice):
                 return (self.parameter.index_of(value) + 0.5) / self.parameter.n
             return min(max(self.parameter.to_unit(value), 0.0), 1.0)
-        except (ValueError, TypeError, KeyError, IndexError, ExperimentError):
+        except (ValueError, TypeError, AttributeError, ArithmeticError):
             low = getattr(self.parameter, "low", None)
             return 0.0 if isinstance(value, int | float) and low is not None and value < low else 1.0
 

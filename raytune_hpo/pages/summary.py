@@ -58,7 +58,8 @@ def _won(found: Document) -> str:
     text = f"{best['trial_id']} {won} with {metric} {_figure(best['metric'])} at epoch {best['epoch']}"
     second = best["runner_up"]
     if second is not None:
-        behind = "level with" if best["margin"] == 0 else f"{_figure(best['margin'])} better than"
+        by = "" if best["margin"] is None else f"{_figure(best['margin'])} "
+        behind = "level with" if best["margin"] == 0 else f"{by}better than"
         text += f", {behind} the next best, {second['trial_id']}"
     return f"{text}. Its config: {shown_config(best['config'], found['space']).replace('  ', ', ')}."
 

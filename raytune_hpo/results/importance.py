@@ -18,6 +18,7 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 
 K = TypeVar("K")
 
@@ -105,7 +106,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
         return found
     if np.all(costs == costs[0]):
         return replace(found, verdict=f"cannot tell: all {n} finished trials did equally well")
-    units = np.array([space.to_unit(t.best_config if t.eligible else t.config) for t in trials])
+    units = np.array([space.to_unit(told_config(t)) for t in trials])
     anova = forest_anova(space, units, ranks(costs), seed=int(results.experiment["seed"]), pairs=pairs)
     found = replace(found, r2=anova.r2)
     if anova.r2 <= found.needed:
@@ -124,8 +125,11 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
 
 
 def telling(results: Results) -> list[TrialState]:
-    """The trials that a run's importance is told by: the finished ones, MOST_TRIALS at most."""
+    """The trials that a run's importance is told by: the finished ones of configs that the space has a place for (a
+    scheduler, or a person, may have given one others), MOST_TRIALS at most."""
+    space = SearchSpace.from_json(results.experiment["space"])
     found = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    found = [t for t in found if placed(space, told_config(t))]
     if len(found) <= MOST_TRIALS:
         return found
     return [found[i * len(found) // MOST_TRIALS] for i in range(MOST_TRIALS)]
@@ -150,6 +154,20 @@ def cost(trial: TrialState, mode: str) -> float:
     if not trial.eligible or trial.best is None:
         return math.inf
     return -trial.best if mode == "max" else trial.best
+
+
+def told_config(trial: TrialState) -> Config:
+    """The one that gave what the trial is ranked by."""
+    return trial.best_config if trial.eligible else trial.config
+
+
+def placed(space: SearchSpace, config: Config) -> bool:
+    """Whether each value has a place in its parameter's own scale."""
+    try:
+        space.to_unit(config)
+    except (ValueError, TypeError, AttributeError, ArithmeticError):
+        return False
+    return True
 
 
 def _largest_first(shares: dict[K, Share]) -> dict[K, Share]:

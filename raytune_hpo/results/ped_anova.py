@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from raytune_hpo.results.importance import MIN_TRIALS, cost, ranks, telling
+from raytune_hpo.results.importance import MIN_TRIALS, cost, ranks, telling, told_config
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural
 from raytune_hpo.space import SearchSpace
 
+#: The share of the trials that are the best, in Optuna's evaluator; and of all, how many may be level with them.
+TARGET, TIED = 0.1, 0.5
 INSTALL = 'pip install "raytune-hpo[optuna]"'
 
 
@@ -40,11 +42,19 @@ def ped_anova(results: Results) -> dict[str, Any]:
         return {"parameters": {}, "missing": f"PED-ANOVA needs Optuna: {INSTALL}"}
     from raytune_hpo.search.optuna_search import quiet
 
-    values = [space.values(trial.best_config if trial.eligible else trial.config) for trial in trials]
+    made = _trials(space, paths, [space.values(told_config(trial)) for trial in trials], ranks(costs))
+    if len(made) < MIN_TRIALS:
+        return {
+            "parameters": {},
+            "missing": f"{plural(len(made), 'trial')} within the space, and PED-ANOVA cannot tell",
+        }
+    ordered = np.sort([trial.value for trial in made])
+    if np.mean(ordered <= ordered[math.ceil(TARGET * len(made)) - 1]) > TIED:
+        return {"parameters": {}, "missing": "too many trials did as well as the best tenth for PED-ANOVA to tell"}
     with quiet():
         study = optuna.create_study()
-        study.add_trials(_trials(space, paths, values, ranks(costs)))
-        found = PedAnovaImportanceEvaluator().evaluate(study)
+        study.add_trials(made)
+        found = PedAnovaImportanceEvaluator(target_quantile=TARGET).evaluate(study)
     whole = sum(found.values())
     shares = {path: value / whole for path, value in found.items() if whole > 0 and math.isfinite(value)}
     return {"parameters": dict(sorted(shares.items(), key=lambda item: -item[1])), "missing": None}

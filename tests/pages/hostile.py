@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from raytune_hpo.journal.events import (
     Reported,
     SessionOpened,
     Started,
+    Suggested,
     Warned,
 )
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 from raytune_hpo.states import RunStatus
 
 SCRIPT = "<script>alert(1)</script>"
@@ -136,6 +139,43 @@ def two_sessions(path: Path) -> Path:
     journal.close()
     assert read(file, "0123456789abcdef").damage is None
     return made
+
+
+def trials_of(path: Path, metric: Callable[[int], Any], config: Callable[[int], Config], **space: Any) -> Path:
+    """Thirty finished trials: with what value, under which config, as if they were of this space."""
+    lines: list[Any] = [SessionOpened(1, 1, "host", "2026-01-01T00:00:00+0000")]
+    for i in range(30):
+        trial = f"t{i:05d}"
+        reported = Reported(trial, 0, 1, {"validation_accuracy": metric(i)}, 1.0)
+        lines += [[Suggested(trial, config(i)), reported], end(trial, "completed", "max_epochs")]
+    return written_run(path, *lines, Closed(RunStatus.FINISHED), space=SearchSpace(space).to_json())
+
+
+def beyond_reason(folder: Path) -> dict[str, Path]:
+    """By name: runs that no driver of ours would have written, but a scheduler of one's own, a person, a stranger."""
+    space: dict[str, Any] = {
+        "lr": Float(1e-4, 1e-1, "log"),
+        "n": Int(1, 64, scale="power_of_two"),
+        "kind": Choice(["a", "b"]),
+    }
+    ends = [1.7e308, -1.7e308, 1e308, 5e-324, 0.0]
+
+    def inside(i: int) -> Config:
+        return {"lr": 10 ** (-1 - i / 10), "n": 2 ** (i % 7), "kind": "ab"[i % 2]}
+
+    def outside(i: int) -> Config:
+        return {"lr": (0.0, 7.0, -1.0)[i % 3], "n": (0.5, 10**30, None)[i % 3], "kind": ("c", 3, ["a"])[i % 3]}
+
+    return {
+        "extreme": trials_of(folder / "extreme", lambda i: ends[i % 5], inside, **space),
+        "two ends": trials_of(folder / "two ends", lambda i: -1.7e308 if i else 1.7e308, inside, **space),
+        "outside": trials_of(folder / "outside", lambda i: i / 30, outside, **space),
+        "one inside": trials_of(
+            folder / "one inside", lambda i: i / 30, lambda i: (outside if i else inside)(i), **space
+        ),
+        "texts": trials_of(folder / "texts", lambda i: "0.5" if i % 2 else True, inside, **space),
+        "whole": trials_of(folder / "whole", lambda i: 10**300 * i, inside, **space),
+    }
 
 
 def strange_runs(folder: Path) -> dict[str, Path]:

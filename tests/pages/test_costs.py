@@ -55,7 +55,7 @@ def test_what_the_end_of_a_run_stopped_is_not_spared(tmp_path: Path) -> None:
     lines += [RunStopped(why), end("t00001", "stopped", why), end("t00002", "stopped", why), Closed(RunStatus.FINISHED)]
     found = document(load_results(written_run(tmp_path / "run", *lines, max_epochs=9)))
     assert found["cost"]["saved"] == 8
-    assert "spared 8 more epochs" in next(own["text"] for own in found["summary"] if own["topic"] == "What it cost")
+    assert "spared 8 of 10 epochs" in next(own["text"] for own in found["summary"] if own["topic"] == "What it cost")
     assert [(own["epoch"], own["stopped"], own["last"]) for own in found["rungs"]] == [(1, 1, 1), (2, 0, 1)]
 
 
@@ -65,7 +65,15 @@ def test_what_was_stopped_while_it_was_paused_was_stopped_at_that_rung(tmp_path:
     lines += [end("t00000", "stopped", "hyperband"), result("t00001", 3, 0.7, "complete")]
     lines += [end("t00001", "completed", "max_epochs")]
     found = facts(load_results(written_run(tmp_path / "run", *lines)))
-    assert found["rungs"][0] == {"epoch": 1, "reached": 2, "stopped": 1, "paused": 2, "last": 1}
+    assert found["rungs"][0] == {
+        "epoch": 1,
+        "reached": 2,
+        "last": 1,
+        "stopped": 1,
+        "completed": 0,
+        "failed": 0,
+        "paused": 2,
+    }
 
 
 @pytest.mark.parametrize(("executor", "gpus"), [(Executor.PROCESSES, 0.25), (Executor.LANES, 1)])

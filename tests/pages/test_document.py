@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import copied, hostile_run, pbt_run, strange_runs, two_sessions
+from hostile import beyond_reason, copied, hostile_run, pbt_run, strange_runs, two_sessions
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo import load_results
@@ -132,6 +132,24 @@ def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: py
                 json.dumps(panel.spec, allow_nan=False)
     assert main(["report", str(tmp_path)]) == 2
     assert "run directory" in capsys.readouterr().err
+
+
+def test_values_beyond_reason_have_a_document_and_figures(tmp_path: Path) -> None:
+    runs = beyond_reason(tmp_path)
+    for run in runs.values():
+        found = told(run)
+        json.dumps(found, allow_nan=False)
+        for kind in KINDS:
+            for panel in panels(found, kind):
+                json.dumps(panel.spec, allow_nan=False)
+    ends = told(runs["two ends"])
+    assert ends["best"]["margin"] is None  # no float is as much
+    assert "at epoch 1, better than the next best, t00001." in topics(ends)["What won"]
+    (panel,) = panels(ends, "parallel")
+    low, high = panel.traces[0]["dimensions"][-1]["range"]
+    assert low < high
+    assert "as well as the best tenth" in ends["importance"]["ped_anova"]["missing"]
+    assert "30 trials" not in told(runs["one inside"])["importance"]["verdict"]
 
 
 def test_every_figure_is_one_of_plotlys(tmp_path: Path) -> None:

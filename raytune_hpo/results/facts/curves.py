@@ -15,7 +15,7 @@ CURVES, BEST, POINTS = 240, 20, 60
 def shown_curves(results: Results) -> dict[str, Any]:
     """of: trials with a report. shown: the curves that are kept, the best trial's first, those without a rank last:
     the BEST ones and those that still run, in full; the others evenly by rank, thinned to POINTS epochs."""
-    curves = values_by_epoch(results)
+    curves = {trial: curve for trial, curve in values_by_epoch(results).items() if curve}
     trials = results.ledger.trials
     ranked = [t.id for t in results.top(len(trials)) if t.id in curves]
     rank = {trial: place for place, trial in enumerate(ranked, start=1)}

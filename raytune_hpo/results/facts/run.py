@@ -65,7 +65,8 @@ def _name(chosen: dict[str, Any]) -> str:
 
 
 def best(results: Results) -> dict[str, Any] | None:
-    """As of `best --json`. runner_up: the best other trial; margin: how much better than that, never negative."""
+    """As of `best --json`. runner_up: the best other trial; margin: how much better than that, never negative,
+    None where no float is as much."""
     try:
         found = results.best
     except ExperimentError:  # the record of the test split is damaged, which `verdicts` says
