@@ -20,7 +20,8 @@ def main(options: argparse.Namespace) -> int:
 
     storage = Path(options.storage)
     if not storage.is_dir():
-        raise ExperimentError("storage", options.storage, "is no folder")
+        expected = "is no folder; raytune-hpo list FOLDER lists the runs of another"
+        raise ExperimentError("storage", options.storage, expected)
     found = Listing(storage).runs()
     if options.json:
         print_json({"storage": str(storage), "runs": found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import subprocess
 import sys
 
@@ -28,6 +29,7 @@ class PageBeside(Listener):
         self._process: subprocess.Popen[str] | None = None
 
     def begin(self, run: RunView) -> None:
+        self._path = run.path
         command = [sys.executable, "-m", "raytune_hpo", "watch", str(run.path), "--while-stdin"]
         # A session of its own: Ctrl-C is for the run, which is still to be seen while it ends.
         self._process = subprocess.Popen(
@@ -48,6 +50,10 @@ class PageBeside(Listener):
         process = self._process
         if process is None:
             return
+        shown = shlex.quote(printable(str(self._path)))
+        print(
+            f"watch: the page ends with the run; raytune-hpo watch {shown} shows it again", file=sys.stderr, flush=True
+        )
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             process.communicate(timeout=ENDS_S)
         process.kill()

@@ -140,11 +140,12 @@ class Trials {
   set(table) {
     this.table = table;
     const head = this.root.querySelector("thead tr");
+    this.numeric = table.columns.map((own) => typeof own.find((value) => value !== null) === "number");
     head.replaceChildren(...table.names.map((name, i) => {
       const cell = document.createElement("th"), button = document.createElement("button");
       cell.scope = "col"; button.type = "button"; button.textContent = name === "best" ? table.metric : name;
       button.addEventListener("click", () => this.sort(i));
-      if (typeof table.columns[i].find((own) => own !== null) === "number") cell.className = "number";
+      if (this.numeric[i]) cell.className = "number";
       cell.append(button);
       return cell;
     }));
@@ -196,7 +197,7 @@ class Trials {
     const body = this.root.querySelector("tbody");
     body.replaceChildren(...rows.slice(0, this.shown).map((i) => {
       const line = document.createElement("tr");
-      line.append(...columns.map((own) => cellOf(own[i])));
+      line.append(...columns.map((own, column) => cellOf(own[i], this.numeric[column])));
       return line;
     }));
     this.root.querySelector(".count").textContent =
@@ -206,19 +207,25 @@ class Trials {
   }
 }
 
-function cellOf(value) {
+function cellOf(value, numeric) {
   const cell = document.createElement("td");
-  if (typeof value !== "number") { cell.textContent = value ?? "-"; return cell; }
+  if (typeof value !== "number") {
+    cell.textContent = value ?? "-";
+    if (numeric) cell.className = "number";
+    return cell;
+  }
   const exact = document.createElement("data");
   exact.value = String(value);
-  exact.textContent = Number.isInteger(value) ? value : shown(value);
+  exact.textContent = Number.isInteger(value) && Math.abs(value) < 1e15 ? value : shown(value);
   cell.className = "number";
   cell.append(exact);
   return cell;
 }
 function shown(value) { // as Python's %.5g
-  const text = value.toPrecision(5);
-  return text.includes("e") ? value.toExponential(4).replace(/\.?0+e/, "e") : text.replace(/\.?0+$/, "");
+  const exponent = Math.floor(Math.log10(Math.abs(value)));
+  if (value === 0 || (exponent >= -4 && exponent < 5)) return String(Number(value.toPrecision(5)));
+  const [digits, power] = value.toExponential(4).split("e");
+  return `${Number(digits)}e${power[0]}${power.slice(1).padStart(2, "0")}`;
 }
 function holds(value, { operator, value: text }) {
   const number = Number(text), numbers = typeof value === "number" && !Number.isNaN(number);
@@ -323,7 +330,10 @@ function takePoints(points) {
       spec.data.unshift(trace);
       traces.set(trial, trace);
     }
-    if (trace.meta.generation !== undefined && generation > trace.meta.generation) { trace.x = []; trace.y = []; }
+    if (trace.meta.generation !== undefined && generation > trace.meta.generation) { // set back to a checkpoint
+      const kept = trace.x.filter((own) => own < epoch).length;
+      trace.x.length = trace.y.length = kept;
+    }
     trace.meta.generation = generation;
     if (trace.x.length && trace.x[trace.x.length - 1] >= epoch) continue;
     trace.x.push(epoch); trace.y.push(value);
