@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_hpo.display.summary import duration, shown_config, shown_value
+from raytune_hpo.figures.panel import short
 from raytune_hpo.results.text_table import plural
+from raytune_hpo.space.configs import config_key
 
 Document = Mapping[str, Any]
+ERROR = 300  # characters of an error, in a sentence
 
 
 def summary(found: Document) -> list[dict[str, str]]:
@@ -48,10 +51,12 @@ def _state(found: Document) -> str:
 
 
 def _won(found: Document) -> str:
-    best, metric = found["best"], found["run"]["metric"]
+    best, metric, status = found["best"], found["run"]["metric"], found["run"]["status"]
+    if best is None and found["cost"]["epochs"]:
+        return f"No trial has won: those that reported failed, diverged, or had no finite {metric}."
     if best is None:
-        return "No trial has reported yet."
-    won = "leads" if found["run"]["status"] == "running" else "won"
+        return "No trial has reported." if status == "finished" else "No trial has reported yet."
+    won = "won" if status == "finished" else "leads"
     text = f"{best['trial_id']} {won} with {metric} {_figure(best['metric'])} at epoch {best['epoch']}"
     second = best["runner_up"]
     if second is not None:
@@ -67,6 +72,8 @@ def _sure(found: Document) -> str:
         return ""
     if confirmed is not None and "damaged" not in confirmed:
         return _confirmed(confirmed)
+    if configs_to_confirm(found) < 2:
+        return ""
     noise = next((one["text"] for one in found["advice"] if one["kind"] == "noise"), None)
     if noise is not None:
         return f"Not confirmed yet: {noise}."
@@ -74,6 +81,14 @@ def _sure(found: Document) -> str:
         "Not confirmed yet: the best of many is partly the luckiest of many. raytune-hpo confirm trains the best "
         "configs again from fresh seeds, and says by how much they differ beyond noise."
     )
+
+
+def configs_to_confirm(found: Document) -> int:
+    """How many configs there are to compare; 0 in a run that repeats given ones."""
+    if found["run"]["searcher"] == "repeat":
+        return 0
+    rows = [row for row in found["trials"] if row["best"] is not None and row["status"] not in ("failed", "diverged")]
+    return len({config_key(row.get("best_config", row["config"])) for row in rows})
 
 
 def _confirmed(confirmed: Document) -> str:
@@ -100,13 +115,14 @@ def _tested(found: Document) -> str:
     opened = found["verdicts"]["openings"]
     if not isinstance(opened, list):
         return f"The record of the test split cannot be read: {opened['damaged']}."
-    if not opened:
-        return "The test split is sealed: nobody has looked at it." if found["best"] else ""
+    if not opened:  # (a trainable of one's own has none that is known)
+        sealed = found["best"] and found["run"]["train_samples"] is not None
+        return "The test split is sealed: nobody has looked at it." if sealed else ""
     best = found["best"]
     text = ""
     if best is not None and best["test"]:
-        figures = ", ".join(f"{name} {_figure(value)}" for name, value in best["test"].items())
-        text = f"On the test split {best['trial_id']} has {figures}. "
+        figures = ", ".join(f"{name} {_figure(value)}" for name, value in best["test"].items() if value is not None)
+        text = f"On the test split {best['trial_id']} has {figures or 'no finite figure: it may be empty'}. "
     twice = " one of them for a second time" if any(own["again"] for own in opened) else ""
     return f"{text}It was opened {plural(len(opened), 'time')}{twice and ',' + twice}, for {_purposes(opened)}."
 
@@ -157,7 +173,7 @@ def _failed(found: Document) -> str:
     count = sum(cause["count"] for cause in causes)
     first = causes[0]
     more = "" if len(causes) == 1 else f" There are {len(causes)} causes."
-    told = f"{first['count']} of them {first['status']}: {first['text']}"
+    told = f"{first['count']} of them {first['status']}: {short(first['text'], ERROR)}"
     return f"{plural(count, 'trial')} failed or diverged; {told}.{more}"
 
 
