@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.pages.summary import summary
+from raytune_hpo.pages.summary import configs_to_confirm, first_of, summary
 from raytune_hpo.pages.verdicts_said import verdicts
 from raytune_hpo.printable import printable
 from raytune_hpo.results.facts import Facts, facts
@@ -28,18 +28,25 @@ def document(results: Results) -> Facts:
 def commands(run_dir: Path, found: Facts) -> list[dict[str, Any]]:
     """What to type next, the first first: command, and what it does."""
     where = shlex.quote(printable(str(run_dir)))
-    status, best, confirmed = found["run"]["status"], found["best"], found["verdicts"]["confirmed"]
+    run, best, confirmed = found["run"], found["best"], found["verdicts"]["confirmed"]
+    status = run["status"]
     told: list[tuple[str, str]] = []
     if status in ("interrupted", "killed"):
         told.append((f"raytune-hpo resume {where}", "goes on with the run"))
     if status == "running":
         told.append((f"raytune-hpo watch {where}", "shows the run as it goes on"))
-    if found["cost"]["counts"]["failed"]:
+    if found["cost"]["counts"]["failed"] and status != "running":
         told.append((f"raytune-hpo retry {where}", "tries the failed trials again, once their cause is mended"))
     if best is not None and status not in ("running", "killed"):
-        if confirmed is None:
+        if confirmed is None and configs_to_confirm(found) > 1:
             told.append((f"raytune-hpo confirm {where}", "trains the best configs again and says which is best"))
-        told.append((f"raytune-hpo export {where} -o model", "writes the winner for plain PyTorch"))
-        told.append((f"raytune-hpo ensemble {where}", "combines the run's models into one"))
-    told.append((f"raytune-hpo run {where}", "repeats the run: the same experiment, code and seed"))
+        if best["checkpoint"] is not None:
+            first = first_of(confirmed) or best["trial_id"]
+            trial, what = (
+                ("", "the winner") if first == best["trial_id"] else (f" --trial {first}", f"{first}, the first")
+            )
+            told.append((f"raytune-hpo export {where}{trial} -o model", f"writes {what} for plain PyTorch"))
+            if run["train_samples"] is not None and found["cost"]["trials"] > 1:  # of a task, whose models are known
+                told.append((f"raytune-hpo ensemble {where}", "combines the run's models into one"))
+    told.append((f"raytune-hpo run {where}", "runs the same experiment again, with the same seed, by today's code"))
     return [{"command": command, "does": does} for command, does in told]

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytune_hpo.figures import Panel, panels
+from raytune_hpo.figures.panel import short
 from raytune_hpo.pages import tables
+from raytune_hpo.pages.summary import ERROR
 from raytune_hpo.pages.tables import Table
 from raytune_hpo.results.facts import Facts
 
@@ -140,7 +142,7 @@ def _timeline(one: Facts) -> Block:
 
 def _failures(one: Facts) -> Block:
     outputs = [
-        (f"{cause['count']} {cause['status']}: {cause['text']}", cause["traceback"])
+        (f"{cause['count']} {cause['status']}: {short(cause['text'], ERROR)}", cause["traceback"])
         for cause in one["failures"]
         if cause["traceback"]
     ]

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_hpo.display.summary import duration, shown_config, shown_value
+from raytune_hpo.figures.panel import short
 from raytune_hpo.pages.tables import common
 from raytune_hpo.results.advice import MIN_TRIALS
 from raytune_hpo.results.text_table import plural
+from raytune_hpo.space.configs import config_key
 
 Document = Mapping[str, Any]
 CAUSES = 3  # of failure, that are named
+ERROR = 300  # characters of an error, in a sentence
 
 
 def summary(found: Document) -> list[dict[str, str]]:
@@ -51,16 +54,21 @@ def _state(found: Document) -> str:
 
 
 def _won(found: Document) -> str:
-    best, metric = found["best"], found["run"]["metric"]
+    best, metric, status = found["best"], found["run"]["metric"], found["run"]["status"]
+    if best is None and found["cost"]["epochs"]:
+        return f"No trial has won: those that reported failed, diverged, or had no finite {metric}."
     if best is None:
-        return "No trial has reported yet."
-    won = "leads" if found["run"]["status"] == "running" else "won"
+        return "No trial has reported." if status == "finished" else "No trial has reported yet."
+    won = "won" if status == "finished" else "leads"
     text = f"{best['trial_id']} {won} with {metric} {_figure(best['metric'])} at epoch {best['epoch']}"
     second = best["runner_up"]
     if second is not None:
         by = "" if best["margin"] is None else f"{_figure(best['margin'])} "
         behind = "level with" if best["margin"] == 0 else f"{by}better than"
         text += f", {behind} the next best, {second['trial_id']}"
+    first = first_of(found["verdicts"]["confirmed"])
+    if first is not None and first != best["trial_id"]:
+        text = f"In the search {text}; in its confirmation {first} is first"
     return f"{text}. Its config: {shown_config(best['config'], found['space']).replace('  ', ', ')}."
 
 
@@ -70,6 +78,8 @@ def _sure(found: Document) -> str:
         return ""
     if confirmed is not None and "damaged" not in confirmed:
         return _confirmed(confirmed)
+    if configs_to_confirm(found) < 2:
+        return ""
     noise = next((one["text"] for one in found["advice"] if one["kind"] == "noise"), None)
     if noise is not None:
         return f"Not confirmed yet: {noise}."
@@ -77,6 +87,21 @@ def _sure(found: Document) -> str:
         "Not confirmed yet: the best of many is partly the luckiest of many. `raytune-hpo confirm` trains the best "
         "configs again from fresh seeds, and says by how much they differ beyond noise."
     )
+
+
+def first_of(confirmed: Document | None) -> str | None:
+    """The trial that a confirmation puts first; None without one, and where it says that nothing is to be had."""
+    if confirmed is None or "damaged" in confirmed or confirmed["verdict"] == "none":
+        return None
+    return str(confirmed["configs"][0]["trial"])
+
+
+def configs_to_confirm(found: Document) -> int:
+    """How many configs there are to compare; 0 in a run that repeats given ones."""
+    if found["run"]["searcher"] == "repeat":
+        return 0
+    rows = [row for row in found["trials"] if row["best"] is not None and row["status"] not in ("failed", "diverged")]
+    return len({config_key(row.get("best_config", row["config"])) for row in rows})
 
 
 def _confirmed(confirmed: Document) -> str:
@@ -103,15 +128,17 @@ def _tested(found: Document) -> str:
     opened = found["verdicts"]["openings"]
     if not isinstance(opened, list):
         return f"The record of the test split cannot be read: {opened['damaged']}."
-    if not opened:
-        return "The test split is sealed: nobody has looked at it." if found["best"] else ""
+    if not opened:  # (a trainable of one's own has none that is known)
+        sealed = found["best"] and found["run"]["train_samples"] is not None
+        return "The test split is sealed: nobody has looked at it." if sealed else ""
     best = found["best"]
     text = ""
     if best is not None and best["test"]:
-        figures = ", ".join(f"{name} {_figure(value)}" for name, value in best["test"].items())
-        text = f"On the test split {best['trial_id']} has {figures}. "
+        figures = ", ".join(f"{name} {_figure(value)}" for name, value in best["test"].items() if value is not None)
+        text = f"On the test split {best['trial_id']} has {figures or 'no finite figure: it may be empty'}. "
     twice = " one of them for a second time" if any(own["again"] for own in opened) else ""
-    return f"{text}It was opened {plural(len(opened), 'time')}{twice and ',' + twice}, for {_purposes(opened)}."
+    often = "once" if len(opened) == 1 else f"{len(opened)} times"
+    return f"{text}It was opened {often}{twice and ',' + twice}, for {_purposes(opened)}."
 
 
 def _purposes(opened: list[Document]) -> str:
@@ -161,7 +188,8 @@ def _failed(found: Document) -> str:
     told = []
     for cause in causes[:CAUSES]:
         shared = "; ".join(common(cause)[:2])
-        told.append(f"{cause['count']} {cause['status']}: {cause['text']}" + (f", all with {shared}" if shared else ""))
+        why = f"{cause['count']} {cause['status']}: {short(cause['text'], ERROR)}"
+        told.append(f"{why}, all with {shared}" if shared else why)
     more = len(causes) - CAUSES
     others = f". {plural(more, 'other cause')} below" if more > 0 else ""
     return f"{plural(count, 'trial')} failed or diverged. {'. '.join(told)}{others}."

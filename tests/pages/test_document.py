@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hostile import beyond_reason, copied, hostile_run, pbt_run, strange_runs, two_sessions
-from written_run import end, result, suggest, written_run
+from written_run import checkpoint, end, finished_run, result, seal, suggest, written_run
 
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
-from raytune_hpo.journal.events import Narrowed
+from raytune_hpo.journal.events import Closed, DataLoaded, Narrowed, SessionOpened
 from raytune_hpo.pages.document import document
+from raytune_hpo.pages.sections import sections
 from raytune_hpo.results.facts import facts
+from raytune_hpo.states import RunStatus
+from raytune_hpo.storage.run_directory import RunDirectory
 
 
 def told(run: Path) -> dict[str, Any]:
@@ -189,3 +193,64 @@ def test_a_parameter_that_is_not_set_stands_beside_its_axis(tmp_path: Path) -> N
     config = {row["trial_id"]: row["config"]["lr"] for row in found["trials"]}
     low, high = min(places, key=places.__getitem__), max(places, key=places.__getitem__)
     assert config[low] < config[high]
+
+
+def said(run: Path, topic: str) -> str | None:
+    return topics(told(run)).get(topic)
+
+
+def test_nobody_has_won_before_the_end(tmp_path: Path) -> None:
+    reported = [suggest("t00000"), result("t00000", 1, 0.5)]
+    for name, last in (("killed", []), ("interrupted", [Closed(RunStatus.INTERRUPTED)])):
+        run = written_run(tmp_path / name, SessionOpened(1), *reported, *last)
+        assert told(run)["run"]["status"] == name
+        assert (said(run, "What won") or "").startswith("t00000 leads with")
+
+
+def test_what_is_said_where_there_is_no_winner(tmp_path: Path) -> None:
+    nan = [suggest("t00000"), result("t00000", 1, float("nan"), "diverged"), end("t00000", "diverged", "at epoch 1")]
+    failed = [suggest("t00000"), end("t00000", "failed", "error", "x" * 10_000)]
+    closed = Closed(RunStatus.FINISHED)
+    assert "No trial has won" in (said(written_run(tmp_path / "nan", SessionOpened(1), *nan, closed), "What won") or "")
+    run = written_run(tmp_path / "failed", SessionOpened(1), *failed, closed)
+    assert said(run, "What won") == "No trial has reported."
+    assert len(said(run, "What failed") or "") < 400
+    (block,) = (own for own in sections([told(run)]) if own.id == "failures")
+    assert all(len(title) < 400 for title, _ in block.blocks[0].outputs)
+    assert said(written_run(tmp_path / "begun", SessionOpened(1)), "What won") == "No trial has reported yet."
+
+
+def test_what_cannot_be_done_is_not_told_to_do(tmp_path: Path) -> None:
+    """One config is not confirmed; a trainable of one's own has no test split, and no models that an ensemble reads."""
+    data = DataLoaded((64,), "float32", 100, 20)
+    lines = [suggest("t00000"), result("t00000", 1, 0.5), end("t00000", "completed", "max_epochs")]
+    more = [suggest("t00001", lr=0.02), result("t00001", 1, 0.4), end("t00001", "completed", "max_epochs")]
+    saved = [checkpoint("t00000", 1)]
+    going_on = RunDirectory(written_run(tmp_path / "going on", suggest("t00000"), end("t00000", "failed", "e", "x")))
+    going_on.lock()
+    assert [own["command"].split()[1] for own in told(going_on.path)["commands"]] == ["watch", "run"]
+    going_on.unlock()
+    runs = {
+        "one": [SessionOpened(1), data, *lines, *saved, Closed(RunStatus.FINISHED)],
+        "two": [SessionOpened(1), data, *lines, *saved, *more, Closed(RunStatus.FINISHED)],
+        "function": [SessionOpened(1), *lines, *more, Closed(RunStatus.FINISHED)],
+    }
+    verbs, sure, test = {}, {}, {}
+    for name, steps in runs.items():
+        found = told(written_run(tmp_path / name, *steps))
+        verbs[name] = [own["command"].split()[1] for own in found["commands"]]
+        sure[name], test[name] = (topics(found).get(own) for own in ("How sure that is", "On the test split"))
+    assert verbs["one"] == ["export", "run"]
+    assert verbs["two"] == ["confirm", "export", "ensemble", "run"]
+    assert verbs["function"] == ["confirm", "run"]
+    assert (sure["one"], test["function"]) == (None, None)
+    assert sure["two"]
+    assert test["two"]
+
+
+def test_an_empty_test_split_has_no_figures(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    subject = {"trial": "t00001", "checkpoint": "checkpoints/t00001/00-00002.1", "epoch": 2}
+    seal(run, subject, {"test_loss": math.nan})
+    (run / "test.json").write_text((run / "test.json").read_text().replace("NaN", "null"))
+    assert "no finite figure" in (said(run, "On the test split") or "")
