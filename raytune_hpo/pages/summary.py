@@ -69,7 +69,9 @@ def _won(found: Document) -> str:
     first = first_of(found["verdicts"]["confirmed"])
     if first is not None and first != best["trial_id"]:
         text = f"In the search {text}; in its confirmation {first} is first"
-    return f"{text}. Its config: {shown_config(best['config'], found['space']).replace('  ', ', ')}."
+    return (
+        f"{text}. The config of {best['trial_id']}: {shown_config(best['config'], found['space']).replace('  ', ', ')}."
+    )
 
 
 def _sure(found: Document) -> str:
