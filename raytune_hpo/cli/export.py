@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _exported(results: Results, options: argparse.Namespace) -> int:
-    from raytune_hpo.exports.exports import export_to
+    from raytune_hpo.exports.exports import OPENED_BY, export_to
 
     if options.trial is not None:
         raise ExperimentError("--trial", options.trial, "is of a model's export; --to writes all trials")
@@ -54,5 +55,6 @@ def _exported(results: Results, options: argparse.Namespace) -> int:
             export_to(results, options.to, Path(options.output), code=options.code, headway=headway)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
-    say(f"{options.output}: {plural(len(results.ledger.trials), 'trial')}")
+    opened = OPENED_BY.get(options.to, "").format(shlex.quote(options.output))
+    say(f"{options.output}: {plural(len(results.ledger.trials), 'trial')}" + (f"; open it: {opened}" if opened else ""))
     return 0

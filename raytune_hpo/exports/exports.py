@@ -28,6 +28,15 @@ EXPORTS: dict[str, Callable[[Results, Place], None]] = {
 }
 
 
+#: What opens each, where it is a tool of its own; {} is where the export lies.
+OPENED_BY = {
+    "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow.db",
+    "optuna": "optuna-dashboard {}",
+    "tensorboard": "tensorboard --logdir {}",
+    "wandb": "wandb sync {}/*",
+}
+
+
 def export_to(
     results: Results, name: str, target: Path, *, code: CodeChoice = "recorded", headway: Headway = UNSEEN
 ) -> None:
