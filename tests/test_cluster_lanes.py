@@ -27,7 +27,7 @@ from typing import ClassVar
 from raytune_hpo import Experiment, Float
 from raytune_hpo.tasks.digits import Digits
 
-SECOND, EPOCH = Path({second!r}), 68 * {trials} // 2  # steps of an epoch, of an array's lanes
+SECOND, EPOCH = Path({second!r}), 17 * {trials} // 2  # steps of an epoch, of an array's lanes
 
 @dataclass(frozen=True)
 class InStep(Digits):
@@ -46,7 +46,7 @@ class InStep(Digits):
 
 experiment = Experiment(
     name="cluster", task=InStep(), executor="lanes",
-    space={{"lr": Float(1e-4, 1e-1, "log"), "dropout": Float(0.0, 0.5), "hidden_units": 64, "batch_size": 16}},
+    space={{"lr": Float(1e-4, 1e-1, "log"), "dropout": Float(0.0, 0.5), "hidden_units": 64, "batch_size": 64}},
     searcher="random", scheduler="fifo", num_samples={trials}, max_epochs={epochs}, seed=1,
     checkpoint={{"every": {every}}},
 )

@@ -63,7 +63,7 @@ experiment = Experiment(
     space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
            "batch_size": 64},
     searcher={"name": "coarse_to_fine", "rounds": 3, "samples": 5, "quantile": 0.6}, scheduler="fifo", max_epochs=4,
-    seed=5, executor="processes",
+    seed=5, executor="processes", max_concurrent=1,
 )
 """
 
@@ -149,9 +149,10 @@ def run_with_kills(file: Path, run_dir: Path, rng: random.Random, kills: int, mo
     return counts
 
 
-def uninterrupted(file: Path, run_dir: Path) -> Results:
+def uninterrupted(file: Path, run_dir: Path, *more: str) -> Results:
+    """more: options, as --executor inline, which starts sooner and trains functions and folds the same."""
     done = subprocess.run(
-        command("run", str(file), "--run-dir", str(run_dir), "--json"), capture_output=True, check=False
+        command("run", str(file), "--run-dir", str(run_dir), "--json", *more), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     return load_results(run_dir)
@@ -181,11 +182,13 @@ def check_nothing_lost_or_doubled(results: Results, trials: int) -> None:
             assert event.epoch == saved.get(event.trial, 0), event
 
 
-def crash(source: str, folder: Path, kills: int, most_steps: int, trials: int = TRIALS) -> tuple[Results, Results]:
-    """The same experiment without kills and with them."""
+def crash(
+    source: str, folder: Path, kills: int, most_steps: int, trials: int = TRIALS, calmly: tuple[str, ...] = ()
+) -> tuple[Results, Results]:
+    """The same experiment without kills, with the options `calmly`, and with them."""
     file = folder / "crash.py"
     file.write_text(source)
-    calm = uninterrupted(file, folder / "calm")
+    calm = uninterrupted(file, folder / "calm", *calmly)
     counts = run_with_kills(file, folder / "killed", random.Random(source), kills, most_steps)
     killed = load_results(folder / "killed")
     print(f"kills: {counts}; sessions: {killed.ledger.sessions}; metrics: {len(killed.curves)} rows")
@@ -211,7 +214,7 @@ def test_fifo_with_kills_gives_identical_metrics(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800 if ALL else 600)
 def test_lanes_with_kills_give_identical_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    trials, epochs, kills = (300, 60, 25) if ALL else (80, 30, 4)
+    trials, epochs, kills = (300, 60, 25) if ALL else (40, 20, 3)
     source = LANES.format(trials=trials, epochs=epochs)
     calm, killed = crash(source, tmp_path, kills, most_steps=8, trials=trials)
     pd.testing.assert_frame_equal(metrics(killed), metrics(calm), check_exact=True)
@@ -223,7 +226,7 @@ def test_lanes_with_kills_give_identical_metrics(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.timeout(600)
 def test_asha_with_kills_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    calm, killed = crash(FUNCTION, tmp_path, kills=16 if ALL else 6, most_steps=9)
+    calm, killed = crash(FUNCTION, tmp_path, kills=16 if ALL else 3, most_steps=9, calmly=("--executor", "inline"))
     # Which trials ASHA stops depends on who reports first; what a trial reports does not.
     both = metrics(killed).merge(metrics(calm), left_index=True, right_index=True, suffixes=("", "_calm"))
     assert len(both) >= TRIALS

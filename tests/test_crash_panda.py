@@ -50,7 +50,8 @@ def resumed(file: Path, run_dir: Path) -> Results:
 def test_nothing_is_lost_and_the_weights_come_from_the_journal(tmp_path: Path, capsys) -> None:
     file = tmp_path / "crash.py"
     file.write_text(SOURCE)
-    calm, killed = uninterrupted(file, tmp_path / "calm"), resumed(file, tmp_path / "killed")
+    calm = uninterrupted(file, tmp_path / "calm", "--executor", "inline")
+    killed = resumed(file, tmp_path / "killed")
     assert killed.ledger.sessions == 3
     assert killed.perturbations == calm.perturbations
     assert len(calm.perturbations) >= 3

@@ -211,7 +211,9 @@ def test_a_function_of_ones_own_pauses_and_goes_on(experiments: Path, tmp_path: 
     gone_on = [trial for trial in paused.trial_id if longest[trial] == 9]
     assert gone_on
     unpaused = run(
-        load_experiment(experiments / "function_trainable.py").override({**changes, "scheduler": "fifo"}),
+        load_experiment(experiments / "function_trainable.py").override(
+            {**changes, "scheduler": "fifo", "executor": "inline"}
+        ),
         tmp_path / "unpaused",
     ).curves
     for trial in gone_on:

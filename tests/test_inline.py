@@ -63,15 +63,15 @@ experiment = Experiment(
     task="digits",
     space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
            "batch_size": 64},
-    searcher="random", scheduler="fifo", num_samples=60, max_epochs=30, seed=5, executor="inline",
+    searcher="random", scheduler="fifo", num_samples=40, max_epochs=20, seed=5, executor="inline",
     checkpoint={"every": 5}, listeners=["tensorboard"],
 )
 """
 
 
 @pytest.mark.timeout(900 if ALL else 200)
-@pytest.mark.parametrize(("source", "executor"), [(ONE_BY_ONE, "inline"), (LANES, "inline lanes")])
-def test_kill_9_loses_and_changes_nothing(source: str, executor: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("source", "trials", "executor"), [(ONE_BY_ONE, 60, "inline"), (LANES, 40, "inline lanes")])
+def test_kill_9_loses_and_changes_nothing(source: str, trials: int, executor: str, tmp_path: Path) -> None:
     kills, rng = (20 if ALL else 3), random.Random(source)
     file = tmp_path / "crash.py"
     file.write_text(source)
@@ -91,7 +91,7 @@ def test_kill_9_loses_and_changes_nothing(source: str, executor: str, tmp_path: 
     assert json.loads(stdout)["status"] == "finished"
     killed = load_results(path)
     for results in (calm, killed):
-        check_nothing_lost_or_doubled(results, 60)
+        check_nothing_lost_or_doubled(results, trials)
         check_same_curves(results, results.run_dir / "listeners" / "tensorboard")
         assert {e.executor for e in results.of(SessionOpened)} == {executor}
     assert killed.ledger.sessions == 1 + kills
@@ -369,7 +369,7 @@ class Killing(Digits):
 
 experiment = Experiment(name="killed", task=Killing(marker=MARKER, when=WHEN),
                         space={"lr": Float(0.01, 0.1), "batch_size": 256},
-                        searcher="random", scheduler="fifo", num_samples=2, max_epochs=2)
+                        searcher="random", scheduler="fifo", num_samples=2, max_epochs=2, resources={"cpus": 2})
 """
 
 

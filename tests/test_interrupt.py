@@ -86,6 +86,8 @@ def test_interrupt_saves_and_resume_goes_on(experiment: Path, tmp_path: Path, nu
     assert all(
         t.resume_from is not None and t.resume_from.epoch == t.epoch for t in before.ledger.live.values() if t.epoch
     )
+    if number == signal.SIGTERM:  # which differs in nothing from here on
+        return
 
     done = subprocess.run(command("resume", run_dir, "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -113,7 +115,7 @@ def test_second_interrupt_stops_at_once(experiment: Path, tmp_path: Path) -> Non
 
 def test_only_one_process_has_a_run(experiment: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    process = start("run", experiment, "--run-dir", run_dir)
+    process = start("run", experiment, "--run-dir", run_dir, "--executor", "inline")
     wait_for_results(run_dir, process, 4)
     for arguments in (("resume", run_dir), ("run", experiment, "--run-dir", run_dir)):
         second = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)

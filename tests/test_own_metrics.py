@@ -76,6 +76,7 @@ def test_a_run_optimizes_and_tests_by_one(tmp_path: Path) -> None:
         Experiment(
             name="own", task=MeasuredDigits(), space=SPACE, metric="validation_macro_f1", searcher="random",
             num_samples=3, max_epochs=2, storage=str(tmp_path), executor="lanes", max_concurrent=2,
+            resources={"cpus": 2},
         )
     )  # fmt: skip
     best = results.best

@@ -58,7 +58,7 @@ CASES = {
     "pb2": {"name": "pb2", "interval": 2},
 }
 EVERY = pytest.mark.parametrize("case", CASES)
-IN_A_ROW = 60
+IN_A_ROW = 40
 
 
 @pytest.fixture(autouse=True)

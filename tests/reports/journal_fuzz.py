@@ -1,4 +1,4 @@
-"""Changes to recorded journals, and what must hold of each. Seeded: JOURNAL_FUZZ=N tries N of them in place of 2,000.
+"""Changes to recorded journals, and what must hold of each. Seeded: JOURNAL_FUZZ=N tries N of them in place of 1,000.
 
     checksums left alone    every change is named in one line or set aside with a notice, or the run is at an earlier
                             state
@@ -38,7 +38,7 @@ from raytune_hpo.journal.file import read
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.states import RunStatus
 
-NUMBER = int(os.environ.get("JOURNAL_FUZZ", "2000"))
+NUMBER = int(os.environ.get("JOURNAL_FUZZ", "1000"))
 
 # Recorded runs ------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""2,000 changes to recorded journals and descriptions: what `journal_fuzz` says must hold."""
+"""1,000 changes to recorded journals and descriptions: what `journal_fuzz` says must hold."""
 
 from __future__ import annotations
 

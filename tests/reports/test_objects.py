@@ -65,7 +65,7 @@ def test_a19_a_function_gets_objects_and_the_run_holds_their_names(tmp_path: Pat
 
 
 def test_a19_workers_get_objects_too(tmp_path: Path) -> None:
-    results = run(experiment(tmp_path, executor="processes", num_samples=2), tmp_path / "run")
+    results = run(experiment(tmp_path, executor="processes", num_samples=2, max_concurrent=1), tmp_path / "run")
     assert {t.status for t in results.ledger.trials.values()} == {"completed"}
 
 

@@ -499,7 +499,8 @@ def test_runs_of_streamed_data(tmp_path: Path, ray_session: None) -> None:
     before = set(descendants(os.getpid()))
     values = []
     for executor in ("inline", "processes"):
-        results = run(experiment(Read("torch"), executor, data_order="shared"), tmp_path / executor, quiet=True)
+        made = experiment(Read("torch"), executor, data_order="shared", max_concurrent=1)
+        results = run(made, tmp_path / executor, quiet=True)
         assert results.counts["completed"] == 2, results.rows()
         assert load_results(tmp_path / executor).experiment["data_order"] == "shared"
         assert results.best is not None

@@ -33,6 +33,8 @@ from raytune_hpo.workers.executors import has_room
 from raytune_hpo.workers.inline_transport import InlineTransport
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256, "hidden_units": 16}
+#: For one worker on the two cores that these tests have: each starts with seconds of imports.
+ONE_WORKER = {"cpus": 2}
 
 
 def digits(**fields: Any) -> Experiment:
@@ -63,7 +65,7 @@ def test_an_array_says_why_processes_are_better(tmp_path: Path, monkeypatch: pyt
     """On a cluster nothing is tried in the driver's process."""
     monkeypatch.setattr(choice, "refusal", lambda *_: "on a cluster")
     space = {"lr": Float(1e-4, 1e-1, "log"), "batch_size": 256}
-    experiment = digits(task=Branching(), space=space, num_samples=1, max_epochs=1)
+    experiment = digits(task=Branching(), space=space, num_samples=1, max_epochs=1, resources=ONE_WORKER)
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert executors(results) == ["processes"]
@@ -73,7 +75,8 @@ def test_an_array_says_why_processes_are_better(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("ray_session")
 def test_pbt_in_lanes_records_its_lineage(tmp_path: Path) -> None:
     scheduler = {"name": "pbt", "interval": 2, "quantile": 0.34}
-    results = run(digits(scheduler=scheduler, num_samples=6, max_epochs=8, executor="lanes"), tmp_path / "run")
+    experiment = digits(scheduler=scheduler, max_epochs=8, executor="lanes", resources=ONE_WORKER)
+    results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     perturbed = list(results.of(Perturbed))
     assert perturbed
@@ -87,7 +90,7 @@ def test_pbt_in_lanes_records_its_lineage(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_hyperband_in_lanes_pauses_and_goes_on(tmp_path: Path) -> None:
-    experiment = digits(scheduler="hyperband", num_samples=9, max_epochs=9, executor="lanes")
+    experiment = digits(scheduler="hyperband", num_samples=9, max_epochs=9, executor="lanes", resources=ONE_WORKER)
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert Decision.PAUSE in {event.decision for event in results.of(Decided)}
@@ -97,7 +100,8 @@ def test_hyperband_in_lanes_pauses_and_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_finished_run_keeps_the_lanes_that_retention_names(tmp_path: Path) -> None:
-    results = run(digits(num_samples=12, executor="lanes", checkpoint={"keep_trials": 2}), tmp_path / "run")
+    fields = {"executor": "lanes", "checkpoint": {"keep_trials": 2}, "resources": ONE_WORKER}
+    results = run(digits(num_samples=12, **fields), tmp_path / "run")
     kept = {c.path for t in results.ledger.trials.values() for c in results.kept(t).checkpoints}
     assert 2 <= len(kept) <= 4  # the best and the last of two trials
     assert load_results(tmp_path / "run").best is not None
@@ -189,7 +193,7 @@ def test_a_full_disk_stops_the_run_and_fails_no_trial(tmp_path: Path, executor: 
         rf"storage = 'a disk of {socket.gethostname()}': cannot be written \(No space left on device\).*then resume"
     )
     with pytest.raises(ExperimentError, match=message):
-        run(digits(task=task, executor=executor), tmp_path / "run")
+        run(digits(task=task, executor=executor, resources=ONE_WORKER), tmp_path / "run")
     Path(task.room).touch()
     results = resume(tmp_path / "run", task=task)
     assert results.status == "finished"
@@ -214,7 +218,7 @@ def test_a_trial_that_kills_arrays_fails_and_no_other(tmp_path: Path, monkeypatc
     monkeypatch.setattr(population, "LOSSES_ALLOWED", 1)
     points = [{"lr": 0.05 if number == 2 else 0.01} for number in range(4)]
     task = KillsItsProcess(driver=os.getpid())
-    experiment = digits(task=task, executor="lanes", num_samples=4, start_points=points, resources={"cpus": 2})
+    experiment = digits(task=task, executor="lanes", num_samples=4, start_points=points, resources=ONE_WORKER)
     results = run(experiment, tmp_path / "run")
     statuses = list(results.trials["status"])
     assert statuses == ["failed" if number == 2 else "completed" for number in range(4)]
