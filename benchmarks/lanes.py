@@ -293,16 +293,17 @@ def populations(repeats: int) -> None:
         )
 
 
-def many(trials: int) -> None:
+def many(trials: int, keep: Path | None) -> None:
     from raytune_hpo import events, run
 
     with tempfile.TemporaryDirectory() as folder, watched() as family:
         began = time.perf_counter()
-        results = run(_experiment(trials), Path(folder) / "run", quiet=True)
+        run_dir = keep or Path(folder) / "run"
+        results = run(_experiment(trials), run_dir, quiet=True)
         wall = time.perf_counter() - began
         of_kind = {"begun": events.Suggested, "ended": events.Ended, "reports": events.Reported}
         times = {name: times_of(results, kind) for name, kind in of_kind.items()}
-        size = (Path(folder) / "run" / "journal.jsonl").stat().st_size / 1e6
+        size = (run_dir / "journal.jsonl").stat().st_size / 1e6
     memory = int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
     print(f"{trials} trials, {len(results.curves)} epochs: {wall:.1f} s in all; journal {size:.1f} MB")
     for name, at in times.items():
@@ -328,6 +329,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, help="default: 256, of many 10,000")
+    parser.add_argument("--keep", type=Path, help="of many: the run directory, which stays")
     parser.add_argument("--default-trials", type=int, default=16)
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS[:-1], help="of runs")
     parser.add_argument("--space", choices=("one", "digits"), default="one", help="of runs")
@@ -354,7 +356,7 @@ def main() -> None:
     if options.part == "pbt":
         populations(options.repeats)
     if options.part == "many":
-        many(options.trials or 10_000)
+        many(options.trials or 10_000, options.keep)
     if options.part in (None, "loop"):
         models = {**MODELS, **MORE_MODELS} if options.all_models else MODELS
         loop(options.device, options.repeats, models, tuple(options.lanes))

@@ -13,6 +13,8 @@ import pytest
 
 from raytune_hpo import load_results, resume
 from raytune_hpo.journal.file import read
+from raytune_hpo.pages.document import document
+from raytune_hpo.results.followed import Followed
 
 DATA = Path(__file__).parent / "data" / "format1"
 
@@ -37,8 +39,14 @@ def test_a_run_of_format_1_is_read_resumed_and_ends_as_it_would_have(name: str, 
     assert 0 < reported < len(expected["curves"])
     assert (run / "journal.jsonl").read_bytes() == old, "reading changed it"
 
+    followed = Followed(run)
+    assert document(before)["cost"]["epochs"] == reported
+    assert followed.fresh() == []
+
     results = resume(run)
     assert results.status == "finished"
+    followed.fresh()  # its journal was written anew
+    assert followed.results.rows() == results.rows()
     curves = plain(results.curves.to_dict("records"))
     assert curves[:reported] == expected["curves"][:reported]
     rows = plain(results.rows())

@@ -16,8 +16,8 @@ ROOMS = (
     *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
     *("headway", "space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
-    *("experiment", "results", "exports", "probes", "workers", "engine"),
-    *("ensembles", "verdicts", "display", "cli", "testing"),
+    *("experiment", "figures", "results", "exports", "probes", "workers", "engine"),
+    *("ensembles", "verdicts", "display", "pages", "cli", "testing"),
 )
 
 #: Where ray may be imported, and where what it keeps to itself may be named.
@@ -115,3 +115,11 @@ def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
     assert {"raytune_hpo.engine", "raytune_hpo.engine.run", "ray.tune"} <= found
     assert runs_back("results", "raytune_hpo.engine.run")
     assert not runs_back("cli", "raytune_hpo.engine.run")
+
+
+def test_no_room_hides_a_public_name() -> None:
+    """`import raytune_hpo.x` makes x an attribute of the package: of that name nothing else may be public."""
+    import raytune_hpo
+
+    public = {name for name in raytune_hpo.__all__ if not isinstance(getattr(raytune_hpo, name), type(re))}
+    assert public & {room(file) for file in MODULES} == set()

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from event_files import check_same_curves
 from process_tree import descendants, kill
 from test_crash import ALL, check_nothing_lost_or_doubled, command, metrics, start, uninterrupted, wait_for_steps
 
@@ -50,6 +51,7 @@ def train(config):
 experiment = Experiment(
     name="crash", task=train, space={"x": Float(0.0, 1.0)}, metric="score", mode="max",
     searcher="bayesopt", scheduler="asha", num_samples=60, max_epochs=9, seed=5, executor="inline",
+    listeners=["tensorboard"],
 )
 """
 
@@ -62,7 +64,7 @@ experiment = Experiment(
     space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64, "power_of_two"), "dropout": Float(0.0, 0.5),
            "batch_size": 64},
     searcher="random", scheduler="fifo", num_samples=40, max_epochs=20, seed=5, executor="inline",
-    checkpoint={"every": 5},
+    checkpoint={"every": 5}, listeners=["tensorboard"],
 )
 """
 
@@ -90,6 +92,7 @@ def test_kill_9_loses_and_changes_nothing(source: str, trials: int, executor: st
     killed = load_results(path)
     for results in (calm, killed):
         check_nothing_lost_or_doubled(results, trials)
+        check_same_curves(results, results.run_dir / "listeners" / "tensorboard")
         assert {e.executor for e in results.of(SessionOpened)} == {executor}
     assert killed.ledger.sessions == 1 + kills
     pd.testing.assert_frame_equal(metrics(killed), metrics(calm), check_exact=True)

@@ -15,6 +15,7 @@ from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment, parse_value
 from raytune_hpo.experiment.reopened import CHOICES
 from raytune_hpo.headway import UNSEEN, Headway
+from raytune_hpo.listeners.registry import LISTENERS, listener_called
 from raytune_hpo.printable import printable_lines
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -43,6 +44,33 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="print nothing but errors and the result")
     loudness.add_argument("--verbose", action="store_true", help="show Ray's and the trials' own output too")
+
+
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"tell this listener of the run, too: {', '.join(LISTENERS)}, or module:Class (repeatable)",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="serve a live page of the run meanwhile, and print its link"
+    )
+
+
+def listeners_of(options: argparse.Namespace) -> list[Any]:
+    """Those of --listen and --watch. Raises ExperimentError for one that is not there; of a module it is known in the
+    run alone, which finds its code."""
+    for name in options.listen:
+        if ":" not in name:
+            listener_called(name, "--listen")
+    found: list[Any] = list(options.listen)
+    if options.watch:
+        from raytune_hpo.pages.beside import PageBeside
+
+        found.append(PageBeside())
+    return found
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

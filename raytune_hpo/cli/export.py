@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", help="a trial's id (default: the winner)")
     parser.add_argument(
         "--to",
-        choices=("csv", "optuna", "parquet"),
-        help="write the run, not a model: tables in a folder, or an Optuna study (a database where the name ends on "
-        ".db, else a journal)",
+        choices=("csv", "mlflow", "optuna", "parquet", "tensorboard", "wandb"),
+        help="write the run, not a model: a folder of tables, of TensorBoard's event files, of an MLflow store or of "
+        "W&B's offline runs, or an Optuna study (a database where the name ends on .db, else a journal)",
     )
     add_code(parser)
     add_quiet(parser)
@@ -51,7 +51,7 @@ def _exported(results: Results, options: argparse.Namespace) -> int:
         raise ExperimentError("--trial", options.trial, "is of a model's export; --to writes all trials")
     try:
         with shown_headway(options) as headway:
-            export_to(results, options.to, Path(options.output), headway)
+            export_to(results, options.to, Path(options.output), code=options.code, headway=headway)
     except OSError as error:
         raise ExperimentError("--output", options.output, f"cannot be written: {error.strerror or error}") from error
     say(f"{options.output}: {plural(len(results.ledger.trials), 'trial')}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from raytune_hpo.cli.arguments import add_json, print_json, say
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.storage.run_directory import DESCRIPTION, RunDirectory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,37 +15,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.results.results import load_results
+    from raytune_hpo.results.listing import Listing
     from raytune_hpo.results.text_table import text_table
 
     storage = Path(options.storage)
     if not storage.is_dir():
-        raise ExperimentError("storage", options.storage, "is no folder")
-    found = sorted(path.parent for path in storage.glob(f"*/{DESCRIPTION}"))
-    documents: list[dict[str, Any]] = []
-    rows: list[list[str]] = []
-    for path in found:
-        try:
-            results = load_results(path)
-        except ExperimentError as error:  # one that is damaged hides no other
-            documents.append({"run_dir": str(path), "status": "damaged", "reason": str(error)})
-            rows.append([path.name, "damaged", "", "", "", str(error)])
-            continue
-        status = results.status
-        if status == "running" and not RunDirectory(path).in_use():
-            status = "killed"
-        best, trials = results.best, len(results.ledger.trials)
-        created = str(RunDirectory(path).description().get("created", ""))
-        value = None if best is None else best.metric
-        documents.append(
-            {"run_dir": str(path), "status": status, "created": created, "trials": trials, "metric": results.metric,
-             "best": value}
-        )  # fmt: skip
-        shown = "-" if value is None else f"{value:.5g}"
-        rows.append([path.name, status, created[:19], str(trials), results.metric, shown])
+        expected = "is no folder; raytune-hpo list FOLDER lists the runs of another"
+        raise ExperimentError("storage", options.storage, expected)
+    found = Listing(storage).runs()
     if options.json:
-        print_json({"storage": str(storage), "runs": documents})
-    elif rows:
+        print_json({"storage": str(storage), "runs": found})
+        return 0
+    rows = []
+    for one in found:
+        name = Path(one["run_dir"]).name
+        if one["status"] == "damaged":
+            rows.append([name, "damaged", "", "", "", one["reason"]])
+            continue
+        best = "-" if one["best"] is None else f"{one['best']:.5g}"
+        rows.append([name, one["status"], one["created"][:19], str(one["trials"]), one["metric"], best])
+    if rows:
         say(text_table(["run", "status", "begun", "trials", "metric", "best"], rows))
     else:
         say(f"no runs in {options.storage}")

@@ -26,6 +26,7 @@ EXIT_INTERRUPTED = 130
 
 VERBS = {
     "run": "run an experiment file",
+    "example": "list the example experiments that come with it, or print one",
     "list": "list the runs of a storage folder",
     "resume": "go on with an interrupted run",
     "retry": "try failed trials again, once their cause is mended, and go on with the run",
@@ -35,6 +36,8 @@ VERBS = {
     "best": "show the winner of a run",
     "confirm": "train a run's best configs again from fresh seeds, and say which is best",
     "retest": "train old best configs on today's data: do the settings still hold",
+    "watch": "show a run, or all runs of a folder, as a page that goes on with it",
+    "report": "write what there is to see of a run, or several, as one page for a browser",
     "importance": "tell which hyperparameters mattered in a run",
     "ensemble": "combine a run's models into one and test it",
     "lr-range": "find the range of learning rates that an experiment should search",
@@ -44,6 +47,7 @@ VERBS = {
     "rollback": "take a running panda back to an earlier epoch",
     "pause": "let a running panda wait until it is resumed",
     "replay": "train a trial again from the journal and compare the weights",
+    "plot": "draw one of the report's figures, or all, as PNG, SVG, PDF or a page",
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads, or the run for other tools",
     "predict": "let an exported model, or a run's winner, predict what a file of inputs holds",

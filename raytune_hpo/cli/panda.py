@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, changes_of, entry_of, own_stdout
+from raytune_hpo.cli.arguments import (
+    add_experiment,
+    add_listen,
+    add_run_options,
+    changes_of,
+    entry_of,
+    listeners_of,
+    own_stdout,
+)
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment
 from raytune_hpo.experiment.file import load_experiment
@@ -24,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "hyperparameter's default)",
     )
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
+    add_listen(parser)
     add_run_options(parser)
 
 
@@ -32,11 +41,13 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.cli.run import finish, screen_of
     from raytune_hpo.display.screen import run
 
+    listeners = listeners_of(options)
     with own_stdout(options):
         results = run(
             experiment,
             options.run_dir,
             address=options.address,
+            listeners=listeners,
             source=entry_of(options.file),
             verbose=options.verbose,
             screen=screen_of(options, start),

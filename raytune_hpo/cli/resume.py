@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_code, add_run_options, own_stdout
+from raytune_hpo.cli.arguments import add_code, add_listen, add_run_options, listeners_of, own_stdout
 from raytune_hpo.cli.intervention import WAIT_S
 from raytune_hpo.cli.run import finish, screen_of
 
@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", help="the folder of the run")
     parser.set_defaults(wait=WAIT_S)
     add_code(parser)
+    add_listen(parser)
     add_run_options(parser)
 
 
@@ -24,11 +25,13 @@ def main(options: argparse.Namespace) -> int:
 
     if load_results(options.run_dir).ledger.held and RunDirectory.open(options.run_dir).in_use():
         return send(options, panda_of(options.run_dir), "resume")  # a person's pause of a living process
+    listeners = listeners_of(options)
     with own_stdout(options):
         results = resume(
             options.run_dir,
             code=options.code,
             address=options.address,
+            listeners=listeners,
             verbose=options.verbose,
             screen=screen_of(options),
         )

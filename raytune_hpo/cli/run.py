@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from raytune_hpo.cli.arguments import add_experiment, add_run_options, entry_of, experiment_of, own_stdout, print_json
+from raytune_hpo.cli.arguments import (
+    add_experiment,
+    add_listen,
+    add_run_options,
+    entry_of,
+    experiment_of,
+    listeners_of,
+    own_stdout,
+    print_json,
+)
 from raytune_hpo.experiment.resolved import EXECUTORS
 
 if TYPE_CHECKING:
@@ -17,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     parser.add_argument("--executor", choices=EXECUTORS, help="where trials run (default: the experiment's choice)")
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
+    add_listen(parser)
     add_run_options(parser)
 
 
@@ -26,11 +36,13 @@ def main(options: argparse.Namespace) -> int:
         experiment = experiment.override({"executor": options.executor})
     from raytune_hpo.display.screen import run
 
+    listeners = listeners_of(options)
     with own_stdout(options):
         results = run(
             experiment,
             options.run_dir,
             address=options.address,
+            listeners=listeners,
             source=entry_of(options.file),
             verbose=options.verbose,
             screen=screen_of(options),

@@ -29,14 +29,14 @@ def options_page() -> str:
         'What the space of any `Task` may hold, searched or as a constant: `space={"lr": Float(1e-4, 1.0, "log"), '
         '"optimizer": "adamw"}`; what it\nleaves out has the default. Those of the model are named by its task '
         "([tasks.md](tasks.md)).",
-        "```\n" + "\n".join(map(_line, TRAINER_HYPERPARAMETERS.values())) + "\n```",
+        "```text\n" + "\n".join(map(_line, TRAINER_HYPERPARAMETERS.values())) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _section(name: str, kind: type[Options]) -> str:
     lines = help_text(kind)
-    return f"**{name}**" + ("\n\n```\n" + "\n".join(lines) + "\n```" if lines else ": none")
+    return f"**{name}**" + ("\n\n```text\n" + "\n".join(lines) + "\n```" if lines else ": none")
 
 
 def _line(hyperparameter: Hyperparameter) -> str:

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.printable import printable
+from raytune_hpo.results.failures import causes
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
-from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import flatten
 from raytune_hpo.space.named import shown_texts
 
@@ -75,21 +75,16 @@ def shown_name(chosen: Mapping[str, Any]) -> str:
 
 
 def whys(results: Results) -> list[str]:
-    """A line for each distinct reason for which trials diverged or failed, the most frequent first, SHOWN at most; but
-    not for what stopped the run, which is said by itself."""
-    found: dict[tuple[str, str], list[TrialState]] = {}
-    for trial in results.ledger.trials.values():
-        if trial.finished and not trial.eligible and (trial.error or "-") not in (results.close_reason or ""):
-            # The same place in the code, whatever the message says of the trial; the same metric, at whatever epoch.
-            text = trial.error or trial.reason or ""
-            place = trial.error_file or text.partition(" at epoch ")[0]
-            found.setdefault((trial.status, place), []).append(trial)
+    """A line for each cause for which trials diverged or failed, the most frequent first, SHOWN at most; but not for
+    what stopped the run, which is said by itself."""
     lines = []
-    for (status, _), trials in sorted(found.items(), key=lambda entry: -len(entry[1])):
-        first = trials[0]
-        file = f" (traceback: {first.error_file})" if first.error_file else ""
-        more = f", {first.id} for one" if len(trials) > 1 else f", {first.id}"
-        lines.append(f"{len(trials)} {status}{more}: {first.error or first.reason}{file}")
+    for cause in causes(results):
+        first, count = cause.trials[0], len(cause.trials)
+        if (first.error or "-") in (results.close_reason or ""):
+            continue
+        file = f" (traceback: {cause.file})" if cause.file else ""
+        more = f", {first.id} for one" if count > 1 else f", {first.id}"
+        lines.append(f"{count} {cause.status}{more}: {cause.text}{file}")
     left = len(lines) - SHOWN
     where = f"and {plural(left, 'other reason')}: raytune-hpo trials {shown_path(results.run_dir)}"
     return lines[:SHOWN] + ([where] if left > 0 else [])

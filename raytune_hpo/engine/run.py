@@ -17,6 +17,7 @@ from raytune_hpo.experiment.project import Code, loaded_code
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.experiment.resolve import check_is_local
+from raytune_hpo.listeners.registry import check_listeners
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus
@@ -62,6 +63,7 @@ def run(
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
     resolved = experiment.resolved
+    check_listeners("listeners", listeners)
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)

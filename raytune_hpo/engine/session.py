@@ -21,8 +21,9 @@ from raytune_hpo.experiment import ResolvedExperiment, kept_code
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
 from raytune_hpo.journal.file import Reading
-from raytune_hpo.listeners.following import Listening, made_listeners
+from raytune_hpo.listeners.following import Listening
 from raytune_hpo.listeners.listener import RunView
+from raytune_hpo.listeners.registry import made_listeners
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test

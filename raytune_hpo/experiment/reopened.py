@@ -26,6 +26,7 @@ from raytune_hpo.experiment.loading import import_first
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.experiment.references import found_by
 from raytune_hpo.experiment.written import Experiment, as_recorded
+from raytune_hpo.listeners.registry import listener_called, recorded_names
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import nest
 from raytune_hpo.space.named import NOT_KNOWN, Named, is_import_name
@@ -159,7 +160,9 @@ def _written(
     objects = [name for name in ("searcher", "scheduler") if recorded[name]["name"] == OBJECT]
     objects += ["task"] if "made" in recorded["task"] else []
     objects += ["space"] if space.gone else []
-    objects += ["listeners"] if recorded.get("listeners") else []
+    listeners = recorded.get("listeners", [])
+    named = recorded_names(listeners)
+    objects += ["listeners"] if len(named) < len(listeners) else []
     missing = [name for name in objects if name not in given]
     made = None
     if missing and description.get("entry") is not None and (copy is not None or Path(description["entry"]).is_file()):
@@ -179,9 +182,24 @@ def _written(
             told += space.with_objects_of(made.resolved.space).changed_since(made.resolved.space)
         for name in ("searcher", "scheduler"):
             _check_same(name, recorded[name], getattr(made.resolved, name).described if name in missing else None)
+    if "listeners" not in given:
+        given = {**given, "listeners": _that_can_be(named)}
     if space.gone and "space" not in given:
         given = {**given, "space": _imported(space)}
     return Experiment.from_json(recorded, given=given), told
+
+
+def _that_can_be(names: list[str]) -> list[str]:
+    """The listeners of these names whose libraries are here: a run goes on without the others."""
+    found = []
+    for name in names:
+        try:
+            listener_called(name, "listeners")
+        except ExperimentError as error:
+            print(f"raytune-hpo: without the listener: {error}", file=sys.stderr)
+        else:
+            found.append(name)
+    return found
 
 
 def _imported(space: SearchSpace) -> SearchSpace:

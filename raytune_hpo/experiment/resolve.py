@@ -6,7 +6,7 @@ A wrong value is one ExperimentError that names the field, the value and what wo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from raytune_hpo.experiment.checking import (
 )
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher, chosen_scheduler, chosen_searcher
 from raytune_hpo.experiment.resolved import EXECUTORS, ResolvedExperiment
+from raytune_hpo.listeners.registry import check_listeners
 from raytune_hpo.objective import Objective
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun, record
 from raytune_hpo.space import SearchSpace
@@ -91,7 +92,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         hypergradient=moving,
         lr_range=written.lr_range,
         data_order=written.data_order,
-        listeners=_listeners(written.listeners),
+        listeners=check_listeners("listeners", written.listeners),
     )
     if written.executor == "lanes" and resolved.lanes_refusal is not None:
         raise ExperimentError("executor", "lanes", f"{resolved.lanes_refusal}; use processes or auto")
@@ -196,13 +197,3 @@ def _samples(
             "num_samples", written.num_samples, f"this search ends after {total} trials; leave it out to run all"
         )
     return written.num_samples
-
-
-def _listeners(given: Any) -> tuple[Any, ...]:
-    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
-        raise ExperimentError("listeners", given, "must be a list of listeners")
-    for i, listener in enumerate(given):
-        if not any(hasattr(listener, method) for method in ("event", "on_trial_result")):
-            expected = "must be a Listener, a subclass of one, or a callback of Ray Tune's"
-            raise ExperimentError(f"listeners[{i}]", listener, expected)
-    return tuple(given)

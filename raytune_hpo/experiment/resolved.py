@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
+from raytune_hpo.listeners.registry import written_down
 from raytune_hpo.objective import Objective
 from raytune_hpo.settings import Checkpointing, Hypergradient, Resources, StopRun
 from raytune_hpo.space import SearchSpace
@@ -159,11 +160,5 @@ class ResolvedExperiment:
             "hypergradient": None if self.hypergradient is None else dataclasses.asdict(self.hypergradient),
             "lr_range": self.lr_range,
             "data_order": self.data_order,
-            "listeners": [listener_name(listener) for listener in self.listeners],
+            "listeners": [written_down(listener) for listener in self.listeners],
         }
-
-
-def listener_name(listener: Any) -> dict[str, str]:
-    """How a listener is written down: it is made again by its experiment file."""
-    cls = listener if isinstance(listener, type) else type(listener)
-    return {"class": f"{cls.__module__}:{cls.__qualname__}"}

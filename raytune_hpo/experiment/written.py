@@ -69,7 +69,8 @@ class Experiment:
                     then stands for the space's: a searcher's lr is a place within it
     data_order      "trial": each trial has an order of its samples of its own; "shared": all have the same one, which
                     depends on the seed and the epoch alone, so that their differences are not the order's
-    listeners       who is told of every event of the run: Listener objects or classes, or callbacks of Ray Tune's
+    listeners       who is told of every event of the run: names ("tensorboard", "module:Class"), Listener objects or
+                    classes, callbacks of Ray Tune's
 
     The fields hold what was written; `resolved` is the experiment typed and complete.
     Raises ExperimentError for any value that cannot work.

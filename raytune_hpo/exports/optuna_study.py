@@ -12,14 +12,12 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.headway import Headway
-from raytune_hpo.journal.events import Ended, Started
-from raytune_hpo.results.curves import values_by_epoch
+from raytune_hpo.exports.place import Place
+from raytune_hpo.results.curves import times, values_by_epoch
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
@@ -31,7 +29,7 @@ OPTUNA = 'needs Optuna: pip install "raytune-hpo[optuna]"'
 DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
-def write_optuna(results: Results, target: Path, headway: Headway) -> None:
+def write_optuna(results: Results, place: Place) -> None:
     """One study, named as the run's folder. Raises ExperimentError where Optuna is not installed."""
     try:
         import optuna
@@ -40,7 +38,7 @@ def write_optuna(results: Results, target: Path, headway: Headway) -> None:
     from raytune_hpo.search.optuna_search import quiet
 
     with quiet():
-        storage = _storage(target)
+        storage = _storage(place.path)
         direction = "maximize" if results.mode == "max" else "minimize"
         study = optuna.create_study(storage=storage, study_name=results.run_dir.name, direction=direction)
         study.set_metric_names([results.metric])
@@ -48,12 +46,12 @@ def write_optuna(results: Results, target: Path, headway: Headway) -> None:
         for key in ("name", "searcher", "scheduler", "max_epochs", "seed"):
             study.set_user_attr(key, experiment.get(key))
         study.set_user_attr("constants", experiment["space"]["constants"])
-        headway.begin("reading the journal")
+        place.headway.begin("reading the journal")
         trials = _trials(results)
-        headway.begin("values", sum(map(_values, trials)))
+        place.headway.begin("values", sum(map(_values, trials)))
         for trial in trials:
             study.add_trial(trial)
-            headway.made(_values(trial))
+            place.headway.made(_values(trial))
     if isinstance(storage, optuna.storages.RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
@@ -92,7 +90,7 @@ def _trials(results: Results) -> list[Any]:
         Status.RUNNING: State.RUNNING,
         Status.PAUSED: State.RUNNING,
     }
-    values, times = values_by_epoch(results), _times(results)
+    values, when = values_by_epoch(results), times(results)
     found = []
     for trial in trials:
         state = states.get(trial.status, State.FAIL)
@@ -109,7 +107,7 @@ def _trials(results: Results) -> list[Any]:
             intermediate_values=values[trial.id],
             user_attrs=_attributes(trial),
         )
-        made.datetime_start, made.datetime_complete = times[trial.id]
+        made.datetime_start, made.datetime_complete = map(_local, when[trial.id])
         if not state.is_finished():
             made.datetime_complete = None
         elif made.datetime_complete is None:
@@ -137,17 +135,8 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
 
 
-def _times(results: Results) -> dict[str, tuple[datetime.datetime | None, datetime.datetime | None]]:
-    """Trial -> (when it first began, when it ended)."""
-    found: dict[str, tuple[datetime.datetime | None, datetime.datetime | None]] = defaultdict(lambda: (None, None))
-    for step in results.steps:
-        for event in step.events:
-            at = datetime.datetime.fromtimestamp(step.at)
-            if isinstance(event, Started):
-                found[event.trial] = (found[event.trial][0] or at, None)
-            elif isinstance(event, Ended):
-                found[event.trial] = (found[event.trial][0] or at, at)
-    return found
+def _local(at: float | None) -> datetime.datetime | None:
+    return None if at is None else datetime.datetime.fromtimestamp(at)
 
 
 def _attributes(trial: TrialState) -> dict[str, Any]:

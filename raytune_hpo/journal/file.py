@@ -157,6 +157,15 @@ class Cursor:
         self._link, self._offset = Link(), 0
         self._order = Order()
 
+    @classmethod
+    def after(cls, path: Path, run_id: str, reading: Reading) -> Cursor:
+        """One that goes on where a reading ended. Of format 1 nothing can follow: it is written anew to go on."""
+        made = cls(path, run_id)
+        made._link, made._offset = reading.link, reading.end
+        for step in reading.steps:
+            made._order.follow(step)
+        return made
+
     @property
     def events(self) -> int:
         """How many events of the run have been read."""

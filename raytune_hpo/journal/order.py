@@ -109,6 +109,10 @@ class Order:
         self._live(i, event, trial)
         if event.donor not in self._trials:
             raise _wrong(i, event, "donor", event.donor, "is no trial that was suggested before")
+        newest = self._trials[event.donor].generation
+        if event.donor_generation > newest:
+            expected = f"must be at most {newest}, the donor's"
+            raise _wrong(i, event, "donor_generation", event.donor_generation, expected)
         if event.generation != trial.generation + 1:
             expected = f"must be {trial.generation + 1}, one after the trial's"
             raise _wrong(i, event, "generation", event.generation, expected)

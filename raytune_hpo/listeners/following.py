@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,12 @@ from typing import Any
 from raytune_hpo.journal.events import Step
 from raytune_hpo.journal.file import Cursor, Journal, read
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.listeners.registry import made_listener, name_of
 from raytune_hpo.printable import printable
 from raytune_hpo.storage.run_directory import RunDirectory
 
 POLL_S = 0.1
 CLOSE_S = 20.0  # how long the end of a session waits for listeners that are behind
-
-
-def made_listeners(given: Iterable[Any]) -> list[Listener]:
-    """As `made_listener`; of several callbacks of one class each gets a name, and so a folder, of its own."""
-    found = [made_listener(one) for one in given]
-    names: Counter[str] = Counter()
-    for listener in found:
-        name = name_of(listener)
-        names[name] += 1
-        if names[name] > 1 and hasattr(listener, "name"):
-            listener.name = f"{name}-{names[name]}"
-    return found
-
-
-def made_listener(given: Any) -> Listener:
-    """A listener of what stands in `listeners=`: an object, a class, or a callback of Ray Tune's."""
-    made = given() if isinstance(given, type) else given
-    if hasattr(made, "on_trial_result") and not isinstance(made, Listener):
-        from raytune_hpo.listeners.ray_callback import RayCallback
-
-        return RayCallback(made)
-    found: Listener = made
-    return found
-
-
-def name_of(listener: Listener) -> str:
-    return getattr(listener, "name", None) or type(listener).__name__
 
 
 class Following:
@@ -151,14 +124,21 @@ class Listening:
 def follow(run_dir: str | Path, listener: Any) -> None:
     """Tell a listener everything in the journal of a run that it has not been told, and return: an export.
 
-    Raises ExperimentError if there is no run, or its journal is damaged; and whatever the listener raises.
+    listener: as in `listeners=`. Raises ExperimentError if there is no run, or its journal is damaged; and whatever the
+    listener raises.
     """
     directory = RunDirectory.open(run_dir)
     description = directory.description()
-    made = made_listener(listener)
-    made.begin(RunView(directory.path, description["run_id"], description["experiment"], resumed=True, live=False))
-    first = made.position()
-    for step in read(directory.journal_path, description["run_id"]).steps:
-        tell(step, made, first)
-    made.idle()
-    made.end()
+    steps = read(directory.journal_path, description["run_id"]).steps
+    run = RunView(directory.path, description["run_id"], description["experiment"], resumed=True, live=False)
+    tell_all(steps, made_listener(listener), run)
+
+
+def tell_all(steps: Iterable[Step], listener: Listener, run: RunView) -> None:
+    """From `begin` to `end`, of the steps of a run that goes on no more, as far as is known."""
+    listener.begin(run)
+    first = listener.position()
+    for step in steps:
+        tell(step, listener, first)
+    listener.idle()
+    listener.end()

@@ -73,13 +73,21 @@ def _borders(results: Results) -> Iterator[Advice]:
     values = [space.values(t.best_config) for t in trials]
     ordered = {path: p for path, p in space.parameters.items() if not isinstance(p, Choice)}
     for path, parameter in ordered.items():
-        units = [parameter.to_unit(own[path]) if path in own else math.nan for own in values]
+        units = [_unit(parameter, own[path]) if path in own else math.nan for own in values]
         for side in ("low", "high"):
             there = [_at_end(parameter, unit, side) for unit in units]
             inside = sum(there[:best])
             if inside < CROWD * best or _tail(len(trials), sum(there), best, inside) > CHANCE / 2 / len(ordered):
                 continue
             yield _border(path, parameter, side, inside, best, sum(there), len(trials))
+
+
+def _unit(parameter: Parameter, value: Any) -> float:
+    """NaN for a value that the parameter has no place for: a scheduler, or a person, may have given it."""
+    try:
+        return parameter.to_unit(value)
+    except (ValueError, TypeError, AttributeError, ArithmeticError):
+        return math.nan
 
 
 def _at_end(parameter: Parameter, unit: float, side: str) -> bool:

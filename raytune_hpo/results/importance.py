@@ -15,12 +15,16 @@ import numpy as np
 
 from raytune_hpo.results.forest_anova import Share, forest_anova
 from raytune_hpo.results.results import Results
+from raytune_hpo.results.text_table import plural
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config
 
 K = TypeVar("K")
 
 MIN_TRIALS = 20
+#: With more, so many of them, evenly in the order of suggestion: they tell as much, in bounded time.
+MOST_TRIALS = 2000
 
 HANDBOOK: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("learning rate", ("lr", "learning_rate")),
@@ -39,8 +43,9 @@ week 3, "Tuning process"), each place with the names that stand for it here."""
 class Importance:
     """What can be told.
 
-    trials: those that are finished; bad: of these, diverged or failed. r2: out of bag, None where no forest was
-    fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest first.
+    trials: those that are finished, as of `telling`; bad: of these, diverged or failed. r2: out of bag, None where no
+    forest was fitted; needed: what it must exceed. verdict: one line. main and pairs: empty unless `can_tell`, largest
+    first.
     """
 
     trials: int
@@ -84,7 +89,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
     one run in twenty (simulated for 20 to 200 trials of 1 to 8 parameters; usual is a negative one).
     """
     space = SearchSpace.from_json(results.experiment["space"])
-    trials = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    trials = telling(results)
     costs = np.array([cost(t, results.mode) for t in trials])
     n = len(trials)
     found = Importance(
@@ -93,7 +98,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
         r2=None,
         needed=2 / math.sqrt(max(n, 1)),
         can_tell=False,
-        verdict=f"cannot tell: {n} finished trials, and below {MIN_TRIALS} anything may look important",
+        verdict=f"cannot tell: {plural(n, 'finished trial')}, and below {MIN_TRIALS} anything may look important",
         main={},
         pairs={},
     )
@@ -101,7 +106,7 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
         return found
     if np.all(costs == costs[0]):
         return replace(found, verdict=f"cannot tell: all {n} finished trials did equally well")
-    units = np.array([space.to_unit(t.best_config if t.eligible else t.config) for t in trials])
+    units = np.array([space.to_unit(told_config(t)) for t in trials])
     anova = forest_anova(space, units, ranks(costs), seed=int(results.experiment["seed"]), pairs=pairs)
     found = replace(found, r2=anova.r2)
     if anova.r2 <= found.needed:
@@ -117,6 +122,17 @@ def importance(results: Results, *, pairs: bool = False) -> Importance:
     return replace(
         found, can_tell=True, verdict=verdict, main=_largest_first(anova.main), pairs=_largest_first(anova.pairs)
     )
+
+
+def telling(results: Results) -> list[TrialState]:
+    """The trials that a run's importance is told by: the finished ones of configs that the space has a place for (a
+    scheduler, or a person, may have given one others), MOST_TRIALS at most."""
+    space = SearchSpace.from_json(results.experiment["space"])
+    found = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    found = [t for t in found if placed(space, told_config(t))]
+    if len(found) <= MOST_TRIALS:
+        return found
+    return [found[i * len(found) // MOST_TRIALS] for i in range(MOST_TRIALS)]
 
 
 def ranks(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -138,6 +154,20 @@ def cost(trial: TrialState, mode: str) -> float:
     if not trial.eligible or trial.best is None:
         return math.inf
     return -trial.best if mode == "max" else trial.best
+
+
+def told_config(trial: TrialState) -> Config:
+    """The one that gave what the trial is ranked by."""
+    return trial.best_config if trial.eligible else trial.config
+
+
+def placed(space: SearchSpace, config: Config) -> bool:
+    """Whether each value has a place in its parameter's own scale."""
+    try:
+        space.to_unit(config)
+    except (ValueError, TypeError, AttributeError, ArithmeticError):
+        return False
+    return True
 
 
 def _largest_first(shares: dict[K, Share]) -> dict[K, Share]:

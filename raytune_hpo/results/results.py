@@ -128,10 +128,13 @@ class Results:
     @property
     def best(self) -> Best | None:
         """The winner so far; None before the first report."""
+        return self.best_with(read_test(self.run_dir)) if self.ledger.winner() is not None else None
+
+    def best_with(self, sealed: dict[str, Any] | None) -> Best | None:
+        """The winner so far, with the figures of `winner.read_test`."""
         trial = self.ledger.winner()
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
-        sealed = read_test(self.run_dir)
         record = self.kept(trial).best_checkpoint(self.objective)
         return Best(
             trial_id=trial.id,
@@ -150,25 +153,25 @@ class Results:
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a trial, in the order of suggestion, as plain JSON values."""
-        return [
-            {
-                "trial_id": t.id,
-                "status": t.status.value,
-                "reason": t.reason,
-                "epochs": t.epoch,
-                "best": t.best,
-                "best_epoch": t.best_epoch,
-                "last": finite(t.metrics).get(self.metric),
-                "seconds": round(t.seconds, 3),
-                "failures": t.failures,
-                "error": t.error,
-                "error_file": t.error_file,
-                "generation": t.generation,
-                "code": sorted(t.codes),
-                "config": t.config,
-            }
-            for t in self.ledger.trials.values()
-        ]
+        return [self.row(trial) for trial in self.ledger.trials.values()]
+
+    def row(self, t: TrialState) -> dict[str, Any]:
+        return {
+            "trial_id": t.id,
+            "status": t.status.value,
+            "reason": t.reason,
+            "epochs": t.epoch,
+            "best": t.best,
+            "best_epoch": t.best_epoch,
+            "last": finite(t.metrics).get(self.metric),
+            "seconds": round(t.seconds, 3),
+            "failures": t.failures,
+            "error": t.error,
+            "error_file": t.error_file,
+            "generation": t.generation,
+            "code": sorted(t.codes),
+            "config": t.config,
+        }
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -232,6 +235,20 @@ class Results:
         ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]
         return sorted(ranked, key=lambda t: t.rank(self.objective))[:k]
 
+    def figure(self, kind: str) -> Any:
+        """A figure of the report, as plotly's Figure: "curves", "best", "parallel", "slices", "importance", "rounds",
+        "rungs", "lineage", "schedule" or "timeline". Raises ExperimentError for another kind, for one that this run
+        has nothing for, and where plotly is not installed."""
+        from raytune_hpo.figures import composed_figure
+        from raytune_hpo.results.facts import facts
+
+        spec = composed_figure(facts(self), kind)
+        try:
+            from plotly.graph_objects import Figure
+        except ImportError as error:
+            raise ExperimentError("figure", kind, 'needs plotly: pip install "raytune-hpo[report]"') from error
+        return Figure(spec, layout_template="plotly_white")
+
     def to_json(self) -> dict[str, Any]:
         """The document of `run --json`."""
         return {
@@ -294,22 +311,29 @@ def as_columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def load_results(run_dir: str | Path) -> Results:
     """The results of a run, finished or not. Raises ExperimentError if there is none or it is damaged."""
     directory = RunDirectory.open(run_dir)
+    return results_of(directory, _read(directory))
+
+
+def results_of(directory: RunDirectory, reading: Reading) -> Results:
+    """The results that a reading of the run's journal gives. Raises ExperimentError where one event does not follow."""
     experiment = directory.description()["experiment"]
-    reading = _read(directory)
     ledger = Ledger(Objective(experiment["metric"], experiment["mode"]))
     for step in reading.steps:
-        ledger.seconds = step.t
-        for event in step.events:
-            try:
-                ledger.apply(event)
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                expected = (
-                    f"its {event.KIND} does not follow from the events before it ({type(error).__name__}: {error})"
-                )
-                raise ExperimentError("journal", f"{directory.journal_path}:{step.number}", expected) from error
+        apply(ledger, step, directory.journal_path)
     results = Results(directory.path, experiment, ledger, reading.damage)
     vars(results)["steps"] = reading.steps  # what the property would read again
     return results
+
+
+def apply(ledger: Ledger, step: Step, journal: Path) -> None:
+    """Bring a ledger up to date. Raises ExperimentError where an event does not follow."""
+    ledger.seconds = step.t
+    for event in step.events:
+        try:
+            ledger.apply(event)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            expected = f"its {event.KIND} does not follow from the events before it ({type(error).__name__}: {error})"
+            raise ExperimentError("journal", f"{journal}:{step.number}", expected) from error
 
 
 def _read(directory: RunDirectory) -> Reading:

@@ -58,6 +58,10 @@ class TrialState:
         """Whether it may be the winner."""
         return self.status.eligible
 
+    def stopped_early(self, stop_reason: str | None) -> bool:
+        """Whether something stopped it that was not the end of the run, of which `stop_reason` tells."""
+        return self.status == Status.STOPPED and self.reason != stop_reason
+
     def rank(self, objective: Objective) -> tuple[float, int]:
         """A key that sorts the best trial first, and of equal ones the one suggested first."""
         return math.inf if self.best is None else objective.loss(self.best), self.index

@@ -64,7 +64,11 @@ class Choice(Parameter):
         return list(option) if isinstance(option, list) else option
 
     def index_of(self, value: Any) -> int:
-        return next(i for i, option in enumerate(self.values) if same(option, value))
+        """Raises ValueError for what is none of the options."""
+        found = next((i for i, option in enumerate(self.values) if same(option, value)), None)
+        if found is None:
+            raise ValueError(f"{value!r} is none of the options")
+        return found
 
     def from_unit(self, u: float) -> Any:
         return self.value_at(min(int(u * self.n), self.n - 1))

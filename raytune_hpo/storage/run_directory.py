@@ -10,7 +10,7 @@ errors/           one traceback file per distinct failure
 statistics-*.safetensors  what the task's `preprocess` is given (see statistics_file)
 test.json         every opening of the test split (see results.test_seal)
 commands/         a person's commands to a running panda (see commands)
-listeners/        what callbacks of Ray Tune's write (see listeners.ray_callback)
+listeners/        what listeners write, each in a folder of its name
 confirm/, retest/  runs of their own inside this one, and confirm.json, what they say
 lock              held by the process that runs the experiment
 

@@ -1,8 +1,8 @@
 """Train a trial's weights again from the journal alone, and compare: the lineage is the whole truth of them.
 
 A trial's last weights came about in segments: from scratch or from a checkpoint, under one config, for some
-epochs; PBT's exploits, a panda's care and a person's interventions each begin a new one. `lineage` reads
-them from the journal, `replay` trains them, without Ray. On a CPU with the same number of threads and the same
+epochs; PBT's exploits, a panda's care and a person's interventions each begin a new one (`results.lineage`).
+`replay` trains them, without Ray. On a CPU with the same number of threads and the same
 versions the weights come out the same to the bit; those of a lane where its layers are linear, else up to rounding,
 which grows from epoch to epoch.
 """
@@ -18,28 +18,16 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.headway import UNSEEN, Headway
-from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, Perturbed, SessionOpened, Suggested
+from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, SessionOpened
+from raytune_hpo.results.lineage import Segment, lineage
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space.configs import Config
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
     from raytune_hpo.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Epochs first + 1 to last of `trial` in one `generation`, under `config`. why: what began it."""
-
-    trial: str
-    generation: int
-    config: Config
-    first: int
-    last: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -53,31 +41,6 @@ class Replayed:
     epochs: int
     differing: list[str]
     of_lane: bool
-
-
-def lineage(results: Results, trial: str, generation: int, epoch: int) -> list[Segment]:
-    """The segments that lead to the state of `trial` at `epoch` of `generation`, oldest first."""
-    begun: dict[tuple[str, int], Suggested | Perturbed] = {}
-    for event in results.events:
-        if isinstance(event, Suggested):
-            begun[event.trial, 0] = event
-        elif isinstance(event, Perturbed):
-            begun[event.trial, event.generation] = event
-    segments: list[Segment] = []
-    while True:
-        start = begun[trial, generation]
-        if isinstance(start, Perturbed):
-            first, config, why = start.donor_epoch, start.new_config, start.reason
-        else:
-            first, config, why = start.checkpoint.epoch if start.checkpoint else 0, start.config, "start"
-        segments.insert(0, Segment(trial, generation, config, first, epoch, why))
-        if isinstance(start, Perturbed):
-            trial, generation, epoch = start.donor, start.donor_generation, first
-        elif first > 0:
-            assert start.parent is not None
-            trial, generation, epoch = start.parent, 0, first
-        else:
-            return segments
 
 
 def replay(

@@ -188,7 +188,7 @@ def test_what_is_said_comes_to_the_total(digits: Path, tmp_path: Path) -> None:
     results = load_results(digits)
     for name in ("csv", "optuna"):
         told = Told()
-        export_to(results, name, tmp_path / name, told)
+        export_to(results, name, tmp_path / name, headway=told)
         assert [made for _, total, made in told.parts if total] == [total for _, total, _ in told.parts if total] != []
     told = Told()
     replay(results, "t00002", lambda text: None, headway=told)
@@ -201,9 +201,11 @@ def test_what_is_said_comes_to_the_total(digits: Path, tmp_path: Path) -> None:
 
 def test_a_table_in_parts_is_the_same_table(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from raytune_hpo.exports import tables
+    from raytune_hpo.exports.place import Place
 
     monkeypatch.setattr(tables, "ROWS", 2)
-    tables.write_csv(load_results(digits), tmp_path / "tables", Told())
+    place = Place(tmp_path / "tables", tmp_path / "tables", headway=Told())
+    tables.write_csv(load_results(digits), place)
     for name in ("trials", "curves"):
         frame = getattr(load_results(digits), name)
         assert (tmp_path / f"tables/{name}.csv").read_bytes() == frame.to_csv(index=False).encode()

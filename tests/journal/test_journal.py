@@ -50,7 +50,7 @@ EVERY: list[Event] = [
     events.CheckpointLost("t2", "checkpoints/t2/00-00004.2"),
     events.Deferred("t2"),
     events.Warned("t2", "UserWarning", "look out", "train.py:7", 3),
-    events.Perturbed("t2", "t1", 4, 1, 5, 1, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
+    events.Perturbed("t2", "t1", 4, 0, 5, 1, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
     events.Commanded("t2", "1-2", "nudge", True, "done"),
     events.Retried("t2", 5, "ValueError: x", "errors/1.txt", True, 0.25),
     events.Ended("t2", Outcome.FAILED, "error", "ValueError: x", "errors/1.txt"),

@@ -19,9 +19,10 @@ from raytune_hpo import ExperimentError, Listener, follow, load_results
 from raytune_hpo.journal.events import Event, SessionOpened, Started, Step
 from raytune_hpo.journal.file import Cursor, Journal, read
 from raytune_hpo.listeners import following
-from raytune_hpo.listeners.following import Listening, made_listener, made_listeners
+from raytune_hpo.listeners.following import Listening
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.listeners.ray_callback import CallbackTrial
+from raytune_hpo.listeners.registry import made_listener, made_listeners
 
 
 class Kept(Listener):

@@ -396,6 +396,14 @@ def add_line(run_dir: Path, event: str) -> None:
     journal.close()
 
 
+def perturbed(donor_generation: int) -> dict[str, Any]:
+    """A panda's step, as JSON."""
+    record = {"trial": "t00000", "generation": 1, "epoch": 1, "path": "checkpoints/t00000/01-00001.1"}
+    donor = {"donor": "t00000", "donor_epoch": 1, "donor_generation": donor_generation}
+    return {"event": "perturb", "trial": "t00000", "epoch": 1, "generation": 1, "old_config": {}, "new_config": {},
+            **donor, "checkpoint": {**record, "bytes": 0, "crc32": 0}}  # fmt: skip
+
+
 ILLEGAL: list[tuple[dict[str, Any], str]] = [
     ({"event": "suggest", "trial": "t00000", "config": {}}, "was suggested before"),
     ({"event": "suggest", "trial": "t00007", "config": {}}, "must be trial number 1"),
@@ -411,6 +419,7 @@ ILLEGAL: list[tuple[dict[str, Any], str]] = [
     ({"event": "session", "number": 7}, "must be 2, one after the last session's"),
     ({"event": "close", "status": "finished"}, "must be session: the one before is closed"),
     ({"event": "reopen", "trial": "t00000"}, "has not failed before"),
+    (perturbed(donor_generation=1), "must be at most 0, the donor's"),  # its own: a line without a beginning
 ]  # fmt: skip
 
 

@@ -1,0 +1,65 @@
+"""raytune-hpo watch RUN_DIR, or a folder of runs"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+from raytune_hpo.cli.arguments import say
+from raytune_hpo.errors import ExperimentError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", default="runs", help="the folder of a run, or of runs (default: runs)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, metavar="N", help="the port (default: 8750, or the next that is free)")
+    # For `run --watch`: the server ends with the process that began it.
+    parser.add_argument("--while-stdin", action="store_true", help=argparse.SUPPRESS)
+
+
+def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.pages.page import check_installed
+    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, own_hosts
+
+    check_installed()
+    check_served("watch")
+    import uvicorn
+
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise ExperimentError("--port", options.port, "must be from 1 to 65535")
+    watched = Watched(Path(options.path))
+    token = new_token()
+    made = application(watched, token, own_hosts(options.host))
+    socket = listening(options.host, options.port)
+    port = socket.getsockname()[1]
+    if options.port not in (None, port):
+        say(f"port {options.port} is in use: {port} in its place")
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    say(f"http://{shown}:{port}/{token}/")
+    if options.host in ("127.0.0.1", "::1", "localhost"):
+        say(f"from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then the same link there")
+    else:
+        say("whoever has this link can read the run, over an unencrypted connection")
+    sys.stdout.flush()
+    server = uvicorn.Server(
+        uvicorn.Config(made, log_level="warning", lifespan="off", access_log=False, timeout_graceful_shutdown=1,
+                       server_header=False, date_header=False, ws="none")
+    )  # fmt: skip
+    if options.while_stdin:
+        threading.Thread(target=_end_with, args=(server,), daemon=True).start()
+    try:
+        server.run(sockets=[socket])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        socket.close()
+    return 0
+
+
+def _end_with(server: object) -> None:
+    while os.read(0, 1024):
+        pass
+    server.should_exit = True  # type: ignore[attr-defined]

@@ -1,0 +1,207 @@
+"""The server of live pages: a run, or all runs of a storage folder, to browsers that have the token.
+
+    /TOKEN/                 the page of the run, or the list of runs
+    /TOKEN/runs/NAME/       the page of one of them
+    .../events?since=N      what is new after version N, as server-sent events
+    .../document.json       the document of `report --json`
+    .../plotly.js
+
+It reads, and that is all it can do. It answers a request whose Host is its own (so that no page of another site can
+reach it through a name that leads here), whose path begins with the token, and which names a run that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hmac
+import ipaddress
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.pages.live import Live
+from raytune_hpo.pages.page import plotly_js, runs_page
+from raytune_hpo.results.listing import Listing
+from raytune_hpo.storage.run_directory import DESCRIPTION
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+INSTALL = 'needs starlette and uvicorn: pip install "raytune-hpo[watch]"'
+PORT, PORTS = 8750, 50
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Watched:
+    """What is shown: one run, or the runs of a folder. Each is followed from the first request for it on."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ExperimentError where there is neither a run nor a folder that holds runs."""
+        self.path = path.absolute()
+        self.is_run = (self.path / DESCRIPTION).exists()
+        if not self.is_run and not self.path.is_dir():
+            raise ExperimentError("run directory", str(path), "is neither a run nor a folder of runs")
+        self.listing = Listing(self.path)
+        self._lives: dict[str, Live] = {}
+        if self.is_run:
+            self.live("")
+
+    def live(self, name: str) -> Live:
+        """name: of the folder, "" for the one run. Raises ExperimentError."""
+        if name not in self._lives:
+            self._lives[name] = Live(self.path / name)
+        return self._lives[name]
+
+    def names(self) -> list[str]:
+        return [path.parent.name for path in self.path.glob(f"*/{DESCRIPTION}")]
+
+
+def check_served(where: str) -> None:
+    """Raises ExperimentError, naming `where`, without what serves pages."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ExperimentError(where, "a live page", INSTALL) from error
+
+
+def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Starlette:
+    """hosts: whether a Host header's name is this server's own."""
+    from starlette.applications import Starlette
+    from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+    from starlette.routing import Route
+
+    def refused(request: Request) -> Response | None:
+        if not hosts(_name(request.headers.get("host", ""))):
+            return PlainTextResponse("the Host header is not this server's", 421, HEADERS)
+        given = str(request.path_params["token"]).encode("utf-8", "replace")
+        if not hmac.compare_digest(given, token.encode()):
+            return PlainTextResponse("the link's token is missing or wrong", 403, HEADERS)
+        return None
+
+    prefix = "/{token}/" if watched.is_run else "/{token}/runs/{name}/"
+
+    def route(path: str, answer: Callable[[Request, Live], Any]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            denied = refused(request)
+            if denied is not None:
+                return denied
+            name = request.path_params.get("name", "")
+            if name and name not in watched.names():
+                return PlainTextResponse("no such run", 404, HEADERS)
+            try:
+                found: Response = await answer(request, watched.live(name))
+            except ExperimentError as error:
+                return PlainTextResponse(str(error), 409, HEADERS)
+            return found
+
+        return Route(prefix + path, endpoint)
+
+    async def shown(request: Request, live: Live) -> Response:
+        return HTMLResponse(await live.html(), headers=HEADERS)
+
+    async def told(request: Request, live: Live) -> Response:
+        return JSONResponse(await live.json(), headers=HEADERS)
+
+    async def events(request: Request, live: Live) -> Response:
+        text = request.query_params.get("since", "0")
+        since = int(text) if text.isdecimal() and len(text) < 16 else 0
+        return StreamingResponse(_streamed(live.messages(since)), media_type="text/event-stream", headers=HEADERS)
+
+    async def script(request: Request, live: Live) -> Response:
+        headers = {**HEADERS, "Cache-Control": "private, max-age=86400"}
+        return Response(plotly_js(), media_type="text/javascript", headers=headers)
+
+    async def runs(request: Request) -> Response:
+        denied = refused(request)
+        if denied is not None:
+            return denied
+        found = await asyncio.to_thread(watched.listing.runs)
+        return HTMLResponse(runs_page(str(watched.path), found), headers=HEADERS)
+
+    async def nothing(request: Request) -> Response:
+        return PlainTextResponse("the link's token is missing or wrong", 403, HEADERS)
+
+    routes = [route("", shown), route("events", events), route("document.json", told), route("plotly.js", script)]
+    if not watched.is_run:
+        routes.append(Route("/{token}/", runs))
+    return Starlette(routes=[*routes, Route("/{path:path}", nothing)])
+
+
+async def _streamed(messages: AsyncIterator[str | None]) -> AsyncIterator[str]:
+    async for message in messages:
+        yield ": beat\n\n" if message is None else f"data: {message}\n\n"
+
+
+def _name(host: str) -> str:
+    """Of a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
+
+
+def own_hosts(address: str) -> Callable[[str], bool]:
+    """What a Host header may name: this machine's loopback, also through a forwarded port, and the address that the
+    user gave; where that stands for all addresses, this machine's name and any address as a number (no page of another
+    site can have one of these as its own name)."""
+    everywhere = address in ("0.0.0.0", "::")
+
+    def own(name: str) -> bool:
+        if name in LOOPBACK or name == address.lower():
+            return True
+        return everywhere and (_is_address(name) or name in (socket.gethostname().lower(), socket.getfqdn().lower()))
+
+    return own
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def listening(address: str, port: int | None) -> socket.socket:
+    """A socket at the port, or at the next free one after PORT where none is asked for.
+
+    Raises ExperimentError where there is no such address, or the port that was asked for is in use.
+    """
+    try:
+        family = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:
+        raise ExperimentError("--host", address, f"is no address of this machine ({error})") from error
+    first = PORT if port is None else port
+    for tried in range(first, first + PORTS):
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((address, tried))
+            made.listen(128)  # whoever has the link is answered, if not at once
+        except OSError as error:
+            made.close()
+            if error.errno == errno.EADDRINUSE and tried < 65535:
+                continue
+            raise ExperimentError("--host", f"{address}:{tried}", f"cannot be used: {error.strerror}") from error
+        return made
+    raise ExperimentError("--port", first, f"is in use, and so are the {PORTS} after it")
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(24)

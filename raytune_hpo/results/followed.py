@@ -1,0 +1,66 @@
+"""A run's results as they grow: its journal read by a cursor, in whatever process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Step
+from raytune_hpo.journal.file import Cursor, read
+from raytune_hpo.results.results import apply, results_of
+from raytune_hpo.storage.run_directory import RunDirectory
+
+
+class Followed:
+    """A run that may go on. results: of all that has been read; they change with `fresh`."""
+
+    def __init__(self, run_dir: str | Path) -> None:
+        """Raises ExperimentError where there is no run, or its journal is damaged."""
+        self.directory = RunDirectory.open(run_dir)
+        self._run_id: str = self.directory.description()["run_id"]
+        self.load()
+
+    def load(self) -> None:
+        """Read all of it anew. Raises ExperimentError."""
+        path = self.directory.journal_path
+        self._seen = _state(path)
+        reading = read(path, self._run_id)
+        self.results = results_of(self.directory, reading)
+        self._cursor = Cursor.after(path, self._run_id, reading)
+
+    @property
+    def status(self) -> str:
+        """As of Results, "killed" where nobody has the run that says it is running."""
+        status = self.results.status
+        return "killed" if status == "running" and not self.directory.in_use() else status
+
+    def fresh(self) -> list[Step] | None:
+        """The steps since the last call, which `results` then hold; None where all was read anew: the journal was
+        replaced, or its damaged end set aside. Raises ExperimentError where it cannot be read."""
+        path = self.directory.journal_path
+        state, before = _state(path), self._seen
+        if state is None or state == before:  # also of a damaged end: it is read again when something follows
+            return []
+        if before is not None and state[0] != before[0]:
+            self.load()
+            return None
+        self._seen = state
+        try:
+            steps = self._cursor.steps()
+        except ExperimentError:
+            self.load()
+            return None
+        for step in steps:
+            apply(self.results.ledger, step, path)
+        self.results.steps.extend(steps)
+        return steps
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Which file it is, and its size; None without one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size
