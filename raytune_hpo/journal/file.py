@@ -49,14 +49,17 @@ def read(path: Path, run_id: str) -> Reading:
     """All of a journal; nothing if there is none yet.
 
     Raises ExperimentError for a line that does not fit and is not the last, and for one of a newer version: that is no
-    crash's doing.
+    crash's doing; and where the file cannot be read.
     """
     if not os.path.lexists(path):
         return Reading()
     steps: list[Step] = []
     link, end, order = Link(), 0, Order()
-    with os.fdopen(opened(path), "rb") as file:
-        lines = list(file)
+    try:
+        with os.fdopen(opened(path), "rb") as file:
+            lines = list(file)
+    except OSError as error:  # another user's, say
+        raise ExperimentError("journal", str(path), f"cannot be read: {error.strerror or error}") from error
     of_format_1 = bool(lines) and format1.is_line(lines[0])
     reader = format1.reader() if of_format_1 else chain.read
     for number, line in enumerate(lines, start=1):

@@ -40,16 +40,17 @@ def _read(directory: RunDirectory) -> dict[str, Any]:
     path = directory.path
     try:
         results = load_results(path)
+        created = str(directory.description().get("created", ""))
     except ExperimentError as error:
         return {"run_dir": str(path), "status": "damaged", "reason": str(error)}
-    best = results.best
+    best = results.ledger.winner()
     return {
         "run_dir": str(path),
         "status": results.status,
-        "created": str(directory.description().get("created", "")),
+        "created": created,
         "trials": len(results.ledger.trials),
         "metric": results.metric,
-        "best": None if best is None else best.metric,
+        "best": None if best is None else best.best,
         "last": results.steps[-1].at if results.steps else None,
     }
 

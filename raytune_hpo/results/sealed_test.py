@@ -75,6 +75,8 @@ def openings(run_path: Path) -> list[Opening]:
         return [decoded(Opening, item, f"openings[{i}]") for i, item in enumerate(_items(document))]
     except (ValueError, RecursionError) as error:
         raise ExperimentError("run directory", str(path), f"is damaged: {error}") from error
+    except OSError as error:
+        raise ExperimentError("run directory", str(path), f"cannot be read: {error.strerror or error}") from error
 
 
 def _items(document: Any) -> list[Any]:

@@ -314,10 +314,14 @@ class SearchSpace:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SearchSpace:
-        flat: dict[str, Any] = dict(data["constants"])
-        flat.update({path: Named(str(flat[path]), GONE) for path in data.get("objects", ())})
-        flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
-        return cls(nest(flat), recorded=True)
+        """The inverse of `to_json`. Raises ExperimentError for what is none: it may be of a stranger's run."""
+        try:
+            flat: dict[str, Any] = dict(data["constants"])
+            flat.update({path: Named(str(flat[path]), GONE) for path in data.get("objects", ())})
+            flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
+            return cls(nest(flat), recorded=True)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ExperimentError("space", dict(data), f"is damaged: {error}") from error
 
 
 def constant(where: str, value: Any) -> Any:

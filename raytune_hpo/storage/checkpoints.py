@@ -263,12 +263,12 @@ def _take_in_links(folder: Path) -> None:
 def exists(run_path: Path, record: CheckpointRecord) -> bool:
     """Whether a checkpoint has not been deleted since. Does not look for damage."""
     file, member = split_path(record.path)
-    place = _place(run_path, file)
-    if place is None or member is None:
-        return place is not None and place.is_dir()
     try:
+        place = _place(run_path, file)
+        if place is None or member is None:
+            return place is not None and place.is_dir()
         return member in LaneFile(place).members
-    except TrialError:
+    except (TrialError, PermissionError):  # (another user's checkpoints are none to this one)
         return False
 
 

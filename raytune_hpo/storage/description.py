@@ -134,5 +134,6 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 _NEEDED = (
     *("run_id", "experiment.metric", "experiment.mode", "experiment.task", "experiment.seed"),
     *("experiment.space.parameters", "experiment.space.constants"),
-    *("experiment.searcher.name", "experiment.scheduler.name"),
+    *("experiment.searcher.name", "experiment.scheduler.name", "experiment.name"),
+    *("experiment.num_samples", "experiment.max_epochs", "experiment.resources.cpus", "experiment.resources.gpus"),
 )

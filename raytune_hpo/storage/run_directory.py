@@ -256,11 +256,14 @@ class RunDirectory:
         self._lock = descriptor
 
     def in_use(self) -> bool:
-        """Whether another process has claimed the run. Claims nothing."""
+        """Whether another process has claimed the run; where its lock may not be looked at, that is taken to be so.
+        Claims nothing."""
         try:
             descriptor = opened(self.path / "lock")
         except FileNotFoundError:
             return False
+        except PermissionError:
+            return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

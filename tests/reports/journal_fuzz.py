@@ -357,6 +357,7 @@ VERBS: list[Callable[[Path], tuple[str, ...]]] = [
     lambda run: ("best", str(run)),
     lambda run: ("best", str(run), "--json"),
     lambda run: ("list", str(run.parent)),
+    lambda run: ("report", str(run), "--json"),
 ]
 
 

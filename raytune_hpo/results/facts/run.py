@@ -7,7 +7,7 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import DataLoaded, Executor, ExecutorChanged, Reported, SessionOpened
-from raytune_hpo.owned import read_bytes
+from raytune_hpo.owned import inside, opened
 from raytune_hpo.results.facts.common import in_common
 from raytune_hpo.results.failures import causes
 from raytune_hpo.results.results import Results
@@ -49,7 +49,7 @@ def run(results: Results) -> dict[str, Any]:
         "code_versions": len(results.codes),
         "train_samples": data.train if data else None,
         "validation_samples": data.validation if data else None,
-        "versions": description.get("versions", {}),
+        "versions": description.get("versions") or {},
         "git_commit": description.get("git_commit"),
     }
 
@@ -130,11 +130,13 @@ def failures(results: Results) -> list[dict[str, Any]]:
 
 
 def _traceback(results: Results, file: str | None) -> str | None:
-    if file is None or not os.path.lexists(results.run_dir / file):
+    if file is None:
         return None
     try:
-        return read_bytes(results.run_dir / file)[-TRACEBACK_BYTES:].decode("utf-8", "replace")
-    except (OSError, ValueError):
+        with os.fdopen(opened(inside(results.run_dir, file)), "rb") as found:
+            found.seek(max(0, os.fstat(found.fileno()).st_size - TRACEBACK_BYTES))
+            return found.read(TRACEBACK_BYTES).decode("utf-8", "replace")
+    except (OSError, ExperimentError):  # gone, or not the run's own
         return None
 
 
