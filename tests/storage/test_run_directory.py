@@ -14,6 +14,10 @@ from raytune_hpo import ExperimentError
 from raytune_hpo.storage.run_directory import RunDirectory, git_commit, versions
 
 EXPERIMENT = {
+    "name": "x",
+    "num_samples": 1,
+    "max_epochs": 1,
+    "resources": {"cpus": 1.0, "gpus": 0.0},
     "metric": "loss",
     "mode": "min",
     "space": {"parameters": {}, "constants": {}},
