@@ -11,6 +11,7 @@ import base64
 import functools
 import gzip
 import json
+import os
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -229,7 +230,7 @@ def _templates() -> jinja2.Environment:
     made.filters["shown"] = shown
     made.filters["is_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     made.filters["printed"] = printable_lines
-    made.filters["path"] = urllib.parse.quote
+    made.filters["path"] = lambda name: urllib.parse.quote(os.fsencode(name), safe="")
     made.filters["exact"] = json.dumps
     return made
 
