@@ -110,6 +110,12 @@ def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
     assert max(b["rank"] - a["rank"] for a, b in itertools.pairwise(rest)) <= 2  # evenly, to the last
 
 
+def test_a_curve_goes_on_where_a_trial_was_set_back(tmp_path: Path) -> None:
+    found = facts(load_results(pbt_run(tmp_path / "run")))["curves"]["shown"][0]
+    assert (found["trial"], found["epochs"]) == ("t00002", [1, 2, 3, 4, 5, 6])
+    assert found["values"] == [0.7, 0.62, 0.65, 0.66, 0.9, 0.8]
+
+
 def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, run in strange_runs(tmp_path / "runs").items():
         assert main(["report", str(run), "--json"]) == 0, name

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from raytune_hpo.results.curves import values_by_epoch
+from raytune_hpo.journal.events import Reported
+from raytune_hpo.results.curves import reports_by_epoch
 from raytune_hpo.results.results import Results
 
 #: Curves that are kept, of these the best in full; of any other, so many points.
@@ -14,8 +16,9 @@ CURVES, BEST, POINTS = 240, 20, 60
 
 def shown_curves(results: Results) -> dict[str, Any]:
     """of: trials with a report. shown: the curves that are kept, the best trial's first, those without a rank last:
-    the BEST ones and those that still run, in full; the others evenly by rank, thinned to POINTS epochs."""
-    curves = {trial: curve for trial, curve in values_by_epoch(results).items() if curve}
+    the BEST ones and those that still run, in full; the others evenly by rank, thinned to POINTS epochs. A trial that
+    was set back to a checkpoint (PBT, a panda) has one line from its first epoch on: what it reported last of each."""
+    curves = {trial: curve for trial, line in reports_by_epoch(results).items() if (curve := _values(results, line))}
     trials = results.ledger.trials
     ranked = [t.id for t in results.top(len(trials)) if t.id in curves]
     rank = {trial: place for place, trial in enumerate(ranked, start=1)}
@@ -43,6 +46,15 @@ def shown_curves(results: Results) -> dict[str, Any]:
             }
         )
     return {"of": len(curves), "best": min(BEST, len(ranked)), "shown": shown}
+
+
+def _values(results: Results, line: Mapping[int, tuple[float, Reported]]) -> dict[int, float]:
+    found = {}
+    for epoch, (_, event) in line.items():
+        value = event.metrics.get(results.metric)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[epoch] = float(value)
+    return found
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
