@@ -204,7 +204,7 @@ def _received(link: str, shown: str, written: dict[tuple[str, int], float], dela
     for line in urllib.request.urlopen(f"{link}events?since={version}", timeout=120):
         if line.startswith(b"data: "):
             now = time.monotonic()
-            for trial, _, epoch, _ in json.loads(line[6:]).get("points", ()):
+            for trial, epoch, _ in json.loads(line[6:]).get("points", ()):
                 if (trial, epoch) in written:
                     delays.append(now - written[trial, epoch])
 

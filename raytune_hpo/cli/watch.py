@@ -22,12 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from raytune_hpo.pages.page import check_installed
-    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, own_hosts
+    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, own_hosts, server_of
 
     check_installed()
     check_served("watch")
-    import uvicorn
-
     if options.port is not None and not 1 <= options.port <= 65535:
         raise ExperimentError("--port", options.port, "must be from 1 to 65535")
     watched = Watched(Path(options.path))
@@ -44,10 +42,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         say("whoever has this link can read the run, over an unencrypted connection")
     sys.stdout.flush()
-    server = uvicorn.Server(
-        uvicorn.Config(made, log_level="warning", lifespan="off", access_log=False, timeout_graceful_shutdown=1,
-                       server_header=False, date_header=False, ws="none")
-    )  # fmt: skip
+    server = server_of(made, watched)
     if options.while_stdin:
         threading.Thread(target=_end_with, args=(server,), daemon=True).start()
     try:

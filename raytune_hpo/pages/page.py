@@ -11,6 +11,7 @@ import base64
 import functools
 import gzip
 import json
+import os
 import shlex
 import time
 import urllib.parse
@@ -237,7 +238,7 @@ def _templates() -> jinja2.Environment:
     made.filters["with_code"] = with_code
     made.filters["is_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     made.filters["printed"] = printable_lines
-    made.filters["path"] = urllib.parse.quote
+    made.filters["path"] = lambda name: urllib.parse.quote(os.fsencode(name), safe="")
     made.filters["exact"] = json.dumps
     return made
 

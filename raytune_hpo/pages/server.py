@@ -16,6 +16,8 @@ import asyncio
 import errno
 import hmac
 import ipaddress
+import json
+import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +31,7 @@ from raytune_hpo.results.listing import Listing
 from raytune_hpo.storage.run_directory import DESCRIPTION
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -68,6 +71,11 @@ class Watched:
             self._lives[name] = Live(self.path / name)
         return self._lives[name]
 
+    def end(self) -> None:
+        """End what pages read: the server stops."""
+        for live in self._lives.values():
+            live.messages.end()
+
     def names(self) -> list[str]:
         return [path.parent.name for path in self.path.glob(f"*/{DESCRIPTION}")]
 
@@ -84,7 +92,7 @@ def check_served(where: str) -> None:
 def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Starlette:
     """hosts: whether a Host header's name is this server's own."""
     from starlette.applications import Starlette
-    from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+    from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
     from starlette.routing import Route
 
     def refused(request: Request) -> Response | None:
@@ -114,15 +122,16 @@ def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> S
         return Route(prefix + path, endpoint)
 
     async def shown(request: Request, live: Live) -> Response:
-        return HTMLResponse(await live.html(), headers=HEADERS)
+        return HTMLResponse(_bytes(await live.html()), headers=HEADERS)
 
     async def told(request: Request, live: Live) -> Response:
-        return JSONResponse(await live.json(), headers=HEADERS)
+        text = json.dumps(await live.json(), allow_nan=False)
+        return Response(text, media_type="application/json", headers=HEADERS)
 
     async def events(request: Request, live: Live) -> Response:
         text = request.query_params.get("since", "0")
         since = int(text) if text.isdecimal() and len(text) < 16 else 0
-        return StreamingResponse(_streamed(live.messages(since)), media_type="text/event-stream", headers=HEADERS)
+        return StreamingResponse(_streamed(live.news(since)), media_type="text/event-stream", headers=HEADERS)
 
     async def script(request: Request, live: Live) -> Response:
         headers = {**HEADERS, "Cache-Control": "private, max-age=86400"}
@@ -133,7 +142,7 @@ def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> S
         if denied is not None:
             return denied
         found = await asyncio.to_thread(watched.listing.runs)
-        return HTMLResponse(runs_page(str(watched.path), found), headers=HEADERS)
+        return HTMLResponse(_bytes(runs_page(str(watched.path), found)), headers=HEADERS)
 
     async def nothing(request: Request) -> Response:
         return PlainTextResponse("the link's token is missing or wrong", 403, HEADERS)
@@ -142,6 +151,25 @@ def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> S
     if not watched.is_run:
         routes.append(Route("/{token}/", runs))
     return Starlette(routes=[*routes, Route("/{path:path}", nothing)])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def server_of(made: Starlette, watched: Watched) -> uvicorn.Server:
+    """It serves until it is interrupted, and ends within two seconds then, whoever reads."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            watched.end()
+            # Whoever does not take what was sent is cut off, which is no error of anybody's.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
+    options: dict[str, Any] = {"server_header": False, "date_header": False, "lifespan": "off", "ws": "none"}
+    return Server(uvicorn.Config(made, log_level="warning", access_log=False, timeout_graceful_shutdown=1, **options))
 
 
 async def _streamed(messages: AsyncIterator[str | None]) -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -18,16 +19,17 @@ class Followed:
     def __init__(self, run_dir: str | Path) -> None:
         """Raises ExperimentError where there is no run, or its journal is damaged."""
         self.directory = RunDirectory.open(run_dir)
-        self._run_id: str = self.directory.description()["run_id"]
+        self._wrong: ExperimentError | None = None  # with what has been seen
         self.load()
 
     def load(self) -> None:
-        """Read all of it anew. Raises ExperimentError."""
+        """Read all of it anew, whichever run it is now. Raises ExperimentError."""
         path = self.directory.journal_path
         self._seen = _state(path)
-        reading = read(path, self._run_id)
+        run_id: str = self.directory.description()["run_id"]
+        reading = read(path, run_id)
         self.results = results_of(self.directory, reading)
-        self._cursor = Cursor.after(path, self._run_id, reading)
+        self._cursor = Cursor.after(path, run_id, reading)
 
     @property
     def status(self) -> str:
@@ -37,20 +39,32 @@ class Followed:
 
     def fresh(self) -> list[Step] | None:
         """The steps since the last call, which `results` then hold; None where all was read anew: the journal was
-        replaced, or its damaged end set aside. Raises ExperimentError where it cannot be read."""
+        replaced, or its damaged end set aside. Raises ExperimentError, at each call, while it is gone or cannot be
+        read."""
         path = self.directory.journal_path
         state, before = _state(path), self._seen
-        if state is None or state == before:  # also of a damaged end: it is read again when something follows
+        if state == before:  # also of a damaged end: it is read again when something follows
+            if self._wrong is not None:
+                raise self._wrong
             return []
-        if before is not None and state[0] != before[0]:
-            self.load()
-            return None
-        self._seen = state
+        if state is None:
+            raise ExperimentError("journal", str(path), "is gone: it was moved or deleted")
+        self._seen, self._wrong = state, None
         try:
-            steps = self._cursor.steps()
-        except ExperimentError:
+            if before is None or (state[0] == before[0] and state[1] > before[1]):
+                with contextlib.suppress(ExperimentError):  # `load` says what is wrong with it, if anything is
+                    return self._taken(path)
             self.load()
             return None
+        except OSError as error:
+            self._wrong = ExperimentError("journal", str(path), f"cannot be read: {error.strerror or error}")
+            raise self._wrong from error
+        except ExperimentError as error:
+            self._wrong = error
+            raise
+
+    def _taken(self, path: Path) -> list[Step]:
+        steps = self._cursor.steps()
         for step in steps:
             apply(self.results.ledger, step, path)
         self.results.steps.extend(steps)

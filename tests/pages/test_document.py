@@ -125,6 +125,12 @@ def test_what_failed_trials_have_in_common(tmp_path: Path) -> None:
     assert "all with lr 0.050119 to 0.1 (so 0 of 26 that ended well)" in topics(found)["What failed"]
 
 
+def test_a_curve_goes_on_where_a_trial_was_set_back(tmp_path: Path) -> None:
+    found = facts(load_results(pbt_run(tmp_path / "run")))["curves"]["shown"][0]
+    assert (found["trial"], found["epochs"]) == ("t00002", [1, 2, 3, 4, 5, 6])
+    assert found["values"] == [0.7, 0.62, 0.65, 0.66, 0.9, 0.8]
+
+
 def test_every_strange_run_has_a_document_or_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, run in strange_runs(tmp_path / "runs").items():
         assert main(["report", str(run), "--json"]) == 0, name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -185,7 +185,7 @@ def test_what_is_new_comes_once_and_in_order(tmp_path: Path) -> None:
         for epoch in range(2, 7):
             append(*result("t00000", epoch, 0.5 + epoch / 100))
             time.sleep(0.1)
-        expected = [["t00000", 0, epoch, 0.5 + epoch / 100] for epoch in range(2, 7)]
+        expected = [["t00000", epoch, 0.5 + epoch / 100] for epoch in range(2, 7)]
         for stream in (first, second):
             deadline = time.monotonic() + 30
             while sum(len(m.get("points", ())) for m in stream.messages) < 5 and time.monotonic() < deadline:
@@ -225,29 +225,6 @@ def test_a_run_that_ends_is_shown_as_it_ended(tmp_path: Path) -> None:
     assert json.loads(json.dumps(stream.messages)) == stream.messages
 
 
-def test_a_page_that_does_not_take_its_messages_is_dropped(tmp_path: Path) -> None:
-    from raytune_hpo.pages import live
-
-    with live_journal(tmp_path / "run") as append:
-        append(suggest("t00000"), *result("t00000", 1, 0.5))
-
-        async def slow() -> list[str | None]:
-            followed = live.Live(tmp_path / "run")
-            messages = followed.messages(0)
-            waiting = asyncio.ensure_future(anext(messages))
-            await asyncio.sleep(0)  # it has asked
-            for i in range(live.WAITING + 5):
-                followed._send({"number": i})
-            found = [await waiting]
-            async for message in messages:
-                found.append(message)
-            return found
-
-        found = asyncio.run(slow())
-        assert found[-1] == json.dumps({"reload": True})
-        assert len(found) <= live.WAITING + 1
-
-
 @contextlib.contextmanager
 def watching(*arguments: str, **more: Any) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """`watch` in a process of its own, and what it said before it served."""
@@ -278,6 +255,26 @@ def test_the_command_says_its_link_and_ends_with_ctrl_c(tmp_path: Path) -> None:
         assert process.wait(30) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
+
+
+def test_it_ends_at_once_whoever_reads(tmp_path: Path) -> None:
+    """With a page that is open, and with one that takes nothing of what it is sent."""
+    with live_journal(tmp_path / "run") as append:
+        append(suggest("t00000"), *result("t00000", 1, 0.5))
+        with watching(str(tmp_path / "run")) as (process, (link,)):
+            stream = Stream(link, version_of(asked(link)[1]))
+            stream.until(1)
+            host, path = link.split("/")[2], link.split("/", 3)[3]
+            with socket.create_connection((host.split(":")[0], int(host.split(":")[1]))) as stalled:
+                stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+                stalled.sendall(f"GET /{path}plotly.js HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                time.sleep(0.5)
+                began = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 0
+                assert time.monotonic() - began < 2
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:

@@ -291,6 +291,7 @@ function follow(since) {
     if (message.reload) { source.close(); location.reload(); return; }
     version = message.version;
     if (message.at) { last = message.at; }
+    if ("problem" in message) link.textContent = message.problem || "live";
     if (message.status) document.querySelector("#status span").innerHTML = message.status;
     if (message.rows) takeRows(message.rows);
     if (message.points) { recent.push([version, message.points]); takePoints(message.points); }
@@ -320,22 +321,18 @@ function takePoints(points) {
   const spec = data.figures["curves-0-0"];
   if (!spec) return;
   const traces = new Map(spec.data.map((trace) => [trace.meta.trial, trace]));
-  for (const [trial, generation, epoch, value] of points) {
+  for (const [trial, epoch, value] of points) {
     let trace = traces.get(trial);
     if (!trace) {
       if (spec.data.length >= 600) continue;
-      trace = { ...spec.data[0], x: [], y: [], name: trial, meta: { trial, generation }, mode: "lines+markers",
+      trace = { ...spec.data[0], x: [], y: [], name: trial, meta: { trial }, mode: "lines+markers",
         opacity: 0.7, line: { color: "#8e98a4", width: 1 }, marker: { color: "#8e98a4", size: 3 },
         hovertemplate: `${trial}<br>epoch %{x}: %{y:.5g}<extra></extra>` };
       spec.data.unshift(trace);
       traces.set(trial, trace);
     }
-    if (trace.meta.generation !== undefined && generation > trace.meta.generation) { // set back to a checkpoint
-      const kept = trace.x.filter((own) => own < epoch).length;
-      trace.x.length = trace.y.length = kept;
-    }
-    trace.meta.generation = generation;
-    if (trace.x.length && trace.x[trace.x.length - 1] >= epoch) continue;
+    // What was reported of these epochs before, by a generation that was set back or in a message that comes again.
+    while (trace.x.length && trace.x[trace.x.length - 1] >= epoch) { trace.x.pop(); trace.y.pop(); }
     trace.x.push(epoch); trace.y.push(value);
     const axis = spec.layout.xaxis;
     if (axis.range && epoch > axis.range[1]) axis.range[1] = 1.02 * epoch;
@@ -343,11 +340,22 @@ function takePoints(points) {
   stale.add("curves-0-0");
 }
 
-// What somebody has unfolded, sorted, filtered or drawn stays as it is.
+// What somebody has unfolded, sorted, filtered or drawn stays as it is, and the focus where it is. A section in which
+// somebody types, or has marked a text, waits for the end of that.
+const waiting = {};
+function isUsed(section) {
+  const marked = getSelection();
+  return Boolean(section.querySelector(".trials :focus")) ||
+    (!marked.isCollapsed && marked.rangeCount > 0 && marked.getRangeAt(0).intersectsNode(section));
+}
+const FOCUSED = "summary, button, pre, [tabindex]";
 function takeSections(html) {
   for (const [name, text] of Object.entries(html)) {
     const section = document.getElementById(name);
-    if (!section || section.contains(document.activeElement)) continue;
+    if (!section) continue;
+    if (isUsed(section)) { waiting[name] = text; continue; }
+    delete waiting[name];
+    const focus = [...section.querySelectorAll(FOCUSED)].indexOf(document.activeElement);
     const open = new Map([...section.querySelectorAll("details")].map((own) => [own.id, own.open]));
     const plots = new Map([...section.querySelectorAll(".plot")].map((own) => [own.id, own]));
     const trials = section.querySelector(".trials");
@@ -355,13 +363,16 @@ function takeSections(html) {
     for (const own of section.querySelectorAll("details")) if (open.has(own.id)) own.open = open.get(own.id);
     for (const own of section.querySelectorAll(".plot")) {
       const before = plots.get(own.id);
-      if (before && before.style.height === own.style.height) own.replaceWith(before);
+      if (before && before.style.height === own.style.height) { own.replaceWith(before); plots.delete(own.id); }
     }
+    for (const own of plots.values()) { sight.unobserve(own); Plotly.purge(own); }
     if (trials) section.querySelector(".trials").replaceWith(trials);
+    if (focus >= 0) [...section.querySelectorAll(FOCUSED)][focus]?.focus({ preventScroll: true });
   }
 }
 
 function refresh() { // not more than once a second, and nothing that is out of sight
+  if (Object.keys(waiting).length) { takeSections({ ...waiting }); watchPlots(document); }
   for (const id of stale) {
     if (id === "trials") { tables[0]?.render(); continue; }
     const plot = document.getElementById(id);
