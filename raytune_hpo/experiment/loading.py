@@ -57,7 +57,7 @@ def import_first(folder: str) -> None:
     others = _FOLDERS - {folder}
     _FOLDERS.add(folder)
     for name, module in list(sys.modules.items()):
-        place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+        place = _place(module)
         if place is None or name.startswith(FILE_MODULE_PREFIX) or name == "__main__":
             continue
         nearest = max((f for f in _FOLDERS if place.startswith(f + os.sep)), key=len, default=folder)
@@ -65,6 +65,18 @@ def import_first(folder: str) -> None:
             top = name.partition(".")[0]
             if (Path(folder) / f"{top}.py").is_file() or (Path(folder) / top).is_dir():
                 del sys.modules[name]
+
+
+def _place(module: ModuleType) -> str | None:
+    """The file of a module, or the folder of a package without one; None where it has neither.
+
+    A package that an import left behind when it failed may not know its folders any more: its parent is gone. (Ray's
+    serve is one, where some of what it needs is installed.)
+    """
+    try:
+        return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    except Exception:
+        return None
 
 
 def load_module(path: Path, field: str = "experiment file") -> ModuleType:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -375,3 +377,18 @@ def test_errors_of_a_users_own_code_are_no_full_disk(tmp_path: Path) -> None:
         assert not session_module._of_storage(error, tmp_path / "run")
     for error in (inside, OSError(28, "full"), OSError(5, "input/output")):
         assert session_module._of_storage(error, tmp_path / "run")
+
+
+def test_a_package_whose_import_failed_half_way_hides_no_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's serve leaves one behind, where starlette is installed and not all else that it needs."""
+    (tmp_path / "half" / "inner").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    inner = importlib.import_module("half.inner")
+    monkeypatch.delitem(sys.modules, "half")
+    with pytest.raises(KeyError):
+        iter(inner.__path__)
+    file = tmp_path / "x.py"
+    file.write_text("X = 3\n")
+    assert load_module(file).X == 3
