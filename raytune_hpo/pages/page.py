@@ -124,12 +124,13 @@ def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
 
 
 def trials(one: Facts) -> dict[str, Any]:
-    """The table of a run's trials, by columns: names, whether each holds numbers, and their values."""
+    """The table of a run's trials, by columns: names, of which the first `own` are every run's, and values."""
     paths = list(one["space"]["parameters"])
     names = [*COLUMNS, *paths]
     rows = [trial_cells(row, paths) for row in one["trials"]]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
-    return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "names": names, "columns": columns}
+    told = {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "own": len(COLUMNS)}
+    return {**told, "names": names, "columns": columns}
 
 
 def trial_cells(row: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
