@@ -77,8 +77,12 @@ def parts(documents: Sequence[Facts]) -> Parts:
 
 
 def labelled(documents: Sequence[Facts]) -> list[str]:
-    """A name for each run, its folder's."""
-    return [printable(Path(one["run"]["run_dir"]).name) for one in documents]
+    """A name for each run: its folder's, with the folder that it lies in where several have the same."""
+    paths = [Path(os.path.normpath(one["run"]["run_dir"])) for one in documents]
+    names = [path.name for path in paths]
+    return [
+        printable(path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}") for path in paths
+    ]
 
 
 def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]:
