@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from raytune_hpo.cli.arguments import add_json, print_json, say
@@ -19,6 +20,7 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.atomic import write_atomically
     from raytune_hpo.pages.document import document
     from raytune_hpo.results.results import load_results
+    from raytune_hpo.storage.run_directory import DESCRIPTION
 
     documents = [document(load_results(run_dir)) for run_dir in options.run_dirs]
     if options.json:
@@ -27,10 +29,12 @@ def main(options: argparse.Namespace) -> int:
             return 0
     from raytune_hpo.pages.page import page
 
-    names = "-".join(Path(one["run"]["run_dir"]).name for one in documents)
-    target = Path(options.output or f"{names[:120]}.html")
-    if target.is_dir() or not target.absolute().parent.is_dir():
+    names = "-".join(Path(os.path.normpath(one["run"]["run_dir"])).name for one in documents)
+    target = Path(options.output or f"{names[:60]}.html")
+    if (os.path.lexists(target) and not target.is_file()) or not target.absolute().parent.is_dir():
         raise ExperimentError("--output", str(target), "must be a file, in a folder that there is")
+    if target.is_file() and (target.absolute().parent / DESCRIPTION).exists() and target.suffix != ".html":
+        raise ExperimentError("--output", str(target), "is one of a run's own files")
     html = page(documents)
     try:
         write_atomically(target, html.encode("utf-8", "backslashreplace"))

@@ -29,13 +29,15 @@ def _bars(name: str, title: str, names: list[str], shares: list[float | None], e
     trace = {
         "type": "bar",
         "orientation": "h",
-        "y": [text(short(own, 32)) for own in names],
+        "y": list(range(len(names))),  # (names may be the same as far as they are shown)
         "x": shares,
+        "text": [text(own) for own in names],
+        "textposition": "none",
         "marker": {"color": COLORS[0] if name == "forest" else COLORS[1]},
-        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+        "hovertemplate": "%{text}: %{x:.1%}<extra></extra>",
     }
     if errors is not None:
         trace["error_x"] = errors
-    y = {"type": "category", "autorange": "reversed"}
+    y = {"tickvals": trace["y"], "ticktext": [text(short(own, 32)) for own in names], "autorange": "reversed"}
     height = max(160, 70 + 26 * len(names))
     return Panel(name, title, [trace], titled("share", tickformat=".0%", rangemode="tozero"), y, height=height)

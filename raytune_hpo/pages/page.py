@@ -80,8 +80,12 @@ def parts(documents: Sequence[Facts]) -> Parts:
 
 
 def labelled(documents: Sequence[Facts]) -> list[str]:
-    """A name for each run, its folder's."""
-    return [printable(Path(one["run"]["run_dir"]).name) for one in documents]
+    """A name for each run: its folder's, with the folder that it lies in where several have the same."""
+    paths = [Path(os.path.normpath(one["run"]["run_dir"])) for one in documents]
+    names = [path.name for path in paths]
+    return [
+        printable(path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}") for path in paths
+    ]
 
 
 def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]:
@@ -127,12 +131,13 @@ def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
 
 
 def trials(one: Facts) -> dict[str, Any]:
-    """The table of a run's trials, by columns: names, whether each holds numbers, and their values."""
+    """The table of a run's trials, by columns: names, of which the first `own` are every run's, and values."""
     paths = list(one["space"]["parameters"])
     names = [*FIRST, *paths, *LAST]
     rows = [trial_cells(row, paths) for row in one["trials"]]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
-    return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "names": names, "columns": columns}
+    told = {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "own": len(COLUMNS)}
+    return {**told, "names": names, "columns": columns}
 
 
 def trial_cells(row: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:

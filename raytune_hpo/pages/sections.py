@@ -51,17 +51,18 @@ def sections(documents: Sequence[Facts]) -> list[Section]:
 
 
 def alike(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks of several runs with the same axes, so that one can look from one to the other."""
+    """The blocks of several runs with the same axes, as far as these are of the same thing, so that one can look from
+    one to the other."""
     for side in ("x", "y"):
         blocks = _with_same(blocks, side)
     return list(blocks)
 
 
 def _with_same(blocks: Sequence[Block], side: str) -> list[Block]:
-    axes: dict[str, list[dict[str, Any]]] = {}
+    axes: dict[Any, list[dict[str, Any]]] = {}
     for block in blocks:
         for panel in block.panels:
-            axes.setdefault(panel.name, []).append(getattr(panel, side) or {})
+            axes.setdefault(_axis_of(panel, side), []).append(getattr(panel, side) or {})
     ranges = {}
     for name, every in axes.items():
         same = {axis.get("type") for axis in every}
@@ -71,11 +72,17 @@ def _with_same(blocks: Sequence[Block], side: str) -> list[Block]:
         replace(
             block,
             panels=[
-                panel.with_range(side, ranges[panel.name]) if panel.name in ranges else panel for panel in block.panels
+                panel.with_range(side, ranges[key]) if (key := _axis_of(panel, side)) in ranges else panel
+                for panel in block.panels
             ],
         )
         for block in blocks
     ]
+
+
+def _axis_of(panel: Panel, side: str) -> tuple[str, Any]:
+    """What the axis is of: runs of different metrics have nothing in common."""
+    return panel.name, (getattr(panel, side) or {}).get("title", {}).get("text")
 
 
 def _curves(one: Facts) -> Block:

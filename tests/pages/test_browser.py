@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from browsers import Browser, browser
-from hostile import hostile_run, pbt_run
+from hostile import hostile_run, pbt_run, trials_of
 from served import live_journal, served
 from written_run import result, suggest
 
-from raytune_hpo import Experiment, load_results
+from raytune_hpo import Experiment, Float, load_results
 from raytune_hpo import run as run_experiment
 from raytune_hpo.cli.main import main
 from raytune_hpo.pages.document import document
@@ -109,6 +109,26 @@ def test_filters_change_the_table(digits: Path, chromium: Browser) -> None:
     chromium.driver.find_element("xpath", "//th/button[text()='lr']").click()
     first = "Number(document.querySelector('.trials tbody tr').children[3].querySelector('data').value)"
     assert chromium.until(first) == min(row["config"]["lr"] for row in rows)
+
+
+def test_parameters_may_have_the_names_of_our_columns(tmp_path: Path, chromium: Browser) -> None:
+    space = {name: Float(0, 1) for name in ("best", "status", "epochs")}
+    run = trials_of(tmp_path / "run", lambda i: i / 30, lambda i: dict.fromkeys(space, i / 60), **space)
+    opened(chromium, report_of(run))
+    heads = chromium.script("return [...document.querySelectorAll('.trials th')].map((own) => own.textContent)")
+    assert heads == ["trial_id", "status", "validation_accuracy", "best_epoch", "epochs", "seconds", "reason", *space]
+    field = chromium.driver.find_element("css selector", ".trials input")
+    for text, count in (
+        ("config.epochs<0.1 status=completed", 6),
+        ("epochs=1", 30),
+        ("best>=0.5", 15),
+        ("config.best<0.1", 6),
+        ("validation_accuracy<0.1", 3),
+    ):
+        field.clear()
+        field.send_keys(text)
+        shown = "30 trials" if count == 30 else f"{count} of 30 trials"
+        chromium.until(f"document.querySelector('.trials .count').textContent === '{shown}'", timeout_s=10)
 
 
 def test_no_text_of_a_run_acts(tmp_path: Path, chromium: Browser) -> None:

@@ -6,16 +6,20 @@ import base64
 import gzip
 import html.parser
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import ANSI, SCRIPT, hostile_run, pbt_run, strange_runs
+from hostile import ANSI, SCRIPT, hostile_run, pbt_run, strange_runs, trials_of
+from written_run import result, suggest, written_run
 
-from raytune_hpo import load_results
+from raytune_hpo import Float, load_results
 from raytune_hpo.cli.main import main
+from raytune_hpo.figures import panels
 from raytune_hpo.pages.document import document
 from raytune_hpo.pages.page import page
 
@@ -123,6 +127,50 @@ def test_several_runs_stand_side_by_side_on_the_same_axes(tmp_path: Path) -> Non
     assert axes[0]["xaxis"]["range"] == axes[1]["xaxis"]["range"]
     assert [len(table["columns"][0]) for table in data_of(text)["trials"]] == [32, 3]
     assert "Nothing of this run." in text  # the lineage of the first
+
+
+def test_runs_of_different_metrics_have_axes_of_their_own(tmp_path: Path) -> None:
+    """And runs whose folders have the same name are told apart."""
+    (tmp_path / "losses").mkdir()
+    loss = {"metric": "validation_loss", "mode": "min"}
+    other = written_run(tmp_path / "losses" / "run", suggest("t00000"), result("t00000", 1, -300.0), **loss)
+    text = written(pbt_run(tmp_path / "run"), tmp_path, other)
+    figures = data_of(text)["figures"]
+    axes = [figures[f"curves-{i}-0"]["layout"] for i in (0, 1)]
+    assert axes[0]["yaxis"]["range"][1] < 1 < 300 < axes[1]["yaxis"]["range"][1]
+    assert axes[0]["xaxis"]["range"] == axes[1]["xaxis"]["range"]
+    assert f"{tmp_path.name}/run, losses/run" in text
+
+
+def test_long_names_of_one_beginning_are_two_bars(tmp_path: Path) -> None:
+    names = [f"{'x' * 40}{i}" for i in range(2)]
+    space = {name: Float(0, 1) for name in names}
+    run = trials_of(
+        tmp_path / "run", lambda i: i / 30, lambda i: {names[0]: i / 30, names[1]: (7 * i % 30) / 30}, **space
+    )
+    (panel, *_) = panels(document(load_results(run)), "importance")
+    assert len(set(panel.traces[0]["y"])) == 2
+
+
+def test_what_is_no_page_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = pbt_run(tmp_path / "run")
+    os.mkfifo(tmp_path / "pipe.html")
+    before = (run / "journal.jsonl").read_bytes()
+    for target in (tmp_path / "pipe.html", run / "journal.jsonl", run / "lock"):
+        assert main(["report", str(run), "-o", str(target)]) == 2
+        assert "--output" in capsys.readouterr().err
+    assert (run / "journal.jsonl").read_bytes() == before
+    assert stat.S_ISFIFO((tmp_path / "pipe.html").stat().st_mode)
+    for _ in range(2):
+        assert main(["report", str(run), "-o", str(run / "report.html")]) == 0
+
+
+def test_its_name_is_the_runs_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pbt_run(tmp_path / "run")
+    (run / "deeper").mkdir()
+    monkeypatch.chdir(run / "deeper")
+    assert main(["report", ".."]) == 0
+    assert "<h1>run</h1>" in (run / "deeper" / "run.html").read_text()
 
 
 def test_where_it_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ class Trials {
     this.numeric = table.columns.map((own) => typeof own.find((value) => value !== null) === "number");
     head.replaceChildren(...table.names.map((name, i) => {
       const cell = document.createElement("th"), button = document.createElement("button");
-      cell.scope = "col"; button.type = "button"; button.textContent = name === "best" ? table.metric : name;
+      cell.scope = "col"; button.type = "button"; button.textContent = i === table.names.indexOf("best") ? table.metric : name;
       button.addEventListener("click", () => this.sort(i));
       if (this.numeric[i]) cell.className = "number";
       cell.append(button);
@@ -173,9 +173,12 @@ class Trials {
     return found;
   }
 
+  // A column of every trial, the metric, or a parameter, which may have the name of one: config.NAME is it alone.
   column(name) {
-    const own = name === this.table.metric ? "best" : name;
-    return this.table.names.indexOf(own.replace(/^config\./, ""));
+    const { names, own, metric } = this.table, found = names.indexOf(name);
+    if (found >= 0 && found < own) return found;
+    if (name === metric) return names.indexOf("best");
+    return names.indexOf(name.replace(/^config\./, ""), own);
   }
 
   render() {
