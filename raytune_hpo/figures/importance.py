@@ -29,7 +29,7 @@ def _bars(name: str, title: str, names: list[str], shares: list[float | None], e
     trace = {
         "type": "bar",
         "orientation": "h",
-        "y": list(range(len(names))),  # (names may be the same as far as they are shown)
+        "y": _labels(names),
         "x": shares,
         "text": [text(own) for own in names],
         "textposition": "none",
@@ -38,6 +38,16 @@ def _bars(name: str, title: str, names: list[str], shares: list[float | None], e
     }
     if errors is not None:
         trace["error_x"] = errors
-    y = {"tickvals": trace["y"], "ticktext": [text(short(own, 32)) for own in names], "autorange": "reversed"}
+    y = {"type": "category", "autorange": "reversed"}
     height = max(160, 70 + 26 * len(names))
     return Panel(name, title, [trace], titled("share", tickformat=".0%", rangemode="tozero"), y, height=height)
+
+
+def _labels(names: list[str]) -> list[str]:
+    """The names, short, and told apart where they are the same as far as they are shown."""
+    found: list[str] = []
+    for name in names:
+        label = short(name, 32)
+        same = sum(own.startswith(label) for own in found)
+        found.append(f"{label} ({same + 1})" if label in found else label)
+    return [text(label) for label in found]

@@ -131,13 +131,14 @@ def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
 
 
 def trials(one: Facts) -> dict[str, Any]:
-    """The table of a run's trials, by columns: names, of which the first `own` are every run's, and values."""
+    """The table of a run's trials, by columns: names, of which those from `first` to before `last` are
+    parameters, and values."""
     paths = list(one["space"]["parameters"])
     names = [*FIRST, *paths, *LAST]
     rows = [trial_cells(row, paths) for row in one["trials"]]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
-    told = {"metric": one["run"]["metric"], "mode": one["run"]["mode"], "own": len(COLUMNS)}
-    return {**told, "names": names, "columns": columns}
+    ends = {"first": len(FIRST), "last": len(FIRST) + len(paths)}
+    return {"metric": one["run"]["metric"], "mode": one["run"]["mode"], **ends, "names": names, "columns": columns}
 
 
 def trial_cells(row: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:

@@ -6,7 +6,7 @@ async function unpacked() { // gzip in base64
 }
 const data = await unpacked();
 const live = document.body.hasAttribute("data-live");
-const ROWS = 100;
+const ROWS = 100, BEST = 1; // of the trials' table: rows at first; the column of the metric
 
 // Light and dark ---------------------------------------------------------------------------------
 function kept(name, value) {
@@ -143,7 +143,7 @@ class Trials {
     this.numeric = table.columns.map((own) => typeof own.find((value) => value !== null) === "number");
     head.replaceChildren(...table.names.map((name, i) => {
       const cell = document.createElement("th"), button = document.createElement("button");
-      cell.scope = "col"; button.type = "button"; button.textContent = i === table.names.indexOf("best") ? table.metric : name;
+      cell.scope = "col"; button.type = "button"; button.textContent = i === BEST ? table.metric : name;
       button.addEventListener("click", () => this.sort(i));
       if (this.numeric[i]) cell.className = "number";
       cell.append(button);
@@ -156,7 +156,7 @@ class Trials {
 
   sort(i) {
     const again = this.sorting && this.sorting.column === i;
-    const first = i === this.table.names.indexOf("best") && this.table.mode === "max"; // the best on top
+    const first = i === BEST && this.table.mode === "max"; // the best on top
     this.sorting = { column: i, down: again ? !this.sorting.down : first };
     this.render();
   }
@@ -175,23 +175,24 @@ class Trials {
 
   // A column of every trial, the metric, or a parameter, which may have the name of one: config.NAME is it alone.
   column(name) {
-    const { names, own, metric } = this.table, found = names.indexOf(name);
-    if (found >= 0 && found < own) return found;
-    if (name === metric) return names.indexOf("best");
-    return names.indexOf(name.replace(/^config\./, ""), own);
+    const { names, first, last, metric } = this.table;
+    const own = names.findIndex((other, i) => other === name && (i < first || i >= last));
+    if (own >= 0) return own;
+    if (name === metric) return BEST;
+    const found = names.slice(first, last).indexOf(name.replace(/^config\./, ""));
+    return found < 0 ? found : first + found;
   }
 
   render() {
-    const { columns, names } = this.table, count = columns[0].length, ids = columns[0];
+    const { columns, last } = this.table, count = columns[0].length, ids = columns[0];
     const conditions = this.conditions();
     let rows = [];
     for (let i = 0; i < count; i++) {
       if (this.only && !this.only.has(ids[i])) continue;
       if (conditions.every((own) => holds(columns[own.column][i], own))) rows.push(i);
     }
-    const best = names.indexOf("best"), bad = names.indexOf("status");
-    const failed = (i) => ["failed", "diverged"].includes(columns[bad][i]);
-    const { column, down } = this.sorting || { column: best, down: this.table.mode === "max" };
+    const failed = (i) => ["failed", "diverged"].includes(columns[last][i]); // the status stands behind the parameters
+    const { column, down } = this.sorting || { column: BEST, down: this.table.mode === "max" };
     const values = columns[column];
     rows.sort((a, b) => (!this.sorting && failed(a) - failed(b)) || compare(values[a], values[b], down) || a - b);
     this.root.querySelectorAll("thead th").forEach((cell, i) => {
