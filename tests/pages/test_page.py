@@ -137,7 +137,8 @@ def test_runs_of_different_metrics_have_axes_of_their_own(tmp_path: Path) -> Non
     text = written(pbt_run(tmp_path / "run"), tmp_path, other)
     figures = data_of(text)["figures"]
     axes = [figures[f"curves-{i}-0"]["layout"] for i in (0, 1)]
-    assert axes[0]["yaxis"]["range"][1] < 1 < 300 < axes[1]["yaxis"]["range"][1]
+    assert axes[0]["yaxis"]["range"][1] < 1
+    assert axes[1]["yaxis"]["range"][1] > 300
     assert axes[0]["xaxis"]["range"] == axes[1]["xaxis"]["range"]
     assert f"{tmp_path.name}/run, losses/run" in text
 
