@@ -24,6 +24,7 @@ from served import TOKEN, live_journal, served
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo.cli.main import main
+from raytune_hpo.journal.events import Reported
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -223,6 +224,23 @@ def test_a_run_that_ends_is_shown_as_it_ended(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert "finished" in [m for m in stream.messages if "status" in m][-1]["status"]
     assert json.loads(json.dumps(stream.messages)) == stream.messages
+
+
+def test_texts_that_are_no_unicode_and_names_that_are_no_text(tmp_path: Path) -> None:
+    metric = "<b>\ud800"
+    reported = Reported("t00000", 0, 1, {metric: 0.5}, 1.0)
+    written_run(tmp_path / "odd", suggest("t00000"), reported, metric=metric, name=metric, task={"class": metric})
+    other = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(other)
+    for name in (b"experiment.json", b"journal.jsonl"):
+        Path(os.fsdecode(other + b"/" + name)).write_bytes((tmp_path / "odd" / os.fsdecode(name)).read_bytes())
+    with served(tmp_path) as url:
+        status, text, _ = asked(url)
+        assert (status, text.count('href="runs/')) == (200, 2)
+        assert "\\ud800" in text
+        assert asked(f"{url}runs/odd/")[0] == 200
+        status, text, _ = asked(f"{url}runs/odd/document.json")
+        assert (status, json.loads(text)["run"]["metric"]) == (200, metric)
 
 
 @contextlib.contextmanager
