@@ -116,7 +116,7 @@ def test_parameters_may_have_the_names_of_our_columns(tmp_path: Path, chromium: 
     run = trials_of(tmp_path / "run", lambda i: i / 30, lambda i: dict.fromkeys(space, i / 60), **space)
     opened(chromium, report_of(run))
     heads = chromium.script("return [...document.querySelectorAll('.trials th')].map((own) => own.textContent)")
-    assert heads == ["trial_id", "status", "validation_accuracy", "best_epoch", "epochs", "seconds", "reason", *space]
+    assert heads == ["trial_id", "validation_accuracy", *space, "status", "best_epoch", "epochs", "reason", "seconds"]
     field = chromium.driver.find_element("css selector", ".trials input")
     for text, count in (
         ("config.epochs<0.1 status=completed", 6),
