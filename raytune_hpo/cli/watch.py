@@ -7,9 +7,13 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raytune_hpo.cli.arguments import say
 from raytune_hpo.errors import ExperimentError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +46,10 @@ def main(options: argparse.Namespace) -> int:
     else:
         say("whoever has this link can read the run, over an unencrypted connection")
     sys.stdout.flush()
-    server = server_of(made, watched)
+    run_ended = threading.Event()
+    server = server_of(made, watched, run_ended)
     if options.while_stdin:
-        threading.Thread(target=_end_with, args=(server,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(server, run_ended), daemon=True).start()
     try:
         server.run(sockets=[socket])
     except KeyboardInterrupt:
@@ -54,7 +59,8 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _end_with(server: object) -> None:
+def _end_with(server: uvicorn.Server, run_ended: threading.Event) -> None:
     while os.read(0, 1024):
         pass
-    server.should_exit = True  # type: ignore[attr-defined]
+    run_ended.set()
+    server.should_exit = True

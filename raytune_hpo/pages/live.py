@@ -94,6 +94,17 @@ class Live:
         finally:
             self.messages.readers.discard(reader)
 
+    async def settle(self) -> None:
+        """Have the pages that are open shown what stands now: the server ends."""
+        if not self.messages.readers:
+            return
+        with self._telling("followed"):
+            self._follow()
+            self.messages.send({"status": self._status()})
+        await self._renew()
+        while any(reader.waiting for reader in self.messages.readers):
+            await asyncio.sleep(0.02)
+
     async def _current(self) -> None:
         """Have the document of now: made anew unless pages follow the run, which are sent what is new. Raises
         ExperimentError where something is wrong with the run."""

@@ -13,6 +13,7 @@ reach it through a name that leads here), whose path begins with the token, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hmac
 import ipaddress
@@ -20,6 +21,7 @@ import json
 import logging
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,7 @@ HEADERS = {
         "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+SETTLES_S = 3.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -70,6 +73,13 @@ class Watched:
         if name not in self._lives:
             self._lives[name] = Live(self.path / name)
         return self._lives[name]
+
+    async def settle(self) -> None:
+        """Have pages shown what stands now, as far as that is quickly done."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLES_S):
+                for live in self._lives.values():
+                    await live.settle()
 
     def end(self) -> None:
         """End what pages read: the server stops."""
@@ -157,12 +167,15 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def server_of(made: Starlette, watched: Watched) -> uvicorn.Server:
-    """It serves until it is interrupted, and ends within two seconds then, whoever reads."""
+def server_of(made: Starlette, watched: Watched, run_ended: threading.Event) -> uvicorn.Server:
+    """It serves until it is interrupted, and ends within two seconds then, whoever reads. Where it ends since the run
+    has, pages are shown that."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if run_ended.is_set():
+                await watched.settle()
             watched.end()
             # Whoever does not take what was sent is cut off, which is no error of anybody's.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -45,7 +45,7 @@ def _state(found: Document) -> str:
     reason = f" ({run['stop_reason']})" if run["stop_reason"] else ""
     text = f"{run['status'].capitalize()}{reason}: {listed}."
     if run["close_reason"]:
-        text += f" It stopped by itself: {run['close_reason']}."
+        text += f" It stopped by itself: {short(run['close_reason'], ERROR)}."
     if run["damage"]:
         text += f" The journal's end was damaged, and is left out: {run['damage']}."
     if run["code_versions"] > 1:
@@ -79,7 +79,9 @@ def _sure(found: Document) -> str:
     if best is None:
         return ""
     if confirmed is not None and "damaged" not in confirmed:
-        return _confirmed(confirmed)
+        later = confirmed["searched_best"] != best["trial_id"]
+        since = f" Since then the search has found a better one, {best['trial_id']}, which is not confirmed."
+        return _confirmed(confirmed) + (since if later else "")
     if configs_to_confirm(found) < 2:
         return ""
     noise = next((one["text"] for one in found["advice"] if one["kind"] == "noise"), None)

@@ -15,7 +15,7 @@ from written_run import checkpoint, end, finished_run, result, seal, suggest, wr
 from raytune_hpo import load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
-from raytune_hpo.journal.events import Closed, DataLoaded, Narrowed, SessionOpened
+from raytune_hpo.journal.events import Closed, DataLoaded, Narrowed, RunStopped, SessionOpened
 from raytune_hpo.pages.document import document
 from raytune_hpo.pages.sections import sections
 from raytune_hpo.results.facts import facts
@@ -232,9 +232,18 @@ def test_what_cannot_be_done_is_not_told_to_do(tmp_path: Path) -> None:
     lines = [suggest("t00000"), result("t00000", 1, 0.5), end("t00000", "completed", "max_epochs")]
     more = [suggest("t00001", lr=0.02), result("t00001", 1, 0.4), end("t00001", "completed", "max_epochs")]
     saved = [checkpoint("t00000", 1)]
+    closed = Closed(RunStatus.FINISHED)
     going_on = RunDirectory(written_run(tmp_path / "going on", suggest("t00000"), end("t00000", "failed", "e", "x")))
     going_on.lock()
     assert [own["command"].split()[1] for own in told(going_on.path)["commands"]] == ["watch", "run"]
+    alike = [suggest("t00000"), end("t00000", "failed", "error", "x"), Closed(RunStatus.INTERRUPTED, "y" * 10_000)]
+    found = told(written_run(tmp_path / "alike", SessionOpened(1), *alike))
+    assert [own["command"].split()[1] for own in found["commands"]] == ["retry", "resume", "run"]
+    assert len(topics(found)["How it stands"]) < 400
+    failed = [suggest("t00000"), end("t00000", "failed", "error", "x"), RunStopped("time budget"), closed]
+    assert (
+        told(written_run(tmp_path / "stopped", SessionOpened(1), *failed))["commands"][0]["command"].split()[1] == "run"
+    )
     going_on.unlock()
     runs = {
         "one": [SessionOpened(1), data, *lines, *saved, Closed(RunStatus.FINISHED)],
@@ -260,3 +269,39 @@ def test_an_empty_test_split_has_no_figures(tmp_path: Path) -> None:
     seal(run, subject, {"test_loss": math.nan})
     (run / "test.json").write_text((run / "test.json").read_text().replace("NaN", "null"))
     assert "no finite figure" in (said(run, "On the test split") or "")
+
+
+def confirmed(run: Path, winner: str, searched_best: str) -> None:
+    """A confirm.json by which `winner` is best of the two."""
+    interval = {"estimate": 0.9, "low": 0.8, "high": 1.0}
+    configs = [
+        {"trial": trial, "config": {"lr": 0.01}, "search": {"metric": 0.9, "epoch": 1}, "mean": interval,
+         "behind": None, "beaten": False, "failures": []}
+        for trial in (winner, "t00000")
+    ]  # fmt: skip
+    told = {"verdict": "winner", "reason": "beyond noise", "metric": "validation_accuracy", "winner": winner}
+    told |= {
+        "searched_best": searched_best,
+        "tied": [],
+        "seeds": 5,
+        "naive": None,
+        "optimism": None,
+        "configs": configs,
+    }
+    (run / "confirm.json").write_text(json.dumps(told))
+
+
+def test_the_confirmed_winner_may_be_another_than_the_searchs(tmp_path: Path) -> None:
+    lines = [suggest("t00000"), result("t00000", 1, 0.5), checkpoint("t00000", 1), suggest("t00001", lr=0.02)]
+    lines += [result("t00001", 1, 0.6), checkpoint("t00001", 1), Closed(RunStatus.FINISHED)]
+    run = written_run(tmp_path / "run", SessionOpened(1), *lines)
+    confirmed(run, winner="t00000", searched_best="t00001")
+    assert (said(run, "How sure that is") or "").startswith(
+        "Confirmed with 5 repetitions of the best 2 configs: t00000"
+    )
+    assert f"raytune-hpo export {run} --trial t00000 -o model" in (said(run, "What comes next") or "")
+    assert "Since then" not in (said(run, "How sure that is") or "")
+    confirmed(run, winner="t00000", searched_best="t00000")  # before the search had gone on
+    assert "a better one, t00001, which is not confirmed" in (said(run, "How sure that is") or "")
+    confirmed(run, winner="<b>", searched_best="t00001")
+    assert f"raytune-hpo export {run} -o model" in (said(run, "What comes next") or "")

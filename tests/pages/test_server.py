@@ -24,7 +24,8 @@ from served import TOKEN, live_journal, served
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo.cli.main import main
-from raytune_hpo.journal.events import Reported
+from raytune_hpo.journal.events import Closed, Reported
+from raytune_hpo.states import RunStatus
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -153,7 +154,8 @@ class Stream:
 
     def __init__(self, url: str, since: int) -> None:
         self.messages: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, args=(f"{url}events?since={since}",), daemon=True).start()
+        self.thread = threading.Thread(target=self._read, args=(f"{url}events?since={since}",), daemon=True)
+        self.thread.start()
 
     def _read(self, url: str) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
@@ -211,9 +213,6 @@ def test_what_is_new_comes_once_and_in_order(tmp_path: Path) -> None:
 
 
 def test_a_run_that_ends_is_shown_as_it_ended(tmp_path: Path) -> None:
-    from raytune_hpo.journal.events import Closed
-    from raytune_hpo.states import RunStatus
-
     with live_journal(tmp_path / "run") as append, served(tmp_path / "run") as url:
         append(suggest("t00000"), *result("t00000", 1, 0.5))
         stream = Stream(url, version_of(asked(url)[1]))
@@ -293,6 +292,21 @@ def test_it_ends_at_once_whoever_reads(tmp_path: Path) -> None:
                 assert time.monotonic() - began < 2
             assert process.stderr is not None
             assert process.stderr.read() == ""
+
+
+def test_before_it_ends_with_its_run_the_pages_have_the_end(tmp_path: Path) -> None:
+    with live_journal(tmp_path / "run") as append:
+        append(suggest("t00000"), *result("t00000", 1, 0.5))
+        with watching(str(tmp_path / "run"), "--while-stdin", stdin=subprocess.PIPE) as (process, (link,)):
+            stream = Stream(link, version_of(asked(link)[1]))
+            stream.until(1)
+            append(end("t00000", "completed", "max_epochs"), Closed(RunStatus.FINISHED))
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(30) == 0
+            stream.thread.join(10)
+    assert "finished" in [m for m in stream.messages if "status" in m][-1]["status"]
+    assert "Finished: 1 completed." in [m for m in stream.messages if "html" in m][-1]["html"]["summary"]
 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
