@@ -95,7 +95,7 @@ def _sure(found: Document) -> str:
 
 def first_of(confirmed: Document | None) -> str | None:
     """The trial that a confirmation puts first; None without one, and where it says that nothing is to be had."""
-    if confirmed is None or "damaged" in confirmed or confirmed["verdict"] == "none":
+    if confirmed is None or "damaged" in confirmed or confirmed["verdict"] == "none" or not confirmed["configs"]:
         return None
     return str(confirmed["configs"][0]["trial"])
 
