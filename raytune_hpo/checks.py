@@ -6,14 +6,14 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from raytune_hpo.errors import ExperimentError
 
 MANY = 8
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether `value` is an int or float, finite as a float, and no bool."""
     # math.isfinite raises for an int above 1e308.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -10,6 +10,19 @@ from typing import Any, Literal
 Mode = Literal["min", "max"]
 
 
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those of a report's values that are numbers, NaN and infinities too; what no float holds is infinite, as the
+    journal has it."""
+    found = {}
+    for name, value in metrics.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                found[name] = float(value)
+            except OverflowError:
+                found[name] = math.inf if value > 0 else -math.inf
+    return found
+
+
 @dataclass(frozen=True)
 class Objective:
     """metric: the name of a reported value. mode: "min" or "max"."""

@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.pages.guard import own_hosts
     from raytune_hpo.pages.page import check_installed
-    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, own_hosts, server_of
+    from raytune_hpo.pages.server import Watched, application, check_served, listening, new_token, server_of
 
     check_installed()
     check_served("watch")

@@ -21,7 +21,8 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError, RaytuneHpoError, encodable
 from raytune_hpo.exports.place import Place
-from raytune_hpo.results.curves import numbers, reports_by_epoch, times
+from raytune_hpo.objective import numbers
+from raytune_hpo.results.curves import reports_by_epoch, times
 from raytune_hpo.results.export import export
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState

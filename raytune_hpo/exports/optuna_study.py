@@ -3,7 +3,7 @@
 A trial that was stopped is a pruned one, one that failed or diverged a failed one, one that waits a waiting one. Optuna
 takes only complete trials for the best: a winner that was stopped is a complete one there, and its attribute "status"
 says what it is here. Values are the objective at the trial's best epoch, as everywhere here, of the config that was in
-force then; intermediate values are the objective by epoch, of its last generation. A parameter of a scale that Optuna
+force then; intermediate values are the objective by epoch, as in the other exports. A parameter of a scale that Optuna
 has not is on a linear one.
 """
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError, encodable
 from raytune_hpo.exports.place import Place
-from raytune_hpo.results.curves import numbers, reports_by_epoch, times
+from raytune_hpo.objective import numbers
+from raytune_hpo.results.curves import reports_by_epoch, times
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.states import Status

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.listeners.derived_file import DerivedFile, write_whole
 from raytune_hpo.listeners.listener import Listener, RunView
+from raytune_hpo.objective import numbers
 from raytune_hpo.owned import inside, stays_inside
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import Config, flatten
@@ -98,7 +99,7 @@ class TensorBoard(Listener):
         if self._objective.better(value, trial.best):
             trial.best = value
         values = {f"config/{path}": v for path, v in self._flat(trial.config).items() if path in trial.changed}
-        record = self._records.scalars(at, event.epoch, _numbers({**values, self._best: trial.best, **event.metrics}))
+        record = self._records.scalars(at, event.epoch, numbers({**values, self._best: trial.best, **event.metrics}))
         trial.scalars.add(record)
         self._waiting_bytes += len(record)
 
@@ -157,18 +158,6 @@ class TensorBoard(Listener):
             at, outcome = trial.end
             found += self._records.ended(at, well=outcome.eligible)
         return found
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the values that are numbers; what no float holds is infinite, as the journal has it."""
-    found = {}
-    for name, value in values.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                found[name] = float(value)
-            except OverflowError:
-                found[name] = math.inf if value > 0 else -math.inf
-    return found
 
 
 def _kinds(space: SearchSpace) -> dict[str, type]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.checks import is_number
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Closed, Reported, SessionOpened, Step, TrialEvent
 from raytune_hpo.pages.document import document
@@ -34,6 +35,15 @@ LOOK_S, BEAT_S = 3.0, 15.0
 RESTS, SHORTEST_S = 30, 3.0
 
 
+@dataclass(frozen=True)
+class Made:
+    """The page as it was made. since: the version that it is of."""
+
+    document: Facts
+    parts: Parts
+    since: int
+
+
 class Live:
     """One run and the pages that show it. It reads while there are any."""
 
@@ -45,9 +55,7 @@ class Live:
         self._wrong: dict[str, ExperimentError] = {}  # with what: following it, or making the page
         self._told: str | None = None  # of that, to the pages
         self._task: asyncio.Task[None] | None = None
-        self._document: Facts | None = None
-        self._parts: Parts | None = None
-        self._since = 0  # the version that `_document` is of
+        self._made: Made | None = None  # the newest
         self._anew = 0  # the version from which on pages are to be loaded anew
         self._closed = False  # whether a session has ended since
         self._epochs = self._reported()
@@ -57,14 +65,11 @@ class Live:
 
     async def html(self) -> str:
         """The page as it is now."""
-        await self._current()
-        assert self._document is not None
-        return await asyncio.to_thread(page, [self._document], made=self._parts, live=True, version=self._since)
+        now = await self._current()
+        return await asyncio.to_thread(page, [now.document], made=now.parts, live=True, version=now.since)
 
     async def json(self) -> Facts:
-        await self._current()
-        assert self._document is not None
-        return self._document
+        return (await self._current()).document
 
     async def news(self, since: int) -> AsyncIterator[str | None]:
         """Every message after `since`, as they come; None now and then while there are none. A page that has fallen
@@ -105,26 +110,28 @@ class Live:
         while any(reader.waiting for reader in self.messages.readers):
             await asyncio.sleep(0.02)
 
-    async def _current(self) -> None:
-        """Have the document of now: made anew unless pages follow the run, which are sent what is new. Raises
-        ExperimentError where something is wrong with the run."""
+    async def _current(self) -> Made:
+        """The page of now: made anew unless pages follow the run, which are sent what is new. Raises ExperimentError
+        where something is wrong with the run."""
         async with self._lock:
             if self._task is None or self._task.done():
                 self._wrong, self._told = {}, None
                 self._follow()
             elif self._wrong:
                 raise next(iter(self._wrong.values()))
-            elif self._document is not None and self._since >= self._anew and self.messages.lasts(self._since):
-                return
-            if self._document is None or self._since != self.messages.version:
-                await self._make()
+            elif self._made is not None and self._made.since >= self._anew and self.messages.lasts(self._made.since):
+                return self._made
+            if self._made is None or self._made.since != self.messages.version:
+                return await self._make()
+            return self._made
 
-    async def _make(self) -> None:
+    async def _make(self) -> Made:
         since = self.messages.version
-        self._document, self._parts = await asyncio.to_thread(self._made)
-        self._since = since
+        found, its_parts = await asyncio.to_thread(self._read)
+        self._made = Made(found, its_parts, since)
+        return self._made
 
-    def _made(self) -> tuple[Facts, Parts]:
+    def _read(self) -> tuple[Facts, Parts]:
         found = document(load_results(self.run_dir))
         return found, parts([found])
 
@@ -198,7 +205,7 @@ class Live:
                 if isinstance(event, Reported):
                     self._epochs += 1
                     value = event.metrics.get(results.metric)
-                    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                    if is_number(value):
                         points.append([event.trial, event.epoch, value])
         trials, paths = results.ledger.trials, list(results.experiment["space"]["parameters"])
         rows = [trial_cells(strict(trial_row(results, trials[trial])), paths) for trial in touched]
@@ -220,18 +227,19 @@ class Live:
 
     async def _renew(self) -> float:
         """Make the page anew and send the parts that are others. The seconds that it took."""
-        began, before = time.monotonic(), self._parts
+        began, before = time.monotonic(), self._made
         with self._telling("made"):
             async with self._lock:
-                await self._make()
-            made = self._parts
-            assert made is not None
-            html = {name: own for name, own in made.html.items() if before is None or before.html.get(name) != own}
-            figures = {n: own for n, own in made.figures.items() if before is None or before.figures.get(n) != own}
-            if before is not None and before.html.keys() != made.html.keys():
+                now = await self._make()
+            html, figures = now.parts.html, now.parts.figures
+            if before is not None and before.parts.html.keys() != html.keys():
                 self._reload()
-            elif html or figures:
-                self.messages.send({"html": html, "figures": figures, "since": self._since})
+                return time.monotonic() - began
+            if before is not None:
+                html = {name: own for name, own in html.items() if before.parts.html[name] != own}
+                figures = {name: own for name, own in figures.items() if before.parts.figures.get(name) != own}
+            if html or figures:
+                self.messages.send({"html": html, "figures": figures, "since": now.since})
         return time.monotonic() - began
 
     def _reload(self) -> None:

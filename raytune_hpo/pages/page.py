@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.display.summary import duration
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.figures.compare import compared
-from raytune_hpo.figures.parameters import LINES, places
-from raytune_hpo.pages.sections import Block, Section, sections
-from raytune_hpo.pages.tables import Share, Table
+from raytune_hpo.figures.parameters import places
+from raytune_hpo.pages.overview import TRIALS, overview
+from raytune_hpo.pages.sections import sections
+from raytune_hpo.pages.tables import Share
 from raytune_hpo.printable import printable, printable_lines
 from raytune_hpo.results.facts import Facts
 from raytune_hpo.space.configs import flatten
@@ -42,8 +42,9 @@ LAST = ("status", "best_epoch", "epochs", "reason", "seconds")
 
 @dataclass(frozen=True)
 class Parts:
-    """html: by section; figures: by the id of the element that shows each; trials: one table a run."""
+    """titles, html: by section; figures: by the id of the element that shows each; trials: one table a run."""
 
+    titles: dict[str, str]
     html: dict[str, str]
     figures: dict[str, dict[str, Any]]
     trials: list[dict[str, Any]]
@@ -60,23 +61,20 @@ def check_installed() -> None:
 
 def parts(documents: Sequence[Facts]) -> Parts:
     labels = labelled(documents)
-    figures: dict[str, dict[str, Any]] = {}
-    made = [*overview(documents, labels), *sections(documents)]
-    paths = [shlex.quote(printable(one["run"]["run_dir"])) for one in documents]
-    html = {}
-    for section in made:
+    folders = [shlex.quote(printable(one["run"]["run_dir"])) for one in documents]
+    template = _templates().get_template("section.html")
+    made = Parts({}, {}, {}, [trials(one) for one in documents])
+    for section in [*overview(documents, labels), *sections(documents)]:
         for i, block in enumerate(section.blocks):
             for j, panel in enumerate(block.panels):
-                figures[f"{section.id}-{i}-{j}"] = panel.spec
-        template = _templates().get_template("section.html")
-        html[section.id] = template.render(section=section, labels=labels, several=len(documents) > 1, places=paths)
-    parallel = next((i for i, section in enumerate(made) if section.id == "trials"), None)
-    if parallel is not None:
-        for i, block in enumerate(made[parallel].blocks):
-            for j, _ in enumerate(block.panels):
-                ids = [row["trial_id"] for row in documents[i]["trials"]]
-                figures[f"trials-{i}-{j}"]["meta"] = {"filters": i, "ids": ids, "places": places(documents[i])}
-    return Parts(html, figures, [trials(one) for one in documents])
+                spec = made.figures[f"{section.id}-{i}-{j}"] = panel.spec
+                if section.id == TRIALS:  # its brushes filter the table
+                    ids = [row["trial_id"] for row in documents[i]["trials"]]
+                    spec["meta"] = {"filters": i, "ids": ids, "places": places(documents[i])}
+        told = {"section": section, "labels": labels, "folders": folders}
+        made.titles[section.id] = section.title
+        made.html[section.id] = template.render(**told)
+    return made
 
 
 def labelled(documents: Sequence[Facts]) -> list[str]:
@@ -86,48 +84,6 @@ def labelled(documents: Sequence[Facts]) -> list[str]:
     return [
         printable(path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}") for path in paths
     ]
-
-
-def overview(documents: Sequence[Facts], labels: Sequence[str]) -> list[Section]:
-    """What stands before the sections of one theme each: the summary, several runs beside each other, the trials."""
-    from raytune_hpo.figures import panels
-
-    summaries = [
-        Block(tables=[Table("", ("", ""), [[own["topic"], own["text"]] for own in one["summary"]], open=True)])
-        for one in documents
-    ]
-    found = [Section("summary", "Summary", "", summaries)]
-    if len(documents) > 1:
-        found.append(Section("compare", "The runs beside each other", "", [_compared(documents, labels)]))
-    lead = (
-        "A line a trial, by rank: from orange, the best, over light blue to grey. Drag along an axis to keep the lines "
-        "that cross it there: the table follows, the best first. Or type conditions, as lr<0.01 status=completed."
-    )
-    blocks = [Block(_left_out(one), panels(one, "parallel"), "parallel") for one in documents]
-    if any(one["trials"] for one in documents):
-        found.append(Section("trials", "Trials", lead, blocks))
-    return found
-
-
-def _left_out(one: Facts) -> list[str]:
-    count = sum(row["best"] is not None for row in one["trials"])
-    if count <= LINES:
-        return []
-    return [
-        f"{LINES:,} of {count:,} lines: the best, and evenly of the rest. The table and the brushes have all trials."
-    ]
-
-
-def _compared(documents: Sequence[Facts], labels: Sequence[str]) -> Block:
-    rows = []
-    for label, one in zip(labels, documents, strict=True):
-        best, cost = one["best"], one["cost"]
-        own = [best["trial_id"], best["metric"]] if best else [None, None]
-        run = one["run"]
-        told = [run["status"], run["metric"], *own, run["searcher"], run["scheduler"]]
-        rows.append([label, *told, cost["trials"], cost["epochs"], cost["wall_s"]])
-    columns = ("run", "status", "metric", "winner", "best", "searcher", "scheduler", "trials", "epochs", "seconds")
-    return Block((), compared(documents, labels), "compare", [Table("", columns, rows, open=True)])
 
 
 def trials(one: Facts) -> dict[str, Any]:
@@ -171,19 +127,15 @@ def page(documents: Sequence[Facts], *, made: Parts | None = None, live: bool = 
     and for plotly.js. Raises ExperimentError where plotly or jinja2 are not installed."""
     check_installed()
     made = made or parts(documents)
-    labels = labelled(documents)
     return (
         _templates()
         .get_template("page.html")
         .render(
-            title=", ".join(labels),
-            documents=documents,
-            labels=labels,
+            title=", ".join(labelled(documents)),
             parts=made,
-            titles=[(name, _title(name)) for name in made.html],
             states=[_state(one) for one in documents],
             data=packed({"figures": made.figures, "trials": made.trials, "version": version}),
-            style=(HTML / "page.css").read_text(),
+            style=_style(),
             script=(HTML / "page.js").read_text(),
             plotly="" if live else plotly_js(),
             live=live,
@@ -196,8 +148,11 @@ def runs_page(storage: str, runs: Sequence[Mapping[str, Any]]) -> str:
     now = time.time()
     told = sorted(runs, key=lambda run: -(run.get("last") or 0.0))
     rows = [{**run, "name": Path(run["run_dir"]).name, "age": _age(now, run.get("last"))} for run in told]
-    style = (HTML / "page.css").read_text()
-    return _templates().get_template("runs.html").render(storage=storage, runs=rows, style=style)
+    return _templates().get_template("runs.html").render(title=storage, runs=rows, style=_style())
+
+
+def _style() -> str:
+    return (HTML / "page.css").read_text()
 
 
 def _age(now: float, last: float | None) -> str:
@@ -208,13 +163,6 @@ def _state(one: Facts) -> str:
     run, cost = one["run"], one["cost"]
     own = {"trials": cost["trials"], "epochs": cost["epochs"]}
     return status_line(status=run["status"], metric=run["metric"], best=one["best"], **own)
-
-
-def _title(name: str) -> str:
-    from raytune_hpo.pages.sections import SECTIONS
-
-    own = {"summary": "Summary", "compare": "The runs beside each other", "trials": "Trials"}
-    return own.get(name) or SECTIONS[name][0]
 
 
 def packed(data: Any) -> str:

@@ -12,19 +12,17 @@ from typing import Any
 from raytune_hpo.figures import Panel, panels
 from raytune_hpo.figures.panel import short
 from raytune_hpo.pages import tables
-from raytune_hpo.pages.summary import ERROR
+from raytune_hpo.pages.summary import ERROR, sentence
 from raytune_hpo.pages.tables import Table
 from raytune_hpo.results.facts import Facts
 
 
 @dataclass(frozen=True)
 class Block:
-    """What one run has for a section. kind: of its panels. texts: plain sentences. outputs: (title, text as it was
-    printed)."""
+    """What one run has for a section. texts: plain sentences. outputs: (title, text as it was printed)."""
 
     texts: Sequence[str] = ()
     panels: Sequence[Panel] = ()
-    kind: str = ""
     tables: Sequence[Table] = ()
     outputs: Sequence[tuple[str, str]] = ()
 
@@ -95,11 +93,11 @@ def _curves(one: Facts) -> Block:
             f"{shown} of {curves['of']:,} curves: the best {curves['best']} and those that still run in full, the "
             f"others evenly by rank{', and of long ones some epochs' if thinned else ''}."
         ]
-    return Block(texts, panels(one, "curves"), "curves", tables.curves(one))
+    return Block(texts, panels(one, "curves"), tables.curves(one))
 
 
 def _best(one: Facts) -> Block:
-    return Block((), panels(one, "best"), "best", tables.best_so_far(one))
+    return Block((), panels(one, "best"), tables.best_so_far(one))
 
 
 def _importance(one: Facts) -> Block:
@@ -112,39 +110,37 @@ def _importance(one: Facts) -> Block:
             "included; PED-ANOVA what the best tenth of the trials have in common."
         ]
     missing = told["ped_anova"]["missing"]
-    texts = [f"{told['verdict'][0].upper()}{told['verdict'][1:]}.", *texts]
+    texts = [f"{sentence(told['verdict'])}.", *texts]
     if missing and told["can_tell"]:
         texts.append(f"{missing}.")
-    return Block(
-        texts if one["cost"]["trials"] else (), panels(one, "importance"), "importance", tables.importance(one)
-    )
+    return Block(texts if one["cost"]["trials"] else (), panels(one, "importance"), tables.importance(one))
 
 
 def _slices(one: Facts) -> Block:
-    return Block((), panels(one, "slices"), "slices")
+    return Block((), panels(one, "slices"))
 
 
 def _rounds(one: Facts) -> Block:
     rounds = one["rounds"]
     texts = [rounds["damaged"]] if isinstance(rounds, dict) else ()
-    return Block(texts, panels(one, "rounds"), "rounds", tables.rounds(one))
+    return Block(texts, panels(one, "rounds"), tables.rounds(one))
 
 
 def _rungs(one: Facts) -> Block:
     found = panels(one, "rungs")  # none where all trials went as far
-    return Block((), found, "rungs", tables.rungs(one) if found else ())
+    return Block((), found, tables.rungs(one) if found else ())
 
 
 def _lineage(one: Facts) -> Block:
-    return Block((), panels(one, "lineage"), "lineage", tables.lineage(one))
+    return Block((), panels(one, "lineage"), tables.lineage(one))
 
 
 def _schedule(one: Facts) -> Block:
-    return Block((), panels(one, "schedule"), "schedule")
+    return Block((), panels(one, "schedule"))
 
 
 def _timeline(one: Facts) -> Block:
-    return Block((), panels(one, "timeline"), "timeline", tables.timeline(one))
+    return Block((), panels(one, "timeline"), tables.timeline(one))
 
 
 def _failures(one: Facts) -> Block:
@@ -153,17 +149,17 @@ def _failures(one: Facts) -> Block:
         for cause in one["failures"]
         if cause["traceback"]
     ]
-    return Block((), (), "", tables.failures(one), outputs)
+    return Block((), (), tables.failures(one), outputs)
 
 
 def _verdicts(one: Facts) -> Block:
     verdicts = one["verdicts"]
     damaged = [part["damaged"] for part in verdicts.values() if isinstance(part, dict) and "damaged" in part]
-    return Block(damaged, (), "", tables.verdicts(one))
+    return Block(damaged, (), tables.verdicts(one))
 
 
 def _setup(one: Facts) -> Block:
-    return Block((), (), "", tables.setup(one))
+    return Block((), (), tables.setup(one))
 
 
 #: Id -> (title, how to read it, what a run has for it). The summary and the trials' own table stand before them.

@@ -6,8 +6,7 @@
     .../document.json       the document of `report --json`
     .../plotly.js
 
-It reads, and that is all it can do. It answers a request whose Host is its own (so that no page of another site can
-reach it through a name that leads here), whose path begins with the token, and which names a run that is there.
+It reads, and that is all it can do. Whom it answers says `guard`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hmac
-import ipaddress
 import json
 import logging
 import secrets
@@ -27,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.pages.guard import Guard
 from raytune_hpo.pages.live import Live
 from raytune_hpo.pages.page import plotly_js, runs_page
 from raytune_hpo.results.listing import Listing
@@ -34,24 +32,12 @@ from raytune_hpo.storage.run_directory import DESCRIPTION
 
 if TYPE_CHECKING:
     import uvicorn
-    from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
 INSTALL = 'needs starlette and uvicorn: pip install "raytune-hpo[watch]"'
 PORT, PORTS = 8750, 50
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-        "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-}
 SETTLES_S = 3.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Watched:
@@ -99,75 +85,57 @@ def check_served(where: str) -> None:
         raise ExperimentError(where, "a live page", INSTALL) from error
 
 
-def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Starlette:
+def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Guard:
     """hosts: whether a Host header's name is this server's own."""
     from starlette.applications import Starlette
     from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
     from starlette.routing import Route
 
-    def refused(request: Request) -> Response | None:
-        if not hosts(_name(request.headers.get("host", ""))):
-            return PlainTextResponse("the Host header is not this server's", 421, HEADERS)
-        given = str(request.path_params["token"]).encode("utf-8", "replace")
-        if not hmac.compare_digest(given, token.encode()):
-            return PlainTextResponse("the link's token is missing or wrong", 403, HEADERS)
-        return None
-
     prefix = "/{token}/" if watched.is_run else "/{token}/runs/{name}/"
 
     def route(path: str, answer: Callable[[Request, Live], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
-            denied = refused(request)
-            if denied is not None:
-                return denied
             name = request.path_params.get("name", "")
             if name and name not in watched.names():
-                return PlainTextResponse("no such run", 404, HEADERS)
+                return PlainTextResponse("no such run", 404)
             try:
                 found: Response = await answer(request, watched.live(name))
             except ExperimentError as error:
-                return PlainTextResponse(str(error), 409, HEADERS)
+                return PlainTextResponse(str(error), 409)
             return found
 
         return Route(prefix + path, endpoint)
 
     async def shown(request: Request, live: Live) -> Response:
-        return HTMLResponse(_bytes(await live.html()), headers=HEADERS)
+        return HTMLResponse(_bytes(await live.html()))
 
     async def told(request: Request, live: Live) -> Response:
-        text = json.dumps(await live.json(), allow_nan=False)
-        return Response(text, media_type="application/json", headers=HEADERS)
+        return Response(json.dumps(await live.json(), allow_nan=False), media_type="application/json")
 
     async def events(request: Request, live: Live) -> Response:
         text = request.query_params.get("since", "0")
         since = int(text) if text.isdecimal() and len(text) < 16 else 0
-        return StreamingResponse(_streamed(live.news(since)), media_type="text/event-stream", headers=HEADERS)
+        return StreamingResponse(_streamed(live.news(since)), media_type="text/event-stream")
 
     async def script(request: Request, live: Live) -> Response:
-        headers = {**HEADERS, "Cache-Control": "private, max-age=86400"}
-        return Response(plotly_js(), media_type="text/javascript", headers=headers)
+        kept = {"Cache-Control": "private, max-age=86400"}
+        return Response(plotly_js(), media_type="text/javascript", headers=kept)
 
     async def runs(request: Request) -> Response:
-        denied = refused(request)
-        if denied is not None:
-            return denied
         found = await asyncio.to_thread(watched.listing.runs)
-        return HTMLResponse(_bytes(runs_page(str(watched.path), found)), headers=HEADERS)
-
-    async def nothing(request: Request) -> Response:
-        return PlainTextResponse("the link's token is missing or wrong", 403, HEADERS)
+        return HTMLResponse(_bytes(runs_page(str(watched.path), found)))
 
     routes = [route("", shown), route("events", events), route("document.json", told), route("plotly.js", script)]
     if not watched.is_run:
         routes.append(Route("/{token}/", runs))
-    return Starlette(routes=[*routes, Route("/{path:path}", nothing)])
+    return Guard(Starlette(routes=routes), token, hosts)
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def server_of(made: Starlette, watched: Watched, run_ended: threading.Event) -> uvicorn.Server:
+def server_of(made: Guard, watched: Watched, run_ended: threading.Event) -> uvicorn.Server:
     """It serves until it is interrupted, and ends within two seconds then, whoever reads. Where it ends since the run
     has, pages are shown that."""
     import uvicorn
@@ -188,35 +156,6 @@ def server_of(made: Starlette, watched: Watched, run_ended: threading.Event) -> 
 async def _streamed(messages: AsyncIterator[str | None]) -> AsyncIterator[str]:
     async for message in messages:
         yield ": beat\n\n" if message is None else f"data: {message}\n\n"
-
-
-def _name(host: str) -> str:
-    """Of a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
-
-
-def own_hosts(address: str) -> Callable[[str], bool]:
-    """What a Host header may name: this machine's loopback, also through a forwarded port, and the address that the
-    user gave; where that stands for all addresses, this machine's name and any address as a number (no page of another
-    site can have one of these as its own name)."""
-    everywhere = address in ("0.0.0.0", "::")
-
-    def own(name: str) -> bool:
-        if name in LOOPBACK or name == address.lower():
-            return True
-        return everywhere and (_is_address(name) or name in (socket.gethostname().lower(), socket.getfqdn().lower()))
-
-    return own
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def listening(address: str, port: int | None) -> socket.socket:

@@ -203,7 +203,7 @@ def _advised(found: Document) -> str:
     told = [f"{sentence(one['text'])}." for one in found["advice"] if one["kind"] != "noise"]
     finished = sum(found["cost"]["counts"][status] for status in ("completed", "stopped"))
     if finished >= MIN_TRIALS and all(one["kind"] != "border" for one in found["advice"]):
-        told.append("At no end of a parameter's range do the best trials crowd: the ranges fit.")
+        told.append("At no end of a parameter's range do the best trials crowd.")
     return " ".join(told)
 
 

@@ -129,6 +129,8 @@ def _shown(value: Any) -> str:
 
 
 def _stopping(results: Results) -> Iterator[Advice]:
+    if any(trial.generation for trial in results.ledger.trials.values()):
+        return  # one that goes on from another's checkpoint tells nothing of what its first epochs foretold
     curves = _curves(results)
     last = max((max(curve) for curve in curves.values()), default=0)
     complete = [curve for curve in curves.values() if max(curve) == last]

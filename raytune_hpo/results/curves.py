@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
-
 from raytune_hpo.journal.events import Ended, Perturbed, Reported, Started
+from raytune_hpo.objective import numbers
 from raytune_hpo.results.results import Results
 
 
 def values_by_epoch(results: Results) -> dict[str, dict[int, float]]:
-    """Trial -> epoch -> the objective's value, NaN and infinities too, of the trial's last generation."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    generations: dict[str, int] = {}
-    for event in results.of(Reported):
-        if generations.get(event.trial) != event.generation:
-            generations[event.trial] = event.generation
-            found[event.trial] = {}
-        value = event.metrics.get(results.metric)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[event.trial][event.epoch] = float(value)
+    """Trial -> epoch -> the objective's value, NaN and infinities too, along the line of `reports_by_epoch`."""
+    found: dict[str, dict[int, float]] = {}
+    for trial, line in reports_by_epoch(results).items():
+        values = {epoch: numbers(event.metrics).get(results.metric) for epoch, (_, event) in line.items()}
+        found[trial] = {epoch: value for epoch, value in values.items() if value is not None}
     return found
 
 
@@ -49,12 +41,3 @@ def times(results: Results) -> dict[str, tuple[float | None, float | None]]:
             elif isinstance(event, Ended):
                 found[event.trial] = (found[event.trial][0] or step.at, step.at)
     return found
-
-
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the values that are numbers, NaN and infinities too."""
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }

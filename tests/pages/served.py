@@ -11,7 +11,8 @@ from written_run import RUN_ID, written_run
 
 from raytune_hpo.journal.events import Event, SessionOpened
 from raytune_hpo.journal.file import Journal, read
-from raytune_hpo.pages.server import Watched, application, listening, own_hosts
+from raytune_hpo.pages.guard import own_hosts
+from raytune_hpo.pages.server import Watched, application, listening
 from raytune_hpo.storage.run_directory import RunDirectory
 
 TOKEN = "a-token-of-the-tests"

@@ -40,7 +40,7 @@ class Page:
         if self._task is not None:
             self._task.cancel()
         self.news, self.ended = [], False
-        self._task = asyncio.create_task(self._read(self.run.news(self.run._since)))
+        self._task = asyncio.create_task(self._read(self.run.news(self.run._made.since)))
         return text
 
     async def _read(self, news: AsyncIterator[str | None]) -> None:

@@ -93,7 +93,7 @@ def test_a_run_has_its_page_and_document(url: str, folder: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     "path",
-    ["", "wrong/", "{token}x/", "{token}/../", "x{token}/runs/hostile/", "runs/hostile/", "plotly.js"],
+    ["", "wrong/", "{token}x/", "../{token}/", "x{token}/runs/hostile/", "runs/hostile/", "plotly.js"],
 )
 def test_without_the_token_nobody_is_answered(url: str, path: str) -> None:
     base = url[: url.index(TOKEN)]
@@ -146,7 +146,18 @@ def test_only_its_own_host_is_answered(url: str, host: str, status: int) -> None
 
 def test_it_can_only_read(url: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        assert asked(f"{url}runs/hostile/", method)[0] == 405
+        status, _, headers = asked(f"{url}runs/hostile/", method)
+        assert status == 405
+        assert headers["content-security-policy"].startswith("default-src 'none'")  # whatever the answer is
+
+
+def test_a_request_of_two_hosts_is_refused(url: str) -> None:
+    with contextlib.closing(http.client.HTTPConnection(url.split("/")[2], timeout=30)) as connection:
+        connection.putrequest("GET", f"/{TOKEN}/", skip_host=True)
+        for host in ("localhost", "evil.example"):
+            connection.putheader("Host", host)
+        connection.endheaders()
+        assert connection.getresponse().status in (400, 421)
 
 
 class Stream:

@@ -96,7 +96,7 @@ def test_an_optuna_study(run: Path, tmp_path: Path, file: str, capsys: pytest.Ca
     assert study.trials[1].params == {
         "optimizer": "adam", "lr": 0.12, "units": 64, "layers": "[16, 8]", "net.depth": 2
     }  # fmt: skip
-    assert study.trials[1].intermediate_values == {2: 0.6}
+    assert study.trials[1].intermediate_values == {1: 0.5, 2: 0.6}
     assert study.trials[2].params["layers"] is None
     assert study.trials[3].params["layers"] is True
     assert study.trials[3].user_attrs["error"] == "ValueError: <script>alert(1)</script>"

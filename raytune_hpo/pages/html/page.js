@@ -207,7 +207,6 @@ class Trials {
     this.root.querySelector(".count").textContent =
       rows.length === count ? `${count} trials` : `${rows.length} of ${count} trials`;
     this.more.hidden = rows.length <= this.shown;
-    this.matching = rows.length;
   }
 }
 
@@ -306,7 +305,6 @@ function follow(since) {
       for (const [, points] of recent) takePoints(points);
       watchPlots(document);
     }
-    window.received = (window.received || 0) + 1;
   };
 }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
+from raytune_hpo.checks import is_number
 from raytune_hpo.journal.events import Decided, Reported
 from raytune_hpo.results.facts.clock import Clock
 from raytune_hpo.results.results import Results
@@ -29,9 +29,7 @@ def best_so_far(results: Results) -> dict[str, list[dict[str, Any]]]:
             if not isinstance(event, Reported) or not trials[event.trial].eligible:
                 continue
             value = event.metrics.get(results.metric)
-            if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-                continue
-            if not by_seconds or better(value, by_seconds[-1]["value"]):
+            if is_number(value) and (not by_seconds or better(value, by_seconds[-1]["value"])):
                 found = {"seconds": now, "trial": event.trial, "epoch": event.epoch, "value": value}
                 by_seconds.append(found)
     return {"trials": by_trials, "seconds": by_seconds}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from raytune_hpo.results.curves import numbers, reports_by_epoch
+from raytune_hpo.results.curves import values_by_epoch
 from raytune_hpo.results.results import Results
 
 #: Curves that are kept, of these the best in full; of any other, so many points.
@@ -16,7 +16,7 @@ def shown_curves(results: Results) -> dict[str, Any]:
     """of: trials with a report. shown: the curves that are kept, the best trial's first, those without a rank last:
     the BEST ones and those that still run, in full; the others evenly by rank, thinned to POINTS epochs. A trial that
     was set back to a checkpoint has one line, as of `reports_by_epoch`."""
-    curves = _lines(results)
+    curves = {trial: line for trial, line in values_by_epoch(results).items() if line}
     trials = results.ledger.trials
     ranked = [t.id for t in results.top(len(trials)) if t.id in curves]
     rank = {trial: place for place, trial in enumerate(ranked, start=1)}
@@ -44,15 +44,6 @@ def shown_curves(results: Results) -> dict[str, Any]:
             }
         )
     return {"of": len(curves), "best": min(BEST, len(ranked)), "shown": shown}
-
-
-def _lines(results: Results) -> dict[str, dict[int, float]]:
-    """Trial -> epoch -> the objective, of trials that reported it."""
-    found: dict[str, dict[int, float]] = {}
-    for trial, line in reports_by_epoch(results).items():
-        values = {epoch: numbers(event.metrics).get(results.metric) for epoch, (_, event) in line.items()}
-        found[trial] = {epoch: value for epoch, value in values.items() if value is not None}
-    return {trial: line for trial, line in found.items() if line}
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
