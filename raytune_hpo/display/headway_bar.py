@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -46,30 +47,62 @@ class PartOfWork:
         return printable("  ".join(parts))
 
 
-class HeadwayBar(Headway):
-    """A context: within it, what is begun is shown on `console`, and the bar is gone after it."""
+class ShownHeadway(Headway):
+    """Base of what shows headway: a context, within which `show` is asked for what is done every `every_s` seconds."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: Live | None = None
-        self._part: PartOfWork | None = None
-        self._last_line = 0.0  # when; at first, when the first part was begun
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self.part: PartOfWork | None = None
+        self._last = 0.0  # when something was shown; at first, when the first part was begun
 
-    def __enter__(self) -> HeadwayBar:
+    def show(self, part: PartOfWork) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def begin(self, what: str, total: float | None = None) -> None:
+        part = PartOfWork(what, total)
+        if self.part is None:
+            self._last = part.began
+        self.part = part
+        self._maybe_show(part)
+
+    def made(self, amount: float = 1) -> None:
+        if self.part is not None:
+            self.part.done += amount
+            self._maybe_show(self.part)
+
+    def _maybe_show(self, part: PartOfWork) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._every_s:
+            self._last = now
+            self.show(part)
+
+
+class HeadwayBar(ShownHeadway):
+    """Shows it on `console`: on a terminal a bar that is gone afterwards."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(LINE_EVERY_S)
+        self._console = console
+        self._live: Live | None = None
+
+    def close(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def begin(self, what: str, total: float | None = None) -> None:
-        part = PartOfWork(what, total)
-        if self._part is None:
-            self._last_line = part.began
-        self._part = part
+        super().begin(what, total)
         if self._live is None and self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._row,
@@ -80,21 +113,13 @@ class HeadwayBar(Headway):
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             )
             self._live.start()
-        self._maybe_line(part)
 
-    def made(self, amount: float = 1) -> None:
-        if self._part is not None:
-            self._part.done += amount
-            self._maybe_line(self._part)
-
-    def _maybe_line(self, part: PartOfWork) -> None:
-        now = time.monotonic()
-        if self._live is None and now - self._last_line >= LINE_EVERY_S:
-            self._last_line = now
+    def show(self, part: PartOfWork) -> None:
+        if self._live is None:
             self._console.print(part.line(), soft_wrap=True, highlight=False, markup=False)
 
     def _row(self) -> Table:
-        row, part = Table.grid(padding=(0, 1)), self._part
+        row, part = Table.grid(padding=(0, 1)), self.part
         if part is not None:
             total = None if part.total is None else max(part.total, 1e-9)
             bar = ProgressBar(total=total, completed=part.done, width=WIDTH, pulse=total is None)

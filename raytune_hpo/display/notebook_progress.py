@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
-from raytune_hpo.display.headway_bar import PartOfWork
+from raytune_hpo.display.headway_bar import PartOfWork, ShownHeadway
 from raytune_hpo.display.notebook import CellOutput
 from raytune_hpo.display.panda_display import intervention
 from raytune_hpo.display.run_watch import RunWatch
 from raytune_hpo.display.summary import closing_lines, header, shown_config, shown_path, stopped_line
-from raytune_hpo.headway import Headway
 from raytune_hpo.journal.events import Event
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.printable import printable
@@ -98,39 +96,18 @@ class NotebookProgress(RunWatch):
         self._output.show(f"<div>{''.join(parts)}</div>", "\n".join(map(printable, texts)))
 
 
-class HeadwayCell(Headway):
-    """A context: within it, a cell shows what is begun, and nothing after it. What is soon over is not shown."""
+class HeadwayCell(ShownHeadway):
+    """Shows it in a cell, and nothing after it. What is soon over is not shown."""
 
     def __init__(self, output: CellOutput) -> None:
+        super().__init__(EVERY_S)
         self._output = output
-        self._part: PartOfWork | None = None
-        self._last = 0.0
 
-    def __enter__(self) -> HeadwayCell:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._output.clear()
 
-    def begin(self, what: str, total: float | None = None) -> None:
-        part = PartOfWork(what, total)
-        if self._part is None:
-            self._last = part.began
-        self._part = part
-        self._maybe_show(part)
-
-    def made(self, amount: float = 1) -> None:
-        if self._part is not None:
-            self._part.done += amount
-            self._maybe_show(self._part)
-
-    def _maybe_show(self, part: PartOfWork) -> None:
-        now = time.monotonic()
-        if now - self._last >= EVERY_S:
-            self._last = now
-            self._output.show(f"<p>{bar_html(part.done, part.total)} {safe(part.line())}</p>", part.line())
+    def show(self, part: PartOfWork) -> None:
+        self._output.show(f"<p>{bar_html(part.done, part.total)} {safe(part.line())}</p>", part.line())
 
 
 def lines_html(lines: Iterable[str]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from raytune_hpo.display.confirm_text import confirm_text
 from raytune_hpo.display.retest_text import retest_text
@@ -38,24 +38,13 @@ def confirm(
 
     How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.confirm.confirm`.
     """
-    screen = screen or Screen.of(quiet)
-    with screen.headway() as headway:
-        made = confirming.confirm(
-            run_dir,
-            k,
-            seeds,
-            test=test,
-            again=again,
-            task=task,
-            code=code,
-            address=address,
-            listeners=[*screen.listeners(), *listeners],
-            verbose=verbose,
-            headway=headway,
-        )
-    if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else confirm_text(made, space_of(made)))
-    return made
+    given: dict[str, Any] = {"test": test, "again": again, "task": task, "code": code, "address": address}
+    return _shown(
+        screen or Screen.of(quiet),
+        lambda **shown: confirming.confirm(run_dir, k, seeds, **given, verbose=verbose, **shown),
+        listeners,
+        confirm_text,
+    )
 
 
 def retest(
@@ -78,24 +67,29 @@ def retest(
 
     How it goes, and the judgement, are shown as those of `run` are. The rest as of `verdicts.retest.retest`.
     """
-    screen = screen or Screen.of(quiet)
+    given: dict[str, Any] = {"data": data, "changes": changes, "task": task, "code": code, "address": address}
+    return _shown(
+        screen or Screen.of(quiet),
+        lambda **shown: retesting.retest(run_dir, k, fresh, seeds, **given, verbose=verbose, **shown),
+        listeners,
+        retest_text,
+    )
+
+
+V = TypeVar("V", Confirmation, Retest)
+
+
+def _shown(
+    screen: Screen,
+    work: Callable[..., V | None],
+    listeners: Sequence[Any],
+    text: Callable[[V, Mapping[str, Any]], str],
+) -> V | None:
+    """Let `work` be watched, and say what came of it."""
     with screen.headway() as headway:
-        made = retesting.retest(
-            run_dir,
-            k,
-            fresh,
-            seeds,
-            data=data,
-            changes=changes,
-            task=task,
-            code=code,
-            address=address,
-            listeners=[*screen.listeners(), *listeners],
-            verbose=verbose,
-            headway=headway,
-        )
+        made = work(listeners=[*screen.listeners(), *listeners], headway=headway)
     if screen.closing:
-        screen.say("interrupted: the same command goes on" if made is None else retest_text(made, space_of(made)))
+        screen.say("interrupted: the same command goes on" if made is None else text(made, space_of(made)))
     return made
 
 
