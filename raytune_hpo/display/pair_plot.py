@@ -12,7 +12,8 @@ from raytune_hpo.atomic import replaced
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
-from raytune_hpo.results.results import Best, load_results
+from raytune_hpo.results.best import Best
+from raytune_hpo.results.results import load_results
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.data import Array
 from raytune_hpo.training.task import Task

@@ -5,6 +5,6 @@ axes: the page shows each by itself, `composed` puts several into one figure.
 """
 
 from raytune_hpo.figures.kinds import KINDS, composed_figure, panels
-from raytune_hpo.figures.panel import Panel, composed
+from raytune_hpo.figures.panel import TEMPLATE, Panel, composed
 
-__all__ = ["KINDS", "Panel", "composed", "composed_figure", "panels"]
+__all__ = ["KINDS", "TEMPLATE", "Panel", "composed", "composed_figure", "panels"]

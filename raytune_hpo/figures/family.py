@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytune_hpo.figures.panel import COLORS, GREY, Axis, Panel, Trace, text, titled
@@ -21,7 +21,7 @@ def lineage(facts: Mapping[str, Any]) -> list[Panel]:
     every = family["segments"]
     shown: dict[str, int] = {}
     winner = {(own["trial"], own["generation"]) for own in family["winner"]}
-    related = {own["donor"] for own in every if own["donor"]} | {own["trial"] for own in every if own["donor"]}
+    related = _related(every)
     for own in every:
         if own["trial"] in related and (len(shown) < TRIALS or (own["trial"], own["generation"]) in winner):
             shown.setdefault(own["trial"], len(shown))
@@ -47,6 +47,11 @@ def lineage(facts: Mapping[str, Any]) -> list[Panel]:
     last = max(x for x in others[0] if x is not None)
     epochs = titled("epoch", range=[-0.01 * last, 1.01 * last])
     return [Panel("all", "trials by epoch", traces, epochs, titled("", **ticks), height)]
+
+
+def _related(segments: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The trials that went on from another one's checkpoint, or that others went on from."""
+    return {trial for own in segments if own["donor"] for trial in (own["trial"], own["donor"])}
 
 
 def _add(
@@ -101,9 +106,7 @@ def schedule(facts: Mapping[str, Any]) -> list[Panel]:
     if not family:
         return []
     _, every = scales(facts["space"])
-    related = {own["donor"] for own in family["segments"]} | {
-        own["trial"] for own in family["segments"] if own["donor"]
-    }
+    related = _related(family["segments"])
     all_of_them = [own for own in family["segments"] if own["trial"] in related][: 20 * TRIALS]
     axis = titled("epoch", rangemode="tozero")
     found = []
@@ -131,11 +134,15 @@ def _steps(name: str, segments: list[Any], scale: Scale, color: str, width: floa
         if scale.path not in config or own["last"] <= own["first"]:
             continue
         if own["donor"] is None or (own["donor"], own["donor_generation"]) != before:
-            x, y, texts = [*x, None], [*y, None], [*texts, ""]
+            x.append(None)
+            y.append(None)
+            texts.append("")
         before = own["trial"], own["generation"]
         place, value = round(scale.place(config[scale.path]), 5), text(scale.shown(config[scale.path]))
         label = f"{own['trial']}, epochs {own['first'] + 1} to {own['last']}: {value}"
-        x, y, texts = [*x, own["first"], own["last"]], [*y, place, place], [*texts, label, label]
+        x += [own["first"], own["last"]]
+        y += [place, place]
+        texts += [label, label]
     return {
         "type": "scatter",
         "mode": "lines",

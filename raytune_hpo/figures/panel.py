@@ -17,6 +17,7 @@ GOOD, BAD = "#009e73", "#d55e00"
 #: From the worst to the best; neither end is near a page's own colour.
 SCALE = [[0.0, "#7d8a9c"], [0.6, "#7d9cc0"], [0.85, "#56b4e9"], [0.95, "#e69f00"], [1.0, "#d55e00"]]
 HEIGHT = 320  # pixels
+TEMPLATE = "plotly_white"  # of a figure that stands by itself; a page has colours of its own
 #: An axis takes differences of its numbers: of the largest that there are they would be infinite.
 LARGEST = 1e300
 #: Of a composed figure: pixels of its title, of its legend, and across; letters of a panel's name.

@@ -13,6 +13,7 @@ from raytune_hpo.journal.events import Decided, Event, Perturbed, Reported, Step
 from raytune_hpo.journal.file import Reading, read
 from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.printable import printable
+from raytune_hpo.results.best import Best
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.results.trial import TrialState, finite
@@ -29,35 +30,6 @@ SHOWN = 5  # trials
 #: The columns of `Results.curves` that are no metrics, and what stands before a metric of such a name.
 OF_A_REPORT = ("trial_id", "generation", "epoch", "seconds", "decision")
 METRIC = "metric."
-
-
-@dataclass(frozen=True)
-class Best:
-    """The winner. metric: the objective at its best epoch; validation: all metrics of that epoch;
-    test: the test metrics of its checkpoint, None until the run has finished (or without a test split);
-    checkpoint: its best one, None if it saved none: of a task what `raytune_hpo.load_state` reads (a folder, or
-    FILE#LANE), of a function the folder that it reported."""
-
-    trial_id: str
-    config: dict[str, Any]
-    metric: float
-    epoch: int
-    validation: dict[str, Any]
-    test: dict[str, Any] | None
-    checkpoint: Path | None
-    checkpoint_epoch: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "trial_id": self.trial_id,
-            "config": self.config,
-            "metric": self.metric,
-            "epoch": self.epoch,
-            "validation": finite(self.validation),
-            "test": self.test,
-            "checkpoint": str(self.checkpoint) if self.checkpoint else None,
-            "checkpoint_epoch": self.checkpoint_epoch,
-        }
 
 
 @dataclass(frozen=True, repr=False)
@@ -239,7 +211,7 @@ class Results:
         """A figure of the report, as plotly's Figure: "curves", "best", "parallel", "slices", "importance", "rounds",
         "rungs", "lineage", "schedule" or "timeline". Raises ExperimentError for another kind, for one that this run
         has nothing for, and where plotly is not installed."""
-        from raytune_hpo.figures import composed_figure
+        from raytune_hpo.figures import TEMPLATE, composed_figure
         from raytune_hpo.results.facts import facts
 
         spec = composed_figure(facts(self), kind)
@@ -247,7 +219,7 @@ class Results:
             from plotly.graph_objects import Figure
         except ImportError as error:
             raise ExperimentError("figure", kind, 'needs plotly: pip install "raytune-hpo[report]"') from error
-        return Figure(spec, layout_template="plotly_white")
+        return Figure(spec, layout_template=TEMPLATE)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `run --json`."""

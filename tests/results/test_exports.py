@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,4 +159,26 @@ def test_an_export_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     before = sorted(tmp_path.iterdir())
     assert main(["export", str(run), "--to", "csv", "-o", str(tmp_path / "x")]) == 2
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "needs"),
+    [
+        ("optuna", "optuna", 'Optuna: pip install "raytune-hpo[optuna]"'),
+        ("mlflow", "mlflow", 'MLflow: pip install "raytune-hpo[mlflow]"'),
+        ("wandb", "wandb", 'Weights & Biases: pip install "raytune-hpo[wandb]"'),
+        ("parquet", "pyarrow", "pyarrow: pip install pyarrow"),
+    ],
+)
+def test_without_what_it_needs_an_export_is_one_line(
+    name: str, module: str, needs: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for loaded in [own for own in sys.modules if own.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    before = sorted(tmp_path.iterdir())
+    assert main(["export", str(run), "--to", name, "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"raytune-hpo: --to = '{name}': needs {needs}\n"
     assert sorted(tmp_path.iterdir()) == before

@@ -21,16 +21,6 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.space.configs import flatten
 
 
-def test_without_mlflow_it_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    run = written_run(tmp_path / "run")
-    assert main(["export", str(run), "--to", "mlflow", "-o", str(tmp_path / "ml")]) == 2
-    assert "--to = 'mlflow': needs MLflow: pip install \"raytune-hpo[mlflow]\"" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
-
-
 @pytest.fixture
 def tracking() -> Any:
     pytest.importorskip("sqlalchemy")
@@ -65,7 +55,8 @@ def test_the_client_reads_what_json_says(tracking: Any, tmp_path: Path, capsys: 
     run = odd_run(tmp_path / "run")
     assert main(["export", str(run), "--to", "mlflow", "-o", str(tmp_path / "ml")]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{tmp_path / 'ml'}: 5 trials\n"
+    opened = f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'ml'}/mlflow.db"
+    assert said.out == f"{tmp_path / 'ml'}: 5 trials; open it: {opened}\n"
     assert said.err.startswith("raytune-hpo: without the winner's model: ")
     assert said.err.count("\n") == 1
     assert main(["trials", str(run), "--json"]) == 0

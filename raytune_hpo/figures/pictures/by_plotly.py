@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.figures.panel import TEMPLATE
+
 #: Of patience with a browser that starts, and with it for each picture.
 START_S, EACH_S = 45.0, 15.0
-TEMPLATE = "plotly_white"
 INSTALL = 'pip install "raytune-hpo[plot]" draws it as the report does'
 PROCESS = "raytune_hpo.figures.pictures.kaleido_process"
 SPECS = "figures.json"

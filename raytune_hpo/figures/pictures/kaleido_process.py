@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from raytune_hpo.figures.panel import WIDTH
-from raytune_hpo.figures.pictures.by_plotly import SPECS, TEMPLATE
+from raytune_hpo.figures.panel import TEMPLATE, WIDTH
+from raytune_hpo.figures.pictures.by_plotly import SPECS
 
 #: Dots of a pixel, and of the longest side that Chrome can draw.
 SCALE, LONGEST = 2.0, 16_000
