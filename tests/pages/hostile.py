@@ -83,11 +83,13 @@ def hostile_run(path: Path) -> Path:
     return made
 
 
-def copied(trial: str, donor: str, epoch: int, generation: int, old: float, new: float, of: int = 0) -> Perturbed:
-    """At `epoch` `trial` goes on from the donor's checkpoint of the same epoch, with another lr."""
+def copied(
+    trial: str, donor: str, epoch: int, generation: int, old: float, new: float, of: int = 0, at: int | None = None
+) -> Perturbed:
+    """At `at`, `trial` goes on from the donor's checkpoint of `epoch`, the same one if left out, with another lr."""
     path = f"checkpoints/{trial}/{generation:02d}-{epoch:05d}.1"
     record = CheckpointRecord(trial, generation, epoch, path, bytes=0, crc32=0)
-    return Perturbed(trial, donor, epoch, of, epoch, generation, {"lr": old, "batch_size": 32},
+    return Perturbed(trial, donor, epoch, of, at or epoch, generation, {"lr": old, "batch_size": 32},
                      {"lr": new, "batch_size": 32}, record)  # fmt: skip
 
 

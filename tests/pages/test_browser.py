@@ -203,3 +203,19 @@ def test_the_page_of_several_runs(tmp_path: Path, digits: Path, population: Path
     one, other = chromium.script(f"return {axes}")
     assert one == other
     assert chromium.requests_and_errors()[1] == []
+
+
+def test_the_list_of_runs_follows_them_light_or_dark(tmp_path: Path, chromium: Browser) -> None:
+    (tmp_path / "runs").mkdir()
+    pbt_run(tmp_path / "runs" / "one")
+    with served(tmp_path / "runs") as url:
+        for theme, lightness in (("light", "255"), ("dark", "20")):
+            chromium.open(url, 400, theme)
+            chromium.until("document.querySelector('a[href=\"runs/one/\"]')")
+            color = chromium.script("return getComputedStyle(document.body).backgroundColor")
+            assert color.startswith(f"rgb({lightness},")
+            assert chromium.axe() == []
+        pbt_run(tmp_path / "runs" / "two")
+        chromium.until("document.querySelector('a[href=\"runs/two/\"]')")
+        assert chromium.requests_and_errors()[1] == []
+        chromium.open("about:blank")

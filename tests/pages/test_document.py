@@ -12,13 +12,14 @@ import pytest
 from hostile import beyond_reason, copied, hostile_run, pbt_run, strange_runs, two_sessions
 from written_run import checkpoint, end, finished_run, result, seal, suggest, written_run
 
-from raytune_hpo import load_results
+from raytune_hpo import Float, load_results
 from raytune_hpo.cli.main import main
 from raytune_hpo.figures import KINDS, panels
 from raytune_hpo.journal.events import Closed, DataLoaded, Narrowed, RunStopped, SessionOpened
 from raytune_hpo.pages.document import document
 from raytune_hpo.pages.sections import sections
 from raytune_hpo.results.facts import facts
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 
@@ -112,12 +113,15 @@ def test_many_curves_are_thinned_and_the_best_are_whole(tmp_path: Path) -> None:
 
 
 def test_what_failed_trials_have_in_common(tmp_path: Path) -> None:
-    lines: list[Any] = [suggest(f"t{i:05d}", lr=10 ** (-1 - i / 10), batch_size=32) for i in range(30)]
+    space = SearchSpace({"lr": Float(1e-5, 1e-1, "log"), "drop": Float(0, 1), "batch_size": 32}).to_json()
+    # Half of all have the drop of those that fail, which is chance.
+    configs = [{"lr": 10 ** (-1 - i / 10), "drop": (i * 0.01) % 0.02, "batch_size": 32} for i in range(30)]
+    lines: list[Any] = [suggest(f"t{i:05d}", **config) for i, config in enumerate(configs)]
     for i in range(30):
         bad = i < 4  # those of the highest learning rates
         lines.append(result(f"t{i:05d}", 1, float("nan") if bad else 0.5, "diverged" if bad else "complete"))
         lines.append(end(f"t{i:05d}", "diverged", "loss at epoch 1") if bad else end(f"t{i:05d}", "completed", "done"))
-    found = told(written_run(tmp_path / "run", *lines))
+    found = told(written_run(tmp_path / "run", *lines, space=space))
     ((own,),) = [cause["in_common"] for cause in found["failures"]]
     assert (own["parameter"], own["others_there"], own["others"]) == ("lr", 0, 26)
     assert own["low"] == pytest.approx(10**-1.3)

@@ -151,15 +151,6 @@ def test_it_can_only_read(url: str) -> None:
         assert headers["content-security-policy"].startswith("default-src 'none'")  # whatever the answer is
 
 
-def test_a_request_of_two_hosts_is_refused(url: str) -> None:
-    with contextlib.closing(http.client.HTTPConnection(url.split("/")[2], timeout=30)) as connection:
-        connection.putrequest("GET", f"/{TOKEN}/", skip_host=True)
-        for host in ("localhost", "evil.example"):
-            connection.putheader("Host", host)
-        connection.endheaders()
-        assert connection.getresponse().status in (400, 421)
-
-
 class Stream:
     """Server-sent events of a run, as they come."""
 

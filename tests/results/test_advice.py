@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile import copied
 from written_run import end, result, suggest, written_run
 
 from raytune_hpo import Choice, Float, Int, load_results
@@ -135,3 +136,25 @@ def test_best_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     document = json.loads(capsys.readouterr().out)
     assert [one["kind"] for one in document["advice"]] == ["noise"]
     assert document["advice"][0]["near"] == 15
+
+
+def test_where_trials_are_copied_nothing_is_said_of_stopping_them(tmp_path: Path) -> None:
+    """The same run with one copy in it: what its first epochs foretold is not known."""
+    configs, curves = drawn(30), [[0.1 + i / 100, 0.2 + i / 100, *[0.3 + i / 100] * 7] for i in range(30)]
+    assert of("stopping", ran(tmp_path / "run", configs, curves))
+    path = tmp_path / "copied"
+    config = {"lr": 0.01, "batch_size": 32}
+    lines: list[Any] = []
+    for i, curve in enumerate(curves):
+        trial = f"t{i:05d}"
+        lines.append(suggest(trial, **config))
+        lines += [result(trial, epoch, accuracy) for epoch, accuracy in enumerate(curve[:3], start=1)]
+        if i == 1:
+            lines.append(copied(trial, "t00000", 3, 1, 0.01, 0.012))
+        lines += [
+            result(trial, epoch, accuracy, "complete" if epoch == 9 else "continue", generation=int(i == 1))
+            for epoch, accuracy in enumerate(curve[3:], start=4)
+        ]
+        lines.append(end(trial, "completed", "max_epochs"))
+    written_run(path, *lines)
+    assert of("stopping", advice(load_results(path))) == []
