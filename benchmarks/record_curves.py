@@ -17,90 +17,22 @@ were not trained and have NaN seconds. The file's metadata say what was trained,
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import os
 import platform
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recordings import FOLDER, RECORDINGS, SOLO, Recording
 
 from raytune_hpo.seeding import derive_seed
-from raytune_hpo.space.parameters import Float, Int, Parameter
-from raytune_hpo.tasks.digits import Digits
-from raytune_hpo.tasks.mnist import Mnist
-from raytune_hpo.training.task import Task
+from raytune_hpo.space.parameters import Int
 
-FOLDER = Path(__file__).resolve().parent / "curves"
 EPOCHS = 30
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A task and the grid over its space. levels: values per Float, evenly spaced in its scale, ends included;
-    of an Int every value."""
-
-    task: Task
-    space: dict[str, Parameter]
-    levels: dict[str, int]
-    fixed: dict[str, Any]
-    metric: str
-    mode: str
-
-    def axes(self) -> dict[str, list[Any]]:
-        return {name: axis(parameter, self.levels.get(name)) for name, parameter in self.space.items()}
-
-    def configs(self) -> list[dict[str, Any]]:
-        """All points of the grid, the last hyperparameter moving fastest."""
-        axes = self.axes()
-        return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-
-
-def axis(parameter: Parameter, levels: int | None) -> list[Any]:
-    """The grid's values of one parameter, rounded to 6 digits so that they read well and compare exactly."""
-    if isinstance(parameter, Float):
-        assert levels is not None
-        values = [parameter.from_unit(i / (levels - 1)) for i in range(levels)]
-        return [parameter.low, *(float(f"{v:.6g}") for v in values[1:-1]), parameter.high]
-    assert isinstance(parameter, Int)
-    return [parameter.value_at(i) for i in range(parameter.n)]
-
-
-# Two tasks that differ in data, optimizer, and the fourth hyperparameter, so that what is good on one need not be
-# on the other. The learning rates go far enough for a share of the trials to learn nothing, as in a first search.
-RECORDINGS: dict[str, Recording] = {
-    "digits": Recording(
-        task=Digits(validation_fraction=0.3),
-        space={
-            "lr": Float(1e-4, 1.0, scale="log"),
-            "hidden_units": Int(16, 256, scale="power_of_two"),
-            "batch_size": Int(32, 512, scale="power_of_two"),
-            "dropout": Float(0.0, 0.6),
-        },
-        levels={"lr": 10, "dropout": 4},
-        fixed={"optimizer": "adam"},
-        metric="validation_loss",
-        mode="min",
-    ),
-    "mnist": Recording(
-        task=Mnist(train_samples=1000, validation_samples=2000, test_samples=1),
-        space={
-            "lr": Float(1e-3, 10.0, scale="log"),
-            "hidden_units": Int(8, 128, scale="power_of_two"),
-            "batch_size": Int(32, 512, scale="power_of_two"),
-            "momentum": Float(0.0, 0.99, scale="reverse_log"),
-        },
-        levels={"lr": 10, "momentum": 4},
-        fixed={"optimizer": "sgd"},
-        metric="validation_accuracy",
-        mode="max",
-    ),
-}
 
 
 def train(recording: Recording, data: Any, config: dict[str, Any], seed: int) -> list[list[float]]:
@@ -189,11 +121,11 @@ def write(recording: Recording, configs: list[dict[str, Any]], curves: np.ndarra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=(*RECORDINGS, "all"), default="all")
+    parser.add_argument("--task", choices=(*SOLO, "all"), default="all")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the Parquet files go")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name in RECORDINGS if arguments.task == "all" else (arguments.task,):
+    for name in SOLO if arguments.task == "all" else (arguments.task,):
         file = record(name, arguments.folder)
         print(f"{file}: {file.stat().st_size:,} bytes")
 

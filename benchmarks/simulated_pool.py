@@ -14,6 +14,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from search_problems import Curve, Problem
@@ -154,11 +155,13 @@ def adopt(donor: CheckpointRecord, trial: str, generation: int) -> CheckpointRec
 
 
 def simulate(experiment: Experiment, problem: Problem, *, workers: int, budget_s: float) -> Run:
-    """Run until `budget_s` virtual seconds have passed, or the search has no more to suggest."""
+    """What trainings from the experiment's seed show.
+
+    Run until `budget_s` virtual seconds have passed, or the search has no more to suggest."""
     resolved = experiment.resolved
     host = SchedulerHost(resolved.new_scheduler())
     population = Population(resolved, resolved.new_search(), host, adopt)
-    pool, storage = SimulatedPool(problem.curve, problem.metric, workers), Storage()
+    pool, storage = SimulatedPool(partial(problem.curve, seed=resolved.seed), problem.metric, workers), Storage()
     stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool)
     driver = Driver(*stand_ins, clock=lambda: pool.now)
     population.open_session(SessionOpened(1))
