@@ -21,9 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    from raytune_hpo.experiment.automatic import chosen
     from raytune_hpo.workers.before_start import check_code, check_place, remarks
 
-    experiment = experiment_of(options).resolved
+    written = experiment_of(options)
+    experiment = written.resolved
     RunDirectory.check_new(RunDirectory.new_path(experiment.storage, experiment.name))
     if options.address is None:
         check_place(experiment, None)
@@ -38,7 +40,7 @@ def main(options: argparse.Namespace) -> int:
         if config is None:
             break
         configs.append(config)
-    told = remarks(experiment, options.address)
+    told = [*chosen(written), *remarks(experiment, options.address)]
     if options.deep:
         from raytune_hpo.workers.first_check import deep_remarks
 

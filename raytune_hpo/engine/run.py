@@ -12,6 +12,7 @@ from typing import Any
 from raytune_hpo.engine.session import Session
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment.automatic import chosen, pairing
 from raytune_hpo.experiment.loading import check_not_loading
 from raytune_hpo.experiment.project import Code, loaded_code
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
@@ -80,7 +81,9 @@ def run(
         directory = RunDirectory.create(
             path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
         )
-        notices = [f"{code.left_out} files of the project are not copied: it is too large"] if code.left_out else []
+        notices = [*chosen(experiment), *pairing(resolved)]
+        if code.left_out:
+            notices.append(f"{code.left_out} files of the project are not copied: it is too large")
         try:
             return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
         except ExperimentError:

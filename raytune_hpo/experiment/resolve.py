@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.automatic import is_auto, scheduler_for, searcher_for
 from raytune_hpo.experiment.checking import (
     check_folds,
     check_moving_rates,
@@ -60,9 +61,12 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         moving = record("hypergradient", Hypergradient, moving)
     check_moving_rates(task, space, moving, written.lr_range)
     structural = task.structural_hyperparameters() if isinstance(task, Task) else None
-    searcher = chosen_searcher(written.searcher)
+    samples = written.num_samples if isinstance(written.num_samples, int) else None
+    named = searcher_for(space, samples, written.scheduler) if is_auto(written.searcher) else written.searcher
+    searcher = chosen_searcher(named)
+    by_name = scheduler_for(searcher, written.max_epochs) if is_auto(written.scheduler) else written.scheduler
     scheduler = chosen_scheduler(
-        written.scheduler, space=space, objective=objective, max_epochs=written.max_epochs, structural=structural
+        by_name, space=space, objective=objective, max_epochs=written.max_epochs, structural=structural
     )
     _check_budgets(searcher, scheduler, written.max_epochs)
     start_points = _start_points(written.start_points, space)

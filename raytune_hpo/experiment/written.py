@@ -37,10 +37,11 @@ class Experiment:
     space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
     metric, mode    the reported value to optimize; default: the task's own validation metric
     searcher        a name, or {"name": ..., option: value}: random, grid, coarse_to_fine, hyperopt, bayesopt, bohb,
-                    evolutionary, cmaes, optuna, repeat; a subclass of SearchAlgorithm; or an object of one of Ray
+                    evolutionary, cmaes, optuna, repeat; "auto": what did best by benchmarks/search_quality.py for this
+                    space and so many trials; a subclass of SearchAlgorithm; or an object of one of Ray
                     Tune's searchers, built without a space, or of one of Optuna's samplers
-    scheduler       likewise: fifo, asha, hyperband, median, pbt, pb2, panda; or an object of Ray Tune's FIFO, ASHA,
-                    HyperBand or median scheduler, or of a subclass of one
+    scheduler       likewise: auto, fifo, asha, hyperband, median, freeze_thaw, pbt, pb2, panda; or an object of Ray
+                    Tune's FIFO, ASHA, HyperBand or median scheduler, or of a subclass of one
     num_samples     trials; default 64, for a grid and for coarse_to_fine all they have
     max_epochs      the longest a trial runs, in epochs (of a function trainable: in reports)
     seed            one seed for all: data split, suggestions, weights, data order
@@ -81,8 +82,8 @@ class Experiment:
     space: SearchSpace | Mapping[str, Any]
     metric: str | None = None
     mode: Mode | None = None
-    searcher: Any = "random"
-    scheduler: Any = "asha"
+    searcher: Any = "auto"
+    scheduler: Any = "auto"
     num_samples: int | None = None
     max_epochs: int = 27
     seed: int = 0

@@ -25,6 +25,7 @@ SCHEDULERS: dict[str, str] = {
     "median": "raytune_hpo.schedulers.of_ray:Median",
     "pbt": "raytune_hpo.schedulers.of_ray:Pbt",
     "pb2": "raytune_hpo.schedulers.of_ray:Pb2",
+    "freeze_thaw": "raytune_hpo.schedulers.freeze_thaw:FreezeThaw",
     "panda": "raytune_hpo.schedulers.panda:Panda",
 }
 

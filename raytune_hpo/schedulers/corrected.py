@@ -43,6 +43,12 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
         super().__init__(time_attr=TIME, **options)
         self._seed = seed
         self._added = 0
+        self.judged_from = 0  # rungs at earlier epochs are passed over
+
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs of the longest ladder, rising, and the last one of all."""
+        epochs = {math.ceil(milestone) for milestone, _ in self._brackets[0]._rungs}
+        return (*sorted(e for e in epochs if e < self._max_t), self._max_t)
 
     def on_trial_add(self, tune_controller: SchedulerHost, trial: HostTrial) -> None:
         sizes = np.array([len(b._rungs) for b in self._brackets], dtype=float)
@@ -67,12 +73,14 @@ class Asha(AsyncHyperBandScheduler):  # type: ignore[misc]  # ray has no types h
 
     def _is_judged(self, trial: HostTrial, epoch: int) -> bool:
         """Whether `epoch` is at a rung that the trial is not entered in yet."""
+        if epoch < self.judged_from:
+            return False
         rungs = self._trial_info[trial.trial_id]._rungs
         return any(math.ceil(milestone) == epoch and trial.trial_id not in entered for milestone, entered in rungs)
 
     def next_decision(self, trial: HostTrial, epoch: int) -> float:
         rungs = [math.ceil(milestone) for milestone, _ in self._trial_info[trial.trial_id]._rungs]
-        return min((rung for rung in rungs if rung > epoch), default=math.inf)
+        return min((rung for rung in rungs if rung > epoch and rung >= self.judged_from), default=math.inf)
 
 
 class HyperBand(HyperBandScheduler):  # type: ignore[misc]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Named, Options
@@ -54,9 +53,6 @@ class SchedulerOptions(Options):
 
         structural: the parameters that may not change in mid-training, None where the task does not say.
         """
-        grace = getattr(self, "grace_period", 1)
-        if grace > max_epochs:
-            raise ExperimentError("scheduler.grace_period", grace, f"must be at most max_epochs = {max_epochs}")
         return self
 
     def checkpoint_every(self, asked: int) -> int:

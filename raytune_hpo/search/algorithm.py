@@ -13,7 +13,7 @@ Notations
     value    the objective, in a history always as a loss, to be minimized (`Objective.loss` flips the sign at the
              door); NaN for a trial that failed or diverged
     pending  suggested and not yet observed
-    curve    epoch -> value of the trial's reports, kept only for algorithms that use them
+    levels   the epochs at which trials are compared (`fidelity`)
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Named, Options
-from raytune_hpo.search.history import Evidence, Suggestion
+from raytune_hpo.search.fidelity import expected_scores, levels
+from raytune_hpo.search.history import Evidence, History, Suggestion
 from raytune_hpo.seeding import generator
-from raytune_hpo.space import SearchSpace
+from raytune_hpo.space import SearchSpace, Vector
 from raytune_hpo.space.configs import Config, config_key, plain
 from raytune_hpo.space.grid import grid, number_of_configs
 from raytune_hpo.states import Outcome
@@ -155,8 +156,6 @@ class SearchAlgorithm(Named, Search):
     #: Whether configs that were suggested before are drawn again (up to ATTEMPTS times) before they
     #: are given up on.
     avoids_duplicates: ClassVar[bool] = True
-    #: Whether `report` keeps the curves of trials.
-    uses_reports: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -170,16 +169,24 @@ class SearchAlgorithm(Named, Search):
     ) -> None:
         super().__init__(space, objective)
         self.max_epochs = max_epochs
+        self.past = History(levels(max_epochs))
         self.seed = seed
         self.start_points = list(start_points)
         self.options = type(self).Options() if options is None else options
-        self.history: list[Suggestion] = []
-        self.order: list[int] = []  # positions in `history`, in the order of their observation
         self.elsewhere: list[Evidence] = []
-        self._position: dict[str, int] = {}
         self._seen: set[str] = set()
         self._drew_instead = False
         self.prepare()
+
+    @property
+    def history(self) -> list[Suggestion]:
+        """The suggestions in order."""
+        return self.past.trials
+
+    @property
+    def order(self) -> list[int]:
+        """Positions in `history`, in the order of their observation."""
+        return self.past.ended
 
     def prepare(self) -> None:
         """The constructor's last step: whatever a subclass works out from the fields above.
@@ -214,7 +221,7 @@ class SearchAlgorithm(Named, Search):
 
     def plan_for(self, trial_id: str) -> Plan:
         """The plan of a trial that has been suggested."""
-        return self.plan_of(self._position[trial_id])
+        return self.plan_of(self.past.position[trial_id])
 
     def suggest(self, trial_id: str) -> Config | None:
         number = len(self.history)
@@ -265,24 +272,25 @@ class SearchAlgorithm(Named, Search):
         self._record(trial_id, config)
 
     def _record(self, trial_id: str, config: Config) -> Config:
-        self._position[trial_id] = len(self.history)
         self._seen.add(config_key(config))
-        self.history.append(Suggestion(trial_id, config, self.space.to_unit(config)))
+        self.past.add(trial_id, config, self.space.to_unit(config))
         return config
 
     def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         """A failed trial counts as a bad one: it is neither forgotten nor does it distort a model. One without a
-        finite value counts as failed, whatever its outcome.
+        finite value counts as failed, whatever its outcome. One that is COMPLETED has shown all it can.
         """
-        suggestion = self.history[self._position[trial_id]]
-        if suggestion.pending:
-            self.order.append(self._position[trial_id])
-        suggestion.value = self._loss(value) if outcome.eligible and value is not None else math.nan
-        suggestion.outcome, suggestion.epoch = outcome, epoch
+        loss = self._loss(value) if outcome.eligible and value is not None else math.nan
+        for_good = outcome == Outcome.COMPLETED and self.plan_for(trial_id).share == 1
+        if not self.past[trial_id].pending:
+            self.corrected()
+        self.past.end(trial_id, outcome, loss, epoch, for_good=for_good)
+
+    def corrected(self) -> None:
+        """What was known of a trial is about to change: whatever a subclass has derived from the history is void."""
 
     def report(self, trial_id: str, epoch: int, value: float) -> None:
-        if self.uses_reports:
-            self.history[self._position[trial_id]].curve[epoch] = self._loss(value)
+        self.past.report(trial_id, epoch, self._loss(value))
 
     def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:
         """It is kept; no algorithm uses it yet."""
@@ -295,22 +303,30 @@ class SearchAlgorithm(Named, Search):
         """The finished suggestions, failed ones included, in the order in which they finished."""
         return [self.history[i] for i in self.order]
 
+    def ranked(self, trials: Sequence[Suggestion]) -> list[Suggestion]:
+        """The best first, by what is expected of each at max_epochs (`fidelity`); failed ones, and those that have
+        shown nothing yet, last; equal ones as they come."""
+        return [trials[i] for i in np.argsort(self.expected(trials), kind="stable")]
+
+    def expected(self, trials: Sequence[Suggestion]) -> Vector:
+        """[n] a score of each trial, to be minimized (`fidelity.expected_scores`)."""
+        return expected_scores(trials, len(self.past.levels))
+
+    def known(self) -> list[Suggestion]:
+        """Those that have ended, or have shown something: what can be learned from."""
+        return self.past.known()
+
     def pending(self) -> list[Suggestion]:
         return [s for s in self.history if s.pending]
 
     def state_dict(self) -> dict[str, Any]:
         """The exact state as plain JSON data."""
-        return {
-            "history": [s.to_json() for s in self.history],
-            "order": list(self.order),
-            "elsewhere": [e.to_json() for e in self.elsewhere],
-        }
+        return {**self.past.to_json(), "elsewhere": [e.to_json() for e in self.elsewhere]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the state of a fresh algorithm over the same space, objective, options and seed."""
-        self.history, self._position, self._seen = [], {}, set()
-        for row in state["history"]:
-            self._record(row["trial"], row["config"])
-            self.history[-1].load_fate(row)
-        self.order = list(state["order"])
+        self.corrected()
+        configs = [row["config"] for row in state["history"]]
+        self.past.load(state, [self.space.to_unit(c) for c in configs])
+        self._seen = set(map(config_key, configs))
         self.elsewhere = [Evidence.from_json(row) for row in state["elsewhere"]]

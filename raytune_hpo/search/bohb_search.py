@@ -5,9 +5,10 @@ arXiv:1807.01774). A share of the configs is random; the others come from two ke
 over the unit cube, one of the good configs and one of the bad: of some draws near good configs, the one
 with the largest ratio of the densities is suggested.
 
-- A trial's loss at a budget is its report at that epoch, not its best so far. The model is that of the
-  largest budget with enough reports: a few long trials say more than many short ones. A trial that never
-  reported counts with its final value as its report at epoch 1.
+- Budgets are the levels at which trials are compared (`fidelity`), and a trial's loss at a budget is its best up to
+  there, as the winner is chosen by its best epoch. The model is that of the largest budget with enough trials: a few
+  long trials say more than many short ones. Trials that were stopped, are paused or run count at the budgets that they
+  have passed, and at no other.
 - Failed trials are bad ones, at every budget.
 - Parameters that are inactive in a config are filled in from other configs of the same estimate (as the
   authors' HpBandSter does), and left out of the density of a candidate in which they are inactive.
@@ -30,8 +31,7 @@ Notations: as in `unit_cube`, with
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,6 @@ class BohbSearch(SearchAlgorithm):
         min_bandwidth: float = option(1e-3, low=1e-6, high=1.0, doc="of a kernel, in units of the cube")
 
     name = "bohb"
-    uses_reports = True
     options: Options
 
     def prepare(self) -> None:
@@ -98,22 +97,31 @@ class BohbSearch(SearchAlgorithm):
     # The two sets -------------------------------------------------------------------------------------
 
     def budget(self) -> int | None:
-        """The largest epoch at which so many trials have reported that a model can be built; None without one."""
+        """The highest level, an epoch, that so many trials have passed that a model can be built; None without one."""
         least = self.options.min_points or len(self.space) + 1
-        counts = Counter(e for s in self.history if not s.failed for e, v in reports(s).items() if not math.isnan(v))
-        failed = sum(s.failed for s in self.history)
-        return max((e for e, n in counts.items() if n >= least and n + failed >= least + SPARE), default=None)
+        passed = [len(s.marks) for s in self.history if not s.failed]
+        failed = len(self.history) - len(passed)
+        for level in range(len(self.past.levels) - 1, -1, -1):
+            n = sum(p > level for p in passed)
+            if n >= least and n + failed >= least + SPARE:
+                return self.past.levels[level]
+        return None
 
     def split(self) -> tuple[list[Suggestion], list[Suggestion]] | None:
         """The good and the bad trials at `budget`; None without one. They overlap where there are few."""
         budget, least = self.budget(), self.options.min_points or len(self.space) + 1
         if budget is None:
             return None
-        known = [(loss_at(s, budget), i) for i, s in enumerate(self.history) if s.failed or budget in reports(s)]
+        level = self.past.levels.index(budget)
+        known = [
+            (math.inf if s.failed else s.marks[level], i)
+            for i, s in enumerate(self.history)
+            if s.failed or len(s.marks) > level
+        ]
         ranked = [self.history[i] for _, i in sorted(known)]
         n_good = max(least, int(self.options.quantile * len(ranked)))
         n_bad = max(least, len(ranked) - n_good)
-        return ranked[:n_good], ranked[-n_bad:] + [s for s in self.pending() if not s.curve]
+        return ranked[:n_good], ranked[-n_bad:] + [s for s in self.pending() if not s.marks]
 
     # Their densities ----------------------------------------------------------------------------------
 
@@ -209,16 +217,3 @@ class Density:
             total += np.where(active[:, column, None], kernel, 0.0)
         result: Vector = logsumexp(total, axis=1) - math.log(len(self.units))
         return result
-
-
-def reports(suggestion: Suggestion) -> Mapping[int, float]:
-    """epoch -> loss. A finished trial without any has its final value at epoch 1."""
-    if suggestion.curve or suggestion.value is None:
-        return suggestion.curve
-    return {1: suggestion.value}
-
-
-def loss_at(suggestion: Suggestion, budget: int) -> float:
-    """The loss at epoch `budget`; infinite for a failed trial and a report that is not finite."""
-    loss = reports(suggestion).get(budget, math.nan)
-    return math.inf if suggestion.failed or math.isnan(loss) else loss

@@ -26,7 +26,6 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +38,6 @@ from raytune_hpo.search.limits import check_size
 from raytune_hpo.seeding import derive_seed, generator
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
-from raytune_hpo.states import Outcome
 
 POINT = 1e-5  # a distribution whose standard deviations are all smaller has shrunk to a point
 MOST_TRIES, MULTIPLICATIONS = 100, 2 * 10**8  # to draw a point within the cube
@@ -97,7 +95,7 @@ class CmaEsSearch(SearchAlgorithm):
         """[parameters] unit coordinates, with the unordered choices of one of the best trials."""
         units = rng.random(len(self.space))
         if self._unordered:
-            finished = sorted(self.observed(), key=lambda s: s.loss)
+            finished = self.ranked(self.observed())
             donor = finished[int(rng.integers(math.ceil(math.sqrt(len(finished)))))]
             active = self.space.values(donor.config)
             fixed = [i for i in self._unordered if self.space.paths[i] in active]
@@ -114,15 +112,17 @@ class CmaEsSearch(SearchAlgorithm):
         finished = self.observed()
         if optimizer is None:
             told = self.options.n_initial
-            best = min(finished[:told], key=lambda s: s.loss)
+            best = self.ranked(finished[:told])[0]
             optimizer = self._start(self._point(best, generator(self.seed, "cmaes-start")), self.options.population)
         while len(finished) - told >= optimizer.population_size:
             positions = self.order[told : told + optimizer.population_size]
             told += optimizer.population_size
             if all(self.history[i].failed for i in positions):
                 continue
+            # By those that have finished so far, so that a generation looks the same at any later time.
+            scores = self.expected(finished[:told])[-len(positions) :]
             with np.errstate(all="ignore"):  # a failed trial's infinite loss, less another's
-                optimizer.tell([(self._told(i, optimizer), self.history[i].loss) for i in positions])
+                optimizer.tell([(self._told(i, optimizer), float(v)) for i, v in zip(positions, scores, strict=True)])
                 if self._shrunk(optimizer) or optimizer.should_stop():
                     mean = generator(self.seed, "cmaes-restart", told).random(optimizer.dim)
                     optimizer = self._start(mean, 2 * optimizer.population_size)
@@ -171,17 +171,11 @@ class CmaEsSearch(SearchAlgorithm):
 
     # The cache --------------------------------------------------------------------------------------
 
-    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
-        if not self.history[self._position[trial_id]].pending:  # a known result is corrected
-            self._reached = (0, None)
-        super().observe(trial_id, outcome, value, epoch)
+    def corrected(self) -> None:
+        self._reached = (0, None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reached": (0, None)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._reached = (0, None)
-        super().load_state_dict(state)
 
 
 def draw(optimizer: Any, seed: int) -> Vector:

@@ -18,7 +18,6 @@ Notations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,7 +33,6 @@ from raytune_hpo.seeding import derive_seed
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.grid import number_of_configs
-from raytune_hpo.states import Outcome
 
 MOST_COUNTED = 10_000  # a space with more configs than this is not expected to be used up
 
@@ -152,14 +150,8 @@ class CoarseToFine(SearchAlgorithm):
             note = {"round": found.number, "epochs_share": epochs_share, "carried": carried, "box": found.box.values()}
         return Plan(epochs_share, parent, note=note)
 
-    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
-        if not self.history[self._position[trial_id]].pending:
-            self._begun.clear()  # a second value: rounds that are over may look otherwise now
-        super().observe(trial_id, outcome, value, epoch)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def corrected(self) -> None:
         self._begun.clear()
-        super().load_state_dict(state)
 
     # Rounds -------------------------------------------------------------------------------------------
 
@@ -193,7 +185,7 @@ class CoarseToFine(SearchAlgorithm):
     def _after(self, last: Round) -> Round:
         """The round after one whose trials have all ended."""
         trials = self.history[last.first : last.end]
-        ranked = sorted(trials, key=lambda s: s.loss)
+        ranked = self.ranked(trials)
         successes = sum(not s.failed for s in trials)
         units = np.array([self.space.to_unit(s.config, inactive=math.nan) for s in ranked])
         box = last.box.shrunk(

@@ -56,7 +56,7 @@ class EvolutionarySearch(SearchAlgorithm):
     options: Options
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.options.n_initial:
+        if len(self.known()) < self.options.n_initial:
             return self.space.sample(rng)
         members = self.members()
         genes = self._parent(members, rng)
@@ -67,13 +67,14 @@ class EvolutionarySearch(SearchAlgorithm):
         return self.space.from_unit(np.where(np.isnan(genes), rng.random(len(genes)), genes))
 
     def members(self) -> list[Suggestion]:
-        """The population, the best first: the better half by loss, and the most recent of the others."""
-        finished, size = self.observed(), self.options.population
-        ranked = sorted(range(len(finished)), key=lambda i: (finished[i].loss, i))
+        """The population, the best first: the better half, and the most recently suggested of the others."""
+        known, size = self.known(), self.options.population
+        ranked = self.ranked(known)
         best = ranked[: math.ceil(size / 2)]
-        recent = sorted(set(ranked) - set(best))[len(best) - size :] if size > len(best) else []
-        chosen = set(best).union(recent)
-        return [finished[i] for i in ranked if i in chosen]
+        chosen = {s.trial_id for s in best}
+        others = [s for s in known if s.trial_id not in chosen]
+        chosen.update(s.trial_id for s in others[len(best) - size :] if size > len(best))
+        return [s for s in ranked if s.trial_id in chosen]
 
     def _parent(self, members: list[Suggestion], rng: np.random.Generator) -> Vector:
         """The genes of a tournament's winner."""

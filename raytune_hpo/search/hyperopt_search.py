@@ -65,7 +65,7 @@ class HyperOptSearch(SearchAlgorithm):
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
+        if len(self.known()) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         labels = self._suggest_labels(number, int(rng.integers(2**31)))
         return self.space.build({path: from_label(self.space.parameters[path], v) for path, v in labels.items()})
@@ -103,9 +103,8 @@ class HyperOptSearch(SearchAlgorithm):
         """The trials for TPE in the order of their suggestion, and the gamma for the right number of good ones."""
         for position in range(len(self._miscs), len(self.history)):
             self._miscs.append(self._misc(position, self.history[position]))
-        finished = [i for i, s in enumerate(self.history) if not s.pending]
-        ranked = sorted(finished, key=lambda i: (self.history[i].loss, i))
-        n_good = min(math.ceil(self.options.gamma * math.sqrt(len(finished))), MAX_GOOD, len(finished))
+        ranked = [self.past.position[s.trial_id] for s in self.ranked(self.known())]
+        n_good = min(math.ceil(self.options.gamma * math.sqrt(len(ranked))), MAX_GOOD, len(ranked))
         good = ranked[:n_good]
         others = sorted(set(range(len(self.history))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
         rank = {position: r for r, position in enumerate(ranked)}

@@ -26,7 +26,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,12 +36,14 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
+from raytune_hpo.search.fidelity import expected_losses
+from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.hyperopt_search import from_label, to_label
 from raytune_hpo.search.limits import check_size
 from raytune_hpo.seeding import derive_seed
+from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
-from raytune_hpo.states import Outcome
 
 WINDOW = 200  # every so many finished trials, TPE's study is made anew ...
 KEPT_BEST, KEPT_RECENT = 50, 100  # ... from so many of them
@@ -90,7 +92,8 @@ class OptunaSearch(SearchAlgorithm):
         self._mirror: _Mirror | None = None
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.order) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
+        known = self.known() if self.options.sampler == "tpe" else self.order
+        if len(known) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
             return self.space.sample(rng)
         with quiet():
             self._distributions = self._distributions or {p: distribution(v) for p, v in self.space.parameters.items()}
@@ -155,17 +158,28 @@ class OptunaSearch(SearchAlgorithm):
         left_out: set[int] = set()
         if mirror.next == 0:
             old = self.order[: mirror.window]
-            best = sorted(old, key=lambda i: (self.history[i].loss, i))[:KEPT_BEST]
+            ranked = self.ranked([self.history[i] for i in old])
+            best = [self.past.position[s.trial_id] for s in ranked[:KEPT_BEST]]
             recent = [i for i in old if i not in set(best)][-KEPT_RECENT:]
             left_out = set(old).difference(best, recent)
         for position in range(mirror.next, len(self.history)):
             if position not in left_out:
                 self._add(mirror, position)
         mirror.next = len(self.history)
-        for position in self.order[mirror.told :]:
-            if position in mirror.numbers:
-                self._tell(mirror, position)
-        mirror.told = len(self.order)
+        self._tell_all(mirror)
+
+    def _tell_all(self, mirror: _Mirror) -> None:
+        """What is expected of a trial changes with what others show: each is complete as soon as it has shown
+        something, and is told anew every time."""
+        from optuna.trial import TrialState
+
+        trials = mirror.study.get_trials(deepcopy=False)
+        positions = list(mirror.numbers)
+        scores = self._losses([self.history[i] for i in positions])
+        for position, score in zip(positions, scores, strict=True):
+            suggestion, trial = self.history[position], trials[mirror.numbers[position]]
+            if suggestion.marks or not suggestion.pending:
+                trial.state, trial.values = TrialState.COMPLETE, [float(score)]
 
     def _observations_in_order(self, mirror: _Mirror) -> None:
         """Every newly finished trial is suggested, as its config says, and told."""
@@ -175,8 +189,13 @@ class OptunaSearch(SearchAlgorithm):
             trial = mirror.study.get_trials(deepcopy=False)[-1]
             space = sampler.infer_relative_search_space(mirror.study, trial)
             sampler.sample_relative(mirror.study, trial, space)  # for the notes that it leaves on the trial
-            self._tell(mirror, position)
-        mirror.told = len(self.order)
+            mirror.told += 1
+            # By those that have finished so far, so that it is the same whenever it is told.
+            before = [self.history[i] for i in self.order[: mirror.told]]
+            mirror.study.tell(mirror.numbers[position], float(self._losses(before)[-1]))
+
+    def _losses(self, trials: Sequence[Suggestion]) -> Vector:
+        return expected_losses(trials, len(self.past.levels))
 
     def _add(self, mirror: _Mirror, position: int) -> None:
         from optuna.trial import TrialState, create_trial
@@ -187,20 +206,11 @@ class OptunaSearch(SearchAlgorithm):
         mirror.numbers[position] = len(mirror.numbers) + 1
         mirror.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
 
-    def _tell(self, mirror: _Mirror, position: int) -> None:
-        mirror.study.tell(mirror.numbers[position], self.history[position].loss)
-
-    def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
-        if not self.history[self._position[trial_id]].pending:  # a known result is corrected
-            self._mirror = None
-        super().observe(trial_id, outcome, value, epoch)
+    def corrected(self) -> None:
+        self._mirror = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mirror": None}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._mirror = None
-        super().load_state_dict(state)
 
 
 def coordinate(parameter: Parameter, value: Any) -> float | int:

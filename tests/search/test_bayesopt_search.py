@@ -8,8 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from raytune_hpo.search.bayesopt_search import normal_scores, refit_at
-from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.config_model import refit_at, selected, targets_of
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
@@ -49,18 +48,14 @@ def test_codes():
     assert len(same) == len(set(same.values()))
 
 
-def suggestions(values):
-    return [Suggestion(str(i), {}, np.zeros(1), v) for i, v in enumerate(values)]
-
-
 def test_targets_are_ranks_with_failures_last():
-    targets = normal_scores(suggestions([1e300, 2.0, math.nan, -1e300, 2.0, math.nan]))
+    targets = targets_of(np.array([1e300, 2.0, math.inf, -1e300, 2.0, math.inf]))
     assert targets[3] > targets[1] == targets[4] > targets[0] > targets[2] == targets[5]
     assert abs(targets).max() < 4
     assert targets.std() == pytest.approx(1)
-    assert (normal_scores(suggestions([math.nan] * 5)) == 0).all()
-    squashed = normal_scores(suggestions([-math.log(i + 1) for i in range(20)]))
-    assert squashed == pytest.approx(normal_scores(suggestions([-float(i) for i in range(20)])))
+    assert (targets_of(np.full(5, math.inf)) == 0).all()
+    squashed = targets_of(np.array([-math.log(i + 1) for i in range(20)]))
+    assert squashed == pytest.approx(targets_of(np.array([-float(i) for i in range(20)])))
 
 
 def test_refits_are_at_fixed_counts():
@@ -89,14 +84,12 @@ def test_pending_trials_push_suggestions_away():
 
 
 def test_the_model_is_bounded():
-    space = SearchSpace({"x": Float(0, 1)})
-    algorithm = make("bayesopt", {"max_observations": 20}, space, mode="min", seed=0)
-    finished = suggestions([float((7 * i) % 100) for i in range(100)])
-    chosen = algorithm._selected(finished, 20)
+    losses = np.array([float((7 * i) % 100) for i in range(100)])
+    chosen = selected(losses, 20)
     assert len(chosen) == 20
-    assert sorted(s.value for s in chosen)[:10] == list(range(10))
-    assert chosen[-1] is finished[-1]
-    assert [int(s.trial_id) for s in chosen] == sorted(int(s.trial_id) for s in chosen)
+    assert sorted(losses[chosen])[:10] == list(range(10))
+    assert chosen[-1] == 99
+    assert chosen == sorted(chosen)
 
 
 def test_nothing_is_printed(capfd):

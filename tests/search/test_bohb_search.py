@@ -12,6 +12,7 @@ from raytune_hpo.search.bohb_search import PRIOR, Density
 from raytune_hpo.search.unit_cube import indices
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Choice, Float, Int
+from raytune_hpo.states import Outcome
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
 from raytune_hpo.testing.searchers import make, tell
 from raytune_hpo.testing.simulation import Faults, Simulation, make_experiment
@@ -42,7 +43,7 @@ def told(curves, space=LINE, finals=None, **options):
             algorithm.report(f"t{i}", epoch, loss)
         final = finals[i] if finals else min(curve, default=1.0)
         if final is not None:
-            tell(algorithm, f"t{i}", final)
+            algorithm.observe(f"t{i}", Outcome.STOPPED, final, len(curve))
     return algorithm
 
 
@@ -56,28 +57,30 @@ def test_the_model_is_that_of_the_largest_budget_with_enough_reports():
     assert told([[1.0]] * 4).budget() == 1
     assert told([[1.0, 2.0, 3.0]] * 3 + [[1.0]] * 9).budget() == 1
     assert told([[1.0, 2.0, 3.0]] * 4 + [[1.0]] * 9).budget() == 3
-    assert told([[1.0, 2.0]] * 5 + [[1.0, 2.0, 3.0]] * 3).budget() == 2
-    assert told([[1.0, 2.0]] * 4, min_points=3).budget() is None
-    assert told([[1.0, 2.0]] * 5, min_points=3).budget() == 2
+    assert told([[1.0, 2.0, 3.0]] * 5 + [[1.0] * 9] * 3).budget() == 3
+    assert told([[1.0, 2.0, 3.0]] * 4, min_points=3).budget() is None
+    assert told([[1.0, 2.0, 3.0]] * 5, min_points=3).budget() == 3
     # Running trials count with what they have reported, failed ones as bad trials of every budget ...
-    assert told([[1.0, 2.0]] * 4, finals=[None] * 4).budget() == 2
-    assert told([[1.0, 2.0]] * 2 + [[]] * 2, finals=[1.0, 1.0, math.nan, math.nan]).budget() == 2
+    assert told([[1.0, 2.0, 3.0]] * 4, finals=[None] * 4).budget() == 3
+    assert told([[1.0, 2.0, 3.0]] * 2 + [[]] * 2, finals=[1.0, 1.0, math.nan, math.nan]).budget() == 3
     # ... but not as good ones.
     assert told([[1.0, 2.0]] + [[]] * 9, finals=[1.0, *[math.nan] * 9]).budget() is None
-    assert told([[math.nan, 2.0]] * 2 + [[1.0]] * 2, finals=[1.0] * 4).budget() is None
 
 
-def test_without_reports_final_values_are_one_budget():
-    algorithm = told([[]] * 6, finals=[3.0, 1.0, 2.0, None, 5.0, 4.0])
-    assert algorithm.budget() == 1
+def test_without_reports_final_values_are_those_of_the_epochs_trained():
+    algorithm = told([[]] * 6, finals=[None] * 6)
+    for i, final in enumerate([3.0, 1.0, 2.0, None, 5.0, 4.0]):
+        if final is not None:
+            algorithm.observe(f"t{i}", Outcome.STOPPED, final, 3)
+    assert algorithm.budget() == 3
     good, bad = algorithm.split()
     assert ids(good) == ["t1", "t2"]
     assert ids(bad) == ["t0", "t5", "t4", "t3"]
 
 
 def test_good_and_bad_are_told_apart_by_the_loss_at_the_budget_itself():
-    curves = [[0.0, 9.0], [5.0, 1.0], [6.0, 2.0], [0.1, 8.0], [0.2, 7.0], [0.0]]  # the best so far says otherwise
-    good, bad = told(curves).split()
+    curves = [[9.0, 9.0, 9.0], [10.0, 9.0, 1.0], [11.0, 9.0, 2.0], [8.0, 8.0, 8.0], [7.0, 7.0, 7.0], [6.0]]
+    good, bad = told(curves).split()  # the first epochs say otherwise
     assert ids(good) == ["t1", "t2"]
     assert ids(bad) == ["t4", "t3", "t0"]
     assert ids(told([[1.0], [2.0], [3.0], [4.0]], mode="max").split()[0]) == ["t3", "t2"]
@@ -193,19 +196,24 @@ def test_a_model_of_long_trials_overrules_that_of_short_ones():
     algorithm = built(seed=3, random_fraction=0.0)
     for i, x in enumerate(np.random.default_rng(0).random(60)):
         algorithm.replay(f"t{i}", {"x": float(x)})
-        for epoch in range(1, 10 if i % 4 == 0 else 2):
-            algorithm.report(f"t{i}", epoch, float(x) if epoch == 1 else 1.0 - float(x))
-        tell(algorithm, f"t{i}", 0.0)
+        last = 9 if i % 4 == 0 else 1
+        for epoch in range(1, last + 1):
+            algorithm.report(f"t{i}", epoch, 2 + float(x) if epoch == 1 else 1.0 - float(x))
+        algorithm.observe(f"t{i}", Outcome.STOPPED, 0.0, last)
     assert algorithm.budget() == 9
     assert np.mean([algorithm.suggest(f"p{i}")["x"] for i in range(20)]) > 0.7
 
 
 def test_reports_come_back_with_the_state():
+    reports = {}
+
     def play(algorithm, first, last):
         for i in range(first, last):
             config = algorithm.suggest(f"t{i}")
             for epoch in range(1, 1 + i % 5):
-                algorithm.report(f"t{i}", epoch, math.nan if i % 7 == 0 else config["x"] / epoch)
+                loss = math.nan if i % 7 == 0 else config["x"] / epoch
+                reports.setdefault(f"t{i}", {})[epoch] = loss
+                algorithm.report(f"t{i}", epoch, loss)
             if i % 3:
                 tell(algorithm, f"t{i}", config["x"])
         return [s.config for s in algorithm.history]
@@ -215,11 +223,11 @@ def test_reports_come_back_with_the_state():
     restored.load_state_dict(json.loads(json.dumps(whole.state_dict())))
     for s in whole.history:
         replayed.replay(s.trial_id, s.config)
-        for epoch, loss in s.curve.items():
+        for epoch, loss in reports.get(s.trial_id, {}).items():
             replayed.report(s.trial_id, epoch, loss)
     for s in whole.observed():
         tell(replayed, s.trial_id, s.value)
-    assert whole.budget() == 3
+    assert whole.budget() == 27
     expected = play(whole, 30, 50)
     assert play(restored, 30, 50) == expected
     assert play(replayed, 30, 50) == expected
@@ -245,7 +253,7 @@ def test_a_run_that_crashed_suggests_what_the_other_one_did(scheduler):
     check_sound(calm)
     search = calm.population.search
     assert search.budget() == 9
-    assert {len(s.curve) for s in search.history} >= {1, 9}
+    assert {s.heard for s in search.history} >= {1, 3}  # levels passed
     for step in (calm.appends // 3, calm.appends // 2 + 1, 3 * calm.appends // 4):
         crashed = Simulation(experiment, faults=faults, crash_steps={step}).run()
         assert crashed.sessions == 2

@@ -101,8 +101,8 @@ def test_reports_reach_the_algorithm_and_the_end_says_how_it_was(tmp_path):
         "raised": ("failed", 1, None),
         "diverged": ("diverged", 2, None),
     }
-    assert searcher.algorithm.history[0].curve == {1: -0.5, 2: -0.9, 3: -0.7}
-    assert searcher.algorithm.history[2].curve == {1: -0.5, 2: -0.4}
+    assert searcher.algorithm.history[0].marks == [-0.5, -0.9]  # at epochs 1 and 3
+    assert searcher.algorithm.history[2].marks == [-0.5]
 
 
 def test_search_properties():
@@ -212,8 +212,8 @@ def test_in_a_plain_tuner_bohb_hears_the_reports(ray_session, tmp_path):
     _, found = tuned(searcher, tmp_path, trainable, 6)
     for s in found.values():
         bowl = (s.config["x"] - 0.3) ** 2
-        assert s.curve == pytest.approx({1: bowl + 1, 2: bowl + 1 / 2, 3: bowl + 1 / 3})
-        assert (s.outcome, s.epoch, s.value) == ("completed", 3, s.curve[3])
+        assert s.marks == pytest.approx([bowl + 1, bowl + 1 / 3])
+        assert (s.outcome, s.epoch, s.value) == ("completed", 3, s.marks[-1])
     assert searcher.algorithm.budget() == 3
 
 

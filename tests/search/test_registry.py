@@ -120,7 +120,7 @@ def test_how_a_trial_ended_is_kept():
         algorithm.observe(f"t{i}", outcome, value, epoch)
     assert [(s.outcome, s.epoch) for s in algorithm.history] == [(e[0], e[2]) for e in ends]
     assert [s.value for s in algorithm.history] == pytest.approx([e[3] for e in ends], nan_ok=True)
-    assert [s.curve for s in algorithm.history] == [{1: -2.0}] * 4
+    assert [s.marks for s in algorithm.history] == [[-2.0, -3.0], [-2.0], [-2.0], [-2.0]]  # at epochs 1 and 3
     assert [s.loss for s in algorithm.history] == [-3.0, math.inf, math.inf, math.inf]
 
 

@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from raytune_hpo import search
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.search import surrogates
-from raytune_hpo.search.bayesopt_search import normal_scores
+from raytune_hpo.search.config_model import targets_of
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Float
@@ -148,13 +148,13 @@ def test_the_acquisition_is_the_mean_over_the_kernels():
         config = algorithm.suggest(f"t{i}")
         tell(algorithm, f"t{i}", math.sin(5 * config["x"]) + config["y"])
     finished, points = algorithm.observed(), POINTS[:, :2]
-    codes, targets = algorithm._codes(finished), normal_scores(finished)
+    codes, targets = algorithm._model.codes(finished), targets_of(np.array([s.loss for s in finished]))
     expected = []
-    for theta in algorithm._learned():
+    for theta in algorithm._model._learned(algorithm.past, timed=False):
         mean, deviation = SURROGATES["gp"].condition(theta, codes, targets, RNG)(points)
         gain = mean - targets.max() - algorithm.options.xi
         expected.append(gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation))
-    found = algorithm._acquisition(finished, RNG)(points)
+    found = algorithm._acquisition(algorithm._model.belief(algorithm.past, (), RNG), ())(points)
     assert len(expected) == surrogates.DRAWS
     assert found == pytest.approx(np.mean(expected, axis=0))
 
@@ -169,9 +169,12 @@ def test_kernels_are_learned_at_fixed_numbers_of_trials_whenever_that_is_asked()
             tell(made, f"t{i}", math.sin(i))
         return made
 
-    at_20, at_24, at_25 = (algorithm(n)._learned() for n in (20, 24, 25))
-    assert np.array(at_20) == pytest.approx(np.array(at_24))
-    assert np.array(at_20) != pytest.approx(np.array(at_25))
+    def learned(observed):
+        made = algorithm(observed)
+        return np.array(made._model._learned(made.past, timed=False))
+
+    assert learned(25) == pytest.approx(learned(29))  # after 100 of 116 marks: a trial has passed four levels
+    assert learned(25) != pytest.approx(learned(30))
 
 
 def test_a_wrong_surrogate_is_one_error():

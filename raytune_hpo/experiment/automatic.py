@@ -1,0 +1,89 @@
+"""What "auto" stands for as a searcher and as a scheduler, and what a pairing means, in words.
+
+By benchmarks/search_quality.py, over all its problems and at the time of 10, 20 and 50 trainings, `bayesopt` with
+`freeze_thaw` was the best pairing, so that it is taken wherever it can be:
+
+    searcher   bayesopt; for more than MOST_TRIALS trials, or in a space of more than MOST_COLUMNS columns, where its
+               Gaussian process sees too small a part, a tree-structured Parzen estimator: optuna where it is installed,
+               else hyperopt. Either begins with ten random configs. random for schedulers of populations and of one
+               model, which make their own way.
+    scheduler  freeze_thaw; asha for searches that plan how long trials run, and for objects of other libraries, which
+               hear of a trial's end alone; fifo where trials are too short to be judged on the way (SHORT epochs).
+
+The choice is made when an experiment is resolved, and is what a run's record holds: another machine, with other
+packages, goes on with the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from raytune_hpo.schedulers.rungs import GraceOptions
+from raytune_hpo.search.unit_cube import CubeEncoding
+from raytune_hpo.space import SearchSpace
+
+if TYPE_CHECKING:
+    from raytune_hpo.experiment.chosen import ChosenSearcher
+    from raytune_hpo.experiment.resolved import ResolvedExperiment
+    from raytune_hpo.experiment.written import Experiment
+
+AUTO = "auto"
+MOST_TRIALS, MOST_COLUMNS = 500, 60
+SHORT = 3
+
+
+def is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == AUTO
+
+
+def chosen(written: Experiment) -> list[str]:
+    """What was chosen for it, a line."""
+    resolved = written.resolved
+    fields = {"searcher": resolved.searcher.name, "scheduler": resolved.scheduler.name}
+    parts = [f"{field} {name}" for field, name in fields.items() if is_auto(getattr(written, field))]
+    return [f"auto: {' and '.join(parts)}"] if parts else []
+
+
+def searcher_for(space: SearchSpace, num_samples: int | None, scheduler: Any) -> str:
+    """scheduler: as it is written, or a class."""
+    from raytune_hpo.schedulers import SCHEDULERS, Scheduler, scheduler_class
+
+    named = scheduler.get("name") if isinstance(scheduler, Mapping) else scheduler
+    if isinstance(named, type) or (isinstance(named, str) and named in SCHEDULERS):
+        kind: Any = scheduler_class(named)
+        if issubclass(kind, Scheduler) and (kind.is_population or kind.is_of_one):
+            return "random"
+    many = num_samples is not None and num_samples > MOST_TRIALS
+    if len(space) and not many and CubeEncoding(space).width <= MOST_COLUMNS:
+        return "bayesopt"
+    if not len(space):
+        return "random"
+    return "hyperopt" if importlib.util.find_spec("optuna") is None else "optuna"
+
+
+def scheduler_for(searcher: ChosenSearcher, max_epochs: int) -> str:
+    if max_epochs <= SHORT:
+        return "fifo"
+    return "asha" if searcher.is_object or searcher.plans_budgets else "freeze_thaw"
+
+
+def pairing(experiment: ResolvedExperiment) -> list[str]:
+    """What searcher and scheduler mean together: a line, or none where every trial is trained whole."""
+    searcher, scheduler, epochs = experiment.searcher, experiment.scheduler, experiment.max_epochs
+    if not isinstance(scheduler.options, GraceOptions):
+        return []
+    grace = scheduler.options.first_rung(epochs)
+    if grace >= epochs:
+        return []
+    factor = getattr(scheduler.options, "reduction_factor", None)
+    does = "pauses trials from" if scheduler.kind.plans_budgets else "judges trials from"
+    text = f"{scheduler.name} {does} epoch {grace} of {epochs} on, by the first {grace / epochs:.0%} of a training"
+    if factor is not None:
+        text += f", and lets 1 in {factor:g} go on"
+    if searcher.learns:
+        text += f"; {searcher.name} learns from all of them"
+        if searcher.is_object:
+            text += ", and takes what a trial had reached when it was stopped for its result"
+    return [text]
