@@ -75,6 +75,8 @@ class Row:
 def smallest(experiment: Experiment) -> Experiment:
     """The same experiment with a few trials and epochs on little data, one trial at a time."""
     fields = experiment.to_json()
+    auto = [name for name in ("searcher", "scheduler") if getattr(experiment, name) == "auto"]
+    experiment = experiment.override({name: fields[name]["name"] for name in auto})  # so that it has options
     task = experiment.resolved.task
     options = task.options() if isinstance(task, Task) else {}
     changes: dict[str, Any] = {"max_concurrent": 1}

@@ -141,6 +141,7 @@ class Overtaking(Synthetic):
 
 PROBLEMS = ("diabetes", "mnist_cnn", "borehole", "power_laws")
 BIASED = "overtaking"
+EVERY = (*PROBLEMS, BIASED)
 
 
 def problem(name: str) -> Problem:

@@ -4,8 +4,8 @@ Four are recordings (benchmarks/recordings.py): a full grid of about 1,000 confi
 Int's values, and a Choice's, are all in the grid. Between the grid's values of a Float the curve is interpolated
 linearly in the Float's own scale, so that the space is the one a user would write. At a grid point the lookup is exact;
 elsewhere a curve is a weighted mean of recorded ones and can't be better than the best of them, so the optimum is
-known. (Syne Tune's blackbox repository looks up a grid, or puts a nearest-neighbour model over it; HPOBench keeps to the
-grid; YAHPO Gym fits a network, and has to search for its optimum.)
+known. (Syne Tune's blackbox repository looks up a grid, or puts a nearest-neighbour model over it; HPOBench keeps to
+the grid; YAHPO Gym fits a network, and has to search for its optimum.)
 
 Four are synthetic, two of them at fidelity z = epoch / max_epochs: Branin as BoTorch's AugmentedBranin has it, and the
 Hartmann function of Kandasamy, Dasarathy, Schneider & Poczos, "Multi-fidelity Bayesian Optimisation with Continuous

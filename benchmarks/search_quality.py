@@ -1,11 +1,11 @@
 """How good are the searchers and the schedulers? Regret against random search, in simulated time. Nothing is trained.
 
-    python benchmarks/search_quality.py                     # everything: about half an hour of one core
+    python benchmarks/search_quality.py                     # everything: about two hours of one core
     python benchmarks/search_quality.py --methods hyperopt bayesopt --problems branin --seeds 5
     python benchmarks/search_quality.py --json runs.jsonl                        # keeps what it has run
 
-Every method gets the same simulated time and workers on each problem of benchmarks/search_problems.py: two recordings
-of 1,000 learning curves, and two synthetic functions. A budget of B is the time in which the workers together train
+Every method gets the same simulated time and workers on each problem of benchmarks/search_problems.py: four recordings
+of 1,000 learning curves, and four synthetic functions. A budget of B is the time in which the workers together train
 B configs to the end, at the problem's mean cost; a method that stops trials early, or that likes cheap configs, tries
 more of them.
 
@@ -28,16 +28,20 @@ largest budget is below 1, `no` where it is above 1, else `unclear`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import held_out_problems
 import numpy as np
 from search_problems import PROBLEMS, Problem, problem
 from simulated_pool import Run, simulate
@@ -52,27 +56,31 @@ BASELINE = "random"
 #: name -> (searcher, scheduler), as an Experiment takes them.
 METHODS: dict[str, tuple[Any, Any]] = {
     BASELINE: ("random", "fifo"),
+    "auto": ("auto", "auto"),
     "sobol": ({"name": "random", "sampler": "sobol"}, "fifo"),
     "random+asha": ("random", "asha"),
     "random+asha1": ("random", {"name": "asha", "grace_period": 1}),
     "random+hyperband": ("random", "hyperband"),
     "random+median": ("random", "median"),
+    "random+freeze_thaw": ("random", "freeze_thaw"),
     "grid": ("grid", "fifo"),
     "coarse_to_fine": ("coarse_to_fine", "fifo"),
     "hyperopt": ("hyperopt", "fifo"),
     "hyperopt+asha": ("hyperopt", "asha"),
-    "optuna+asha": ("optuna", "asha"),
-    "evolutionary+asha": ("evolutionary", "asha"),
-    "cmaes+asha": ("cmaes", "asha"),
-    "bayesopt+asha1": ("bayesopt", {"name": "asha", "grace_period": 1}),
-    "bayesopt+hyperband": ("bayesopt", "hyperband"),
     "bayesopt": ("bayesopt", "fifo"),
     "bayesopt+asha": ("bayesopt", "asha"),
+    "bayesopt+asha1": ("bayesopt", {"name": "asha", "grace_period": 1}),
+    "bayesopt+hyperband": ("bayesopt", "hyperband"),
     "bayesopt forest": ({"name": "bayesopt", "surrogate": "forest"}, "fifo"),
     "bayesopt sampled_gp": ({"name": "bayesopt", "surrogate": "sampled_gp"}, "fifo"),
     "evolutionary": ("evolutionary", "fifo"),
+    "evolutionary+asha": ("evolutionary", "asha"),
     "cmaes": ("cmaes", "fifo"),
+    "cmaes+asha": ("cmaes", "asha"),
     "optuna": ("optuna", "fifo"),
+    "optuna+asha": ("optuna", "asha"),
+    "optuna+freeze_thaw": ("optuna", "freeze_thaw"),
+    "bohb": ("bohb", "fifo"),
     "bohb+hyperband": ("bohb", "hyperband"),
     "bohb+asha": ("bohb", "asha"),
 }
@@ -269,24 +277,36 @@ def available(p: Problem, names: Sequence[str], budget: int) -> list[str]:
 
 
 def run_all(problems: Sequence[Problem], methods: Sequence[str], arguments: argparse.Namespace) -> list[Outcome]:
-    """Every problem, method and seed; what `--json` holds already is not run again."""
+    """Every problem, method and seed, on `--jobs` processes; what `--json` holds already is not run again."""
     file: Path | None = arguments.json
     lines = file.read_text().splitlines() if file is not None and file.exists() else []
     known = {o.key: o for o in (Outcome(**json.loads(line)) for line in lines)}
-    outcomes = []
-    for p in problems:
-        for method in methods:
-            for seed in range(arguments.seeds):
-                fresh = Outcome(p.name, method, seed, arguments.workers, arguments.budgets, [], 0, 0.0)
-                if fresh.key not in known:
-                    done = run_once(p, method, seed, workers=arguments.workers, budgets=arguments.budgets)
-                    known[fresh.key] = done
-                    if file is not None:
-                        with file.open("a") as out:
-                            out.write(json.dumps(asdict(done)) + "\n")
-                outcomes.append(known[fresh.key])
-            print(f"{p.name}: {method}", file=sys.stderr, flush=True)
-    return outcomes
+    wanted = [
+        Outcome(p.name, method, seed, arguments.workers, arguments.budgets, [], 0, 0.0)
+        for p in problems
+        for method in methods
+        for seed in range(arguments.seeds)
+    ]
+    todo = [(fresh, arguments.workers, arguments.budgets) for fresh in wanted if fresh.key not in known]
+    with multiprocessing.Pool(arguments.jobs) if todo else contextlib.nullcontext() as pool:
+        for count, done in enumerate(pool.imap_unordered(_run, todo) if pool is not None else (), start=1):
+            known[done.key] = done
+            if file is not None:
+                with file.open("a") as out:
+                    out.write(json.dumps(asdict(done)) + "\n")
+            if count % 50 == 0:
+                print(f"{count} of {len(todo)} runs", file=sys.stderr, flush=True)
+    return [known[fresh.key] for fresh in wanted]
+
+
+def _run(job: tuple[Outcome, int, list[int]]) -> Outcome:
+    fresh, workers, budgets = job
+    return run_once(_problem(fresh.problem), fresh.method, fresh.seed, workers=workers, budgets=budgets)
+
+
+@cache
+def _problem(name: str) -> Problem:
+    return held_out_problems.problem(name) if name in held_out_problems.EVERY else problem(name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -295,6 +315,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=20, help="runs per problem and method (default %(default)s)")
     parser.add_argument("--workers", type=int, default=4, help="that train side by side (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of this machine (default %(default)s)")
     parser.add_argument("--budgets", type=int, nargs="+", default=[10, 20, 40, 80], help="in full trainings")
     parser.add_argument(
         "--json", type=Path, help="JSON lines, one a run: added to, and read so that no run is repeated"

@@ -1,4 +1,4 @@
-"""Handwritten digits (1,797 real images of scikit-learn): an MLP, 64 trials, TPE with ASHA.
+"""Handwritten digits (1,797 real images of scikit-learn): an MLP, 64 trials, searcher and scheduler by themselves.
 
 raytune-hpo run experiments/digits.py
 raytune-hpo run experiments/digits.py --set num_samples=128 --set seed=3
@@ -22,8 +22,6 @@ experiment = Experiment(
         "activation": Choice(["relu", "tanh", "silu"]),
         "lr_schedule": "cosine",
     },
-    searcher="hyperopt",
-    scheduler="asha",
     num_samples=64,
     max_epochs=27,
 )

@@ -15,14 +15,17 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import held_out_problems  # noqa: E402
 import record_curves  # noqa: E402
+import recordings  # noqa: E402
 import search_problems  # noqa: E402
 import search_quality  # noqa: E402
 import simulated_pool  # noqa: E402
 from search_problems import Problem, Recorded  # noqa: E402
 from simulated_pool import Report, Run  # noqa: E402
 
-RECORDED = tuple(record_curves.RECORDINGS)
+SOLO = recordings.SOLO
+LANES = tuple(name for name in recordings.RECORDINGS if name not in SOLO)
 
 
 @pytest.fixture
@@ -32,11 +35,12 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 @cache
 def loaded(name: str) -> Problem:
-    return search_problems.problem(name)
+    return search_quality._problem(name)
 
 
-recorded = pytest.mark.parametrize("problem", RECORDED, indirect=True)
-every = pytest.mark.parametrize("problem", search_problems.PROBLEMS, indirect=True)
+recorded = pytest.mark.parametrize("problem", SOLO, indirect=True)
+every = pytest.mark.parametrize("problem", [*search_problems.PROBLEMS, *held_out_problems.EVERY], indirect=True)
+chosen_by = pytest.mark.parametrize("problem", search_problems.PROBLEMS, indirect=True)
 
 
 def run(p: Problem, method: str, seed: int = 0, *, workers: int = 4, budget: int = 20) -> Run:
@@ -48,10 +52,49 @@ def run(p: Problem, method: str, seed: int = 0, *, workers: int = 4, budget: int
 
 
 def test_recordings_are_small() -> None:
-    assert sum(f.stat().st_size for f in (BENCHMARKS / "curves").glob("*.parquet")) < 4_000_000
+    assert sum(f.stat().st_size for f in (BENCHMARKS / "curves").glob("*.parquet")) < 20_000_000
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", LANES)
+def test_recordings_by_lanes_are_whole(name: str) -> None:
+    from pyarrow import parquet
+
+    file = BENCHMARKS / "curves" / f"{name}.parquet"
+    about, recording = parquet.read_metadata(file).metadata, recordings.RECORDINGS[name]
+    configs = recording.configs()
+    assert json.loads(about[b"configs"]) == configs
+    assert json.loads(about[b"fixed"]) == recording.fixed
+    assert json.loads(about[b"options"]).items() <= recording.task.options().items()
+    shape = (recording.seeds, len(configs), recording.epochs)
+    values = parquet.read_table(file)[recording.metric].to_numpy().reshape(shape)
+    dead = np.isnan(values)
+    assert (np.diff(dead.astype(int), axis=2) >= 0).all(), "a curve goes on after it diverged"
+    assert 0.5 < (~dead).mean() <= 1
+    worths = np.nanmin(np.where(dead, np.inf, values), axis=2)
+    alive = np.isfinite(worths).all(axis=0)
+    assert (worths[0] != worths[1])[alive].mean() > 0.5, "the two seeds are the same"
+    assert np.corrcoef(np.argsort(np.argsort(worths[0, alive])), np.argsort(np.argsort(worths[1, alive])))[0, 1] > 0.7
+    problem = loaded(name)
+    for i in range(0, len(configs), 53):
+        for seed in range(recording.seeds):
+            np.testing.assert_array_equal(problem.curve(configs[i], seed).values, values[seed, i].astype(np.float64))
+
+
+def test_two_recordings_are_of_related_tasks_over_one_space() -> None:
+    one, other = (recordings.RECORDINGS[name] for name in ("digits_mlp", "mnist_mlp"))
+    assert one.configs() == other.configs()
+    worths = np.array([[loaded(n).worth(c) for c in one.configs()] for n in ("digits_mlp", "mnist_mlp")])
+    both = np.isfinite(worths).all(axis=0)
+    ranks = np.argsort(np.argsort(worths[:, both], axis=1), axis=1)
+    assert np.corrcoef(ranks)[0, 1] > 0.6
+
+
+def test_what_is_held_out_is_not_chosen_by() -> None:
+    assert not {*search_problems.PROBLEMS} & {*held_out_problems.EVERY}
+    assert {*recordings.HELD_OUT} < {*held_out_problems.PROBLEMS}
+
+
+@pytest.mark.parametrize("name", SOLO)
 def test_recordings_are_whole(name: str) -> None:
     from pyarrow import parquet
 
@@ -144,7 +187,8 @@ def test_between_the_grid_a_curve_lies_between_its_neighbours(problem: Problem) 
 def test_nothing_is_better_than_the_optimum(problem: Problem) -> None:
     rng = np.random.default_rng(0)
     configs = [problem.space.sample(rng) for _ in range(300)]
-    assert min(problem.regret(c) for c in configs) > 0
+    sign = 1 if problem.mode == "min" else -1
+    assert min(sign * (problem.worth(c) - problem.best) for c in configs) > 0
     assert problem.regret(problem.optimum) == pytest.approx(0, abs=1e-5)
 
 
@@ -188,7 +232,7 @@ def test_an_oracle_has_no_regret(problem: Problem) -> None:
     assert found[-1] == pytest.approx(0, abs=1e-5)
 
 
-@every
+@chosen_by
 def test_regret_of_random_search_falls_with_the_budget(problem: Problem) -> None:
     budgets = [10, 20, 40, 80]
     runs = [search_quality.run_once(problem, "random", s, workers=4, budgets=budgets).regrets for s in range(10)]
@@ -255,7 +299,7 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a run was repeated that the file holds")
 
-    monkeypatch.setattr(search_quality, "run_once", never)
+    monkeypatch.setattr(search_quality.multiprocessing, "Pool", never)
     search_quality.main(command)
     assert capsys.readouterr().out == printed
 
@@ -266,12 +310,19 @@ def test_every_method_is_one_of_the_product() -> None:
     from raytune_hpo.search import SEARCHERS
 
     for searcher, scheduler in search_quality.METHODS.values():
-        searcher_name = searcher if isinstance(searcher, str) else searcher["name"]
-        assert scheduler in SCHEDULERS
-        if searcher_name in SEARCHERS:
+        names = [given if isinstance(given, str) else given["name"] for given in (searcher, scheduler)]
+        assert names[1] in (*SCHEDULERS, "auto")
+        if names[0] in (*SEARCHERS, "auto"):
             search_quality.make_experiment(loaded("branin"), (searcher, scheduler), 0, 80)
 
 
 def test_modules_of_the_benchmark_shadow_nothing() -> None:
-    modules: list[ModuleType] = [record_curves, search_problems, search_quality, simulated_pool]
+    modules: list[ModuleType] = [
+        record_curves,
+        recordings,
+        search_problems,
+        held_out_problems,
+        search_quality,
+        simulated_pool,
+    ]
     assert all(Path(str(m.__file__)).parent == BENCHMARKS for m in modules)

@@ -56,7 +56,7 @@ def written_run(path: Path, *lines: Event | Sequence[Event] | dict[str, Any] | s
     experiment: fields of its experiment.json, as they stand there. Checkpoint folders are made, empty.
     """
     made = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log"), "batch_size": 32},
-                      num_samples=4)  # fmt: skip
+                      searcher="random", scheduler="asha", num_samples=4)  # fmt: skip
     path.mkdir()
     description = {"format": FORMAT, "experiment": {**made.to_json(), **experiment}, "versions": {}, "run_id": RUN_ID}
     description = {**description, "made_by": whoever()}

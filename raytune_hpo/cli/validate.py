@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    from raytune_hpo.experiment.automatic import chosen
+    from raytune_hpo.experiment.automatic import chosen, pairing
     from raytune_hpo.workers.before_start import check_code, check_place, remarks
 
     written = experiment_of(options)
@@ -40,13 +40,22 @@ def main(options: argparse.Namespace) -> int:
         if config is None:
             break
         configs.append(config)
-    told = [*chosen(written), *remarks(experiment, options.address)]
+    told = remarks(experiment, options.address)
+    means = [*chosen(written), *pairing(experiment)]
     if options.deep:
         from raytune_hpo.workers.first_check import deep_remarks
 
         told += deep_remarks(experiment)
     if options.json:
-        print_json({"valid": True, "experiment": experiment.to_json(), "first_configs": configs, "remarks": told})
+        print_json(
+            {
+                "valid": True,
+                "experiment": experiment.to_json(),
+                "first_configs": configs,
+                "pairing": means,
+                "remarks": told,
+            }
+        )
         return 0
     from raytune_hpo.display.summary import shown_config
     from raytune_hpo.results.text_table import plural
@@ -57,7 +66,7 @@ def main(options: argparse.Namespace) -> int:
     of_total = f" (this search ends after {total})" if total is not None else ""
     trials = plural(experiment.num_samples, "trial") + of_total
     say(f"{experiment.name}: valid. {trials}, {searcher} + {scheduler}, {objective.mode} {objective.metric}")
-    for remark in told:
+    for remark in means + told:
         say(remark)
     say("space:")
     width = max(map(len, [*experiment.space.parameters, *experiment.space.constants]))

@@ -20,6 +20,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.errors import ExperimentError
 from raytune_hpo.schedulers.rungs import GraceOptions
 from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.space import SearchSpace
@@ -34,7 +35,14 @@ MOST_TRIALS, MOST_COLUMNS = 500, 60
 SHORT = 3
 
 
-def is_auto(value: Any) -> bool:
+def is_auto(field: str, value: Any) -> bool:
+    """Raises ExperimentError for options of what is to be chosen."""
+    if isinstance(value, Mapping) and value.get("name") == AUTO:
+        for option, given in value.items():
+            if option != "name":
+                expected = f"is an option of a {field} by name, and this one is auto: choose one ({field}.name)"
+                raise ExperimentError(f"{field}.{option}", given, expected)
+        return True
     return isinstance(value, str) and value == AUTO
 
 
@@ -42,7 +50,7 @@ def chosen(written: Experiment) -> list[str]:
     """What was chosen for it, a line."""
     resolved = written.resolved
     fields = {"searcher": resolved.searcher.name, "scheduler": resolved.scheduler.name}
-    parts = [f"{field} {name}" for field, name in fields.items() if is_auto(getattr(written, field))]
+    parts = [f"{field} {name}" for field, name in fields.items() if is_auto(field, getattr(written, field))]
     return [f"auto: {' and '.join(parts)}"] if parts else []
 
 
@@ -56,10 +64,8 @@ def searcher_for(space: SearchSpace, num_samples: int | None, scheduler: Any) ->
         if issubclass(kind, Scheduler) and (kind.is_population or kind.is_of_one):
             return "random"
     many = num_samples is not None and num_samples > MOST_TRIALS
-    if len(space) and not many and CubeEncoding(space).width <= MOST_COLUMNS:
+    if not many and CubeEncoding(space).width <= MOST_COLUMNS:
         return "bayesopt"
-    if not len(space):
-        return "random"
     return "hyperopt" if importlib.util.find_spec("optuna") is None else "optuna"
 
 
@@ -82,8 +88,6 @@ def pairing(experiment: ResolvedExperiment) -> list[str]:
     text = f"{scheduler.name} {does} epoch {grace} of {epochs} on, by the first {grace / epochs:.0%} of a training"
     if factor is not None:
         text += f", and lets 1 in {factor:g} go on"
-    if searcher.learns:
+    if searcher.learns and not searcher.is_object:
         text += f"; {searcher.name} learns from all of them"
-        if searcher.is_object:
-            text += ", and takes what a trial had reached when it was stopped for its result"
     return [text]

@@ -62,9 +62,13 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     check_moving_rates(task, space, moving, written.lr_range)
     structural = task.structural_hyperparameters() if isinstance(task, Task) else None
     samples = written.num_samples if isinstance(written.num_samples, int) else None
-    named = searcher_for(space, samples, written.scheduler) if is_auto(written.searcher) else written.searcher
+    named = (
+        searcher_for(space, samples, written.scheduler) if is_auto("searcher", written.searcher) else written.searcher
+    )
     searcher = chosen_searcher(named)
-    by_name = scheduler_for(searcher, written.max_epochs) if is_auto(written.scheduler) else written.scheduler
+    by_name = (
+        scheduler_for(searcher, written.max_epochs) if is_auto("scheduler", written.scheduler) else written.scheduler
+    )
     scheduler = chosen_scheduler(
         by_name, space=space, objective=objective, max_epochs=written.max_epochs, structural=structural
     )

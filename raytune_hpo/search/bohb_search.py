@@ -5,10 +5,10 @@ arXiv:1807.01774). A share of the configs is random; the others come from two ke
 over the unit cube, one of the good configs and one of the bad: of some draws near good configs, the one
 with the largest ratio of the densities is suggested.
 
-- Budgets are the levels at which trials are compared (`fidelity`), and a trial's loss at a budget is its best up to
-  there, as the winner is chosen by its best epoch. The model is that of the largest budget with enough trials: a few
-  long trials say more than many short ones. Trials that were stopped, are paused or run count at the budgets that they
-  have passed, and at no other.
+- Budgets are the levels at which trials are compared (`fidelity`), and a trial's loss at a budget is its report at that
+  epoch, not its best so far. The model is that of the largest budget with enough trials: a few long trials say more
+  than many short ones. Trials that were stopped, are paused or run count at the budgets that they have passed, and at
+  no other.
 - Failed trials are bad ones, at every budget.
 - Parameters that are inactive in a config are filled in from other configs of the same estimate (as the
   authors' HpBandSter does), and left out of the density of a candidate in which they are inactive.
@@ -114,7 +114,7 @@ class BohbSearch(SearchAlgorithm):
             return None
         level = self.past.levels.index(budget)
         known = [
-            (math.inf if s.failed else s.marks[level], i)
+            (math.inf if s.failed else s.at[level], i)
             for i, s in enumerate(self.history)
             if s.failed or len(s.marks) > level
         ]

@@ -172,5 +172,5 @@ def targets_of(losses: Vector) -> Vector:
 
 def refit_at(count: int) -> int:
     """The number of things seen at the latest refit: ever rarer as hyperparameters settle."""
-    step = 1 if count < 20 else 5 if count < 60 else 20
+    step = 1 if count < 40 else 5 if count < 120 else 20
     return count - count % step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.experiment.automatic import pairing
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.ray_folder import check_folder
@@ -40,7 +39,7 @@ def check_code(experiment: ResolvedExperiment, address: str | None) -> None:
 
 
 def remarks(experiment: ResolvedExperiment, address: str | None) -> list[str]:
-    """What its pairing means, what its executor cannot promise, and what `auto` goes by, a line each."""
+    """What the experiment's executor cannot promise, and what `auto` goes by, a line each."""
     executor, refused = experiment.executor, choice.refusal(experiment, address)
     function = not isinstance(experiment.task, Task)
     found = {
@@ -53,7 +52,7 @@ def remarks(experiment: ResolvedExperiment, address: str | None) -> list[str]:
         and function,
         "lanes: trials share a process, a log, and the working directory of the run": executor == "lanes",
     }
-    return [*pairing(experiment), *(text for text, holds in found.items() if holds)]
+    return [text for text, holds in found.items() if holds]
 
 
 def _goes_to_workers(experiment: ResolvedExperiment, address: str | None) -> bool:

@@ -84,7 +84,7 @@ def test_validate_prints_the_space_and_the_first_configs(experiments: Path, caps
     assert main(["validate", str(experiments / "digits.py")]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.startswith("digits: valid. 64 trials, hyperopt + asha, max validation_accuracy\n")
+    assert out.startswith("digits: valid. 64 trials, bayesopt + freeze_thaw, max validation_accuracy\n")
     assert "  momentum       Float [0.5, 0.99] reverse_log if optimizer == sgd\n" in out
     assert "  lr_schedule    = cosine\n" in out
     assert len(out.split("first 5 configs:\n")[1].splitlines()) == 5

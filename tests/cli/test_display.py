@@ -24,7 +24,14 @@ from raytune_hpo.results.results import load_results
 from raytune_hpo.results.text_table import plural, text_table
 from raytune_hpo.states import Outcome, RunStatus
 
-EXPERIMENT = Experiment(name="hand", task="digits", space={"lr": Float(1e-4, 1e-1, "log")}, num_samples=4)
+EXPERIMENT = Experiment(
+    name="hand",
+    task="digits",
+    space={"lr": Float(1e-4, 1e-1, "log")},
+    searcher="random",
+    scheduler="asha",
+    num_samples=4,
+)
 
 
 def plain() -> Console:

@@ -54,6 +54,7 @@ CASES = {
     "asha-3": {"name": "asha", "brackets": 3},
     "hyperband": "hyperband",
     "median": "median",
+    "freeze_thaw": "freeze_thaw",
     "pbt": {"name": "pbt", "interval": 2},
     "pb2": {"name": "pb2", "interval": 2},
 }

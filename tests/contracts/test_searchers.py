@@ -40,7 +40,7 @@ CASES = [
 # forest -4.1, -1.8, -1.3, wins 0.90 to 1, with sampled kernels -2.3, -2.7, -1.5, wins 0.95 to 1: the slowest ones, here
 # over fewer seeds; bohb -1.3, -0.9, -0.7, wins 0.85 to 0.95.
 SEEDS = 20
-FEWER = {"hyperopt": 12, "bayesopt": 8, "bayesopt-forest": 6, "bayesopt-sampled_gp": 4, "optuna": 8}
+FEWER = {"hyperopt": 12, "bayesopt": 8, "bayesopt-forest": 6, "bayesopt-sampled_gp": 8, "optuna": 8}
 MARGIN = {
     "coarse_to_fine": 0.04,
     "hyperopt": 0.2,

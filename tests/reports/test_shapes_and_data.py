@@ -115,9 +115,8 @@ class Signs(Task):
 
 
 def done(task: Any, tmp_path: Path, executor: str = "inline", **fields: Any) -> Results:
-    experiment = Experiment(
-        name="shapes", task=task, space=SPACE, num_samples=1, max_epochs=1, max_failures=0, executor=executor, **fields
-    )
+    fields = {"num_samples": 1, "max_epochs": 1, "max_failures": 0, "searcher": "random", "scheduler": "fifo", **fields}
+    experiment = Experiment(name="shapes", task=task, space=SPACE, executor=executor, **fields)
     return run(experiment, tmp_path / "run")
 
 

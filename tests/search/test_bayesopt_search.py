@@ -59,18 +59,8 @@ def test_targets_are_ranks_with_failures_last():
 
 
 def test_refits_are_at_fixed_counts():
-    assert [refit_at(n) for n in (10, 19, 20, 24, 25, 59, 60, 79, 80, 1000)] == [
-        10,
-        19,
-        20,
-        20,
-        25,
-        55,
-        60,
-        60,
-        80,
-        1000,
-    ]
+    counts = (10, 39, 40, 44, 45, 119, 120, 139, 140, 1000)
+    assert [refit_at(n) for n in counts] == [10, 39, 40, 40, 45, 115, 120, 120, 140, 1000]
 
 
 def test_pending_trials_push_suggestions_away():

@@ -173,8 +173,8 @@ def test_kernels_are_learned_at_fixed_numbers_of_trials_whenever_that_is_asked()
         made = algorithm(observed)
         return np.array(made._model._learned(made.past, timed=False))
 
-    assert learned(25) == pytest.approx(learned(29))  # after 100 of 116 marks: a trial has passed four levels
-    assert learned(25) != pytest.approx(learned(30))
+    assert learned(35) == pytest.approx(learned(39))  # after 140 of 156 marks: a trial has passed four levels
+    assert learned(35) != pytest.approx(learned(40))
 
 
 def test_a_wrong_surrogate_is_one_error():

@@ -66,7 +66,9 @@ class Samples:
 """
 
 EXPERIMENT = """
-experiment = Experiment(name="wrong", task=Wrong(), space={space}, num_samples=2, max_epochs=1, storage="runs")
+experiment = Experiment(
+    name="wrong", task=Wrong(), space={space}, searcher="random", num_samples=2, max_epochs=1, storage="runs"
+)
 """
 SPACE = '{"lr": Float(1e-3, 1e-1, "log")}'
 NO_LOSS = "def loss(self, model, batch, config):\n    "

@@ -31,6 +31,7 @@ def experiment(**fields: Any) -> Any:
     values = {
         "task": "digits",
         "space": {"lr": Float(1e-3, 1.0, "log")},
+        "searcher": "random",
         "scheduler": "fifo",
         "max_epochs": 10,
         **fields,

@@ -38,7 +38,8 @@ ONE_WORKER = {"cpus": 2}
 
 
 def digits(**fields: Any) -> Experiment:
-    values = {"task": "digits", "space": SPACE, "num_samples": 6, "max_epochs": 3, "scheduler": "fifo", **fields}
+    values = {"task": "digits", "space": SPACE, "num_samples": 6, "max_epochs": 3}
+    values |= {"searcher": "random", "scheduler": "fifo", **fields}
     return Experiment(name="executors", **values)
 
 
