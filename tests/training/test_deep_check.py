@@ -67,7 +67,8 @@ class Samples:
 
 EXPERIMENT = """
 experiment = Experiment(
-    name="wrong", task=Wrong(), space={space}, searcher="random", num_samples=2, max_epochs=1, storage="runs"
+    name="wrong", task=Wrong(), space={space}, searcher="random", scheduler="fifo", num_samples=2,
+    max_epochs=1, storage="runs"
 )
 """
 SPACE = '{"lr": Float(1e-3, 1e-1, "log")}'

@@ -66,7 +66,7 @@ class Diverging(Halves):
 
 def done(task: Task, folder: Path, executor: str = "inline", **fields: Any) -> Results:
     usual: dict[str, Any] = {"space": {"lr": Float(1e-3, 1e-1, "log")}, "num_samples": 2, "max_epochs": 2}
-    usual["searcher"] = "random"
+    usual |= {"searcher": "random", "scheduler": "fifo"}
     if executor in ("processes", "lanes"):  # one worker on the two cores that these tests have
         usual["resources"] = {"cpus": 2}
     experiment = Experiment(name="first", task=task, executor=executor, max_failures=0, **{**usual, **fields})
