@@ -19,6 +19,8 @@ from raytune_hpo.states import Decision, Outcome
 from raytune_hpo.training.early_stopping import PlateauTracker
 from raytune_hpo.training.task import Task
 
+PLATEAU = "plateau"  # why a trial has ended that stopped getting better
+
 DECISIONS = {
     Answer.CONTINUE: Decision.CONTINUE,
     Answer.PAUSE: Decision.PAUSE,
@@ -66,7 +68,7 @@ class Judge:
             reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else reason
             return Decision.COMPLETE, Ended(trial.id, Outcome.COMPLETED, reason)
         if self._on_plateau(trial):
-            return Decision.PLATEAU, Ended(trial.id, Outcome.STOPPED, "plateau")
+            return Decision.PLATEAU, Ended(trial.id, Outcome.STOPPED, PLATEAU)
         if stop_reason is not None:
             return Decision.HALT, Ended(trial.id, Outcome.STOPPED, stop_reason)
         decision = self._ask_scheduler(trial)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from raytune_hpo.engine.fail_fast import FailFast
-from raytune_hpo.engine.judge import Judge
+from raytune_hpo.engine.judge import PLATEAU, Judge
 from raytune_hpo.engine.retention import Retention
 from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
@@ -28,6 +28,7 @@ from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search import Plan, Search
 from raytune_hpo.space.configs import Config, copied
 from raytune_hpo.states import Decision, Outcome, RunStatus, Status
+from raytune_hpo.training.task import Task
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
 #: machine is not the trial's fault, a trial that kills every worker it gets is.
@@ -356,6 +357,9 @@ class Population:
                         self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
             case events.Decided():
                 self._follow(trial, event.decision)
+            case events.Started():
+                if event.epoch == 0 < trial.epoch and not isinstance(self.experiment.task, Task):
+                    self.host.keeps_paused = False
             case events.Suggested():
                 self.judge.add(trial)
                 self.host.add(trial.id, trial.config)
@@ -374,8 +378,10 @@ class Population:
                 self.host.end(trial.id, failed=not trial.eligible)
                 if self._is_observed(trial):
                     value = trial.best if trial.eligible else None
+                    # One that has come to a plateau was not cut short: it would reach no more.
+                    outcome = Outcome.COMPLETED if event.reason == PLATEAU else event.outcome
                     with self._search_blamed:
-                        self.search.observe(trial.id, event.outcome, value, trial.epoch)
+                        self.search.observe(trial.id, outcome, value, trial.epoch)
 
     def _is_observed(self, trial: TrialState) -> bool:
         """Whether the search is told what becomes of the trial."""

@@ -15,6 +15,8 @@ trial whenever its expected improvement is the highest.)
 - The first rung rises where early epochs turn out to say little (`rungs.first_telling`).
 - Of more than `frozen` paused trials, the one of which least is expected is stopped: each keeps a checkpoint.
 - When the search has no more to suggest, those go on that are due; the rest are stopped.
+- A function that saves no checkpoints begins anew when it goes on. As soon as one has, no trial is paused any more: at
+  each rung it goes on at once, where it is the one that is due, or ends.
 
 Everything follows from what was reported, in its order: a replayed journal makes it again.
 """
@@ -73,6 +75,7 @@ class FreezeThaw(Scheduler):
         self._paused_at: dict[str, int] = {}  # trial -> the rung at which it was paused last
         #: by rung: trials that were ever paused at it, and those of them that ended there
         self._passed, self._dropped = dict.fromkeys(self.rungs, 0), dict.fromkeys(self.rungs, 0)
+        self._ending: set[str] = set()  # those that were stopped at a rung
         self._exhausted = False
         self._ranking: tuple[int, dict[str, float]] = (-1, {})  # a cache: (things seen, trial -> improvement)
 
@@ -89,6 +92,8 @@ class FreezeThaw(Scheduler):
         if epoch in self._passed and self._first.now <= epoch < self.max_epochs:
             self._passed[epoch] += 1
             self._paused_at[trial.trial_id] = epoch
+            if not host.keeps_paused:
+                return self._decided_now(host, trial, epoch)
             self._thin(host)
             return Answer.STOP if self._finish(host, trial) else Answer.PAUSE
         news = self._first.take_news()
@@ -96,7 +101,20 @@ class FreezeThaw(Scheduler):
             host.note(news)
         return Answer.CONTINUE
 
+    def _decided_now(self, host: SchedulerHost, trial: HostTrial, epoch: int) -> Answer:
+        """Of a trial that would begin anew if it were paused: it goes on if it is the one that is due, or ends."""
+        paused = [t for t in host.get_live_trials() if t.status == Standing.PAUSED]
+        if self._due([*paused, trial]) is trial:
+            return Answer.CONTINUE
+        self._dropped[epoch] += 1
+        self._ending.add(trial.trial_id)
+        return Answer.STOP
+
     def on_trial_complete(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
+        if trial.trial_id in self._ending:
+            self._over(trial, Outcome.STOPPED, result.get("epoch", 0))
+            self._finish(host, trial)
+            return
         self._first.ended(self._over(trial, Outcome.COMPLETED, result.get("epoch", 0), for_good=True))
         self._finish(host, trial)
 

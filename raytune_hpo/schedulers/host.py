@@ -73,6 +73,7 @@ class SchedulerHost:
         self.scheduler = scheduler
         self._blamed = blamed("scheduler", scheduler.name)
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
+        self.keeps_paused = True  # whether trials go on from where they were paused: a function may save nothing
         self.has_room = False  # whether all trials there may be can run at the same time
         self._effects: list[Effect] = []
         self._stopping: set[HostTrial] = set()  # those whose end the scheduler is being told of

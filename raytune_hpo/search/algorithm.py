@@ -126,7 +126,9 @@ class Search(ABC):
 
     @abstractmethod
     def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
-        """Tell how a trial ended, after `epoch` epochs. value: its best one, None if it failed or diverged."""
+        """Tell how a trial ended, after `epoch` epochs. value: its best one, None if it failed or diverged. outcome:
+        COMPLETED also of one that has come to a plateau, since it would reach no more.
+        """
 
     def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:  # noqa: B027  (optional)
         """Tell what is known from elsewhere: the objective of a config by epoch, and where that comes from."""

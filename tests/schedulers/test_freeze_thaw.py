@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from raytune_hpo import Experiment, Float, get_checkpoint, report, run
 from raytune_hpo.journal import events
 from raytune_hpo.schedulers import freeze_thaw
 from raytune_hpo.schedulers.freeze_thaw import FreezeThaw, FreezeThawOptions, improvement, rungs_of
@@ -115,6 +119,52 @@ def test_a_kill_changes_nothing_once_the_model_decides(monkeypatch):
     for step in range(5, calm.appends, 9):
         crashed = check(Simulation(experiment, faults=faults, crash_steps={step}).run())
         check_same_table(crashed, calm)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_function_that_saves_nothing_is_paused_no_more(saves, tmp_path):
+    calls = tmp_path / "calls"
+    calls.mkdir()
+
+    def train(config):
+        saved = get_checkpoint()
+        first = 1 if saved is None else int((saved / "epoch").read_text()) + 1
+        for epoch in range(first, 10):
+            (calls / str(len(list(calls.iterdir())))).touch()
+            if saves:
+                with tempfile.TemporaryDirectory() as folder:
+                    Path(folder, "epoch").write_text(str(epoch))
+                    report({"loss": (config["x"] - 0.3) ** 2 + 1 / epoch}, checkpoint=folder)
+            else:
+                report({"loss": (config["x"] - 0.3) ** 2 + 1 / epoch})
+
+    experiment = Experiment(
+        name="saves",
+        task=train,
+        space={"x": Float(0.0, 1.0)},
+        metric="loss",
+        mode="min",
+        searcher="random",
+        scheduler={"name": "freeze_thaw", "grace_period": 3},
+        num_samples=24,
+        max_epochs=9,
+        executor="inline",
+    )
+    results = run(experiment, tmp_path / "run", quiet=True)
+    decisions = [e.decision for e in results.of(events.Decided) if e.epoch in (1, 3)]
+    restarts = sum(e.epoch == 0 for e in results.of(events.Started)) - 24
+    assert results.counts["completed"] == pytest.approx(12, abs=2)
+    if saves:
+        assert (restarts, len(list(calls.iterdir()))) == (0, len(results.curves))
+        assert decisions.count(Decision.STOP) <= 1
+    else:
+        assert 1 <= restarts <= 3
+        assert decisions.count(Decision.PAUSE) <= 4
+        assert decisions.count(Decision.STOP) >= 8
+        assert len(list(calls.iterdir())) - len(results.curves) <= 3 * restarts
+    best = min(results.of(events.Suggested), key=lambda e: abs(e.config["x"] - 0.3))
+    assert results.best is not None
+    assert results.best.trial_id == best.trial
 
 
 def test_expected_improvement():

@@ -12,7 +12,9 @@ from raytune_hpo.search.history import History, Suggestion
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import Float
 from raytune_hpo.states import Outcome
+from raytune_hpo.testing.schedulers import check_sound
 from raytune_hpo.testing.searchers import make
+from raytune_hpo.testing.simulation import Simulation, make_experiment
 
 LINE = SearchSpace({"x": Float(0.0, 1.0)})
 RNG = np.random.default_rng(0)
@@ -129,6 +131,22 @@ def test_a_later_end_takes_the_place_of_the_earlier():
 
 
 # The searches -------------------------------------------------------------------------------------------
+
+
+def test_a_trial_on_a_plateau_was_not_cut_short():
+    """Where a person or a scheduler stops one, it was."""
+    fields = {"early_stopping": {"patience": 2, "min_delta": 0.15}, "searcher": "evolutionary"}
+    sim = Simulation(make_experiment("asha", samples=20, epochs=27, **fields), workers=3).run()
+    check_sound(sim)
+    trials = {t.id: t for t in sim.trials}
+    whole = {s.trial_id for s in sim.population.search.history if len(s.marks) == len(levels(27))}
+    plateaus = {t for t, trial in trials.items() if trial.reason == "plateau"}
+    stopped = {t for t, trial in trials.items() if trial.reason == "asha"}
+    assert plateaus
+    assert stopped
+    assert plateaus <= whole
+    assert not stopped & whole
+
 
 LEARNERS = ["bayesopt", "hyperopt", "optuna", "bohb", "evolutionary"]
 
