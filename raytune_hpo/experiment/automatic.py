@@ -3,10 +3,9 @@
 By benchmarks/search_quality.py, over all its problems and at the time of 10, 20 and 50 trainings, `bayesopt` with
 `freeze_thaw` was the best pairing, so that it is taken wherever it can be:
 
-    searcher   bayesopt; for more than MOST_TRIALS trials, or in a space of more than MOST_COLUMNS columns, where its
-               Gaussian process sees too small a part, a tree-structured Parzen estimator: optuna where it is installed,
-               else hyperopt. Either begins with ten random configs. random for schedulers of populations and of one
-               model, which make their own way.
+    searcher   bayesopt; in a space of more than MOST_COLUMNS columns, where its Gaussian process sees too small a part,
+               a tree-structured Parzen estimator: optuna where it is installed, else hyperopt. Either begins with ten
+               random configs. random for schedulers of populations and of one model, which make their own way.
     scheduler  freeze_thaw; asha for searches that plan how long trials run, and for objects of other libraries, which
                hear of a trial's end alone; fifo where trials are too short to be judged on the way (SHORT epochs).
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from raytune_hpo.experiment.written import Experiment
 
 AUTO = "auto"
-MOST_TRIALS, MOST_COLUMNS = 500, 60
+MOST_COLUMNS = 60
 SHORT = 3
 
 
@@ -54,7 +53,7 @@ def chosen(written: Experiment) -> list[str]:
     return [f"auto: {' and '.join(parts)}"] if parts else []
 
 
-def searcher_for(space: SearchSpace, num_samples: int | None, scheduler: Any) -> str:
+def searcher_for(space: SearchSpace, scheduler: Any) -> str:
     """scheduler: as it is written, or a class."""
     from raytune_hpo.schedulers import SCHEDULERS, Scheduler, scheduler_class
 
@@ -63,8 +62,7 @@ def searcher_for(space: SearchSpace, num_samples: int | None, scheduler: Any) ->
         kind: Any = scheduler_class(named)
         if issubclass(kind, Scheduler) and (kind.is_population or kind.is_of_one):
             return "random"
-    many = num_samples is not None and num_samples > MOST_TRIALS
-    if not many and CubeEncoding(space).width <= MOST_COLUMNS:
+    if CubeEncoding(space).width <= MOST_COLUMNS:
         return "bayesopt"
     return "hyperopt" if importlib.util.find_spec("optuna") is None else "optuna"
 

@@ -61,10 +61,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         moving = record("hypergradient", Hypergradient, moving)
     check_moving_rates(task, space, moving, written.lr_range)
     structural = task.structural_hyperparameters() if isinstance(task, Task) else None
-    samples = written.num_samples if isinstance(written.num_samples, int) else None
-    named = (
-        searcher_for(space, samples, written.scheduler) if is_auto("searcher", written.searcher) else written.searcher
-    )
+    named = searcher_for(space, written.scheduler) if is_auto("searcher", written.searcher) else written.searcher
     searcher = chosen_searcher(named)
     by_name = (
         scheduler_for(searcher, written.max_epochs) if is_auto("scheduler", written.scheduler) else written.scheduler

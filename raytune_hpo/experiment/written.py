@@ -37,8 +37,8 @@ class Experiment:
     space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
     metric, mode    the reported value to optimize; default: the task's own validation metric
     searcher        a name, or {"name": ..., option: value}: random, grid, coarse_to_fine, hyperopt, bayesopt, bohb,
-                    evolutionary, cmaes, optuna, repeat; "auto": what did best by benchmarks/search_quality.py for this
-                    space and so many trials; a subclass of SearchAlgorithm; or an object of one of Ray
+                    evolutionary, cmaes, optuna, repeat; "auto": what did best by benchmarks/search_quality.py for such
+                    a space; a subclass of SearchAlgorithm; or an object of one of Ray
                     Tune's searchers, built without a space, or of one of Optuna's samplers
     scheduler       likewise: auto, fifo, asha, hyperband, median, freeze_thaw, pbt, pb2, panda; or an object of Ray
                     Tune's FIFO, ASHA, HyperBand or median scheduler, or of a subclass of one
