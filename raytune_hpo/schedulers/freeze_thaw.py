@@ -115,7 +115,7 @@ class FreezeThaw(Scheduler):
             self._over(trial, Outcome.STOPPED, result.get("epoch", 0))
             self._finish(host, trial)
             return
-        self._first.ended(self._over(trial, Outcome.COMPLETED, result.get("epoch", 0), for_good=True))
+        self._first.ended(self._over(trial, Outcome.COMPLETED, self.max_epochs))
         self._finish(host, trial)
 
     def on_trial_error(self, host: SchedulerHost, trial: HostTrial) -> None:
@@ -133,11 +133,12 @@ class FreezeThaw(Scheduler):
         self._exhausted = True
         self._finish(host, None)
 
-    def _over(self, trial: HostTrial, outcome: Outcome, epoch: int, *, for_good: bool = False) -> Suggestion:
+    def _over(self, trial: HostTrial, outcome: Outcome, epoch: int) -> Suggestion:
+        """epoch: up to which its best value stands."""
         suggestion = self._history[trial.trial_id]
         loss = suggestion.best if outcome.eligible and math.isfinite(suggestion.best) else math.nan
         if outcome != Outcome.STOPPED or not math.isnan(loss):  # one that was ended before it began says nothing
-            self._history.end(trial.trial_id, outcome, loss, epoch, for_good=for_good)
+            self._history.end(trial.trial_id, outcome, loss, epoch)
         return suggestion
 
     # Who goes on --------------------------------------------------------------------------------------

@@ -280,13 +280,17 @@ class SearchAlgorithm(Named, Search):
 
     def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         """A failed trial counts as a bad one: it is neither forgotten nor does it distort a model. One without a
-        finite value counts as failed, whatever its outcome. One that is COMPLETED has shown all it can.
+        finite value counts as failed, whatever its outcome. One that is COMPLETED has shown all it can: its value
+        stands for the level at the end of its plan.
         """
         loss = self._loss(value) if outcome.eligible and value is not None else math.nan
-        for_good = outcome == Outcome.COMPLETED and self.plan_for(trial_id).share == 1
+        through = epoch
+        if outcome == Outcome.COMPLETED:
+            planned = self.plan_for(trial_id).epochs(self.max_epochs)
+            through = min(level for level in self.past.levels if level >= planned)
         if not self.past[trial_id].pending:
             self.corrected()
-        self.past.end(trial_id, outcome, loss, epoch, for_good=for_good)
+        self.past.end(trial_id, outcome, loss, epoch, through)
 
     def corrected(self) -> None:
         """What was known of a trial is about to change: whatever a subclass has derived from the history is void."""

@@ -14,7 +14,9 @@ What is ours, and why:
   and an inactive number, from the distribution itself, so that the selection is neutral to it.
 - Unordered choices are copied, all together, from one of the best trials; in `mutation` of the suggestions
   one of them is drawn anew.
-- Only the order of losses counts. A failed trial is the last; a generation of failed trials is no update.
+- Only the order of losses counts. A failed trial is the last; a generation of failed trials is no update. Trials that
+  were stopped stand where they are expected to at max_epochs (`fidelity`), as it looks when their generation is full;
+  paused and running ones are in none.
 - A distribution that has shrunk to a point starts again elsewhere with twice the population
   (IPOP, Auger & Hansen, 2005).
 

@@ -58,7 +58,8 @@ class Round:
 
 
 class CoarseToFine(SearchAlgorithm):
-    """A random search whose box shrinks from round to round, while its trials grow longer."""
+    """A random search whose box shrinks from round to round, while its trials grow longer. Trials of a round that a
+    scheduler has stopped are ranked by what is expected of them at its end (`fidelity`)."""
 
     @dataclass(frozen=True)
     class Options(SearchOptions):

@@ -1,9 +1,9 @@
 """EvolutionarySearch: an asynchronous steady-state genetic algorithm in the unit cube.
 
-Every suggestion is one child of finished trials; there are no generations, so nothing waits for the
+Every suggestion is one child of known trials; there are no generations, so nothing waits for the
 slowest trial of one. What is taken from where:
 
-- The population. Half are the best finished trials, the other half the most recent of the rest: a good
+- The population. Half are the best known trials, the other half the most recent of the rest: a good
   trial stays a parent for as long as it is among the best, all others age and die (ageing: Real, Aggarwal,
   Huang & Le, "Regularized Evolution for Image Classifier Architecture Search", 2019, arXiv:1802.01548,
   whose populations of hundreds can do without an elite).
@@ -16,7 +16,8 @@ slowest trial of one. What is taken from where:
   ends of the cube. An Int or ordered Choice moves by a cell at least; an unordered Choice is drawn anew
   from its other options.
 - Conditions. A parameter that is active in the child but in none of its parents is drawn at random.
-- A failed trial ranks behind every other.
+- A trial that was stopped, is paused or runs is a parent like any other, ranked by what is expected of it at
+  max_epochs (`fidelity`), as soon as it has shown something. A failed trial ranks behind every other.
 
 Notations
     D      the number of parameters
@@ -46,8 +47,8 @@ class EvolutionarySearch(SearchAlgorithm):
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
-        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
-        population: int = option(10, low=2, high=100_000, doc="finished trials that can be parents")
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials have shown something")
+        population: int = option(10, low=2, high=100_000, doc="trials that can be parents")
         tournament: int = option(5, low=1, high=100_000, doc="of so many the best becomes a parent (more is greedier)")
         crossover: float = option(0.5, low=0.0, high=1.0, doc="the share of children with two parents")
         mutation: float = option(1.0, low=0.0, high=1000.0, doc="the expected number of mutated parameters of a child")

@@ -58,12 +58,12 @@ class Suggestion:
         self._mark(epoch, self.best, loss, levels)
         self.heard = len(self.marks)
 
-    def end(self, outcome: Outcome, loss: float, epoch: int, levels: Sequence[int], *, for_good: bool) -> None:
-        """How it ended. for_good: it has shown all it can, so that its value is that of every later level as well."""
+    def end(self, outcome: Outcome, loss: float, epoch: int, levels: Sequence[int], through: int) -> None:
+        """How it ended. through: the epoch up to which its value is that of every level that it has not passed."""
         self.value, self.outcome, self.epoch = loss, outcome, epoch
         del self.marks[self.heard :], self.at[self.heard :]  # what an earlier end stood for
         if not self.failed:
-            self._mark(levels[-1] if for_good else epoch, loss, loss, levels)
+            self._mark(through, loss, loss, levels)
 
     def _mark(self, epoch: int, best: float, loss: float, levels: Sequence[int]) -> None:
         while len(self.marks) < len(levels) and levels[len(self.marks)] <= epoch:
@@ -125,14 +125,15 @@ class History:
         suggestion.hear(epoch, loss, self.levels)
         self._show(suggestion)
 
-    def end(self, trial_id: str, outcome: Outcome, loss: float, epoch: int, *, for_good: bool = False) -> None:
-        """How a trial ended. Told again, the later takes the place of the earlier."""
+    def end(self, trial_id: str, outcome: Outcome, loss: float, epoch: int, through: int | None = None) -> None:
+        """How a trial ended. Told again, the later takes the place of the earlier. through: as of `Suggestion.end`,
+        unless given the epoch."""
         suggestion, position = self[trial_id], self.position[trial_id]
         if suggestion.pending:
             self.ended.append(position)
         elif suggestion.failed:
             self.shown.remove((position, self.FAILED))
-        suggestion.end(outcome, loss, epoch, self.levels, for_good=for_good)
+        suggestion.end(outcome, loss, epoch, self.levels, epoch if through is None else through)
         self._show(suggestion)
         if suggestion.failed:
             self.shown.append((position, self.FAILED))

@@ -8,9 +8,10 @@ What is ours, and why:
 - Conditions. The domain is flat, and the document of a trial holds the active parameters only. TPE fits
   each label's densities on the trials that have it, so this is conditional TPE, for any conditions.
 - Losses are ranks. TPE only asks which trials are the best, so ranks lose nothing, and a loss of 1e300
-  or a failed trial (the worst rank) cannot distort anything.
-- Pending trials count as bad (the constant liar of Ginsbourger et al., 2010, as Optuna's TPE does):
-  suggestions made in parallel keep away from one another.
+  or a failed trial (the worst rank) cannot distort anything. Trials that were stopped, are paused or run are ranked
+  by what is expected of them at max_epochs (`fidelity`), as soon as they have shown something.
+- Pending trials that have shown nothing count as bad (the constant liar of Ginsbourger et al., 2010, as Optuna's TPE
+  does): suggestions made in parallel keep away from one another.
 - At most MAX_DOCUMENTS trials are handed over, which bounds the cost of a suggestion: the good ones,
   then the most recent. (TPE's own linear forgetting lets the weight of old bad trials fade anyway.)
 """
@@ -45,7 +46,7 @@ class HyperOptSearch(SearchAlgorithm):
 
     @dataclass(frozen=True)
     class Options(SearchOptions):
-        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials are finished")
+        n_initial: int = option(10, low=1, high=100_000, doc="random configs until so many trials have shown something")
         gamma: float = option(
             0.8, low=0.01, high=10.0, doc="the good trials are the best ceil(gamma * sqrt(finished)), at most 25"
         )

@@ -14,7 +14,10 @@ The samplers are Optuna's own and asked directly (`infer_relative_search_space`,
   it had been suggested right before it was observed. So nothing waits for a whole generation.
 
 Each suggestion has a sampler and a seed of its own. The study is a function of the history, and a cache:
-its trial number 0 is the one asked for, and runs for ever. A failed trial is a complete one with an infinite
+its trial number 0 is the one asked for, and runs for ever. What it is told of a trial that was stopped is the loss
+that is expected of it at max_epochs (`fidelity`): for tpe now, and also of paused and running trials that have shown
+something; for the others as it looked when the trial ended. (Optuna itself would rank pruned trials behind all complete
+ones, the longer before the shorter.) A failed trial is a complete one with an infinite
 loss (Optuna would forget it). Optuna's logger and its experimental warnings are off during a suggestion.
 
 Left out: QMC (its state is a count of calls; searcher "random" with sampler="sobol" is the same sequence) and

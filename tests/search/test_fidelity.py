@@ -111,7 +111,7 @@ def test_the_history_as_of_a_moment_is_what_had_been_seen():
     history.report("t1", 1, 4.0)
     history.report("t0", 3, 6.0)  # worse: its best up to there stays
     history.end("t1", Outcome.FAILED, math.nan, 1)
-    history.end("t0", Outcome.COMPLETED, 5.0, 4, for_good=True)
+    history.end("t0", Outcome.COMPLETED, 5.0, 4, 9)
     assert history.shown == [(0, 0), (1, 0), (0, 1), (1, History.FAILED), (0, 2)]
     assert [s.marks for s in history.as_of(2)] == [[5.0], [4.0]]
     assert [s.failed for s in history.as_of(3)] == [False, False]
@@ -124,7 +124,7 @@ def test_a_later_end_takes_the_place_of_the_earlier():
     history = History((1, 3, 9))
     history.add("t0", {"x": 0.5}, np.array([0.5]))
     history.report("t0", 1, 5.0)
-    history.end("t0", Outcome.COMPLETED, 5.0, 1, for_good=True)
+    history.end("t0", Outcome.COMPLETED, 5.0, 1, 9)
     assert history["t0"].marks == [5.0, 5.0, 5.0]
     history.end("t0", Outcome.STOPPED, 2.0, 3)
     assert history["t0"].marks == [5.0, 2.0]
@@ -146,6 +146,19 @@ def test_a_trial_on_a_plateau_was_not_cut_short():
     assert stopped
     assert plateaus <= whole
     assert not stopped & whole
+
+
+def test_a_round_is_ranked_by_what_its_trials_ended_with():
+    """Of coarse_to_fine, whose rounds end between the levels, after 14 of 27 epochs."""
+    algorithm = make("coarse_to_fine", {"rounds": 2, "samples": 12}, LINE, seed=0)
+    for i in range(12):
+        x = algorithm.suggest(f"t{i}")["x"]
+        for epoch in range(1, 15):
+            algorithm.report(f"t{i}", epoch, 3.0 - x if epoch < 10 else x)  # who leads at epoch 9 loses
+        algorithm.observe(f"t{i}", Outcome.COMPLETED, min(3.0 - x, x), 14)
+    first = sorted(algorithm.history[:12], key=lambda s: s.config["x"])
+    assert algorithm.ranked(algorithm.history[:12]) == first
+    assert algorithm.plan_of(12).parent == first[0].trial_id
 
 
 LEARNERS = ["bayesopt", "hyperopt", "optuna", "bohb", "evolutionary"]
