@@ -24,7 +24,7 @@ from raytune_hpo.objective import Objective
 from raytune_hpo.schedulers import SCHEDULERS, Scheduler, SchedulerOptions, scheduler_class
 from raytune_hpo.schedulers import build as build_scheduler
 from raytune_hpo.schedulers import check_options as check_scheduler
-from raytune_hpo.schedulers.of_ray import GivenScheduler, check_given
+from raytune_hpo.schedulers.given import GivenScheduler, check_given
 from raytune_hpo.search import SEARCHERS, Search, SearchAlgorithm, SearchOptions, searcher_class
 from raytune_hpo.search import build as build_searcher
 from raytune_hpo.search import check_options as check_searcher

@@ -20,11 +20,11 @@ __all__ = ["SCHEDULERS", "Scheduler", "SchedulerOptions", "build", "check_option
 #: name -> "module:Class". A new scheduler costs its class and this line.
 SCHEDULERS: dict[str, str] = {
     "fifo": "raytune_hpo.schedulers.scheduler:Scheduler",
-    "asha": "raytune_hpo.schedulers.of_ray:Asha",
-    "hyperband": "raytune_hpo.schedulers.of_ray:HyperBand",
-    "median": "raytune_hpo.schedulers.of_ray:Median",
-    "pbt": "raytune_hpo.schedulers.of_ray:Pbt",
-    "pb2": "raytune_hpo.schedulers.of_ray:Pb2",
+    "asha": "raytune_hpo.schedulers.stopping:Asha",
+    "hyperband": "raytune_hpo.schedulers.stopping:HyperBand",
+    "median": "raytune_hpo.schedulers.stopping:Median",
+    "pbt": "raytune_hpo.schedulers.populations:Pbt",
+    "pb2": "raytune_hpo.schedulers.populations:Pb2",
     "freeze_thaw": "raytune_hpo.schedulers.freeze_thaw:FreezeThaw",
     "panda": "raytune_hpo.schedulers.panda:Panda",
 }

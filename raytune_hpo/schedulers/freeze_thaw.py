@@ -123,9 +123,8 @@ class FreezeThaw(Scheduler):
         self._finish(host, trial)
 
     def on_trial_remove(self, host: SchedulerHost, trial: HostTrial) -> None:
-        rung = self._paused_at.get(trial.trial_id)
-        if rung is not None:
-            self._dropped[rung] += 1
+        if trial.status == Standing.PAUSED and trial.trial_id in self._paused_at:
+            self._dropped[self._paused_at[trial.trial_id]] += 1
         self._over(trial, Outcome.STOPPED, 0)
         self._finish(host, trial)
 
@@ -136,6 +135,9 @@ class FreezeThaw(Scheduler):
     def _over(self, trial: HostTrial, outcome: Outcome, epoch: int) -> Suggestion:
         """epoch: up to which its best value stands."""
         suggestion = self._history[trial.trial_id]
+        if not suggestion.pending:  # it was tried again: what was learned of it is void
+            self._model.forget()
+            self._ranking = (-1, {})
         loss = suggestion.best if outcome.eligible and math.isfinite(suggestion.best) else math.nan
         if outcome != Outcome.STOPPED or not math.isnan(loss):  # one that was ended before it began says nothing
             self._history.end(trial.trial_id, outcome, loss, epoch)

@@ -77,20 +77,19 @@ def expected_scores(trials: Sequence[Suggestion], k: int) -> Vector:
 def expected_losses(trials: Sequence[Suggestion], k: int) -> Vector:
     """[n] as `expected_scores`, as losses: of a trial that has passed the highest level its own, of others that of the
     mark whose score is nearest. For what compares what it is told now with what it was told before."""
-    scores = expected_scores(trials, k)
-    marks = marks_of(trials, k)
-    known = np.isfinite(marks)
-    if not known.any():
-        return scores
-    losses = np.sort(marks[known])
-    at = normal_scores(losses)
-    passed = (~np.isnan(marks)).sum(axis=1)
-    right = np.searchsorted(at, scores).clip(0, len(at) - 1)
-    left = (right - 1).clip(0)
-    nearest = np.where(scores - at[left] < at[right] - scores, left, right)
-    own = marks[np.arange(len(trials)), passed - 1]
-    comparable = np.where(passed == passed[np.isfinite(scores)].max(initial=0), own, losses[nearest])
-    return np.where(np.isfinite(scores), comparable, math.inf)
+    found = np.full(len(trials), math.inf)
+    shown = [i for i, s in enumerate(trials) if s.marks and not s.failed]
+    if not shown:
+        return found
+    marks = marks_of([trials[i] for i in shown], k)
+    comparison = Comparison.of(marks)
+    losses = np.sort(marks[~np.isnan(marks)])
+    scores, passed = normal_scores(losses), comparison.passed
+    right = np.searchsorted(scores, comparison.expected).clip(1, max(len(scores) - 1, 1))
+    nearer_left = comparison.expected - scores[right - 1] < scores[right.clip(0, len(scores) - 1)] - comparison.expected
+    nearest = losses[np.where(nearer_left, right - 1, right).clip(0, len(losses) - 1)]
+    found[shown] = np.where(passed == passed.max(), marks[np.arange(len(shown)), passed - 1], nearest)
+    return found
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ class Suggestion:
     at: list[float] = field(default_factory=list)
     best: float = math.inf  # so far
     heard: int = 0  # of the marks, those of reports; the others are what its end stands for
-    seen: int = 0  # of the marks, those that the history has noted
 
     @property
     def pending(self) -> bool:
@@ -55,15 +54,20 @@ class Suggestion:
     def hear(self, epoch: int, loss: float, levels: Sequence[int]) -> None:
         """A report, NaN where it is not finite."""
         self.best = min(self.best, loss)
+        self._only_heard()
         self._mark(epoch, self.best, loss, levels)
         self.heard = len(self.marks)
 
     def end(self, outcome: Outcome, loss: float, epoch: int, levels: Sequence[int], through: int) -> None:
         """How it ended. through: the epoch up to which its value is that of every level that it has not passed."""
         self.value, self.outcome, self.epoch = loss, outcome, epoch
-        del self.marks[self.heard :], self.at[self.heard :]  # what an earlier end stood for
+        self._only_heard()
         if not self.failed:
             self._mark(through, loss, loss, levels)
+
+    def _only_heard(self) -> None:
+        """Forget what an earlier end stood for."""
+        del self.marks[self.heard :], self.at[self.heard :]
 
     def _mark(self, epoch: int, best: float, loss: float, levels: Sequence[int]) -> None:
         while len(self.marks) < len(levels) and levels[len(self.marks)] <= epoch:
@@ -88,7 +92,7 @@ class Suggestion:
         self.marks = [math.inf if m is None else float(m) for m in data["marks"]]
         self.at = [math.inf if v is None else float(v) for v in data["at"]]
         self.best = math.inf if data["best"] is None else float(data["best"])
-        self.heard, self.seen = int(data["heard"]), len(self.marks)
+        self.heard = int(data["heard"])
         if data["outcome"] is not None:
             self.value = math.nan if data["value"] is None else float(data["value"])
             self.outcome, self.epoch = Outcome(data["outcome"]), data["epoch"]
@@ -122,27 +126,27 @@ class History:
     def report(self, trial_id: str, epoch: int, loss: float) -> None:
         """loss: NaN where it is not finite."""
         suggestion = self[trial_id]
+        before = len(suggestion.marks)
         suggestion.hear(epoch, loss, self.levels)
-        self._show(suggestion)
+        self._show(suggestion, before)
 
     def end(self, trial_id: str, outcome: Outcome, loss: float, epoch: int, through: int | None = None) -> None:
         """How a trial ended. Told again, the later takes the place of the earlier. through: as of `Suggestion.end`,
         unless given the epoch."""
         suggestion, position = self[trial_id], self.position[trial_id]
+        before = len(suggestion.marks)
         if suggestion.pending:
             self.ended.append(position)
         elif suggestion.failed:
             self.shown.remove((position, self.FAILED))
         suggestion.end(outcome, loss, epoch, self.levels, epoch if through is None else through)
-        self._show(suggestion)
+        self._show(suggestion, before)
         if suggestion.failed:
             self.shown.append((position, self.FAILED))
 
-    def _show(self, suggestion: Suggestion) -> None:
+    def _show(self, suggestion: Suggestion, before: int) -> None:
         position = self.position[suggestion.trial_id]
-        for level in range(suggestion.seen, len(suggestion.marks)):
-            self.shown.append((position, level))
-        suggestion.seen = max(suggestion.seen, len(suggestion.marks))
+        self.shown += [(position, level) for level in range(before, len(suggestion.marks))]
 
     def known(self) -> list[Suggestion]:
         """Those that have ended, or shown something."""

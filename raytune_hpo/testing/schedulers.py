@@ -17,7 +17,7 @@ from raytune_hpo import Experiment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.schedulers.of_ray import PbtOptions, PopulationOptions
+from raytune_hpo.schedulers.populations import PbtOptions, PopulationOptions
 from raytune_hpo.search import SearchAlgorithm
 from raytune_hpo.states import Status
 from raytune_hpo.testing.simulation import METRIC, NONE, SOME, Faults, Simulation, curve, make_experiment

@@ -26,7 +26,8 @@ from ray.tune.schedulers.pb2 import PB2
 
 from raytune_hpo import Experiment, ExperimentError
 from raytune_hpo.journal import events
-from raytune_hpo.schedulers import Scheduler, corrected, host, of_ray, pb2
+from raytune_hpo.schedulers import Scheduler, corrected, host, pb2, stopping
+from raytune_hpo.schedulers.given import GivenScheduler
 from raytune_hpo.schedulers.scheduler import Answer, Standing
 from raytune_hpo.states import Decision, Status
 from raytune_hpo.testing.schedulers import (
@@ -182,7 +183,7 @@ def test_hyperband_fills_its_brackets_as_the_paper_says(workers):
 def rays_own_hyperband(experiment):
     given = HyperBandScheduler(max_t=experiment.max_epochs)
     about = {"max_epochs": experiment.max_epochs, "seed": experiment.seed}
-    return of_ray.GivenScheduler(given, space=experiment.space, objective=experiment.objective, **about)
+    return GivenScheduler(given, space=experiment.space, objective=experiment.objective, **about)
 
 
 class NeverCleared(corrected.HyperBand):
@@ -194,7 +195,7 @@ class NeverCleared(corrected.HyperBand):
         return answer
 
 
-class WithNeverCleared(of_ray.HyperBand):
+class WithNeverCleared(stopping.HyperBand):
     def make(self):
         return NeverCleared(max_t=self.max_epochs, **self._compared, **self.options.to_json())
 

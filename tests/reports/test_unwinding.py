@@ -137,7 +137,9 @@ def test_b3_a_trial_that_is_slow_to_unwind_blames_no_other(
     assert said.endswith("its process was ended" if executor == "processes" else "beside the trials that follow")
 
 
-@pytest.mark.parametrize("scheduler", ["fifo", "asha", "hyperband", {"name": "pbt", "interval": 2}], ids=str)
+@pytest.mark.parametrize(
+    "scheduler", ["fifo", "asha", "hyperband", "freeze_thaw", {"name": "pbt", "interval": 2}], ids=str
+)
 def test_near_b3_a_trial_that_waits_for_another_worker_is_as_it_was(scheduler: Any) -> None:
     calm = check(Simulation(make_experiment(scheduler, samples=9, epochs=9), workers=3).run())
     sim = check(

@@ -14,8 +14,8 @@ from raytune_hpo import Choice, Experiment, Float, Int, SearchSpace
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.objective import Objective
 from raytune_hpo.schedulers.host import SchedulerHost
-from raytune_hpo.schedulers.of_ray import Pb2
 from raytune_hpo.schedulers.pb2 import UpperBound, correlation, distances, fit, normal_scores
+from raytune_hpo.schedulers.populations import Pb2
 from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.seeding import generator
 from raytune_hpo.testing.spaces import nasty_space
