@@ -281,13 +281,10 @@ class SearchAlgorithm(Named, Search):
     def observe(self, trial_id: str, outcome: Outcome, value: float | None, epoch: int) -> None:
         """A failed trial counts as a bad one: it is neither forgotten nor does it distort a model. One without a
         finite value counts as failed, whatever its outcome. One that is COMPLETED has shown all it can: its value
-        stands for the level at the end of its plan.
+        stands for max_epochs, whatever its plan.
         """
         loss = self._loss(value) if outcome.eligible and value is not None else math.nan
-        through = epoch
-        if outcome == Outcome.COMPLETED:
-            planned = self.plan_for(trial_id).epochs(self.max_epochs)
-            through = min(level for level in self.past.levels if level >= planned)
+        through = self.max_epochs if outcome == Outcome.COMPLETED else epoch
         if not self.past[trial_id].pending:
             self.corrected()
         self.past.end(trial_id, outcome, loss, epoch, through)

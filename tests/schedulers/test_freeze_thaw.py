@@ -12,11 +12,13 @@ from raytune_hpo import Experiment, Float, get_checkpoint, report, run
 from raytune_hpo.journal import events
 from raytune_hpo.schedulers import freeze_thaw
 from raytune_hpo.schedulers.freeze_thaw import FreezeThaw, FreezeThawOptions, improvement, rungs_of
+from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.schedulers.rungs import FEWEST, FirstRung, first_telling
+from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.states import Decision, Status
 from raytune_hpo.testing.schedulers import check, check_same_table
-from raytune_hpo.testing.simulation import Faults, Simulation, curve, make_experiment, quality
+from raytune_hpo.testing.simulation import METRIC, Faults, Simulation, curve, make_experiment, quality
 
 
 def simulated(workers=4, samples=40, epochs=27, **options):
@@ -121,6 +123,40 @@ def test_a_kill_changes_nothing_once_the_model_decides(monkeypatch):
         check_same_table(crashed, calm)
 
 
+def test_a_trial_that_was_tried_again_is_learned_of_anew(monkeypatch):
+    """What the model had learned with its failure is void: a session that begins after it never saw that."""
+    monkeypatch.setattr(freeze_thaw, "FIRST", 2)
+    experiment = make_experiment("freeze_thaw", samples=50, epochs=9, seed=1)
+
+    def told(*, ask):
+        made = experiment.resolved.new_scheduler()
+        host = SchedulerHost(made)
+        rng = np.random.default_rng(0)
+        search = experiment.resolved.new_search()
+        for i in range(50):
+            host.add(f"t{i}", search.suggest(f"t{i}"))
+            host.trials[f"t{i}"].status = Standing.RUNNING
+            if i % 3 == 0:
+                host.end(f"t{i}", failed=True)
+            else:
+                host.result(f"t{i}", {METRIC: float(rng.random()), "epoch": 1})
+                host.trials[f"t{i}"].status = Standing.PAUSED
+            if ask:
+                host.choose()
+        for i in range(0, 50, 3):  # they are tried again
+            host.add(f"t{i}", made._history[f"t{i}"].config)
+            host.trials[f"t{i}"].status = Standing.RUNNING
+            host.result(f"t{i}", {METRIC: float(rng.random()), "epoch": 1})
+            host.end(f"t{i}", failed=False)
+            if ask:
+                host.choose()
+        return made._merits([t for t in host.get_live_trials() if t.status == Standing.PAUSED])
+
+    asked = told(ask=True)
+    assert len(asked) == 33
+    assert asked == told(ask=False)
+
+
 @pytest.mark.parametrize("saves", [True, False])
 def test_a_function_that_saves_nothing_is_paused_no_more(saves, tmp_path):
     calls = tmp_path / "calls"
@@ -195,8 +231,8 @@ def test_the_first_rung_is_the_earliest_that_tells():
 def test_it_moves_with_the_newest_trials_unless_it_was_given():
     for moves in (True, False):
         first = FirstRung((3, 9, 27), moves=moves)
-        for i, x in enumerate(np.random.default_rng(0).random(30)):
-            early = x if i < 10 else (x * 7919) % 1  # at first epoch 3 tells, later it does not
+        for i, x in enumerate(np.random.default_rng(0).random(90)):
+            early = x if i < 75 else (x * 7919) % 1  # at first epoch 3 tells, later it does not
             first.ended(complete([[early + 2, x + 1, x]])[0])
         assert first.now == (9 if moves else 3)
         assert (first.take_news() is not None) == moves
