@@ -19,7 +19,7 @@ from torch import nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(path) for path in (REPOSITORY, REPOSITORY / "tests") if str(path) not in sys.path]
 
-from lane_models import Tied  # noqa: E402
+from lane_models import Recurring, Tied  # noqa: E402
 from lane_tasks import BigImages, Images  # noqa: E402
 
 from raytune_hpo.experiment.file import load_experiment  # noqa: E402
@@ -52,6 +52,19 @@ class Causal(Digits):
     def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
         names = {"scale": 1.0, "dropout": 0.1}
         return {name: Hyperparameter(name, "float", value, "of the model", low=0) for name, value in names.items()}
+
+
+@dataclass(frozen=True)
+class Recurrent(Digits):
+    """An LSTM of two layers, with dropout between them, over the rows of a digit."""
+
+    width: int = 64
+
+    def build_model(self, config: Mapping[str, Any]) -> nn.Module:
+        return Recurring(nn.LSTM, width=self.width, num_layers=2, batch_first=True, dropout=0.2)
+
+    def model_hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,7 @@ MODELS: dict[str, tuple[Callable[[], Task], Callable[[], Task], Config]] = {
     IMAGE_SPACE: (Images, Images, {}),
     "cnn 8x8": (Images, Images, {"filters": 8, "conv_layers": 2}),
     "transformer": (Causal, functools.partial(Causal, width=16), {"optimizer": "adam"}),
+    "lstm": (Recurrent, functools.partial(Recurrent, width=16), {"optimizer": "adam"}),
     "resnet-18": (BigImages, FewImages, {}),
 }
 

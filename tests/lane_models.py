@@ -263,13 +263,13 @@ class Encoder(nn.Module):
 class Recurring(nn.Module):
     """A recurrent layer over the rows of a digit."""
 
-    def __init__(self, kind: type[nn.RNNBase], *, given: bool = False, **options: Any) -> None:
+    def __init__(self, kind: type[nn.RNNBase], *, given: bool = False, width: int = 6, **options: Any) -> None:
         super().__init__()
-        self.layer = kind(8, 6, **options)
+        self.layer = kind(8, width, **options)
         self.given = given
         ways = 2 if self.layer.bidirectional else 1
-        self.start = nn.Parameter(torch.randn(self.layer.num_layers * ways, 1, 6)) if given else None
-        self.last = nn.Linear((self.layer.proj_size or 6) * ways, 10)
+        self.start = nn.Parameter(torch.randn(self.layer.num_layers * ways, 1, width)) if given else None
+        self.last = nn.Linear((self.layer.proj_size or width) * ways, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.view(-1, 8, 8)

@@ -27,6 +27,7 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.counters import Stream, words_of
 from raytune_hpo.training.drawing_ops import OPS, SEEDED, draws_nothing, seeded
+from raytune_hpo.training.recurrent import without_cudnn_where
 
 Tensor = torch.Tensor
 
@@ -170,6 +171,7 @@ def _register() -> None:
             kernel = _kernel(name, op)
             library.impl(name, kernel, "BackendSelect", with_keyset=True)  # type: ignore[no-untyped-call]
         library.impl("empty.memory_format", _empty, "FuncTorchVmapMode", with_keyset=True)  # type: ignore[no-untyped-call]
+        without_cudnn_where(lambda: _thread.active is not None, library)
         _libraries.append(library)
 
 

@@ -16,7 +16,7 @@ from raytune_hpo.errors import TrialError
 from raytune_hpo.training.counted_draws import counted, random_ops
 from raytune_hpo.training.counters import key_of
 from raytune_hpo.training.drawing_ops import OPS, SEEDED
-from raytune_hpo.training.lanes.recurrent import let_vmap_run_recurrent_layers
+from raytune_hpo.training.recurrent import let_vmap_run_recurrent_layers
 
 KEYS = torch.tensor([key_of(seed, "train") for seed in (3, 1, 4)])
 STEPS = torch.tensor([7, 7, 2])  # lanes may be at different steps

@@ -20,8 +20,8 @@ from raytune_hpo.training.called import Called
 from raytune_hpo.training.lanes.fingerprint import Fingerprint
 from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, draws_masks, keeps_of, rated_dropout
 from raytune_hpo.training.lanes.recording import copied, own_constants
-from raytune_hpo.training.lanes.recurrent import let_vmap_run_recurrent_layers
 from raytune_hpo.training.lanes.value_keys import Hashed
+from raytune_hpo.training.recurrent import let_vmap_run_recurrent_layers
 from raytune_hpo.training.trees import mapped
 
 
@@ -45,6 +45,8 @@ class Mapped(Layer):
         torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         fused = copied(self._alone, torch.empty_like)
         for path, child in list(fused.named_modules()):
+            if isinstance(child, nn.RNNBase):  # lays weights out for cuDNN whenever one is set: vmap's have no memory
+                child.flatten_parameters = _nothing  # type: ignore[method-assign]
             if type(child) is nn.Dropout:
                 if not path:
                     return _Rated(path)
@@ -118,6 +120,10 @@ def _with_vmap_rules(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Rated(nn.Module):

@@ -230,6 +230,7 @@ def test_where_launches_cost_nothing_is_done_lane_by_lane(task: str, config: Con
     assert operations(3) == operations(9)
 
 
+@on_a_cpu
 def test_large_images_are_few_in_a_program() -> None:
     together = fused("kernels")
     for i, filters in enumerate([16, 16, 16, 16, 2, 2]):

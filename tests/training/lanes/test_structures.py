@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from lane_device import DEVICE
+from lane_device import DEVICE, on_a_cpu
 from lane_models import RECURRENT, REFUSED, SCALED, TASKS
 from lane_tasks import part
 from test_equality import EPOCHS, Config, check, compared, difference
+from torch import nn
 
 from raytune_hpo.storage.lane_files import write
 from raytune_hpo.training.lanes.fused_trainer import FusedTrainer
@@ -201,5 +202,18 @@ def test_lanes_of_one_stack_that_vmap_refuses_run_each_its_own_model() -> None:
 def test_recurrent_layers(name: str) -> None:
     check(name, [config for config in OPTIMIZED for _ in range(2)], 1e-10, chunk=1000, epochs=2)
     together = fused(name, *OPTIMIZED)
+    together.train_epoch()
+    assert together.unfusable is None
+
+
+@on_a_cpu
+def test_recurrent_layers_that_lay_their_weights_out_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flatten(self: nn.RNNBase) -> None:
+        for weight in self._flat_weights:
+            if weight is not None and not weight.is_meta:
+                weight.data_ptr()  # as for cuDNN, whenever a weight is set
+
+    monkeypatch.setattr(nn.RNNBase, "flatten_parameters", flatten)
+    together = fused("lstm 2 ways", *OPTIMIZED)
     together.train_epoch()
     assert together.unfusable is None
