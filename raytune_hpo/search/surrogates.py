@@ -1,7 +1,7 @@
 """Surrogates of Bayesian optimization: what believes where the good configs are, and how surely.
 
 gp          a Gaussian process with a Matern 5/2 kernel, its variance and its length scales at the maximum
-            of their posterior (found with scikit-learn's gradients)
+            of their posterior
 sampled_gp  the same process under DRAWS kernels that slice sampling draws from that posterior, so that
             the acquisition is averaged over them: Spearmint's way (Snoek, Larochelle & Adams, "Practical
             Bayesian Optimization of Machine Learning Algorithms", 2012, arXiv:1206.2944)
@@ -21,7 +21,6 @@ Notations: as in `unit_cube`, with
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -83,7 +82,7 @@ class GaussianProcess(Surrogate):
 
     def condition(self, learned: Any, codes: Vector, targets: Vector, rng: np.random.Generator) -> Model:
         theta: Vector = learned
-        factor, weights = solve(theta, codes, targets)
+        factor, weights = solve(matern(theta, codes, codes), targets)
         inverse = np.linalg.inv(factor)
 
         def predict(points: Vector) -> tuple[Vector, Vector]:
@@ -150,28 +149,58 @@ SURROGATES: dict[str, Surrogate] = {
 
 def matern(theta: Vector, a: Vector, b: Vector) -> Vector:
     """The covariances [n, m] of the function's values at codes [n, E] and [m, E]: Matern 5/2."""
-    from scipy.spatial.distance import cdist
-
-    lengths = np.exp(theta[1:])
-    distances = math.sqrt(5.0) * cdist(a / lengths, b / lengths)
-    result: Vector = math.exp(theta[0]) * (1.0 + distances + distances**2 / 3.0) * np.exp(-distances)
+    distances, decay = _decay(theta, a, b)
+    result: Vector = (1.0 + distances + distances**2 / 3.0) * decay
     return result
 
 
-def solve(theta: Vector, codes: Vector, targets: Vector) -> tuple[Vector, Vector]:
-    """The Cholesky factor [n, n] of the covariance of the targets [n], and its inverse times the targets [n]."""
+def _decay(theta: Vector, a: Vector, b: Vector) -> tuple[Vector, Vector]:
+    """The distances [n, m], and the factor that falls with them exponentially."""
+    from scipy.spatial.distance import cdist
+
+    lengths = np.exp(theta[1:])
+    distances: Vector = math.sqrt(5.0) * cdist(a / lengths, b / lengths)
+    return distances, math.exp(theta[0]) * np.exp(-distances)
+
+
+def solve(covariance: Vector, targets: Vector) -> tuple[Vector, Vector]:
+    """The Cholesky factor [n, n] of the covariance of the targets [n], of the function's [n, n]; and its inverse times
+    the targets [n]."""
     from scipy.linalg import cho_solve, cholesky
 
-    covariance = matern(theta, codes, codes)
-    covariance[np.diag_indices_from(covariance)] += NOISE
-    factor = cholesky(covariance, lower=True, check_finite=False)
+    noisy = covariance.copy()
+    noisy[np.diag_indices_from(noisy)] += NOISE
+    factor = cholesky(noisy, lower=True, overwrite_a=True, check_finite=False)
     return factor, cho_solve((factor, True), targets, check_finite=False)
 
 
 def log_likelihood(theta: Vector, codes: Vector, targets: Vector) -> float:
     """The logarithm of the marginal likelihood of the targets [n], up to a constant."""
-    factor, weights = solve(theta, codes, targets)
+    return _log_likelihood(*solve(matern(theta, codes, codes), targets), targets)
+
+
+def _log_likelihood(factor: Vector, weights: Vector, targets: Vector) -> float:
     return -0.5 * float(targets @ weights) - float(np.log(np.diagonal(factor)).sum())
+
+
+def log_likelihood_slopes(theta: Vector, codes: Vector, targets: Vector) -> tuple[float, Vector]:
+    """`log_likelihood`, and its gradient [1 + E] (Rasmussen & Williams 2006, equation 5.9).
+
+    Of the kernel's derivative by the logarithm of a length scale, what differs from column to column is the squared
+    distance along it, whose weighted sum over all pairs is two matrix products: no array [n, n, E].
+    """
+    from scipy.linalg import cho_solve
+
+    distances, decay = _decay(theta, codes, codes)
+    rising = 1.0 + distances
+    covariance = (rising + distances**2 / 3.0) * decay
+    factor, weights = solve(covariance, targets)
+    surplus = np.outer(weights, weights) - cho_solve((factor, True), np.eye(len(targets)), check_finite=False)
+    pairs = (5.0 / 3.0) * surplus * rising * decay
+    scaled = codes / np.exp(theta[1:])
+    of_lengths = pairs.sum(axis=0) @ scaled**2 - (scaled * (pairs @ scaled)).sum(axis=0)
+    slopes = np.concatenate([[0.5 * float((surplus * covariance).sum())], of_lengths])
+    return _log_likelihood(factor, weights, targets), slopes
 
 
 def log_prior(theta: Vector) -> tuple[float, Vector]:
@@ -184,29 +213,19 @@ def log_prior(theta: Vector) -> tuple[float, Vector]:
 def fit_theta(codes: Vector, targets: Vector) -> Vector:
     """The theta [1 + E] of most posterior density for codes [n, E], targets [n]."""
     from scipy.optimize import minimize
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-    def optimizer(function: Any, start: Vector, bounds: Vector) -> tuple[Vector, float]:
-        def posterior(theta: Vector) -> tuple[float, Vector]:
-            value, gradient = function(theta)
-            prior, prior_gradient = log_prior(theta)
-            return float(value - prior), gradient - prior_gradient
-
-        found = minimize(posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": evaluations})
-        return found.x, float(found.fun)
+    def posterior(theta: Vector) -> tuple[float, Vector]:
+        value, slopes = log_likelihood_slopes(theta, codes, targets)
+        prior, prior_slopes = log_prior(theta)
+        return -value - prior, -slopes - prior_slopes
 
     columns = codes.shape[1]
     # One costs as much as there are columns: within about a second for bayesopt's most.
     evaluations = min(FIT_EVALUATIONS, max(FEWEST_EVALUATIONS, COLUMN_EVALUATIONS // columns))
-    lengths = np.full(columns, PRIOR_LENGTH)
-    kernel = ConstantKernel(1.0, VARIANCES) * Matern(lengths, LENGTHS, nu=2.5)
-    with warnings.catch_warnings():
-        # Of length scales at their bounds, which is no news to a user. No more: a trial may be warning beside this.
-        warnings.filterwarnings("ignore", category=ConvergenceWarning)
-        process = GaussianProcessRegressor(kernel=kernel, alpha=NOISE, optimizer=optimizer).fit(codes, targets)
-    theta: Vector = np.array(process.kernel_.theta)
+    start = np.concatenate([[0.0], np.full(columns, math.log(PRIOR_LENGTH))])
+    bounds = np.log([VARIANCES, *[LENGTHS] * columns])
+    found = minimize(posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": evaluations})
+    theta: Vector = found.x
     return theta
 
 

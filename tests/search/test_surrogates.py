@@ -42,7 +42,11 @@ def test_the_gaussian_process_is_scikit_learns():
     assert deviation == pytest.approx(expected[1], abs=1e-6)
     constant = 0.5 * len(CODES) * math.log(2 * math.pi)
     likelihood = surrogates.log_likelihood(THETA, CODES, TARGETS)
-    assert likelihood - constant == pytest.approx(theirs.log_marginal_likelihood(theirs.kernel_.theta))
+    of_theirs, slopes_of_theirs = theirs.log_marginal_likelihood(theirs.kernel_.theta, eval_gradient=True)
+    assert likelihood - constant == pytest.approx(of_theirs)
+    value, slopes = surrogates.log_likelihood_slopes(THETA, CODES, TARGETS)
+    assert value == likelihood
+    assert slopes == pytest.approx(slopes_of_theirs)
 
 
 def log_posterior(theta):
