@@ -3,7 +3,6 @@
 Notations: as in `algorithm`: a value is a loss, to be minimized; NaN is one that was not finite.
     levels  [K] epochs, rising to max_epochs (`fidelity.levels`)
     marks   the best loss of a trial up to each of the levels that it has passed; infinite where none was finite
-    at      the loss in the report at each of them
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Suggestion:
 
     value           None while pending, NaN if it failed, else the best one
     outcome, epoch  how it ended and after which epoch; None and 0 while pending
-    marks, at       what it has shown at the levels, also while it is pending
+    marks           what it has shown at the levels, also while it is pending
     """
 
     trial_id: str
@@ -34,7 +33,6 @@ class Suggestion:
     outcome: Outcome | None = None
     epoch: int = 0
     marks: list[float] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
     best: float = math.inf  # so far
     heard: int = 0  # of the marks, those of reports; the others are what its end stands for
 
@@ -55,7 +53,7 @@ class Suggestion:
         """A report, NaN where it is not finite."""
         self.best = min(self.best, loss)
         self._only_heard()
-        self._mark(epoch, self.best, loss, levels)
+        self._mark(epoch, self.best, levels)
         self.heard = len(self.marks)
 
     def end(self, outcome: Outcome, loss: float, epoch: int, levels: Sequence[int], through: int) -> None:
@@ -63,16 +61,15 @@ class Suggestion:
         self.value, self.outcome, self.epoch = loss, outcome, epoch
         self._only_heard()
         if not self.failed:
-            self._mark(through, loss, loss, levels)
+            self._mark(through, loss, levels)
 
     def _only_heard(self) -> None:
         """Forget what an earlier end stood for."""
-        del self.marks[self.heard :], self.at[self.heard :]
+        del self.marks[self.heard :]
 
-    def _mark(self, epoch: int, best: float, loss: float, levels: Sequence[int]) -> None:
+    def _mark(self, epoch: int, best: float, levels: Sequence[int]) -> None:
         while len(self.marks) < len(levels) and levels[len(self.marks)] <= epoch:
             self.marks.append(best)
-            self.at.append(math.inf if math.isnan(loss) else loss)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -83,14 +80,12 @@ class Suggestion:
             "epoch": self.epoch,
             "heard": self.heard,
             "marks": [None if math.isinf(m) else m for m in self.marks],
-            "at": [None if math.isinf(v) else v for v in self.at],
             "best": None if math.isinf(self.best) else self.best,
         }
 
     def load_fate(self, data: Mapping[str, Any]) -> None:
         """Take over from `to_json`'s answer what became of it."""
         self.marks = [math.inf if m is None else float(m) for m in data["marks"]]
-        self.at = [math.inf if v is None else float(v) for v in data["at"]]
         self.best = math.inf if data["best"] is None else float(data["best"])
         self.heard = int(data["heard"])
         if data["outcome"] is not None:

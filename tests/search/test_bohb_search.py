@@ -1,4 +1,4 @@
-"""BohbSearch: which budget, which configs are good, what the densities are, and what reports change."""
+"""BohbSearch: which configs are good, what the densities are, and what reports change."""
 
 from __future__ import annotations
 
@@ -51,20 +51,17 @@ def ids(suggestions):
     return [s.trial_id for s in suggestions]
 
 
-def test_the_model_is_that_of_the_largest_budget_with_enough_reports():
-    """LINE has one parameter: a model needs 2 + 2 trials."""
-    assert told([[1.0]] * 3).budget() is None
-    assert told([[1.0]] * 4).budget() == 1
-    assert told([[1.0, 2.0, 3.0]] * 3 + [[1.0]] * 9).budget() == 1
-    assert told([[1.0, 2.0, 3.0]] * 4 + [[1.0]] * 9).budget() == 3
-    assert told([[1.0, 2.0, 3.0]] * 5 + [[1.0] * 9] * 3).budget() == 3
-    assert told([[1.0, 2.0, 3.0]] * 4, min_points=3).budget() is None
-    assert told([[1.0, 2.0, 3.0]] * 5, min_points=3).budget() == 3
-    # Running trials count with what they have reported, failed ones as bad trials of every budget ...
-    assert told([[1.0, 2.0, 3.0]] * 4, finals=[None] * 4).budget() == 3
-    assert told([[1.0, 2.0, 3.0]] * 2 + [[]] * 2, finals=[1.0, 1.0, math.nan, math.nan]).budget() == 3
+def test_how_many_trials_a_model_needs():
+    """LINE has one parameter: 2 of either kind, and 2 + 2 in all."""
+    assert told([[1.0]] * 3).split() is None
+    assert told([[1.0]] * 4).split() is not None
+    assert told([[1.0, 2.0, 3.0]] * 4, min_points=3).split() is None
+    assert told([[1.0, 2.0, 3.0]] * 5, min_points=3).split() is not None
+    # Running trials count with what they have reported, failed ones as bad trials ...
+    assert told([[1.0, 2.0, 3.0]] * 4, finals=[None] * 4).split() is not None
+    assert told([[1.0, 2.0, 3.0]] * 2 + [[]] * 2, finals=[1.0, 1.0, math.nan, math.nan]).split() is not None
     # ... but not as good ones.
-    assert told([[1.0, 2.0]] + [[]] * 9, finals=[1.0, *[math.nan] * 9]).budget() is None
+    assert told([[1.0, 2.0]] + [[]] * 9, finals=[1.0, *[math.nan] * 9]).split() is None
 
 
 def test_without_reports_final_values_are_those_of_the_epochs_trained():
@@ -72,17 +69,22 @@ def test_without_reports_final_values_are_those_of_the_epochs_trained():
     for i, final in enumerate([3.0, 1.0, 2.0, None, 5.0, 4.0]):
         if final is not None:
             algorithm.observe(f"t{i}", Outcome.STOPPED, final, 3)
-    assert algorithm.budget() == 3
     good, bad = algorithm.split()
     assert ids(good) == ["t1", "t2"]
     assert ids(bad) == ["t0", "t5", "t4", "t3"]
 
 
-def test_good_and_bad_are_told_apart_by_the_loss_at_the_budget_itself():
-    curves = [[9.0, 9.0, 9.0], [10.0, 9.0, 1.0], [11.0, 9.0, 2.0], [8.0, 8.0, 8.0], [7.0, 7.0, 7.0], [6.0]]
-    good, bad = told(curves).split()  # the first epochs say otherwise
-    assert ids(good) == ["t1", "t2"]
-    assert ids(bad) == ["t4", "t3", "t0"]
+def test_trials_are_told_apart_by_what_is_expected_of_them_at_the_end():
+    long = [[9.0, 5.0 + i, i] for i in range(6)]
+    # What was stopped after a good first epoch is among the good ones, and not the best.
+    stopped = [[8.0], [30.0]]
+    algorithm = told([*long, *stopped], quantile=0.3)
+    ranked = algorithm.ranked(algorithm.known())
+    assert [s.trial_id for s in ranked if s.trial_id < "t6"] == [f"t{i}" for i in range(6)]
+    assert ids(ranked).index("t6") > 0
+    assert ids(ranked)[-1] == "t7"
+    good, _ = algorithm.split()
+    assert ids(good) == ids(ranked)[:2]
     assert ids(told([[1.0], [2.0], [3.0], [4.0]], mode="max").split()[0]) == ["t3", "t2"]
 
 
@@ -200,7 +202,7 @@ def test_a_model_of_long_trials_overrules_that_of_short_ones():
         for epoch in range(1, last + 1):
             algorithm.report(f"t{i}", epoch, 2 + float(x) if epoch == 1 else 1.0 - float(x))
         algorithm.observe(f"t{i}", Outcome.STOPPED, 0.0, last)
-    assert algorithm.budget() == 9
+    assert len(algorithm.split()[0]) == 2  # 15 % of the 15 that were trained to epoch 9
     assert np.mean([algorithm.suggest(f"p{i}")["x"] for i in range(20)]) > 0.7
 
 
@@ -227,7 +229,7 @@ def test_reports_come_back_with_the_state():
             replayed.report(s.trial_id, epoch, loss)
     for s in whole.observed():
         tell(replayed, s.trial_id, s.value)
-    assert whole.budget() == 27
+    assert whole.split() is not None
     expected = play(whole, 30, 50)
     assert play(restored, 30, 50) == expected
     assert play(replayed, 30, 50) == expected
@@ -252,7 +254,7 @@ def test_a_run_that_crashed_suggests_what_the_other_one_did(scheduler):
     calm = Simulation(experiment, faults=faults).run()
     check_sound(calm)
     search = calm.population.search
-    assert search.budget() == 9
+    assert search.split() is not None
     assert {s.heard for s in search.history} >= {1, 3}  # levels passed
     for step in (calm.appends // 3, calm.appends // 2 + 1, 3 * calm.appends // 4):
         crashed = Simulation(experiment, faults=faults, crash_steps={step}).run()
