@@ -48,6 +48,7 @@ from raytune_hpo.space.configs import Config, config_key
 MOST_PARAMETERS = 1000
 MODEL_ATTEMPTS = 4  # where every candidate was suggested before, others are drawn so often, then random ones
 PRIOR = 1.0  # points spread over the cube that the bandwidths count besides the configs
+MOST_KERNELS = 300  # of either density: of more configs, ones at even distances in their order
 SPARE = 2  # observations beyond min_points that the paper asks for before it builds a model
 
 
@@ -91,8 +92,9 @@ class BohbSearch(SearchAlgorithm):
         active = self._active(units)
         ratio = good.log_density(units, active) - bad.log_density(units, active)
         last = self._beside_pending(units, good.widths)
-        configs = [self.space.from_unit(units[i]) for i in np.lexsort((-ratio, last))]
-        return next((c for c in configs if config_key(c) not in self._seen), configs[0])
+        order = np.lexsort((-ratio, last))
+        configs = (self.space.from_unit(units[i]) for i in order)
+        return next((c for c in configs if config_key(c) not in self._seen), self.space.from_unit(units[order[0]]))
 
     # The two sets -------------------------------------------------------------------------------------
 
@@ -100,17 +102,15 @@ class BohbSearch(SearchAlgorithm):
         """The good and the bad trials; None as long as there are too few. They overlap where there are few."""
         least = self.options.min_points or len(self.space) + 1
         ranked = self.ranked(self.known())
-        if len(ranked) < least + SPARE or sum(not s.failed for s in ranked) < least:
+        passed = sorted((len(s.marks) for s in ranked if not s.failed), reverse=True)
+        if len(ranked) < least + SPARE or len(passed) < least:
             return None
-        n_good = max(least, int(self.options.quantile * self._furthest(ranked, least)))
+        # Those that have passed the highest level that enough have: of the others little is known.
+        furthest = sum(n >= passed[least - 1] for n in passed)
+        n_good = max(least, int(self.options.quantile * furthest))
         n_bad = max(least, len(ranked) - n_good)
-        return ranked[:n_good], ranked[-n_bad:] + [s for s in self.pending() if not s.marks]
-
-    @staticmethod
-    def _furthest(trials: Sequence[Suggestion], least: int) -> int:
-        """How many have passed the highest level that `least` have: of those that have not, little is known."""
-        passed = sorted((len(s.marks) for s in trials if not s.failed), reverse=True)
-        return sum(n >= passed[least - 1] for n in passed)
+        waiting = [s for s in self.pending() if not s.marks]
+        return _thinned(ranked[:n_good]), _thinned(ranked[-n_bad:]) + waiting
 
     # Their densities ----------------------------------------------------------------------------------
 
@@ -140,6 +140,12 @@ class BohbSearch(SearchAlgorithm):
             drawn = rng.choice(present, absent.sum()) if len(present) else rng.random(absent.sum())
             units[absent, column] = drawn
         return Density.fit(units, self._options, np.maximum(self.options.min_bandwidth, self._encoding.cells / 2))
+
+
+def _thinned(trials: list[Suggestion]) -> list[Suggestion]:
+    if len(trials) <= MOST_KERNELS:
+        return trials
+    return [trials[i] for i in np.linspace(0, len(trials) - 1, MOST_KERNELS).round().astype(int)]
 
 
 @dataclass(frozen=True)

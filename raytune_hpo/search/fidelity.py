@@ -26,6 +26,7 @@ Notations
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,10 +50,9 @@ def levels(max_epochs: int) -> tuple[int, ...]:
 
 def marks_of(suggestions: Sequence[Suggestion], k: int) -> Vector:
     """[n, k]"""
-    marks = np.full((len(suggestions), k), math.nan)
-    for row, s in zip(marks, suggestions, strict=True):
-        row[: len(s.marks)] = s.marks
-    return marks
+    beyond = [[math.nan] * (k - passed) for passed in range(k + 1)]
+    rows = (s.marks + beyond[len(s.marks)] for s in suggestions)
+    return np.fromiter(itertools.chain.from_iterable(rows), np.float64, k * len(suggestions)).reshape(-1, k)
 
 
 def normal_scores(losses: Vector) -> Vector:

@@ -93,6 +93,9 @@ def test_the_sizes_of_the_two_sets():
     assert sizes == {7: (5, 5), 10: (5, 5), 40: (6, 34), 200: (30, 170)}
     good, bad = told([[float(i)] for i in range(7)], min_points=5).split()
     assert (ids(good)[0], ids(bad)[-1]) == ("t0", "t6")
+    good, bad = told([[float(i)] for i in range(3000)]).split()  # of many, some of every rank
+    assert (len(good), len(bad)) == (300, 300)
+    assert (ids(good)[0], ids(good)[-1], ids(bad)[0], ids(bad)[-1]) == ("t0", "t449", "t450", "t2999")
 
 
 def test_failed_and_waiting_trials_are_bad():
