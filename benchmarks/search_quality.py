@@ -21,6 +21,7 @@ largest budget is below 1, `no` where it is above 1, else `unclear`.
   are paired.
 - Not in here: PBT, since what a config reaches with inherited weights is in no table; what a suggestion costs, since
   trainings take minutes (it is in the column "CPU s": of a whole run on this machine).
+- Peers (benchmarks/search_peers.py) are named, or left out.
 - Options are the product's defaults, but for the two methods that plan ahead for a budget, `grid` and
   `coarse_to_fine`: each budget is a run of its own, with as many points or samples as fit in.
 """
@@ -43,6 +44,7 @@ from typing import Any
 
 import held_out_problems
 import numpy as np
+from search_peers import PEERS, run_peer
 from search_problems import PROBLEMS, Problem, problem
 from simulated_pool import Run, simulate
 
@@ -156,6 +158,12 @@ def make_experiment(p: Problem, method: tuple[Any, Any], seed: int, budget: int,
 def run_once(p: Problem, name: str, seed: int, *, workers: int, budgets: Sequence[int], **fields: Any) -> Outcome:
     """fields: more of the Experiment's. trials and cpu_s are of the largest budget."""
     budget_s = {b: b * p.full_s / workers for b in budgets}
+    if name in PEERS:
+        began = time.process_time()
+        run = run_peer(p, name, seed, workers=workers, budget_s=budget_s[max(budgets)])
+        regrets = [regret_at(run, p, budget_s[b]) for b in budgets]
+        spent_s = round(time.process_time() - began, 3)
+        return Outcome(p.name, name, seed, workers, list(budgets), regrets, len(run.configs), spent_s)
     plans = METHODS[name][0] in PLANNERS
     regrets = []
     for budget in budgets if plans else [max(budgets)]:
@@ -269,9 +277,12 @@ def available(p: Problem, names: Sequence[str], budget: int) -> list[str]:
     found = []
     for name in names:
         try:
-            make_experiment(p, METHODS[name], 0, budget)
+            if name in PEERS:
+                run_peer(p, name, 0, workers=1, budget_s=0.0)
+            else:
+                make_experiment(p, METHODS[name], 0, budget)
             found.append(name)
-        except ExperimentError as error:
+        except (ExperimentError, ImportError) as error:
             print(f"left out: {name} ({error})", file=sys.stderr)
     return found
 
@@ -311,7 +322,7 @@ def _problem(name: str) -> Problem:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, *PEERS], default=list(METHODS), metavar="METHOD")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=20, help="runs per problem and method (default %(default)s)")
     parser.add_argument("--workers", type=int, default=4, help="that train side by side (default %(default)s)")
@@ -323,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     arguments.budgets = sorted(set(arguments.budgets))
     problems = [problem(name) for name in arguments.problems]
-    names = [BASELINE, *(m for m in METHODS if m in arguments.methods and m != BASELINE)]
+    names = [BASELINE, *(m for m in (*METHODS, *PEERS) if m in arguments.methods and m != BASELINE)]
     methods = available(problems[0], names, max(arguments.budgets))
     outcomes = run_all(problems, methods, arguments)
     table = log_regrets(outcomes, {p.name: p.resolution for p in problems})

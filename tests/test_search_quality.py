@@ -18,6 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import held_out_problems  # noqa: E402
 import record_curves  # noqa: E402
 import recordings  # noqa: E402
+import search_peers  # noqa: E402
 import search_problems  # noqa: E402
 import search_quality  # noqa: E402
 import simulated_pool  # noqa: E402
@@ -303,6 +304,55 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(search_quality.multiprocessing, "Pool", never)
     search_quality.main(command)
     assert capsys.readouterr().out == printed
+
+
+class Scripted:
+    """A peer that asks for what it is given; cuts: (until, epoch) at which a job is cut short."""
+
+    def __init__(self, jobs, cuts=()):
+        self.jobs, self.cuts, self.told = list(jobs), set(cuts), []
+
+    def ask(self):
+        return search_peers.Job(*self.jobs.pop(0), None) if self.jobs else None
+
+    def reported(self, job, epoch):
+        return (job.until, epoch) not in self.cuts
+
+    def ended(self, job, *, failed):
+        self.told.append((job.until, job.best, failed, job.cut))
+
+
+def test_a_peers_config_goes_on_from_where_it_was() -> None:
+    p = loaded("decays")
+    config = p.space.sample(np.random.default_rng(0))
+    curve = p.curve(config)
+    peer = Scripted([(config, 3), (config, 9), (config, 5), (config, 20)], cuts=[(20, 12)])
+    with pytest.raises(RuntimeError, match="nothing is asked"):
+        search_peers.simulate(peer, p, workers=1, budget_s=1e9)
+    assert peer.told == [
+        (until, pytest.approx(curve.values[:last].min()), False, cut)
+        for until, last, cut in ((3, 3, False), (9, 9, False), (5, 9, False), (20, 12, True))
+    ]
+    peer = Scripted([(config, 3), (config, 9), (config, p.max_epochs)])
+    found = search_peers.simulate(peer, p, workers=1, budget_s=float(curve.seconds[:9].sum()) + 1e-9)
+    assert [r.epoch for r in found.reports] == list(range(1, 10))
+    assert found.reports[-1].now == pytest.approx(curve.seconds[:9].sum())
+    assert list(found.configs) == ["t00000"]
+
+
+@pytest.mark.filterwarnings("default")  # theirs
+@pytest.mark.parametrize(
+    ("name", "module"), [("Optuna TPE + Hyperband", "optuna"), ("SMAC Hyperband", "smac"), ("DEHB", "dehb")]
+)
+def test_a_peer_searches_every_space(name: str, module: str) -> None:
+    """SMAC and DEHB are an extra."""
+    pytest.importorskip(module)
+    for p in map(loaded, ("digits", "digits_mlp")):
+        for config in search_peers.run_peer(p, name, 0, workers=4, budget_s=2 * p.full_s).configs.values():
+            p.space.check(config)
+        outcome = search_quality.run_once(p, name, 0, workers=4, budgets=[2, 4])
+        assert len(outcome.regrets) == 2
+        assert np.isfinite(outcome.regrets).all()
 
 
 def test_every_method_is_one_of_the_product() -> None:
