@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.one_thread import one_thread
 from raytune_hpo.options import option
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.schedulers.rungs import FirstRung, GraceOptions
@@ -173,8 +174,9 @@ class FreezeThaw(Scheduler):
             waiting = [self._history[t.trial_id] for t in paused]
             merits: Vector = -expected_scores(waiting, len(self.rungs))
             if len(self._history.known()) >= FIRST:
-                belief = self._model.belief(self._history, (), generator(self.seed, "freeze-thaw", seen))
-                mean, deviation = belief.moments(self._model.codes(waiting))
+                with one_thread():
+                    belief = self._model.belief(self._history, (), generator(self.seed, "freeze-thaw", seen))
+                    mean, deviation = belief.moments(self._model.codes(waiting))
                 merits = improvement(mean[0], deviation[0], belief.best + MARGIN)
             self._ranking = (seen, {s.trial_id: float(m) for s, m in zip(waiting, merits, strict=True)})
         return self._ranking[1]

@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.one_thread import one_thread
 from raytune_hpo.schedulers.corrected import TIME, Pbt
 from raytune_hpo.schedulers.host import HostTrial, SchedulerHost
 from raytune_hpo.space import SearchSpace, Vector
@@ -126,7 +127,8 @@ class Pb2(Pbt):
         active = space.active(values)
         free = [p for p in space.paths if p in self._mutate and p in active and not space.parameters[p].categories]
         if free:
-            units = self._most_promising(trial, donor, values, free, rng)
+            with one_thread():
+                units = self._most_promising(trial, donor, values, free, rng)
             values.update({p: space.parameters[p].from_unit(float(u)) for p, u in zip(free, units, strict=True)})
         return space.build(values)
 

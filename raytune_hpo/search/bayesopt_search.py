@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from raytune_hpo.one_thread import one_thread
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.config_model import Belief, ConfigModel
@@ -76,8 +77,8 @@ class BayesOptSearch(SearchAlgorithm):
         if len(self.known()) < self.options.n_initial or attempt > 0:
             return self.space.sample(rng)
         pending = self.pending()[-MAX_PENDING:]
-        belief = self._model.belief(self.past, pending, rng)
-        with np.errstate(all="ignore"):  # the deviation at a known point may be 0
+        with one_thread(), np.errstate(all="ignore"):  # the deviation at a known point may be 0
+            belief = self._model.belief(self.past, pending, rng)
             return self._maximize(self._acquisition(belief, pending), belief.tried[:CENTRES], rng)
 
     def _acquisition(self, belief: Belief, pending: Sequence[Suggestion]) -> Callable[[Vector], Vector]:

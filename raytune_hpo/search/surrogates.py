@@ -81,9 +81,11 @@ class GaussianProcess(Surrogate):
         return (fit_theta(codes, targets),)
 
     def condition(self, learned: Any, codes: Vector, targets: Vector, rng: np.random.Generator) -> Model:
+        from scipy.linalg import solve_triangular
+
         theta: Vector = learned
         factor, weights = solve(matern(theta, codes, codes), targets)
-        inverse = np.linalg.inv(factor)
+        inverse = solve_triangular(factor, np.eye(len(targets)), lower=True, check_finite=False)
 
         def predict(points: Vector) -> tuple[Vector, Vector]:
             cross = matern(theta, points, codes)

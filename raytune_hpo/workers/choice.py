@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CONFIGS = 8
 #: A searcher that learns is to see this many generations of results: fewer trials at a time.
 GENERATIONS = 8
+#: And to know some before it suggests all others, however many there may be.
+MOST_UNKNOWN = 64
 #: Ray and its workers start in about so many times the time that this process needs to import torch; and where it had
 #: torch before, in about so many seconds.
 START_IN_TORCHES, START_S = 3.0, 5.0
@@ -57,7 +59,8 @@ def concurrent_lanes(experiment: ResolvedExperiment) -> int:
     if experiment.scheduler.kind.is_population:
         return experiment.num_samples  # the whole population has to be there
     if experiment.searcher.learns:
-        return min(max(2, math.ceil(experiment.num_samples / GENERATIONS)), experiment.num_samples)
+        generation = min(max(2, math.ceil(experiment.num_samples / GENERATIONS)), MOST_UNKNOWN)
+        return min(generation, experiment.num_samples)
     return experiment.num_samples
 
 

@@ -28,7 +28,7 @@ from raytune_hpo.settings import Resources
 from raytune_hpo.states import Decision
 from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.workers import choice
-from raytune_hpo.workers.choice import GENERATIONS, concurrent_lanes
+from raytune_hpo.workers.choice import GENERATIONS, MOST_UNKNOWN, concurrent_lanes
 from raytune_hpo.workers.executors import has_room
 from raytune_hpo.workers.inline_transport import InlineTransport
 
@@ -133,6 +133,7 @@ def test_an_unknown_executor_is_one_error() -> None:
 def test_searchers_that_learn_get_fewer_trials_at_a_time() -> None:
     assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80).resolved) == 80 // GENERATIONS
     assert concurrent_lanes(digits(searcher="hyperopt", num_samples=3).resolved) == 2
+    assert concurrent_lanes(digits(searcher="hyperopt", num_samples=100_000).resolved) == MOST_UNKNOWN
     assert concurrent_lanes(digits(searcher="hyperopt", num_samples=80, scheduler="pbt").resolved) == 80
     assert concurrent_lanes(digits(searcher="random", num_samples=80).resolved) == 80
     assert concurrent_lanes(digits(searcher="random", num_samples=80, max_concurrent=5).resolved) == 5
