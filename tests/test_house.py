@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raytune_hpo"
 #: The rooms, from the ground up: each may import those before it, and none after it.
 ROOMS = (
     *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
-    *("headway", "space", "journal", "storage", "listeners"),
+    *("headway", "one_thread", "space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
     *("experiment", "figures", "results", "exports", "probes", "workers", "engine"),
     *("ensembles", "verdicts", "display", "pages", "cli", "testing"),

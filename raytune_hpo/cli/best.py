@@ -31,6 +31,12 @@ def main(options: argparse.Namespace) -> int:
     from raytune_hpo.space.configs import flatten
 
     say(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
+    if best.replicates is not None:
+        again, spread = best.replicates, best.replicates["std"]
+        values = ", ".join(f"{value:.5g}" for value in again["values"]) or "no value"
+        failed = f", {again['failed']} failed" if again["failed"] else ""
+        deviation = "" if spread is None else f", deviation {spread:.2g}"
+        say(f"again from other seeds: {values}{failed}; mean {again['mean']:.5g}{deviation} with its own value")
     say("config:")
     for path, value in flatten(best.config).items():
         say(f"  {path} = {shown_value(value)}")

@@ -35,6 +35,8 @@ from raytune_hpo.workers.transport import DebuggerLeftError
 GRACE_S = 10.0
 STALLED_S = 60.0
 SLOW_FILL_S = 0.02
+#: Of the time budget, what the search has where the best are trained again.
+SEARCHED = 0.8
 
 
 class Driver:
@@ -123,6 +125,11 @@ class Driver:
     def _check_budget(self) -> None:
         budget = self.population.experiment.time_budget_s
         seconds = self._seconds_before + self._clock() - self._began
+        experiment, share = self.population.experiment, SEARCHED if self.population.experiment.replicate else 1.0
+        if budget is not None and share * budget <= seconds < budget:
+            self.population.end_search(
+                f"{share:.0%} of the time is used: the rest is for the best {experiment.replicate}"
+            )
         if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
             self.population.stop(f"time budget of {budget:g} s used")
 

@@ -116,6 +116,8 @@ class Judge:
         return tracker is not None and value is not None and tracker.update(value)
 
     def _ask_scheduler(self, trial: TrialState) -> Decision:
+        if trial.replicate_of is not None:
+            return Decision.CONTINUE  # it knows of none of them
         self.host.trials[trial.id].checkpoint = trial.resume_from
         answer = self.host.result(trial.id, self.scheduler_result(trial))
         try:

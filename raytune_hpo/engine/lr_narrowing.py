@@ -33,9 +33,14 @@ def structure(experiment: ResolvedExperiment, config: Config) -> str:
 
 def needs_test(population: Population, trial: TrialState) -> bool:
     """Whether the trial must wait for a range test of its structure."""
-    if population.experiment.lr_range is None or trial.narrowed or trial.resume_from is not None:
+    if population.experiment.lr_range is None or _placed(trial):
         return False
     return structure(population.experiment, trial.config) not in population.ledger.lr_ranges
+
+
+def _placed(trial: TrialState) -> bool:
+    """Whether its lr is where it belongs already."""
+    return trial.narrowed or trial.replicate_of is not None or trial.resume_from is not None
 
 
 def take_test(population: Population, trial: TrialState, report: dict[str, Any]) -> None:
@@ -48,7 +53,7 @@ def take_test(population: Population, trial: TrialState, report: dict[str, Any])
 def narrow(population: Population, trial: TrialState) -> None:
     """Move a trial's lr into the range of its structure, once."""
     experiment = population.experiment
-    if experiment.lr_range is None or trial.narrowed or trial.resume_from is not None:
+    if experiment.lr_range is None or _placed(trial):
         return
     low, high = population.ledger.lr_ranges[structure(experiment, trial.config)]
     config = {**trial.config, LR: placed(experiment.space.parameters[LR], trial.config[LR], low, high)}

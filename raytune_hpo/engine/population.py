@@ -22,6 +22,7 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
 from raytune_hpo.journal.names import trial_name
 from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.replicates import contenders, due
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Standing
@@ -69,7 +70,7 @@ class Population:
 
     @property
     def done(self) -> bool:
-        return self.ledger.exhausted and not self.live
+        return self.ledger.exhausted and not self.live and not self._due()
 
     @property
     def why_to_stop(self) -> str | None:
@@ -119,12 +120,47 @@ class Population:
         chosen = self._chosen()  # running out of suggestions may have set paused trials free
         if chosen is not None:
             return chosen
-        if self.live and not any(t.status == Status.RUNNING for t in self.live.values()):
-            return next(iter(self.live.values()))  # no scheduler may leave trials waiting for ever
-        return None
+        if not self.live:
+            return self._replicate()
+        waiting = not any(t.status == Status.RUNNING for t in self.live.values())
+        return next(iter(self.live.values())) if waiting else None  # no scheduler may leave trials waiting for ever
+
+    def end_search(self, why: str) -> None:
+        """Suggest no more; what is there is trained as the scheduler wants it."""
+        if not self.ledger.exhausted:
+            self.notice(why)
+            self.do(events.Exhausted())
+
+    def _due(self) -> list[str]:
+        """The trials that are to be trained again now, from another seed."""
+        if not self.experiment.replicate or not self.ledger.exhausted or self.ledger.stop_reason or self.live:
+            return []
+        return due(self.trials.values(), self.experiment.objective, self.experiment.replicate)
+
+    def _replicate(self) -> TrialState | None:
+        """The first of a round of replicates; all of them are begun."""
+        parents = self._due()
+        if parents:
+            self.notice(f"training {', '.join(parents)} again, from other seeds: which is the best is not clear yet")
+        again = {c.trial.id: len(c.again) for c in contenders(self.trials.values())}
+        for parent in parents:
+            config, repeat = copied(self.trials[parent].best_config), again.get(parent, 0) + 1
+            self.do(
+                events.Suggested(
+                    trial_name(len(self.trials)),
+                    config,
+                    repeat=repeat,
+                    origin=events.Origin.REPLICATE,
+                    replicate_of=parent,
+                )
+            )
+        return next(iter(self.live.values())) if parents else None
 
     def _chosen(self) -> TrialState | None:
         """The trial that the scheduler wants to run. Raises ExperimentError for one that does not wait."""
+        again = next((t for t in self.live.values() if t.replicate_of is not None and t.status == Status.PENDING), None)
+        if again is not None:
+            return again
         chosen = self.host.choose()
         if chosen is None:
             return None
@@ -180,6 +216,8 @@ class Population:
 
     def next_decision(self, trial: TrialState) -> int:
         """The next epoch at whose report the scheduler may decide anything but to continue."""
+        if trial.replicate_of is not None:
+            return self.judge.last_epoch(trial)
         scheduler = self.host.next_decision(trial.id, trial.epoch)
         return max(trial.epoch + 1, int(min(scheduler, self.judge.last_epoch(trial))))
 
@@ -332,7 +370,10 @@ class Population:
         self._fail_fast.take(event)
         if isinstance(event, events.TrialEvent):
             trial = self.trials[event.trial]
-            self._tell(trial, event)
+            if trial.replicate_of is None:
+                self._tell(trial, event)
+            else:
+                self._keep_of_replicate(trial, event)
             self._sync_status(trial.id)
             if isinstance(event, events.CheckpointSaved | events.Perturbed | events.Ended):
                 pinned = {record.path for record in self.host.pinned()}
@@ -382,6 +423,17 @@ class Population:
                     outcome = Outcome.COMPLETED if event.reason == PLATEAU else event.outcome
                     with self._search_blamed:
                         self.search.observe(trial.id, outcome, value, trial.epoch)
+
+    def _keep_of_replicate(self, trial: TrialState, event: events.TrialEvent) -> None:
+        """Neither the scheduler nor the search hears of one."""
+        match event:
+            case events.Suggested():
+                self.judge.add(trial)
+            case events.Reopened():
+                self._retention.reopened(trial)
+                self.judge.add(trial)
+            case events.Ended():
+                self.judge.forget(trial)
 
     def _is_observed(self, trial: TrialState) -> bool:
         """Whether the search is told what becomes of the trial."""

@@ -36,6 +36,7 @@ from raytune_hpo.training.task import Task
 if TYPE_CHECKING:
     from raytune_hpo.experiment.written import Experiment
 
+MOST_REPLICATED = 100
 DEFAULT_SAMPLES = 64
 MOST = 10**9  # trials, epochs of one
 MOST_POPULATION = 100_000
@@ -70,6 +71,8 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         by_name, space=space, objective=objective, max_epochs=written.max_epochs, structural=structural
     )
     _check_budgets(searcher, scheduler, written.max_epochs)
+    keeping = record("checkpoint", Checkpointing, written.checkpoint)
+    _check_replicate(written.replicate, searcher, scheduler, keeping)
     start_points = _start_points(written.start_points, space)
     resolved = ResolvedExperiment(
         name=written.name,
@@ -87,7 +90,8 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         time_budget_s=written.time_budget_s,
         early_stopping=plateau,
         stop=record("stop", StopRun, written.stop),
-        checkpoint=record("checkpoint", Checkpointing, written.checkpoint),
+        replicate=written.replicate,
+        checkpoint=keeping,
         max_failures=written.max_failures,
         fail_fast=written.fail_fast,
         fresh_workers=written.fresh_workers,
@@ -172,6 +176,24 @@ def _check_budgets(searcher: ChosenSearcher, scheduler: ChosenScheduler, max_epo
     assert searcher.kind is not None
     assert searcher.options is not None
     searcher.kind.check_epochs(searcher.options, max_epochs)
+
+
+def _check_replicate(
+    replicate: Any, searcher: ChosenSearcher, scheduler: ChosenScheduler, keeping: Checkpointing
+) -> None:
+    checks.integer("replicate", replicate, 0, MOST_REPLICATED)
+    if not replicate:
+        return
+    if replicate == 1:
+        raise ExperimentError("replicate", 1, "compares trials: 2 or more of them, or 0")
+    if scheduler.kind.is_population or scheduler.kind.is_of_one:
+        expected = f"trains configs again, and under {scheduler.name} they change while they train: leave it out"
+        raise ExperimentError("replicate", replicate, expected)
+    if searcher.name == "repeat":
+        raise ExperimentError("replicate", replicate, "is what searcher repeat does with all its trials: leave it out")
+    if keeping.keep_trials is not None and keeping.keep_trials < replicate:
+        expected = f"must be at most checkpoint.keep_trials, {keeping.keep_trials}: any of them may turn out the best"
+        raise ExperimentError("replicate", replicate, expected)
 
 
 def _samples(

@@ -47,6 +47,7 @@ class ResolvedExperiment:
     time_budget_s: float | None
     early_stopping: EarlyStopping | None
     stop: StopRun
+    replicate: int
     checkpoint: Checkpointing
     max_failures: int
     fail_fast: int | None
@@ -150,6 +151,7 @@ class ResolvedExperiment:
             "time_budget_s": self.time_budget_s,
             "early_stopping": None if self.early_stopping is None else dataclasses.asdict(self.early_stopping),
             "stop": dataclasses.asdict(self.stop),
+            "replicate": self.replicate,
             "checkpoint": dataclasses.asdict(self.checkpoint),
             "max_failures": self.max_failures,
             "fail_fast": self.fail_fast,

@@ -54,6 +54,9 @@ class Experiment:
     early_stopping  EarlyStopping(patience, min_delta): ends a trial on a plateau, of the objective if not of another
                     metric
     stop            StopRun(target, no_improvement_trials): ends the run
+    replicate       the best so many trials are trained again, from other seeds and on other splits, once the search is
+                    done (of a time budget, after 80 %), until by the mean one of them is apart from the others, four
+                    times at most; the winner is the best by the mean. 0: none
     checkpoint      Checkpointing(every, keep, keep_trials)
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
     fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
@@ -93,6 +96,7 @@ class Experiment:
     time_budget_s: float | None = None
     early_stopping: EarlyStopping | Mapping[str, Any] | None = None
     stop: StopRun | Mapping[str, Any] = field(default_factory=StopRun)
+    replicate: int = 0
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
     fail_fast: int | None = 3

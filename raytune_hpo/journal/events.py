@@ -49,6 +49,7 @@ class Origin(StrEnum):
     ENQUEUED = "enqueued"  # a person's config
     CLONED = "cloned"  # of another trial
     ASKED = "asked"  # by a program that trains it itself
+    REPLICATE = "replicate"  # the run itself: one of the best again, from another seed
 
 
 class By(StrEnum):
@@ -203,7 +204,8 @@ class Suggested(TrialEvent):
     """A new trial.
 
     limit: its last epoch, None for max_epochs. parent, checkpoint: what it goes on from. repeat, note: as in
-    `search.algorithm.Plan`. suggested: the search's own config, where the trial has another one.
+    `search.algorithm.Plan`. suggested: the search's own config, where the trial has another one. replicate_of: the
+    trial whose config is trained again, of another seed.
     """
 
     KIND: ClassVar[str] = "suggest"
@@ -215,6 +217,7 @@ class Suggested(TrialEvent):
     note: dict[str, Any] | None = None
     suggested: Config | None = None
     origin: Origin = Origin.SEARCH
+    replicate_of: TrialId | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ class Best:
     """The winner. metric: the objective at its best epoch; validation: all metrics of that epoch;
     test: the test metrics of its checkpoint, None until the run has finished (or without a test split);
     checkpoint: its best one, None if it saved none: of a task what `raytune_hpo.load_state` reads (a folder, or
-    FILE#LANE), of a function the folder that it reported."""
+    FILE#LANE), of a function the folder that it reported; replicates: `replicates.Contender.summary`, None where it was
+    not trained again."""
 
     trial_id: str
     config: dict[str, Any]
@@ -24,6 +25,7 @@ class Best:
     test: dict[str, Any] | None
     checkpoint: Path | None
     checkpoint_epoch: int | None
+    replicates: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -35,4 +37,5 @@ class Best:
             "test": self.test,
             "checkpoint": str(self.checkpoint) if self.checkpoint else None,
             "checkpoint_epoch": self.checkpoint_epoch,
+            "replicates": self.replicates,
         }

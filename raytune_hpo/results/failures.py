@@ -25,7 +25,7 @@ def causes(results: Results) -> list[Cause]:
     same metric, at whatever epoch."""
     found: dict[tuple[str, str], list[TrialState]] = {}
     for trial in results.ledger.trials.values():
-        if trial.finished and not trial.eligible:
+        if trial.finished and not trial.status.eligible:
             text = trial.error or trial.reason or ""
             found.setdefault((trial.status, trial.error_file or text.partition(" at epoch ")[0]), []).append(trial)
     made = [

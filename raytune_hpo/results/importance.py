@@ -128,7 +128,7 @@ def telling(results: Results) -> list[TrialState]:
     """The trials that a run's importance is told by: the finished ones of configs that the space has a place for (a
     scheduler, or a person, may have given one others), MOST_TRIALS at most."""
     space = SearchSpace.from_json(results.experiment["space"])
-    found = [t for t in results.ledger.trials.values() if t.finished and (not t.eligible or t.best is not None)]
+    found = [t for t in results.ledger.trials.values() if t.finished and (not t.status.eligible or t.best is not None)]
     found = [t for t in found if placed(space, told_config(t))]
     if len(found) <= MOST_TRIALS:
         return found
@@ -151,14 +151,14 @@ def handbook_place(path: str) -> int | None:
 
 def cost(trial: TrialState, mode: str) -> float:
     """What ranks a trial, the best lowest; infinite if it diverged or failed."""
-    if not trial.eligible or trial.best is None:
+    if not trial.status.eligible or trial.best is None:
         return math.inf
     return -trial.best if mode == "max" else trial.best
 
 
 def told_config(trial: TrialState) -> Config:
     """The one that gave what the trial is ranked by."""
-    return trial.best_config if trial.eligible else trial.config
+    return trial.best_config if trial.status.eligible else trial.config
 
 
 def placed(space: SearchSpace, config: Config) -> bool:

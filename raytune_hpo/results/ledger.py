@@ -15,10 +15,12 @@ from typing import Any
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.objective import Objective
+from raytune_hpo.results.replicates import ranked
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import copied
 from raytune_hpo.states import Decision, RunStatus, Status
 
+_OF_A_PLAN = ("limit", "parent", "repeat", "note", "replicate_of")
 WarningKey = tuple[str, str, str]
 
 
@@ -124,7 +126,7 @@ class Ledger:
 
     def _on_suggest(self, event: events.Suggested) -> None:
         # Copies: listeners are handed the events, and what they do with these is not to reach a trial.
-        plan: dict[str, Any] = {name: copied(getattr(event, name)) for name in ("limit", "parent", "repeat", "note")}
+        plan: dict[str, Any] = {name: copied(getattr(event, name)) for name in _OF_A_PLAN}
         searched = event.origin == events.Origin.SEARCH
         trial = TrialState(event.trial, len(self.trials), copied(event.config), **plan, searched=searched)
         self.trials[trial.id] = self.live[trial.id] = trial
@@ -149,7 +151,9 @@ class Ledger:
             trial.best, trial.best_epoch = value, trial.epoch
             trial.best_metrics, trial.best_config = trial.metrics, trial.config
             leader = self.best_trial
-            if leader is None or trial is leader or self.objective.better(value, leader.best):
+            if trial.replicate_of is not None:
+                pass  # what it says counts once it has ended
+            elif leader is None or trial is leader or self.objective.better(value, leader.best):
                 self.best_trial = trial
                 self._since_best.clear()
         record = trial.resume_from
@@ -215,6 +219,9 @@ class Ledger:
             trial.error, trial.error_file = event.error, event.file
         self.set_status(trial, Status(event.outcome.value))
         del self.live[trial.id]
+        if trial.replicate_of is not None:
+            self.best_trial = self.winner()
+            return
         if trial is self.best_trial and trial.eligible:
             return  # it is the best that the others are counted since
         self._since_best.add(trial.id)
@@ -228,7 +235,9 @@ class Ledger:
         self.live[trial.id] = trial
         self._since_best.discard(trial.id)
         leader = self.best_trial
-        if trial.best is not None and (leader is None or trial.rank(self.objective) < leader.rank(self.objective)):
+        if trial.best is None or trial.replicate_of is not None:
+            return
+        if leader is None or trial.rank(self.objective) < leader.rank(self.objective):
             self.best_trial = trial
 
     def set_status(self, trial: TrialState, status: Status) -> None:
@@ -237,7 +246,10 @@ class Ledger:
         trial.status = status
 
     def winner(self) -> TrialState | None:
-        """The trial with the best metric at any epoch, those that failed or diverged left out."""
+        """The trial with the best metric at any epoch, those that failed or diverged left out; of trials that were
+        trained again, by the mean."""
+        if any(t.replicate_of is not None for t in self.trials.values()):
+            return next(iter(ranked(self.trials.values(), self.objective)), None)
         found = [t for t in self.trials.values() if t.eligible and t.best is not None]
         return min(found, key=lambda t: t.rank(self.objective), default=None)
 

@@ -15,6 +15,7 @@ from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.printable import printable
 from raytune_hpo.results.best import Best
 from raytune_hpo.results.ledger import Ledger
+from raytune_hpo.results.replicates import contenders, ranked
 from raytune_hpo.results.text_table import text_table
 from raytune_hpo.results.trial import TrialState, finite
 from raytune_hpo.results.winner import read_test
@@ -108,6 +109,7 @@ class Results:
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
         record = self.kept(trial).best_checkpoint(self.objective)
+        again = next((c for c in contenders(self.ledger.trials.values()) if c.trial is trial and c.ended), None)
         return Best(
             trial_id=trial.id,
             config=trial.best_config,
@@ -117,6 +119,7 @@ class Results:
             test=sealed["metrics"] if sealed is not None and sealed["trial"] == trial.id else None,
             checkpoint=self.run_dir / record.path if record is not None else None,
             checkpoint_epoch=record.epoch if record is not None else None,
+            replicates=again.summary if again is not None else None,
         )
 
     def kept(self, trial: TrialState) -> TrialState:
@@ -143,6 +146,7 @@ class Results:
             "generation": t.generation,
             "code": sorted(t.codes),
             "config": t.config,
+            **({} if t.replicate_of is None else {"replicate_of": t.replicate_of}),
         }
 
     @property
@@ -204,8 +208,7 @@ class Results:
 
     def top(self, k: int) -> list[TrialState]:
         """The k best trials, best first; failed and diverged ones left out."""
-        ranked = [t for t in self.ledger.trials.values() if t.eligible and t.best is not None]
-        return sorted(ranked, key=lambda t: t.rank(self.objective))[:k]
+        return ranked(self.ledger.trials.values(), self.objective)[:k]
 
     def figure(self, kind: str) -> Any:
         """A figure of the report, as plotly's Figure: "curves", "best", "parallel", "slices", "importance", "rounds",

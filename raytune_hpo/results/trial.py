@@ -19,6 +19,7 @@ class TrialState:
 
     limit: the epoch at which it is complete, None for the experiment's max_epochs; parent: the trial whose
     checkpoint it began from; repeat, note: as in `search.algorithm.Plan`. searched: whether the search suggested it.
+    replicate_of: the trial whose config it trains again (`results.replicates`).
     """
 
     id: str
@@ -29,6 +30,7 @@ class TrialState:
     repeat: int | None = None
     note: dict[str, Any] | None = None
     searched: bool = True
+    replicate_of: str | None = None
     status: Status = Status.PENDING
     narrowed: bool = False  # its lr has been moved into its structure's range
     generation: int = 0
@@ -56,7 +58,7 @@ class TrialState:
     @property
     def eligible(self) -> bool:
         """Whether it may be the winner."""
-        return self.status.eligible
+        return self.status.eligible and self.replicate_of is None
 
     def stopped_early(self, stop_reason: str | None) -> bool:
         """Whether something stopped it that was not the end of the run, of which `stop_reason` tells."""

@@ -245,6 +245,7 @@ def test_best(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
         "test": {"test_accuracy": 0.93, "test_loss": 0.1},
         "checkpoint": str(run_dir / "checkpoints/t00001/00-00002.1"),
         "checkpoint_epoch": 2,
+        "replicates": None,
     }
 
 

@@ -39,7 +39,7 @@ EVERY: list[Event] = [
     events.Phased("imports", 1.5, 2.25, "w1"),
     events.DataLoaded((1, 28, 28), "float32", 100, 20, INPUTS, f"statistics-{'0a' * 16}.safetensors"),
     events.Suggested("t2", CONFIG, 9, "t1", FIRST, 3, {"round": 1, "box": {"lr": [0.1, 0.2]}}, {"lr": 0.2},
-                     events.Origin.ENQUEUED),
+                     events.Origin.ENQUEUED, "t0"),
     events.RangeTested("t2", "mlp 8 sgd", 1e-4, 0.5),
     events.Narrowed("t2", {"lr": 0.3}),
     events.Started("t2", 4, "host", "w1", 77, "logs/t0.txt"),

@@ -47,7 +47,7 @@ def rungs(results: Results) -> list[dict[str, int]]:
             ended[trial.epoch, "stopped"] += 1
         elif trial.status == Status.COMPLETED:
             ended[trial.epoch, "completed"] += 1
-        elif trial.finished and not trial.eligible:
+        elif trial.finished and not trial.status.eligible:
             ended[trial.epoch, "failed"] += 1
     paused = Counter(event.epoch for event in results.of(Decided) if event.decision == Decision.PAUSE)
     found = []
