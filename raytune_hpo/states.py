@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+PLATEAU = "plateau"
+"""Why a trial has ended that stopped getting better."""
+
 
 class Outcome(StrEnum):
     """How a trial ended."""

@@ -15,11 +15,9 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer
-from raytune_hpo.states import Decision, Outcome
+from raytune_hpo.states import PLATEAU, Decision, Outcome
 from raytune_hpo.training.early_stopping import PlateauTracker
 from raytune_hpo.training.task import Task
-
-PLATEAU = "plateau"  # why a trial has ended that stopped getting better
 
 DECISIONS = {
     Answer.CONTINUE: Decision.CONTINUE,

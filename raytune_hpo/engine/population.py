@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from raytune_hpo.engine.fail_fast import FailFast
-from raytune_hpo.engine.judge import PLATEAU, Judge
+from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import Retention
 from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
@@ -22,13 +22,13 @@ from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
 from raytune_hpo.journal.names import trial_name
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.replicates import contenders, due
+from raytune_hpo.results.replicates import FIRST_REPEAT, contenders, due
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search import Plan, Search
 from raytune_hpo.space.configs import Config, copied
-from raytune_hpo.states import Decision, Outcome, RunStatus, Status
+from raytune_hpo.states import PLATEAU, Decision, Outcome, RunStatus, Status
 from raytune_hpo.training.task import Task
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
@@ -75,7 +75,9 @@ class Population:
     @property
     def why_to_stop(self) -> str | None:
         """Why the session should end although there is work left: its trials fail alike. None while it should not."""
-        left = self.live or not (self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples)
+        left = (
+            self.live or self._due() or not (self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples)
+        )
         return self._fail_fast.reason if left else None
 
     def take_step(self) -> list[Event]:
@@ -144,7 +146,7 @@ class Population:
             self.notice(f"training {', '.join(parents)} again, from other seeds: which is the best is not clear yet")
         again = {c.trial.id: len(c.again) for c in contenders(self.trials.values())}
         for parent in parents:
-            config, repeat = copied(self.trials[parent].best_config), again.get(parent, 0) + 1
+            config, repeat = copied(self.trials[parent].best_config), FIRST_REPEAT + again.get(parent, 0)
             self.do(
                 events.Suggested(
                     trial_name(len(self.trials)),

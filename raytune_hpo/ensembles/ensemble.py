@@ -138,8 +138,9 @@ class Builder:
         counts = [1] * len(found)
         if method == "greedy":
             counts = greedy(predictions, y, metrics, self.metric, size, self.headway)
-        single = min(found, key=lambda c: c.rank(library.experiment.objective))
         winner = self.results.ledger.winner()
+        of_winner = [c for c in found if c.trial is winner]
+        single = min(of_winner or found, key=lambda c: c.rank(library.experiment.objective))
         if winner is not None and single.trial is not winner:
             library.notices.append(f"the winner, {winner.id}, has no sound checkpoint: compared with {single.trial.id}")
         return Ensemble(

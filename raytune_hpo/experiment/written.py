@@ -161,9 +161,9 @@ class Experiment:
         It starts with the first of start_points, else with `usual_config`.
         """
         care = {} if self.resolved.scheduler.kind.is_of_one else {"scheduler": "panda"}
-        one = self.override({"searcher": "random", "num_samples": 1, "executor": "auto", **care}).override(
-            changes or {}
-        )
+        one = self.override(
+            {"searcher": "random", "num_samples": 1, "executor": "auto", "replicate": 0, **care}
+        ).override(changes or {})
         start = list(one.resolved.start_points[:1]) or [one.resolved.usual_config()]
         return one.override({"start_points": start})
 

@@ -57,6 +57,7 @@ class Ledger:
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.best_trial: TrialState | None = None
         self._since_best: set[str] = set()  # the trials that `ended_since_best` counts
+        self._raced = False  # whether there are replicates
         self.exhausted = False  # no trial will be added any more
         self.stop_reason: str | None = None
         self.sessions = 0
@@ -129,6 +130,7 @@ class Ledger:
         plan: dict[str, Any] = {name: copied(getattr(event, name)) for name in _OF_A_PLAN}
         searched = event.origin == events.Origin.SEARCH
         trial = TrialState(event.trial, len(self.trials), copied(event.config), **plan, searched=searched)
+        self._raced = self._raced or trial.replicate_of is not None
         self.trials[trial.id] = self.live[trial.id] = trial
         self.counts[trial.status] += 1
         if event.checkpoint is not None:
@@ -151,8 +153,8 @@ class Ledger:
             trial.best, trial.best_epoch = value, trial.epoch
             trial.best_metrics, trial.best_config = trial.metrics, trial.config
             leader = self.best_trial
-            if trial.replicate_of is not None:
-                pass  # what it says counts once it has ended
+            if self._raced:
+                self.best_trial = self.winner()  # what a replicate says counts once it has ended
             elif leader is None or trial is leader or self.objective.better(value, leader.best):
                 self.best_trial = trial
                 self._since_best.clear()
@@ -219,7 +221,7 @@ class Ledger:
             trial.error, trial.error_file = event.error, event.file
         self.set_status(trial, Status(event.outcome.value))
         del self.live[trial.id]
-        if trial.replicate_of is not None:
+        if self._raced:
             self.best_trial = self.winner()
             return
         if trial is self.best_trial and trial.eligible:
@@ -235,7 +237,10 @@ class Ledger:
         self.live[trial.id] = trial
         self._since_best.discard(trial.id)
         leader = self.best_trial
-        if trial.best is None or trial.replicate_of is not None:
+        if self._raced:
+            self.best_trial = self.winner()
+            return
+        if trial.best is None:
             return
         if leader is None or trial.rank(self.objective) < leader.rank(self.objective):
             self.best_trial = trial
@@ -248,7 +253,7 @@ class Ledger:
     def winner(self) -> TrialState | None:
         """The trial with the best metric at any epoch, those that failed or diverged left out; of trials that were
         trained again, by the mean."""
-        if any(t.replicate_of is not None for t in self.trials.values()):
+        if self._raced:
             return next(iter(ranked(self.trials.values(), self.objective)), None)
         found = [t for t in self.trials.values() if t.eligible and t.best is not None]
         return min(found, key=lambda t: t.rank(self.objective), default=None)

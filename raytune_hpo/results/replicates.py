@@ -21,8 +21,11 @@ import numpy as np
 
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
+from raytune_hpo.space.configs import config_key
+from raytune_hpo.states import PLATEAU, Status
 
 MOST_ROUNDS = 4
+FIRST_REPEAT = 1000  # `Plan.repeat` of the first round: those below are of the searcher repeat, and so of `confirm`
 APART = 2.0  # standard errors of a difference of two means
 
 
@@ -35,7 +38,8 @@ class Contender:
 
     @property
     def ended(self) -> list[TrialState]:
-        return [t for t in self.again if t.finished]
+        """Those that were not cut short, by the end of the run or by a person."""
+        return [t for t in self.again if t.finished and (t.status != Status.STOPPED or t.reason == PLATEAU)]
 
     @property
     def values(self) -> list[float]:
@@ -90,16 +94,26 @@ def ranked(trials: Iterable[TrialState], objective: Objective) -> list[TrialStat
 def due(trials: Iterable[TrialState], objective: Objective, k: int) -> list[str]:
     """The trials to be trained again now, of a run whose other trials have all ended; none where the race is over."""
     trials = list(trials)
-    raced = contenders(trials)
+    raced, best = contenders(trials), first_of(trials, objective, k)
     if not raced:
-        best = [t.id for t in ranked(trials, objective) if t.limit is None][:k]
-        return best if len(best) > 1 else []
+        return [t.id for t in best] if len(best) > 1 else []
+    late = [t.id for t in best if t.reopened and all(c.trial is not t for c in raced)]
+    if late:
+        return late  # it had failed, and has ended well since
     order = sorted((c for c in raced if c.trial.eligible), key=lambda c: c.rank(objective))
     if len(order) < 2 or max(len(c.again) for c in order) >= MOST_ROUNDS:
         return []
     first = order[0]
     near = [c for c in order[1:] if not c.rank(objective)[0] and not apart(first, c, noise(raced))]
     return [first.trial.id, *(c.trial.id for c in near)] if near else []
+
+
+def first_of(trials: Iterable[TrialState], objective: Objective, k: int) -> list[TrialState]:
+    """The k best by their own value, of different configs; of those that trained to the end, if there are any two."""
+    order = sorted((t for t in trials if t.eligible and t.best is not None), key=lambda t: t.rank(objective))
+    distinct = list({config_key(t.best_config): t for t in reversed(order) if t.limit is None}.values())[::-1]
+    whole = [t for t in distinct if t.status == Status.COMPLETED or t.reason == PLATEAU]
+    return (whole if len(whole) > 1 else distinct)[:k]
 
 
 def noise(raced: Iterable[Contender]) -> float:

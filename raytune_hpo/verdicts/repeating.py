@@ -49,6 +49,7 @@ def repeated_experiment(
             "num_samples": None,
             "time_budget_s": None,
             "stop": StopRun(),
+            "replicate": 0,
             "lr_range": None,  # the configs hold the rates that it gave
             "checkpoint": {**checkpoint, "keep_trials": keep_trials},
         }

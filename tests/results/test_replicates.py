@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from raytune_hpo import Experiment, ExperimentError, load_results, resume, run
+from raytune_hpo import Experiment, ExperimentError, confirm, load_results, resume, run
 from raytune_hpo.journal import events
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.failures import causes
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.replicates import MOST_ROUNDS, contenders, due, noise, ranked
+from raytune_hpo.results.replicates import FIRST_REPEAT, MOST_ROUNDS, contenders, due, noise, ranked
+from raytune_hpo.search import check_options
 from raytune_hpo.states import Outcome
 from raytune_hpo.testing.schedulers import check_same_table, check_sound
 from raytune_hpo.testing.simulation import Faults, Simulation, make_experiment
@@ -29,7 +30,7 @@ def ledger(*values: float | None, again: dict[int, list[float | None]] | None = 
         nonlocal number
         trial_id = f"t{number:05d}"
         number += 1
-        made.apply(events.Suggested(trial_id, {"x": number}, **fields))
+        made.apply(events.Suggested(trial_id, fields.pop("config", {"x": number}), **fields))
         made.apply(events.Reported(trial_id, 0, 1, {"value": math.nan if value is None else value}, 1.0))
         made.apply(events.Ended(trial_id, Outcome.DIVERGED if value is None else Outcome.COMPLETED, "max_epochs"))
 
@@ -71,6 +72,35 @@ def test_the_best_by_the_mean_wins_and_a_replicate_never_does() -> None:
     }
 
 
+def test_one_config_is_one_contender() -> None:
+    made = ledger(0.5, 0.6)
+    for trial in made.trials.values():
+        trial.best_config = {"x": 1}
+    assert asked(made) == []
+
+
+def test_a_replicate_that_was_cut_short_does_not_count() -> None:
+    made = ledger(0.9, 0.7)
+    for number, parent in ((2, "t00000"), (3, "t00001")):
+        made.apply(events.Suggested(f"t0000{number}", {}, origin=events.Origin.REPLICATE, replicate_of=parent))
+    made.apply(events.Reported("t00002", 0, 1, {"value": 0.1}, 1.0))
+    made.apply(events.RunStopped("time budget of 4 s used"))
+    for number in (2, 3):
+        made.apply(events.Ended(f"t0000{number}", Outcome.STOPPED, "time budget of 4 s used"))
+    assert made.best_trial is made.winner() is made.trials["t00000"]
+
+
+def test_a_trial_that_is_tried_again_after_the_race_runs_in_it() -> None:
+    made = ledger(0.9, 0.8, again={0: [0.91], 1: [0.79]})
+    made.apply(events.Suggested("t00004", {"x": 9}))
+    made.apply(events.Ended("t00004", Outcome.FAILED, "error"))
+    made.apply(events.Reopened("t00004"))
+    made.apply(events.Reported("t00004", 0, 1, {"value": 0.99}, 1.0))
+    made.apply(events.Ended("t00004", Outcome.COMPLETED, "max_epochs"))
+    assert asked(made) == ["t00004"]
+    assert made.best_trial is made.winner() is made.trials["t00000"]  # as long as nothing else is known of it
+
+
 def test_until_each_was_trained_again_their_own_values_count() -> None:
     made = ledger(0.9, 0.8, again={0: [0.1]})
     made.apply(events.Suggested("t00003", {}, origin=events.Origin.REPLICATE, replicate_of="t00001", repeat=1))
@@ -107,7 +137,7 @@ def test_neither_scheduler_nor_search_hears_of_them_and_a_crash_changes_nothing(
     assert [t.config for t in found[:15]] == [t.config for t in plain.population.trials.values()]
     assert [t.epoch for t in found[:15]] == [t.epoch for t in plain.population.trials.values()]
     assert [t.replicate_of for t in found[15:18]] == ids(ranked(found[:15], OBJECTIVE)[:3])
-    assert {t.repeat for t in found[15:18]} == {1}
+    assert {t.repeat for t in found[15:18]} == {FIRST_REPEAT}
     assert len(calm.population.search.history) == 15
     for step in (calm.appends // 2, calm.appends - 9, calm.appends - 2):
         crashed = Simulation(experiment, faults=faults, crash_steps={step}).run()
@@ -155,6 +185,11 @@ def test_a_run_of_real_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "again from other seeds: " in capsys.readouterr().out
     assert causes(results) == []  # those that are no winner have not failed
     assert resume(results.run_dir).best == results.best
+    confirm(results.run_dir, k=2, seeds=2)  # of seeds of its own: FIRST_REPEAT is above all of them
+    assert check_options("repeat", {"repeats": FIRST_REPEAT})
+    with pytest.raises(ExperimentError, match="repeats"):
+        check_options("repeat", {"repeats": FIRST_REPEAT + 1})
+    assert small(replicate=2).as_panda().resolved.replicate == 0
 
 
 def test_of_a_time_budget_the_rest_is_theirs(tmp_path: Path) -> None:

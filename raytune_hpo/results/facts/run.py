@@ -77,7 +77,8 @@ def best(results: Results) -> dict[str, Any] | None:
     own: dict[str, Any] = {**found.to_json(), "runner_up": None, "margin": None}
     if second is not None and second.best is not None:
         own["runner_up"] = {"trial_id": second.id, "metric": second.best, "epoch": second.best_epoch}
-        own["margin"] = abs(found.metric - second.best)
+        if found.replicates is None:  # by the mean, it need not be
+            own["margin"] = abs(found.metric - second.best)
     return own
 
 
