@@ -11,7 +11,7 @@ from typing import Any
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Of NumPy and SciPy, in this process. On matrices of some hundred rows several threads gain nothing, and where
-    trainings have the cores they wait in a loop: a Gaussian process took ten times as long."""
+    trainings have the cores they wait in a loop: bayesopt's suggestions took 63 ms for 34."""
     with _libraries().limit(limits=1, user_api="blas"):
         yield
 
