@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from raytune_hpo.cli.main import run_file
     from raytune_hpo.display.screen import resume, retry, run
     from raytune_hpo.display.verdict_screen import confirm, retest
+    from raytune_hpo.integrations.checkpointed import checkpointed as checkpointed  # (likewise: they need torch)
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.predictor import Predictor as Predictor  # (not of `import *`: it needs torch)
@@ -140,6 +141,7 @@ __all__ = [
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
+    "checkpointed": "integrations.checkpointed",
     "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",
     "follow": "listeners.following",

@@ -276,6 +276,8 @@ class Executors:
             objective=experiment.objective.metric,
             gpus=resources.gpus,
             most=experiment.max_concurrent,
+            checkpoint_every=experiment.checkpoint_every,
+            max_epochs=experiment.max_epochs,
         )
 
 

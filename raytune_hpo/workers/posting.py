@@ -27,7 +27,8 @@ class Posting:
     run_path, run_id, session: the run directory, and how to recognize it on the actor's machine. cpus: the actor's.
     imports: what the driver can import; None for an actor in the driver's own process. cwd: the directory that the run
     was begun in. own_directories: whether trials of a function work in directories of their own. name, seed, objective:
-    the experiment's. gpus: the actor's. most: actors of the run at a time, None for as many as fit.
+    the experiment's; checkpoint_every, max_epochs too. gpus: the actor's. most: actors of the run at a time, None for
+    as many as fit.
     """
 
     run_path: str
@@ -43,6 +44,8 @@ class Posting:
     objective: str | None = None
     gpus: float = 0.0
     most: int | None = None
+    checkpoint_every: int = 1
+    max_epochs: int | None = None
 
     def prepare_process(self) -> None:
         """Before anything of the user's is unpickled. The driver's own process is left as it is."""

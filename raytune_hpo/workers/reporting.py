@@ -59,6 +59,17 @@ def checkpoint_epoch() -> int:
     return session.epoch if session is not None else 0
 
 
+def checkpoint_due(epoch: int, *, last: bool = False) -> bool:
+    """Whether the report of this epoch, counted from 1, is to have a checkpoint: by the experiment's `checkpoint.every`,
+    of the trial's last epoch, or of the one that the caller says is its `last`. Every one under plain Ray Tune; none
+    outside of a trial."""
+    session = running()
+    if session is None:
+        return tune_session.of_ray() is not None
+    place = session.place
+    return last or epoch % place.checkpoint_every == 0 or epoch == place.max_epochs
+
+
 def trial_id() -> str:
     """Of the running trial; empty outside of one."""
     session = running() or tune_session.of_ray()

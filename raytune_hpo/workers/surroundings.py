@@ -40,7 +40,8 @@ class Place:
     run_path: the run directory, None where this machine does not see it. original: the directory that the run was begun
     in. changes_directory: whether the trial works in its own. shared: with the driver. objective: the metric that must
     be a number. of_task: the trial is a task's: it works where the run was begun, and its trainer seeds itself.
-    experiment: its name. resources: the trial's. most: as for `nested_tasks.LaunchCheck`.
+    experiment: its name. resources: the trial's. most: as for `nested_tasks.LaunchCheck`. checkpoint_every, max_epochs:
+    the experiment's.
     """
 
     trial: str
@@ -54,6 +55,8 @@ class Place:
     experiment: str = ""
     resources: Resources = field(default_factory=Resources)
     most: int | None = None
+    checkpoint_every: int = 1
+    max_epochs: int | None = None
 
 
 class Surroundings:

@@ -233,6 +233,8 @@ class Worker:
             experiment=posting.name,
             resources=Resources(posting.cpus, posting.gpus),
             most=posting.most,
+            checkpoint_every=posting.checkpoint_every,
+            max_epochs=posting.max_epochs,
         )
 
     # Checkpoints --------------------------------------------------------------------------------

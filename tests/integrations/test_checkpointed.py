@@ -1,0 +1,280 @@
+"""`checkpointed`: a loop that is cut off after any report and goes on from there trains as if it had not been."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import raytune_hpo
+from raytune_hpo import TrialError, checkpointed, load_state
+from raytune_hpo.integrations.carried import carried
+from raytune_hpo.workers.function_session import FunctionSession
+from raytune_hpo.workers.outcomes import Raised, Report
+from raytune_hpo.workers.surroundings import Place
+
+EPOCHS = 5
+
+
+@pytest.fixture
+def trial(tmp_path):
+    """Runs a function as a trial: its reports, and how it ended. epochs: cut it off after so many."""
+    number = iter(range(1000))
+
+    def run(function, config=None, start=None, reports=100, every=1):
+        def scratch():
+            folder = tmp_path / f"scratch{next(number)}"
+            folder.mkdir()
+            return folder
+
+        place = Place("t0", 7, changes_directory=False, checkpoint_every=every, max_epochs=EPOCHS)
+        session = FunctionSession(
+            function,
+            config or {},
+            trial_id="t0",
+            checkpoint=start,
+            scratch=scratch,
+            prepare_thread=lambda: torch.set_num_threads(1),
+            place=place,
+        )
+        found = []
+        while len(found) < reports and (not found or isinstance(found[-1], Report)):
+            found.append(session.next())
+        saved = None
+        if session.save is not None and isinstance(found[-1], Report):
+            saved = scratch()
+            session.save(saved)
+        for report in found:  # its own files go with a session
+            if isinstance(report, Report) and report.checkpoint is not None:
+                session._made.discard(report.checkpoint)
+        session.stop()
+        return [f for f in found if isinstance(f, Report)], found[-1], saved
+
+    return run
+
+
+def data(**options):
+    x = torch.randn(48, 4, generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8, shuffle=True, **options)
+
+
+class Noisy(TensorDataset):
+    """Draws in the processes that read it, as augmentation does."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + 0.1 * torch.randn(4) + random.random() / 100, y
+
+
+def noisy(**options):
+    return DataLoader(Noisy(*data().dataset.tensors), 8, shuffle=True, **options)
+
+
+def schedule(kind, optimizer):
+    lr = torch.optim.lr_scheduler
+    return {
+        "step": lambda: lr.StepLR(optimizer, 2, 0.5),
+        "cosine": lambda: lr.CosineAnnealingLR(optimizer, EPOCHS),
+        "plateau": lambda: lr.ReduceLROnPlateau(optimizer, patience=0, threshold=0.9),
+        "warm": lambda: lr.SequentialLR(
+            optimizer, [lr.LinearLR(optimizer, 0.1, total_iters=2), lr.ExponentialLR(optimizer, 0.9)], [2]
+        ),
+        "one_cycle": lambda: lr.OneCycleLR(optimizer, 0.01, total_steps=EPOCHS),
+    }[kind]()
+
+
+def train(config):
+    """A plain loop, with all that people have in one."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+    loader = config["loader"](generator=torch.Generator().manual_seed(3)) if config["own"] else config["loader"]()
+    optimizer = config["optimizer"](model.parameters(), lr=config["lr"], weight_decay=config["decay"])
+    scheduler = schedule(config["schedule"], optimizer)
+    numbers, history = np.random.default_rng(5), {"losses": []}
+    holding = checkpointed(
+        model=model, optimizer=optimizer, scheduler=scheduler, loader=loader, numbers=numbers, history=history
+    )
+    with holding as state:
+        for _ in state.epochs(EPOCHS):
+            total = 0.0
+            for x, y in loader:
+                loss = nn.functional.mse_loss(model(x), y) * (1 + numbers.random() / 10)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() + np.random.rand() / 1000 + random.random() / 1000
+            history["losses"].append(total)
+            scheduler.step(*([total] if config["schedule"] == "plateau" else []))
+            state.report(loss=total, rates=[g["lr"] for g in optimizer.param_groups], seen=sum(history["losses"]))
+
+
+CONFIGS = [
+    dict(loader=data, own=False, optimizer=torch.optim.SGD, lr=0.05, decay=0.0, schedule="step"),
+    dict(loader=data, own=True, optimizer=torch.optim.AdamW, lr=0.05, decay=0.1, schedule="cosine"),
+    dict(loader=noisy, own=True, optimizer=torch.optim.Adam, lr=0.05, decay=0.0, schedule="plateau"),
+    dict(loader=data, own=False, optimizer=torch.optim.RMSprop, lr=0.01, decay=0.0, schedule="warm"),
+    dict(loader=noisy, own=False, optimizer=torch.optim.SGD, lr=0.05, decay=0.0, schedule="one_cycle"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c["schedule"])
+def test_cut_off_after_any_report_it_goes_on_to_the_bit(trial, config):
+    whole, end, _ = trial(train, config)
+    assert len(whole) == EPOCHS, end
+    for cut in range(1, EPOCHS):
+        first, _, paused = trial(train, config, reports=cut)
+        assert [r.metrics for r in first] == [r.metrics for r in whole[:cut]]
+        for start in (first[-1].checkpoint, paused):  # as it was reported; as a pause saves it
+            rest, end, _ = trial(train, config, start=start)
+            assert [r.metrics for r in rest] == [r.metrics for r in whole[cut:]], (cut, end)
+
+
+def test_workers_that_read_draw_the_same(trial):
+    config = {**CONFIGS[2], "loader": lambda **options: noisy(num_workers=2, **options)}
+    whole, _, _ = trial(train, config)
+    first, _, _ = trial(train, config, reports=2)
+    rest, _, _ = trial(train, config, start=first[-1].checkpoint)
+    assert [r.metrics for r in rest] == [r.metrics for r in whole[2:]]
+
+
+def test_checkpoints_come_as_often_as_the_experiment_says_and_with_the_last(trial):
+    whole, _, _ = trial(train, CONFIGS[0], every=2)
+    assert [r.checkpoint is not None for r in whole] == [False, True, False, True, True]
+    _, _, paused = trial(train, CONFIGS[0], reports=3, every=2)
+    rest, _, _ = trial(train, CONFIGS[0], start=paused)
+    assert [r.metrics for r in rest] == [r.metrics for r in whole[3:]]
+
+
+def test_the_model_of_a_checkpoint_is_read_by_name(trial):
+    first, _, _ = trial(train, CONFIGS[0], reports=1)
+    state = load_state(first[0].checkpoint)
+    assert set(state) == {"model", "optimizer", "scheduler", "loader", "numbers", "history", "checkpointed"}
+    assert state["model"]["0.weight"].shape == (8, 4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c["schedule"])
+def test_a_donors_checkpoint_does_not_bring_its_learning_rate(trial, config):
+    """As population-based training does it: what the schedule has done since stays done, from the new start."""
+    scale = 0.25 if config["schedule"] != "one_cycle" else 1.0  # that one has a rate of its own
+    alone, _, _ = trial(train, {**config, "lr": config["lr"] * scale, "decay": 0.5})
+    donor, _, _ = trial(train, config, reports=2)
+    rest, _, _ = trial(train, {**config, "lr": config["lr"] * scale, "decay": 0.5}, start=donor[-1].checkpoint)
+    assert len(rest) == EPOCHS - 2
+    if config["schedule"] == "plateau":  # whose steps follow the losses, which differ
+        assert rest[0].metrics["rates/0"] <= config["lr"] * scale
+    else:
+        ours = [r.metrics["rates/0"] for r in rest]
+        assert ours == pytest.approx([r.metrics["rates/0"] for r in alone[2:]])
+    assert rest[0].metrics["loss"] != trial(train, config)[0][2].metrics["loss"]
+
+
+def test_carried():
+    saved = {"lr": 0.05, "betas": (0.8, 0.999), "weight_decay": 0.1, "last_epoch": 7, "nested": {"T_max": 10}}
+    then = {"lr": 0.1, "betas": (0.9, 0.999), "weight_decay": 0.1, "last_epoch": 0, "nested": {"T_max": 10}}
+    now = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.2, "last_epoch": 0, "nested": {"T_max": 20, "new": 1}}
+    assert carried(saved, then, now) == {
+        "lr": pytest.approx(0.005),
+        "betas": (0.8, 0.99),
+        "weight_decay": 0.2,
+        "last_epoch": 7,
+        "nested": {"T_max": 20, "new": 1},
+    }
+    assert carried(saved, then, then) == saved
+    rates = carried({"lr": torch.tensor(0.05)}, {"lr": torch.tensor(0.1)}, {"lr": torch.tensor(0.2)})
+    assert rates["lr"].item() == pytest.approx(0.1)
+
+
+def loop(body, count=3, **things):
+    def function(config):
+        with checkpointed(**things) as state:
+            for epoch in state.epochs(count):
+                body(state, epoch)
+
+    return function
+
+
+def twice(state, epoch):
+    state.report(loss=1.0)
+    state.report(loss=1.0)
+
+
+def outside(config):
+    with checkpointed(model=nn.Linear(1, 1)) as state:
+        state.report(loss=1.0)
+
+
+def not_entered(config):
+    for _ in checkpointed(model=nn.Linear(1, 1)).epochs(3):
+        pass
+
+
+def two_loops(config):
+    with checkpointed(model=nn.Linear(1, 1)) as state:
+        for _ in state.epochs(1):
+            state.report(loss=1.0)
+        for _ in state.epochs(1):
+            state.report(loss=1.0)
+
+
+WRONG = {
+    "a number": (loop(twice, best=0.0), 'a float cannot be changed: hold it in a dict, as best={"value": 0.0}'),
+    "an object without a state": (loop(twice, data=iter([])), "has no state to save: it needs state_dict()"),
+    "our name": (loop(twice, checkpointed={}), "the name is taken"),
+    "two reports of one epoch": (loop(twice, history={}), "called twice in epoch 0: report once"),
+    "a report before the loop": (outside, "belongs inside: for epoch in state.epochs"),
+    "no with": (not_entered, "belongs inside: with checkpointed"),
+    "two loops": (two_loops, "state.epochs() was called twice"),
+    "no epochs": (loop(twice, count=0, history={}), "state.epochs(0): it takes how many"),
+    "a share of an epoch": (loop(twice, count=2.5, history={}), "state.epochs(2.5): it takes how many"),
+    "a state that only a pickle holds": (
+        loop(lambda state, epoch: state.report(loss=1.0), history={"path": object()}),
+        "history['path'] holds a object, which only a pickle could bring back",
+    ),
+}
+
+
+@pytest.mark.parametrize("function, said", WRONG.values(), ids=WRONG)
+def test_wrong_use_is_one_line(trial, function, said):
+    _, end, _ = trial(function)
+    assert isinstance(end, Raised)
+    assert said in end.summary
+    assert "\n" not in end.summary
+
+
+def test_a_checkpoint_of_other_things_is_refused(trial):
+    def of(width, **more):
+        model = nn.Linear(2, width)
+        return loop(lambda state, epoch: state.report(loss=1.0), model=model, **more)
+
+    first, _, _ = trial(of(3), reports=1)
+    _, end, _ = trial(of(4), start=first[0].checkpoint)
+    assert "model: its checkpoint does not fit the Linear of now" in end.summary
+    _, end, _ = trial(of(3, ema={}), start=first[0].checkpoint)
+    assert "the checkpoint holds model: checkpointed(model, ema) now" in end.summary
+
+
+def test_persistent_workers_are_named():
+    with pytest.warns(UserWarning, match="loader: persistent_workers keep random states"):
+        checkpointed(loader=data(num_workers=1, persistent_workers=True))
+
+
+def test_outside_of_a_trial_the_loop_runs_and_says_that_nothing_hears_it():
+    heard = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with checkpointed(history={}) as state:
+            for epoch in state.epochs(2):
+                heard.append(epoch)
+                state.report(loss=1.0)
+    assert heard == [0, 1]
+    assert "nothing hears it" in str(caught[0].message)
+
+
+def test_it_is_public():
+    assert raytune_hpo.checkpointed is checkpointed
+    with pytest.raises(TrialError):
+        checkpointed(x=1)
