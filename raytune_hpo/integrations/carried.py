@@ -1,9 +1,9 @@
 """A config applied again to a state that was saved under another.
 
-An optimizer's state holds its learning rate, and a schedule's state holds nearly all that it was made with. A trial that
-goes on from another one's checkpoint (population-based training, a clone) loads both, and would train with the
-donor's hyperparameters from then on. So a checkpoint keeps, beside each such state, the state as it was when the object
-had just been made (`made`), and what differs from the object as it has been made now is carried over into what is loaded:
+An optimizer's state holds its learning rate, and a schedule's nearly all that it was made with. A trial that goes on
+from another one's checkpoint (population-based training, a clone) loads both, and would train with the donor's
+hyperparameters from then on. So a checkpoint keeps, beside each such state, the state as it was when the object had
+just been made (`made`), and what differs from the object as it has been made now is carried over into what is loaded:
 
     saved               then        now         loaded
     lr 0.05             0.1         0.01        0.005       the schedule had halved it, and has halved it now
@@ -37,24 +37,16 @@ def made(thing: torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler) ->
 
 def carried(saved: Any, then: Any, now: Any) -> Any:
     """`saved`, with what differs between `then` and `now` as it is now. See the module; nothing is changed in place."""
-    if saved is _MISSING:
-        return now
     if now is _MISSING or _same(then, now):
         return saved
     if isinstance(saved, Mapping) and isinstance(now, Mapping):
         before = then if isinstance(then, Mapping) else {}
-        new = {name: value for name, value in now.items() if name not in saved and name not in before}
-        old = {
-            name: carried(value, before.get(name, _MISSING), now.get(name, _MISSING)) for name, value in saved.items()
-        }
-        return {**old, **new}
+        old = {name: carried(old, before.get(name, _MISSING), now.get(name, _MISSING)) for name, old in saved.items()}
+        return {**{name: new for name, new in now.items() if name not in before}, **old}
     if _is_list(saved) and _is_list(now) and _is_list(then) and len(saved) == len(then) == len(now):
         return type(saved)(carried(*parts) for parts in zip(saved, then, now, strict=True))
-    if _same(saved, then):
-        return now
-    if _is_real(saved) and _is_real(then) and _is_real(now) and then != 0:
-        return saved * (now / then)
-    return now
+    multiple = all(map(_is_real, (saved, then, now))) and then != 0 and not _same(saved, then)
+    return saved * (now / then) if multiple else now
 
 
 def _is_list(value: Any) -> bool:

@@ -6,9 +6,9 @@
             scheduler.step()
             state.report(loss=validate(model))
 
-Flow: entering puts back what the trial's checkpoint holds, if there is one, into the objects (a changed config is applied
-again, see `carried`); `epochs` begins after the epoch that was reported last, with the random states of then; `report`
-saves all of it after each epoch, or after every `checkpoint.every` of the experiment, and whenever the trial is paused.
+Flow: entering puts back what the trial's checkpoint holds, if there is one, into the objects (a changed config is
+applied again, see `carried`); `epochs` begins after the epoch that was reported last, with the random states of then;
+`report` saves all of it as often as the experiment's `checkpoint.every` says, and whenever the trial is paused.
 
 The file is `state.pt`, which `load_state` reads: one entry an object, by its name, and "checkpointed" for the rest.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import OrderedDict
 from collections.abc import MutableMapping, MutableSequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from raytune_hpo.errors import TrialError
 
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
+_AS_THEY_ARE = (set, torch.Size, torch.dtype, torch.device)
 
 
 def check(name: str, thing: Any) -> None:
@@ -100,15 +102,11 @@ def plain(name: str, value: Any) -> Any:
         signed = value.astype(np.int64) if value.dtype in (np.uint32, np.uint16) else value
         return {"array": torch.tensor(signed), "dtype": str(value.dtype)}
     if isinstance(value, MutableMapping):
-        kind = type(value) if type(value).__name__ == "OrderedDict" else dict
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
         return kind((plain(name, key), plain(f"{name}[{key!r}]", item)) for key, item in value.items())
     if type(value) in (list, tuple):
         return type(value)(plain(f"{name}[{i}]", item) for i, item in enumerate(value))
-    if isinstance(value, torch.Size):
-        return tuple(value)
-    if isinstance(value, set | frozenset):
-        return set(value)
-    if isinstance(value, torch.dtype | torch.device):
+    if type(value) in _AS_THEY_ARE:
         return value
     raise TrialError(f"{name} holds a {type(value).__name__}, which only a pickle could bring back: leave it out")
 

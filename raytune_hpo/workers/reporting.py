@@ -60,9 +60,9 @@ def checkpoint_epoch() -> int:
 
 
 def checkpoint_due(epoch: int, *, last: bool = False) -> bool:
-    """Whether the report of this epoch, counted from 1, is to have a checkpoint: by the experiment's `checkpoint.every`,
-    of the trial's last epoch, or of the one that the caller says is its `last`. Every one under plain Ray Tune; none
-    outside of a trial."""
+    """Whether the report of this epoch, counted from 1, is to have a checkpoint: by the experiment's
+    `checkpoint.every`; that of the last epoch is, which the caller may say of another one than max_epochs. Every one
+    under plain Ray Tune, none outside of a trial."""
     session = running()
     if session is None:
         return tune_session.of_ray() is not None
@@ -101,8 +101,8 @@ def trial_seed() -> int:
     return 0 if ray_session is None else derive_seed(0, "trial", str(ray_session.trial_id))
 
 
-def on_save(save: Callable[[Path], None]) -> None:
-    """Offer to save the running trial's state at any report: save(folder) writes files into it.
+def on_save(save: Callable[[Path], None] | None) -> None:
+    """Offer to save the running trial's state at any report: save(folder) writes files into it. None: no more.
 
     Used where a trial is paused or interrupted at an epoch that is not its time to be checkpointed.
     Without effect under plain Ray Tune.

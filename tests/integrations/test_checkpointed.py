@@ -14,48 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import raytune_hpo
 from raytune_hpo import TrialError, checkpointed, load_state
 from raytune_hpo.integrations.carried import carried
-from raytune_hpo.workers.function_session import FunctionSession
-from raytune_hpo.workers.outcomes import Raised, Report
-from raytune_hpo.workers.surroundings import Place
+from raytune_hpo.workers.outcomes import Raised
 
 EPOCHS = 5
 
-
-@pytest.fixture
-def trial(tmp_path):
-    """Runs a function as a trial: its reports, and how it ended. epochs: cut it off after so many."""
-    number = iter(range(1000))
-
-    def run(function, config=None, start=None, reports=100, every=1):
-        def scratch():
-            folder = tmp_path / f"scratch{next(number)}"
-            folder.mkdir()
-            return folder
-
-        place = Place("t0", 7, changes_directory=False, checkpoint_every=every, max_epochs=EPOCHS)
-        session = FunctionSession(
-            function,
-            config or {},
-            trial_id="t0",
-            checkpoint=start,
-            scratch=scratch,
-            prepare_thread=lambda: torch.set_num_threads(1),
-            place=place,
-        )
-        found = []
-        while len(found) < reports and (not found or isinstance(found[-1], Report)):
-            found.append(session.next())
-        saved = None
-        if session.save is not None and isinstance(found[-1], Report):
-            saved = scratch()
-            session.save(saved)
-        for report in found:  # its own files go with a session
-            if isinstance(report, Report) and report.checkpoint is not None:
-                session._made.discard(report.checkpoint)
-        session.stop()
-        return [f for f in found if isinstance(f, Report)], found[-1], saved
-
-    return run
 
 
 def data(**options):
@@ -113,11 +75,11 @@ def train(config):
 
 
 CONFIGS = [
-    dict(loader=data, own=False, optimizer=torch.optim.SGD, lr=0.05, decay=0.0, schedule="step"),
-    dict(loader=data, own=True, optimizer=torch.optim.AdamW, lr=0.05, decay=0.1, schedule="cosine"),
-    dict(loader=noisy, own=True, optimizer=torch.optim.Adam, lr=0.05, decay=0.0, schedule="plateau"),
-    dict(loader=data, own=False, optimizer=torch.optim.RMSprop, lr=0.01, decay=0.0, schedule="warm"),
-    dict(loader=noisy, own=False, optimizer=torch.optim.SGD, lr=0.05, decay=0.0, schedule="one_cycle"),
+    {"loader": data, "own": False, "optimizer": torch.optim.SGD, "lr": 0.05, "decay": 0.0, "schedule": "step"},
+    {"loader": data, "own": True, "optimizer": torch.optim.AdamW, "lr": 0.05, "decay": 0.1, "schedule": "cosine"},
+    {"loader": noisy, "own": True, "optimizer": torch.optim.Adam, "lr": 0.05, "decay": 0.0, "schedule": "plateau"},
+    {"loader": data, "own": False, "optimizer": torch.optim.RMSprop, "lr": 0.01, "decay": 0.0, "schedule": "warm"},
+    {"loader": noisy, "own": False, "optimizer": torch.optim.SGD, "lr": 0.05, "decay": 0.0, "schedule": "one_cycle"},
 ]
 
 
@@ -237,7 +199,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("function, said", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("function", "said"), WRONG.values(), ids=WRONG)
 def test_wrong_use_is_one_line(trial, function, said):
     _, end, _ = trial(function)
     assert isinstance(end, Raised)
