@@ -24,8 +24,11 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.integrations.carried import carried, made
@@ -59,6 +62,7 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         self._on = on
         self._due: dict[str, Any] | None = None  # what the epoch's validation showed, until the epoch is over
         self._reports = 0
+        self._old: dict[str, Any] = {}  # what had been logged when the last epoch was over
         self._loaded: dict[str, Any] | None = None  # the checkpoint, while Lightning restores from it
         self._made: dict[str, list[dict[str, Any]]] = {}
         self._random: Any = None
@@ -80,8 +84,6 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage != "fit":
             return
-        if sum(isinstance(callback, Report) for callback in trainer.callbacks) > 1:
-            raise TrialError("the Trainer has two Report callbacks: each validation would be reported twice")
         if self._fitted and reporting.trial_id():
             raise TrialError("the trial has fitted once with this Report: a trial is one fit, and goes on from there")
         # Before all others: what they do when an epoch begins, they do again in a training that goes on from there.
@@ -112,19 +114,32 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         if self._loaded is not None:
             for name, now in found.items():
                 self._loaded[name] = carried(self._loaded[name], self._made.get(name, now), now)
-            if not self._within:  # before the loader's next pass over the data begins
-                self._go_on_drawing()
+            set_random_states(self._random)  # before the loader's next pass over the data begins
         self._made = found
         reporting.on_save(lambda folder: self._save(trainer, folder))
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if self._loaded is not None and self._within:  # in the middle of one that has begun again
-            self._go_on_drawing()
-        self._loaded = None
+        """The loader's pass over the data has begun."""
+        if self._loaded is not None and reporting.trial_id():
+            loaders = _all(trainer.train_dataloader)
+            if all(map(_keeps_its_place, loaders)):
+                self._find_place(trainer, loaders, self._loaded["loops"]["fit_loop"]["state_dict"]["combined_loader"])
+            if _in_steps(trainer) and not self._within:
+                # Lightning takes the end of an epoch for its middle then: it would end it again.
+                trainer.fit_loop._restarting = trainer.fit_loop.epoch_loop.restarting = False
+        self._loaded = self._random = None
 
-    def _go_on_drawing(self) -> None:
-        if self._random is not None:
-            set_random_states(self._random)
+    def _find_place(self, trainer: Any, loaders: list[Any], states: list[Any]) -> None:
+        """Of loaders with a state. Lightning restores it in the middle of an epoch, but not between two, where it holds
+        the generator that orders the passes to come."""
+        if not self._within:
+            for loader, state in zip(loaders, states, strict=True):
+                loader.load_state_dict(state)
+            iter(trainer.fit_loop._data_fetcher)
+        # That has begun more passes than a training that is not cut off.
+        set_random_states(self._random)
+        for loader in [] if self._within else loaders:
+            _begin_pass(loader)
 
     def _check(self, trainer: Any) -> None:
         if reporting.get_checkpoint() is not None and self._loaded is None:
@@ -143,10 +158,11 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         if self._on != "validation" or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if trainer.is_last_batch:
-            self._due = _logged(trainer)
+            self._due = _numbers(trainer.callback_metrics)
             return
         self._within = True
-        self._report(trainer, _logged(trainer), saves=_keeps_its_place(trainer.train_dataloader))
+        new = {name: value for name, value in trainer.callback_metrics.items() if value is not self._old.get(name)}
+        self._report(trainer, _numbers(new), saves=all(map(_keeps_its_place, _all(trainer.train_dataloader))))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if self._on == "train_epoch":
@@ -161,8 +177,8 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
     def _report_epoch(self, trainer: Any, last: bool = False) -> None:
         due, self._due = self._due, None
         if due is not None:
-            self._within = False
-            self._report(trainer, {**due, **_logged(trainer)}, last=last)
+            self._within, self._old = False, dict(trainer.callback_metrics)
+            self._report(trainer, {**due, **_numbers(self._old)}, last=last)
 
     def _report(self, trainer: Any, metrics: dict[str, Any], *, saves: bool = True, last: bool = False) -> None:
         if not reporting.trial_id():
@@ -195,20 +211,38 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         """As if the epoch that is over had just ended."""
         if not self._saving_between:
             return
-        for progress in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+        loops = checkpoint["loops"]["fit_loop"]
+        for progress in loops["epoch_progress"].values():
             done = progress["processed"]
-            progress.update(ready=done, started=done, completed=done - 1)
+            progress.update(ready=done, started=done, completed=done if _in_steps(trainer) else done - 1)
         checkpoint["epoch"] = trainer.fit_loop.epoch_progress.current.processed - 1
+        for state in loops["state_dict"].get("combined_loader", []):
+            if "_iterator_finished" in state:  # torchdata's: Lightning stops at the last batch, and never asks for more
+                state["_iterator_finished"] = True
 
 
-def _logged(trainer: Any) -> dict[str, Any]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+def _in_steps(trainer: Any) -> bool:
+    return bool(trainer.max_steps != -1)
 
 
-def _keeps_its_place(loaders: Any) -> bool:
-    """Whether all of what is iterated over says where it is."""
-    if isinstance(loaders, dict):
-        return all(map(_keeps_its_place, loaders.values()))
-    if isinstance(loaders, list | tuple):
-        return all(map(_keeps_its_place, loaders))
-    return all(callable(getattr(loaders, name, None)) for name in ("state_dict", "load_state_dict"))
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _all(loaders: Any) -> list[Any]:
+    """The loaders of a training, which may be nested."""
+    if isinstance(loaders, dict | list | tuple):
+        return [
+            loader for part in (loaders.values() if isinstance(loaders, dict) else loaders) for loader in _all(part)
+        ]
+    return [loaders]
+
+
+def _keeps_its_place(loader: Any) -> bool:
+    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def _begin_pass(loader: Any) -> None:
+    """What torch's loaders draw from the global generator when a pass over the data begins: their processes' seed."""
+    if getattr(loader, "generator", None) is None:
+        torch.empty((), dtype=torch.int64).random_()

@@ -19,7 +19,6 @@ from raytune_hpo.workers.outcomes import Raised
 EPOCHS = 5
 
 
-
 def data(**options):
     x = torch.randn(48, 4, generator=torch.Generator().manual_seed(0))
     return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 8, shuffle=True, **options)

@@ -133,6 +133,7 @@ CASES = {
     ),
     "a data module": (fitting(datamodule=True), {}),
     "every second epoch": (fitting(check_val_every_n_epoch=2, max_epochs=10), {}),
+    "counted in steps": (fitting(max_epochs=-1, max_steps=40), {"schedule": "plateau"}),
     "no validation": (fitting(TrainsOnly, lambda: Report(on="train_epoch"), lambda: data()[:1]), {}),
     "early stopping": (
         fitting(callbacks=lambda: [EarlyStopping("val_loss", patience=3, mode="max"), Average()]),
@@ -162,7 +163,7 @@ def test_validations_within_an_epoch(trial):
     whole, end, _ = trial(train)
     assert len(whole) == 2 * EPOCHS, end
     losses = [r.metrics["val_loss"] for r in whole]  # Lightning keeps no sums of an epoch's batches so far
-    for cut in (1, 2, 3, 7):
+    for cut in (1, 2, 3, 7, 8):
         first, _, _ = trial(train, reports=cut)
         rest, end, _ = trial(train, start=first[-1].checkpoint)
         assert [r.metrics["val_loss"] for r in rest] == losses[cut:], (cut, end)
@@ -222,7 +223,7 @@ WRONG = {
     "no validation": (fitting(TrainsOnly, loaders=lambda: data()[:1]), "the Trainer validates nothing"),
     "no batches of it": (fitting(limit_val_batches=0), "the Trainer validates nothing"),
     "a dry run": (fitting(fast_dev_run=True), "fast_dev_run=True"),
-    "two reports": (fitting(callbacks=lambda: [Report()]), "two Report callbacks"),
+    "two reports": (fitting(callbacks=lambda: [Report()]), "more than one stateful callback of type `Report`"),
     "two fits": (two_fits, "a trial is one fit"),
     "another unit": (fitting(report=lambda: Report(on="batch")), "Report(on='batch'): must be"),
 }
