@@ -28,11 +28,15 @@ def has_config(thing: Any) -> bool:
 
 
 def made(thing: torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
-    """Its state as it is now, before a step or a load, without what a parameter has: plain values and small tensors."""
-    state = thing.state_dict()
+    """Its state as it is now, before a step or a load, without what a parameter has: plain values and small tensors.
+
+    The learning rate is what the schedule begins with: where that warms up from 0, it says nothing itself.
+    """
+    state = copy.deepcopy({n: v for n, v in thing.state_dict().items() if n != "state"})
     if isinstance(thing, torch.optim.Optimizer):
-        state = {"param_groups": state["param_groups"]}
-    return {name: copy.deepcopy(value) for name, value in state.items()}
+        for group in state["param_groups"]:
+            group["lr"] = group.get("initial_lr", group["lr"])
+    return state
 
 
 def carried(saved: Any, then: Any, now: Any) -> Any:
