@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from raytune_hpo.display.screen import resume, retry, run
     from raytune_hpo.display.verdict_screen import confirm, retest
     from raytune_hpo.integrations.checkpointed import checkpointed as checkpointed  # (likewise: they need torch)
+    from raytune_hpo.integrations.ray_tune import from_ray
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
     from raytune_hpo.results.predictor import Predictor as Predictor  # (not of `import *`: it needs torch)
@@ -122,6 +123,7 @@ __all__ = [
     "confirm",
     "events",
     "follow",
+    "from_ray",
     "get_checkpoint",
     "load_experiment",
     "load_results",
@@ -144,6 +146,7 @@ _LAZY = {
     "checkpointed": "integrations.checkpointed",
     "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",
+    "from_ray": "integrations.ray_tune",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",
     "load_model": "results.predictor",

@@ -142,6 +142,8 @@ def _inside(task: Any) -> Any:
     """What a partial, or one of Ray Tune's wrappers (with_parameters, with_resources), is made of; None for others."""
     if isinstance(task, functools.partial):
         return task.func
+    if type(task).__module__.startswith("raytune_hpo.") and hasattr(task, "wrapped"):  # one of ours round the user's
+        return task.wrapped
     if not str(getattr(task, "__module__", "")).startswith("ray.tune."):
         return None
     if inspect.isclass(task):

@@ -41,6 +41,12 @@ def refuse_object(where: str, value: Any) -> None:
         refuse(where, Foreign(whose, repr(value), range_(value) if kind is range else choice(options)))
 
 
+def ours_of(value: Any) -> str:
+    """What to write in the place of one of Ray Tune's parameters, or why there is nothing."""
+    found = _ray(value)
+    return NO_EQUAL if found is None else found.ours
+
+
 def _ray(value: Any) -> Foreign | None:
     """Ray Tune's, and FLAML's and Syne Tune's, which have their classes from there."""
     kind = type(value).__name__

@@ -112,7 +112,9 @@ class FunctionSession:
         self._threads: set[threading.Thread] = set()  # that were there before it
         self.repeat, self.range_test = repeat, range_test
         self.checkpoint, self.epoch = checkpoint, epoch
+        self._reported = 0
         self.save: Callable[[Path], None] | None = None
+        self.over: Callable[[dict[str, Any]], bool] | None = None
         self._scratch = scratch
         self._made: set[Path] = set()
         self._outcomes: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
@@ -223,8 +225,12 @@ class FunctionSession:
             raise TrialError(text)
         with self._reporting:  # of several threads one after the other
             self._check_goes_on()
-            done = _truth(metrics.get("done"))
-            report = Report(self._plain(metrics), self._copied(folder), time.perf_counter(), done)
+            plain = self._plain(metrics)
+            self._reported += 1
+            done = _truth(metrics.get("done")) or (
+                self.over is not None and self.over({**plain, "training_iteration": self.epoch + self._reported})
+            )
+            report = Report(plain, self._copied(folder), time.perf_counter(), done)
             self._batch.append(report)
             alone = folder is not None or done
             if not alone and len(self._batch) < self._most and report.at < self._deadline:

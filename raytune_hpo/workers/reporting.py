@@ -70,6 +70,20 @@ def checkpoint_due(epoch: int, *, last: bool = False) -> bool:
     return last or epoch % place.checkpoint_every == 0 or epoch == place.max_epochs
 
 
+def checkpoint_every() -> int:
+    """Epochs between two checkpoints of the running trial; 1 outside of one, and under plain Ray Tune."""
+    session = running()
+    return session.place.checkpoint_every if session is not None else 1
+
+
+def ends_when(over: Callable[[dict[str, Any]], bool]) -> None:
+    """Ask at each report of the running trial whether it was its last, by the metrics and `training_iteration`, their
+    number since the trial began. Without effect under plain Ray Tune."""
+    session = running()
+    if session is not None:
+        session.over = over
+
+
 def trial_id() -> str:
     """Of the running trial; empty outside of one."""
     session = running() or tune_session.of_ray()

@@ -1,0 +1,102 @@
+"""Ray Tune's search-space dictionaries as ours."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.seeding import generator
+from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.configs import Config, with_values
+from raytune_hpo.space.foreign_objects import ours_of, refuse_object
+from raytune_hpo.space.named import is_json
+from raytune_hpo.space.parameters import Choice, Parameter
+from raytune_hpo.space.spelled import spelled
+
+MODULE = "ray.tune.search.sample"
+
+
+@dataclass
+class SpaceOfRay:
+    """values: of a SearchSpace. grids: the paths of tune.grid_search -> its values. computed: paths of tune.sample_from
+    -> the function of the config. objects: paths of constants that no config holds -> the objects."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    grids: dict[str, list[Any]] = field(default_factory=dict)
+    computed: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, Any] = field(default_factory=dict)
+
+    def points(self, samples: int, seed: int) -> list[Config]:
+        """What Ray trains of a grid: each of its combinations with each of so many random draws of the rest."""
+        space, rng = SearchSpace(self.values), generator(seed, "grid")
+        combinations = [dict(zip(self.grids, c, strict=True)) for c in itertools.product(*self.grids.values())]
+        return [with_values(space.sample(rng), one) for _ in range(samples) for one in combinations]
+
+    def any_config(self) -> Config:
+        return SearchSpace(self.values).sample(generator(0, "any"))
+
+
+def space_of(param_space: Mapping[str, Any]) -> SpaceOfRay:
+    """Raises ExperimentError naming the parameter that has no equal here."""
+    found = SpaceOfRay()
+    found.values = _read(param_space, (), found)
+    return found
+
+
+def _read(node: Mapping[str, Any], path: tuple[str, ...], found: SpaceOfRay) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in node.items():
+        here = (*path, str(name))
+        where = ".".join(here)
+        if isinstance(value, Mapping) and set(value) == {"grid_search"}:
+            options = list(value["grid_search"])
+            out[name] = choice_of(where, options)
+            if isinstance(out[name], Parameter):
+                found.grids[where] = options
+        elif isinstance(value, Mapping) and value:
+            inner = _read(value, here, found)
+            if inner:
+                out[name] = inner
+        elif is_of_ray(value):
+            if type(value).__name__ == "Function":
+                found.computed[where] = value
+            else:
+                out[name] = parameter_of(where, value)
+        elif is_json(value) or isinstance(value, Parameter):
+            out[name] = value
+        else:
+            refuse_object(f"param_space.{where}", value)
+            found.objects[where] = value
+    return out
+
+
+def is_of_ray(value: Any) -> bool:
+    return str(type(value).__module__) == MODULE
+
+
+def parameter_of(where: str, value: Any) -> Any:
+    """One of Ray's domains as ours; a constant where it has one value. Raises ExperimentError."""
+    if type(value).__name__ == "Categorical":
+        return choice_of(where, list(value.categories))
+    text = ours_of(value)
+    if text.startswith("a constant, "):
+        return float(text.removeprefix("a constant, "))
+    if not text.endswith(")") or " " in text.partition("(")[0]:
+        refuse_object(f"param_space.{where}", value)
+    return spelled(f"param_space.{where}", text)
+
+
+def choice_of(where: str, options: list[Any]) -> Any:
+    """A list of options as a Choice; a constant where there is one."""
+    for option in options:
+        if is_of_ray(option) or (isinstance(option, Mapping) and any(map(is_of_ray, option.values()))):
+            expected = "has a parameter in an option: give it a name of its own, with .when(NAME, '==', OPTION)"
+            raise ExperimentError(f"param_space.{where}", "tune.choice", expected)
+    options = [option.item() if isinstance(option, np.generic) else option for option in options]
+    distinct = [option for i, option in enumerate(options) if option not in options[:i]]
+    return distinct[0] if len(distinct) == 1 else Choice(distinct)

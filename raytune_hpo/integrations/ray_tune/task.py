@@ -1,0 +1,124 @@
+"""The trainable of a Ray Tune script, with what Ray did round it."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.integrations.ray_tune.spaces import SpaceOfRay
+from raytune_hpo.workers import reporting
+
+#: Whether a trial is over, by its last result: what Ray asks a Stopper.
+Ends = Callable[[str, Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True)
+class RayTask:
+    """f(config) round a script's trainable.
+
+    computed: paths of tune.sample_from -> Ray's object; objects: of param_space that no config holds. ends: asked after
+    each report whether it was the trial's last; each trial has copies of its own.
+    """
+
+    wrapped: Any
+    computed: Mapping[str, Any]
+    objects: Mapping[str, Any]
+    ends: Sequence[Ends]
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        whole = completed(config, self.objects, self.computed)
+        ends = copy.deepcopy(list(self.ends))
+        if ends:
+            trial = reporting.trial_id()
+            # All of them: each may count.
+            reporting.ends_when(lambda result: True in [bool(one(trial, result)) for one in ends])
+        function = self.wrapped
+        if isinstance(function, type):
+            from raytune_hpo.workers.class_trainable import function_of
+
+            function = function_of(function, reporting.checkpoint_every())
+        return function(whole)
+
+
+def task_of(trainable: Any, space: SpaceOfRay, ends: Sequence[Ends]) -> Any:
+    """The trainable itself where nothing is done round it: a run of it is resumed by its name."""
+    if not space.computed and not space.objects and not ends:
+        return trainable
+    check_computed(space)
+    return RayTask(trainable, space.computed, space.objects, ends)
+
+
+def completed(config: Mapping[str, Any], objects: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with its objects and with what is computed of it; in the order of the space, as they may build on one
+    another."""
+    whole: dict[str, Any] = copy.deepcopy(dict(config))
+    for where, value in objects.items():
+        _put(whole, where, value)
+    for where, function in computed.items():
+        _put(whole, where, function.sample(whole))
+    return whole
+
+
+def _put(config: dict[str, Any], where: str, value: Any) -> None:
+    *path, last = where.split(".")
+    for name in path:
+        config = config.setdefault(name, {})
+    config[last] = value
+
+
+def check_computed(space: SpaceOfRay) -> None:
+    """Raise ExperimentError for a tune.sample_from that draws at random, or cannot be computed from the config."""
+    if not space.computed:
+        return
+    config = space.any_config()
+    answers = []
+    for seed in (1, 2):
+        states = random.getstate(), np.random.get_state()
+        try:
+            random.seed(seed)
+            np.random.seed(seed)
+            answers.append(_computed_alone(space, config))
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+    for where in space.computed:
+        if repr(answers[0][where]) != repr(answers[1][where]):
+            expected = "draws at random: give it a Float, Int or Choice of its own, which searchers learn of"
+            raise ExperimentError(f"param_space.{where}", "tune.sample_from", expected)
+
+
+def _computed_alone(space: SpaceOfRay, config: Mapping[str, Any]) -> dict[str, Any]:
+    whole = completed(config, space.objects, {})
+    found = {}
+    for where, function in space.computed.items():
+        try:
+            found[where] = function.sample(whole)
+        except Exception as error:  # of the user's function
+            expected = f"must be computed from the config alone: {type(error).__name__}: {error}"
+            raise ExperimentError(f"param_space.{where}", "tune.sample_from", expected) from error
+        _put(whole, where, found[where])
+    return found
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """RunConfig(stop={metric: value}): the trial is over once it is that high, whatever the mode: as Ray has it.
+
+    Raises TrialError where the trial does not report it, as Ray does.
+    """
+
+    metric: str
+    value: float
+
+    def __call__(self, trial: str, result: Mapping[str, Any]) -> bool:
+        if self.metric not in result:
+            raise TrialError(
+                f"RunConfig(stop=...) waits for {self.metric!r}, which is not reported: {', '.join(result)}"
+            )
+        return bool(result[self.metric] >= self.value)
