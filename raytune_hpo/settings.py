@@ -22,6 +22,10 @@ class Resources(Options):
 
     cpus: float = option(1, low=0, doc="CPU cores")
     gpus: float = option(0, low=0, doc="GPUs; a fraction shares one: with 0.25 four trials do")
+    strategy: str | None = option(
+        None, choices=("ddp",), doc="ddp: the trial is a process a GPU (without GPUs, a CPU), ranks of one group of "
+        "torch.distributed, each of which calls its function"
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,6 +35,22 @@ class Resources(Options):
                 raise ExperimentError(f"resources.{name}", value, "above 1, must be a whole number")
         if self.cpus == 0 and self.gpus == 0:
             raise ExperimentError("resources", {"cpus": 0, "gpus": 0}, "a trial needs a CPU or a GPU share")
+        if self.strategy == "ddp" and self.ranks < 2:
+            field = "gpus" if self.gpus else "cpus"
+            raise ExperimentError(f"resources.{field}", getattr(self, field), 'with strategy="ddp", must be 2 or more')
+
+    @property
+    def ranks(self) -> int:
+        """Processes that a trial is."""
+        return 1 if self.strategy is None else int(self.gpus or self.cpus)
+
+    @property
+    def of_rank(self) -> Resources:
+        """What each of them has."""
+        if self.ranks == 1:
+            return self
+        share = self.cpus / self.ranks
+        return Resources(cpus=share if share < 1 else int(share), gpus=self.gpus / self.ranks)
 
 
 @dataclass(frozen=True)

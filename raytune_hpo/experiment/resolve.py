@@ -20,6 +20,7 @@ from raytune_hpo.experiment.checking import (
     checked_objective,
     checked_plateau,
     checked_task,
+    is_class_trainable,
     wished_resources,
 )
 from raytune_hpo.experiment.chosen import ChosenScheduler, ChosenSearcher, chosen_scheduler, chosen_searcher
@@ -105,7 +106,20 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     )
     if written.executor == "lanes" and resolved.lanes_refusal is not None:
         raise ExperimentError("executor", "lanes", f"{resolved.lanes_refusal}; use processes or auto")
+    if resolved.resources.strategy is not None:
+        _check_ranks(task, written.executor)
     return resolved
+
+
+def _check_ranks(task: Any, executor: str) -> None:
+    if isinstance(task, Task) or is_class_trainable(task):
+        kind = "a Task" if isinstance(task, Task) else "a class Trainable"
+        expected = f"is of function trainables: {kind} trains in one process"
+        raise ExperimentError("resources.strategy", "ddp", expected)
+    if executor == "inline":
+        raise ExperimentError(
+            "executor", "inline", "is one process, and a trial with a strategy several: use processes"
+        )
 
 
 def _check_scalars(written: Experiment) -> None:

@@ -72,6 +72,7 @@ class ResolvedExperiment:
             "hypergradients look ahead in each trial by itself": self.hypergradient is not None,
             "a learning-rate range test comes before each structure": self.lr_range is not None,
             f"a {self.scheduler.name} is one model": self.scheduler.kind.is_of_one,
+            "a trial is several processes": self.resources.strategy is not None,
             "a trial needs several GPUs": self.resources.gpus > 1,
         }
         return next((reason for reason, holds in found.items() if holds), None)

@@ -247,12 +247,14 @@ class Executors:
             gpu=resources.gpus > 0,
             folds_at_once=int(resources.cpus) if transport.concurrent else 1,
         )
-        arguments = (transport.packed(make), data, self._posting(transport, resources))
+        arguments = (transport.packed(make), data, self._posting(transport, resources.of_rank))
         recipe = transport.packed(experiment.recipe()) if first else None
         of_task = isinstance(experiment.task, Task)
         return Pool(
             transport,
-            lambda: transport.actor(Worker, resources, *arguments, of_task=of_task, recipe=recipe),
+            lambda: transport.actor(
+                Worker, resources, *arguments, of_task=of_task, recipe=recipe, ranks=resources.ranks
+            ),
             resources,
             experiment.max_concurrent,
             fresh=experiment.fresh_workers,

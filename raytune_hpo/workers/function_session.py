@@ -77,7 +77,7 @@ def is_of(trial: str) -> bool:
     return isinstance(thread, _TrialThread) and thread.session.trial_id == trial
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """Raised inside `report` to unwind a function whose trial is over."""
 
 
@@ -180,6 +180,11 @@ class FunctionSession:
         self._stopping = True
         self._outcomes.put([Returned()])
 
+    def fail(self, error: Exception) -> None:
+        """The same, with an error that the function does not know of."""
+        self._stopping = True
+        self._outcomes.put([raised(error, self.place.run_path)])
+
     @property
     def told_to_end(self) -> bool:
         return self._stopping
@@ -242,7 +247,7 @@ class FunctionSession:
 
     def _check_goes_on(self) -> None:
         if self._stopping and threading.current_thread() is self._thread:
-            raise _Stopped
+            raise Stopped
         if self._stopping or self._over:
             raise TrialError(f"report() was called in a thread of {self.trial_id}, which is over")
 
@@ -281,7 +286,7 @@ class FunctionSession:
         self._drop_scratch()
         self._hand_over(raised(disk))
         self._go_on.get()
-        raise _Stopped
+        raise Stopped
 
     def _run(self, function: FunctionTrainable, config: dict[str, Any]) -> None:
         try:
@@ -293,7 +298,7 @@ class FunctionSession:
             else:
                 self._report_returned(returned)
             self._end(Returned())
-        except _Stopped:
+        except Stopped:
             pass
         except BaseException as error:  # a SystemExit of the user's code ends its trial, not the worker
             if isinstance(error, SystemExit) and (error.code is None or error.code == 0):

@@ -55,9 +55,10 @@ class Outcome:
     """What came of one call: reports, in order, and then how the call ended.
 
     kind: "waiting" (for the next step), "running" (a lane that goes on to `until` unasked), "returned", "raised",
-    "unreadable" (the checkpoint to start from is damaged) or "occupied" (the worker's last trial has not ended, this
-    one was not begun). reusable: whether the worker may take another trial. left: what there is to say of the worker's
-    last trial, in a call that was to begin another one. warned: what the trial's code warned of meanwhile.
+    "unreadable" (the checkpoint to start from is damaged), "lost" (one of the trial's processes has died) or "occupied"
+    (the worker's last trial has not ended, this one was not begun). reusable: whether the worker may take another
+    trial. left: what there is to say of the worker's last trial, in a call that was to begin another one. warned: what
+    the trial's code warned of meanwhile.
     """
 
     kind: str

@@ -14,6 +14,10 @@ from raytune_hpo.storage.full_disk import DiskError, full_disk
 FUNCTION_SESSION = str(Path(__file__).with_name("function_session.py"))
 
 
+class RankLostError(Exception):
+    """A process of a trial that is several of them has died."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a function reported: plain metrics, and the folder of its checkpoint if it saved one. at: when, by
@@ -33,13 +37,14 @@ class Returned:
 @dataclass(frozen=True)
 class Raised:
     """The function raised. summary: one line; text: the traceback, ours left out; disk: what says that one is full;
-    quit: somebody has left a debugger."""
+    quit: somebody has left a debugger; lost: no fault of the trial's: one of its processes has died."""
 
     summary: str
     text: str
     out_of_memory: bool
     disk: DiskError | None = None
     quit: bool = False
+    lost: bool = False
 
 
 Outcome = Report | Returned | Raised
@@ -55,7 +60,14 @@ def raised(error: BaseException, run_path: Path | None = None, hint: str = "") -
     memory = any(isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError" for e in chain)
     left = any(isinstance(e, bdb.BdbQuit) for e in chain)
     line = placed_line(error)[:500] + hint
-    return Raised(line, traceback_text(error, frames), memory, full_disk(error, run_path), quit=left)
+    return Raised(
+        line,
+        traceback_text(error, frames),
+        memory,
+        full_disk(error, run_path),
+        left,
+        lost=isinstance(error, RankLostError),
+    )
 
 
 def _parts(error: BaseException) -> list[BaseException]:

@@ -220,6 +220,9 @@ class Pool:
             elif answer is None or isinstance(answer, Left):
                 self._has_left(slot, answer)
             else:
+                if isinstance(answer, Outcome) and answer.kind == "lost":
+                    self._drop(slot)
+                    answer = Lost(answer.error)
                 if isinstance(answer, Outcome):
                     self._has_left(slot, answer.left)
                     self._news += answer.warned

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.settings import Resources
@@ -39,8 +40,10 @@ class RayCall:
 
 
 class RayActor:
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
+    """group: the placement group that is its own, and ends with it."""
+
+    def __init__(self, handle: Any, group: Any = None) -> None:
+        self._handle, self._group = handle, group
 
     def call(self, method: str, *arguments: Any) -> RayCall:
         return RayCall(getattr(self._handle, method).remote(*arguments))
@@ -51,6 +54,8 @@ class RayActor:
 
     def kill(self) -> None:
         ray.kill(self._handle)
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
 
 
 class RayTransport:
@@ -64,10 +69,16 @@ class RayTransport:
         self._loading: Any = None  # a reference to the remarks of the data that are being loaded
 
     def actor(self, cls: type, resources: Resources, *arguments: Any, **options: Any) -> RayActor:
+        one = resources.of_rank
+        group, strategy = None, "SPREAD"
+        if resources.ranks > 1:
+            bundle = {name: n for name, n in (("CPU", one.cpus), ("GPU", one.gpus)) if n}
+            group = ray.util.placement_group([bundle] * resources.ranks, strategy="PACK")
+            strategy = PlacementGroupSchedulingStrategy(group, 0)
         made = ray.remote(cls).options(
-            num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, scheduling_strategy="SPREAD"
+            num_cpus=one.cpus, num_gpus=one.gpus, max_restarts=0, scheduling_strategy=strategy
         )
-        return RayActor(made.remote(*arguments, **options))
+        return RayActor(made.remote(*arguments, **options), group)
 
     def answered(self, calls: Sequence[RayCall], timeout_s: float) -> list[RayCall]:
         if not calls:
@@ -125,7 +136,8 @@ class RayTransport:
     def capacity(self, resources: Resources) -> int:
         """In the cluster's living nodes."""
         nodes = (node["Resources"] for node in ray.nodes() if node["Alive"])
-        return sum(fits(resources, have.get("CPU", 0.0), have.get("GPU", 0.0)) for have in nodes)
+        one = resources.of_rank
+        return sum(fits(one, have.get("CPU", 0.0), have.get("GPU", 0.0)) for have in nodes) // resources.ranks
 
 
 def _nothing() -> None:

@@ -40,8 +40,8 @@ class Place:
     run_path: the run directory, None where this machine does not see it. original: the directory that the run was begun
     in. changes_directory: whether the trial works in its own. shared: with the driver. objective: the metric that must
     be a number. of_task: the trial is a task's: it works where the run was begun, and its trainer seeds itself.
-    experiment: its name. resources: the trial's. most: as for `nested_tasks.LaunchCheck`. checkpoint_every, max_epochs:
-    the experiment's.
+    experiment: its name. resources: the trial's. most: as for `nested_tasks.LaunchCheck`. directory: of another
+    process's, which the trial works in here too. checkpoint_every, max_epochs: the experiment's.
     """
 
     trial: str
@@ -55,6 +55,7 @@ class Place:
     experiment: str = ""
     resources: Resources = field(default_factory=Resources)
     most: int | None = None
+    directory: Path | None = None
     checkpoint_every: int = 1
     max_epochs: int | None = None
 
@@ -79,7 +80,7 @@ class Surroundings:
         directory cannot be made."""
         if self._before is None:
             if self.directory is None and not self.place.of_task:
-                self.directory = trial_directories.opened(self.place.run_path, self.place.trial)
+                self.directory = self.place.directory or trial_directories.opened(self.place.run_path, self.place.trial)
             self._before = self._state.found()
             if not self.place.of_task:
                 self._torch.wait()
@@ -98,7 +99,7 @@ class Surroundings:
         """The trial is over here. A directory that nothing lies in goes."""
         self._leave()
         directory, self.directory = self.directory, None
-        if directory is not None:
+        if directory is not None and self.place.directory is None:
             trial_directories.left(self.place.run_path, directory)
 
     def hint(self, error: BaseException) -> str:

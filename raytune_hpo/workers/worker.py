@@ -9,6 +9,7 @@ millisecond do not wait a millisecond each for the driver, and no trial runs pas
 from __future__ import annotations
 
 import bdb
+import functools
 import gc
 import os
 import pickle
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.journal.events import CheckpointRecord, Event
@@ -39,6 +40,9 @@ from raytune_hpo.workers.outcomes import Raised, Report
 from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.surroundings import Place
 
+if TYPE_CHECKING:
+    from raytune_hpo.workers.ranks import RankedSession, Ranks
+
 MakeTrainable = Callable[[Callable[[], Any]], FunctionTrainable]
 
 BATCH_S = 0.02
@@ -51,7 +55,7 @@ class Worker:
     """See the module. Made an actor by the pool.
 
     make: makes the trainable from `data`, which gives what trials see; pickled where it has travelled. of_task: it is
-    a task's; recipe: that task's, pickled as `make` is.
+    a task's; recipe: that task's, pickled as `make` is. ranks: processes of a trial, this one among them.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Worker:
         *,
         of_task: bool = False,
         recipe: Recipe | bytes | None = None,
+        ranks: int = 1,
     ) -> None:
         phases = posting.phases()
         posting.prepare_process()
@@ -70,6 +75,7 @@ class Worker:
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
+            self._ranks = _other_ranks(make, posting, ranks) if ranks > 1 else None
             self._function = unpacked(data)
             found = data_news(data(), Path(posting.run_path) if posting.sees_run else None)
         self._news: tuple[Event, ...] = (*phases.take(), *found)
@@ -116,7 +122,8 @@ class Worker:
             self._epoch = trial.checkpoint.epoch
         self._log.begin(trial.trial)
         self._warnings.begin(trial.trial)
-        self._session = FunctionSession(
+        session = FunctionSession if self._ranks is None else functools.partial(_ranked_session(), ranks=self._ranks)
+        self._session = session(
             self._function,
             trial.config,
             trial_id=trial.trial,
@@ -148,6 +155,8 @@ class Worker:
                         raise outcome.disk
                     if outcome.quit:
                         raise bdb.BdbQuit
+                    if outcome.lost:
+                        return Outcome("lost", error=outcome.summary, reusable=False)
                     # CUDA memory of a failed trial may stay allocated through its traceback: take a new process.
                     reusable = not outcome.out_of_memory
                     return Outcome("raised", tuple(reports), outcome.summary, outcome.text, reusable)
@@ -269,6 +278,19 @@ class Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._posting.threads)
+
+
+def _other_ranks(make: MakeTrainable | bytes, posting: Posting, count: int) -> Ranks:
+    from raytune_hpo.workers.ranks import Ranks
+
+    assert isinstance(make, bytes)  # a trial of several processes is in no process of the driver's
+    return Ranks(make, posting, count)
+
+
+def _ranked_session() -> type[RankedSession]:
+    from raytune_hpo.workers.ranks import RankedSession
+
+    return RankedSession
 
 
 def called(call: bytes) -> Any:
