@@ -8,10 +8,11 @@ VENV   ?= .venv
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCUMENTS := $(VENV)/.documents
+TRAINERS  := $(VENV)/.trainers
 SELENIUM  := $(VENV)/.selenium
 AXE       := $(VENV)/.axe
 
-.PHONY: help install demo test lint types docs browser bench clean
+.PHONY: help install demo test lint types docs integrations browser bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,12 +22,15 @@ help:
 	@echo 'make lint      ruff: rules and format'
 	@echo 'make types     mypy --strict'
 	@echo 'make docs      the site of docs/ and the docstrings, in build/docs'
+	@echo 'make integrations  install Lightning, Hugging Face, accelerate, skorch and torchdata, and run the tests with them'
 	@echo 'make browser   headless Chromium for the tests of pages, which are skipped without it'
 	@echo 'make bench     measure the overhead against plain Ray Tune'
 	@echo 'make clean     delete $(VENV) and the caches (never runs/)'
 	@echo 'Another interpreter: make PYTHON=python3.12 install'
 
 install: $(INSTALLED)
+
+comma := ,
 
 # uv where there is one or pip can get it: minutes become seconds. Otherwise pip alone, which compiles what it installs;
 # uv has to be told, or whoever may not write there compiles Ray in every process of every run.
@@ -64,6 +68,12 @@ types: $(INSTALLED)
 # Whatever is not as it should be is an error, such as a link that leads nowhere or a page that no list has.
 docs: $(DOCUMENTS)
 	$(BIN)/sphinx-build --builder html --conf-dir docs/site --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+
+integrations: $(TRAINERS)
+	$(BIN)/python -m pytest tests/integrations $(ARGS)
+
+$(TRAINERS): $(INSTALLED)
+	$(call install,-e '.[dev$(comma)lightning$(comma)huggingface]' torchdata skorch -c constraints.txt)
 
 # Debian's packages; elsewhere chromium and chromedriver by other means. axe-core without the package's own driver.
 browser: $(SELENIUM) $(AXE)

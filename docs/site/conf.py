@@ -49,7 +49,7 @@ templates_path = ["templates"]
 #: The pages in the order of reading.
 PAGES = {
     "Using it": ("Five minutes <self>", "methods", "winner", "seeing", "panda", "command_line", "options"),
-    "Your own": ("tasks", "extending", "api"),
+    "Your own": ("tasks", "trainers", "coming_from_ray_tune", "extending", "api"),
     "Where trials run": ("executors", "lanes", "mixed_lanes", "gpu", "cluster"),
     "Behind it": ("measured", "design", "coverage"),
 }
@@ -61,6 +61,7 @@ METHODS = dict.fromkeys(
     "Task": "kind, groups, validate_every, loader_workers, load, build_model, preprocess, augment, loss, predict, "
     "targets, metrics, collate, model_hyperparameters, parameter_groups, optimizers, train_step, trainer",
     "Float": "when",
+    "checkpointed": "epochs, report",
 }
 
 
