@@ -1,14 +1,17 @@
 """`checkpointed`: a plain training loop that can be stopped anywhere and goes on exactly.
 
-    with raytune_hpo.checkpointed(model=model, optimizer=optimizer, scheduler=scheduler, loader=loader) as state:
-        for epoch in state.epochs(config["epochs"]):
-            train(model, loader, optimizer)
-            scheduler.step()
-            state.report(loss=validate(model))
+    state = raytune_hpo.checkpointed(model=model, optimizer=optimizer, scheduler=scheduler, loader=loader)
+    for epoch in state.epochs(config["epochs"]):
+        train(model, loader, optimizer)
+        scheduler.step()
+        state.report(loss=validate(model))
 
-Flow: entering puts back what the trial's checkpoint holds, if there is one, into the objects (a changed config is
-applied again, see `carried`); `epochs` begins after the epoch that was reported last, with the random states of then;
-`report` saves all of it as often as the experiment's `checkpoint.every` says, and whenever the trial is paused.
+`with checkpointed(...) as state:` round the loop does the same, from its first line on.
+
+Flow: entering, which `epochs` does where it was not done, puts back what the trial's checkpoint holds, if there is one,
+into the objects (a changed config is applied again, see `carried`); `epochs` begins after the epoch that was reported
+last, with the random states of then; `report` saves all of it as often as the experiment's `checkpoint.every` says, and
+whenever the trial is paused.
 
 The file is `state.pt`, which `load_state` reads: one entry an object, by its name, and "checkpointed" for the rest.
 """
@@ -78,8 +81,10 @@ class checkpointed:  # noqa: N801  (read as a statement: with checkpointed(...) 
         """The epochs from the one after the last that was reported to `count` - 1, counted from 0."""
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise TrialError(f"state.epochs({count!r}): it takes how many epochs there are, at least 1")
-        if not self._entered or self._over:
-            raise TrialError("state.epochs() belongs inside: with checkpointed(...) as state:")
+        if not self._entered:
+            self.__enter__()
+        if self._over:
+            raise TrialError("state.epochs() was called after its with block: the loop belongs inside")
         if self._last is not None:
             raise TrialError("state.epochs() was called twice: one loop reports one epoch after the other")
         self._last = count

@@ -168,8 +168,10 @@ def outside(config):
         state.report(loss=1.0)
 
 
-def not_entered(config):
-    for _ in checkpointed(model=nn.Linear(1, 1)).epochs(3):
+def after_its_block(config):
+    with checkpointed(model=nn.Linear(1, 1)) as state:
+        pass
+    for _ in state.epochs(3):
         pass
 
 
@@ -187,7 +189,7 @@ WRONG = {
     "our name": (loop(twice, checkpointed={}), "the name is taken"),
     "two reports of one epoch": (loop(twice, history={}), "called twice in epoch 0: report once"),
     "a report before the loop": (outside, "belongs inside: for epoch in state.epochs"),
-    "no with": (not_entered, "belongs inside: with checkpointed"),
+    "after its block": (after_its_block, "after its with block: the loop belongs inside"),
     "two loops": (two_loops, "state.epochs() was called twice"),
     "no epochs": (loop(twice, count=0, history={}), "state.epochs(0): it takes how many"),
     "a share of an epoch": (loop(twice, count=2.5, history={}), "state.epochs(2.5): it takes how many"),
@@ -233,6 +235,20 @@ def test_outside_of_a_trial_the_loop_runs_and_says_that_nothing_hears_it():
                 state.report(loss=1.0)
     assert heard == [0, 1]
     assert "nothing hears it" in str(caught[0].message)
+
+
+def test_a_loop_without_a_with(trial):
+    def bare(config):
+        model = nn.Linear(2, 1)
+        state = checkpointed(model=model)
+        for _ in state.epochs(3):
+            nn.init.uniform_(model.weight)
+            state.report(loss=model.weight.sum().item())
+
+    whole, _, _ = trial(bare)
+    first, _, _ = trial(bare, reports=1)
+    rest, _, _ = trial(bare, start=first[0].checkpoint)
+    assert [r.metrics for r in rest] == [r.metrics for r in whole[1:]]
 
 
 def test_it_is_public():
