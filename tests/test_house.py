@@ -25,6 +25,8 @@ RAY = (
     "workers/class_trainable.py",
     "workers/fold_process.py",
     "workers/nested_tasks.py",
+    "workers/rank_process.py",
+    "workers/ranks.py",
     "workers/ray_runtime.py",
     "workers/ray_transport.py",
     "workers/reporting.py",
@@ -32,6 +34,7 @@ RAY = (
     "schedulers/corrected.py",
     "schedulers/ray_alone.py",
     "search/ray_searcher.py",
+    "integrations/ray_tune/",
     "testing/",
 )
 RAY_INTERNALS = ("workers/tune_session.py", "workers/ray_runtime.py", "schedulers/ray_alone.py")

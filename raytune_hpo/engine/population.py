@@ -8,25 +8,23 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytune_hpo.engine.fail_fast import FailFast
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import Retention
-from raytune_hpo.errors import ExperimentError, TrialError, blamed
+from raytune_hpo.engine.supply import Adopt, Supply
+from raytune_hpo.errors import TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
-from raytune_hpo.journal.names import trial_name
 from raytune_hpo.results.ledger import Ledger
-from raytune_hpo.results.replicates import FIRST_REPEAT, contenders, due
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Standing
-from raytune_hpo.search import Plan, Search
+from raytune_hpo.search import Search
 from raytune_hpo.space.configs import Config, copied
 from raytune_hpo.states import PLATEAU, Decision, Outcome, RunStatus, Status
 from raytune_hpo.training.task import Task
@@ -40,14 +38,12 @@ STANDINGS = {
     Status.RUNNING: Standing.RUNNING,
     Status.PAUSED: Standing.PAUSED,
 }
-Adopt = Callable[[CheckpointRecord, str, int], CheckpointRecord]
 
 
 class Population:
     """Trials, searcher and scheduler of one run.
 
-    adopt: gives a trial a copy of a donor's checkpoint, (record, trial, generation) -> record; raises
-    TrialError if that is damaged or gone.
+    adopt: see `supply.Adopt`.
     """
 
     def __init__(self, experiment: ResolvedExperiment, search: Search, host: SchedulerHost, adopt: Adopt) -> None:
@@ -65,19 +61,19 @@ class Population:
         self._retention = Retention(experiment.checkpoint, experiment.objective)
         self._fail_fast = FailFast(experiment.fail_fast)
         self._step: list[Event] = []
+        self._supply = Supply(experiment, search, host, self.ledger, adopt, self.do)
 
     # Asked by the driver --------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
-        return self.ledger.exhausted and not self.live and not self._due()
+        return self.ledger.exhausted and not self.live and not self._supply.due()
 
     @property
     def why_to_stop(self) -> str | None:
         """Why the session should end although there is work left: its trials fail alike. None while it should not."""
-        left = (
-            self.live or self._due() or not (self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples)
-        )
+        all_suggested = self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples
+        left = self.live or self._supply.due() or not all_suggested
         return self._fail_fast.reason if left else None
 
     def take_step(self) -> list[Event]:
@@ -107,114 +103,13 @@ class Population:
 
     def next_trial(self) -> TrialState | None:
         """The trial that a free worker should run now; None when there is none (yet)."""
-        if self.ledger.stop_reason is not None or self.ledger.held:
-            return None
-        if self.host.scheduler.is_population:
-            # Exploitation compares the members of a whole population: all are there from the start.
-            while self._suggest() is not None:
-                pass
-        chosen = self._chosen()
-        if chosen is not None:
-            return chosen
-        suggested = self._suggest()
-        if suggested is not None:
-            return suggested
-        chosen = self._chosen()  # running out of suggestions may have set paused trials free
-        if chosen is not None:
-            return chosen
-        if not self.live:
-            return self._replicate()
-        waiting = not any(t.status == Status.RUNNING for t in self.live.values())
-        return next(iter(self.live.values())) if waiting else None  # no scheduler may leave trials waiting for ever
+        return self._supply.next_trial()
 
     def end_search(self, why: str) -> None:
         """Suggest no more; what is there is trained as the scheduler wants it."""
         if not self.ledger.exhausted:
             self.notice(why)
             self.do(events.Exhausted())
-
-    def _due(self) -> list[str]:
-        """The trials that are to be trained again now, from another seed."""
-        if not self.experiment.replicate or not self.ledger.exhausted or self.ledger.stop_reason or self.live:
-            return []
-        return due(self.trials.values(), self.experiment.objective, self.experiment.replicate)
-
-    def _replicate(self) -> TrialState | None:
-        """The first of a round of replicates; all of them are begun."""
-        parents = self._due()
-        if parents:
-            self.notice(f"training {', '.join(parents)} again, from other seeds: which is the best is not clear yet")
-        again = {c.trial.id: len(c.again) for c in contenders(self.trials.values())}
-        for parent in parents:
-            config, repeat = copied(self.trials[parent].best_config), FIRST_REPEAT + again.get(parent, 0)
-            self.do(
-                events.Suggested(
-                    trial_name(len(self.trials)),
-                    config,
-                    repeat=repeat,
-                    origin=events.Origin.REPLICATE,
-                    replicate_of=parent,
-                )
-            )
-        return next(iter(self.live.values())) if parents else None
-
-    def _chosen(self) -> TrialState | None:
-        """The trial that the scheduler wants to run. Raises ExperimentError for one that does not wait."""
-        again = next((t for t in self.live.values() if t.replicate_of is not None and t.status == Status.PENDING), None)
-        if again is not None:
-            return again
-        chosen = self.host.choose()
-        if chosen is None:
-            return None
-        trial = self.live.get(chosen)
-        if trial is None or trial.status not in (Status.PENDING, Status.PAUSED):
-            name = self.experiment.scheduler.name
-            raise ExperimentError("scheduler", name, f"chose {chosen}, which is neither pending nor paused")
-        return trial
-
-    def _suggest(self) -> TrialState | None:
-        """A new trial; None when there is none, for good or (the search waits) until more trials end."""
-        if self.ledger.exhausted:
-            return None
-        config = None
-        if len(self.trials) < self.experiment.num_samples:
-            trial_id = trial_name(len(self.trials))
-            with self._search_blamed:
-                plan = self.search.plan()
-                config = self.search.suggest(trial_id)
-            for text in self.search.take_notices():
-                self.notice(text)
-            if config is None and not self.search.exhausted and self.live:
-                return None
-        if config is None:
-            self.do(events.Exhausted())
-            return None
-        self.do(self._planned(trial_id, config, plan))
-        trial = self.trials[trial_id]
-        return self._suggest() if trial.finished else trial  # the scheduler may have ended it at once
-
-    def _planned(self, trial_id: str, suggested: Config, plan: Plan) -> events.Suggested:
-        """A suggestion with what its plan adds to it."""
-        limit = plan.epochs(self.experiment.max_epochs) if plan.share < 1 else None
-        config, checkpoint = suggested, None
-        if plan.parent is not None:
-            parent = self.trials[plan.parent]
-            config = parent.config
-            # Its newest checkpoint may be damaged or not kept: the trial then starts from scratch.
-            record = parent.resume_from
-            if record is not None and record.epoch < (limit or self.experiment.max_epochs):
-                with contextlib.suppress(TrialError):
-                    checkpoint = self.adopt(record, trial_id, 0)
-        return events.Suggested(
-            trial_id,
-            copied(config),
-            limit=limit,
-            parent=plan.parent,
-            checkpoint=checkpoint,
-            repeat=plan.repeat,
-            note=copied(plan.note),
-            suggested=copied(suggested) if config != suggested else None,
-        )
 
     def next_decision(self, trial: TrialState) -> int:
         """The next epoch at whose report the scheduler may decide anything but to continue."""
