@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bdb
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,23 @@ class Raised:
 Outcome = Report | Returned | Raised
 
 
+class RankFailedError(Exception):
+    """Another process of a trial that is several of them has raised, and this one must end with it.
+
+    raised: what. at: when, by time.time().
+    """
+
+    def __init__(self, rank: int, raised: Raised, at: float) -> None:
+        self.raised = replace(raised, summary=f"rank {rank}: {raised.summary}")
+        self.at = at
+        super().__init__(self.raised.summary)
+
+
 def raised(error: BaseException, run_path: Path | None = None, hint: str = "") -> Raised:
     """An exception as text: one line, and the traceback from the user's function on. Never raises, whatever the
     exception does when it is asked. run_path: as for `full_disk`. hint: for the end of the line."""
+    if isinstance(error, RankFailedError):
+        return error.raised
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == FUNCTION_SESSION:
         frames = frames.tb_next

@@ -28,10 +28,9 @@ from typing import Any
 
 import ray
 
-from raytune_hpo.errors import TrialError
 from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.workers.function_session import FINISH_TIMEOUT_S, FunctionSession
-from raytune_hpo.workers.outcomes import RankLostError
+from raytune_hpo.workers.outcomes import RankFailedError, RankLostError
 from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.rank_process import Ended, Part, RankProcess, Seat, joined, seat
 
@@ -64,8 +63,8 @@ class Ranks:
 
     @contextlib.contextmanager
     def begun(self, session: RankedSession, config: dict[str, Any]) -> Iterator[Part]:
-        """The other ranks run the trial's function; the part of rank 0. Raises RankLostError, and TrialError with what
-        another rank has raised, where that is why this one did."""
+        """The other ranks run the trial's function; the part of rank 0. Raises RankLostError, and RankFailedError
+        with what another rank has raised, where that is why this one did."""
         folder = Path(tempfile.mkdtemp(prefix="raytune_hpo_ranks_"))
         watch = threading.Event()
         try:
@@ -149,7 +148,7 @@ class Ranks:
             except ray.exceptions.RayError as error:
                 return RankLostError(f"rank {i} of {self.count} was lost: {_last_line(error)}")
             if ended.raised is not None:
-                return _RankFailedError(f"rank {i}: {ended.raised.summary}", ended.at)
+                return RankFailedError(i, ended.raised, ended.at)
         return None
 
     def _blame(self, at: float, error: Exception) -> None:
@@ -157,7 +156,7 @@ class Ranks:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             failed = self._failed()
-            if isinstance(failed, RankLostError) or (isinstance(failed, _RankFailedError) and failed.at < at):
+            if isinstance(failed, RankLostError) or (isinstance(failed, RankFailedError) and failed.at < at):
                 raise failed from None
             if failed is not None:
                 return
@@ -174,12 +173,6 @@ class Ranks:
                 ray.kill(self._actors[i])
                 self._actors[i] = None
         self._start()
-
-
-class _RankFailedError(TrialError):
-    def __init__(self, text: str, at: float) -> None:
-        super().__init__(text)
-        self.at = at
 
 
 class RankedSession(FunctionSession):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from raytune_hpo import (
+    Choice,
     Experiment,
     ExperimentError,
     Float,
@@ -67,28 +68,35 @@ def train(config):
 
 def _wreck(config, rank, epoch):
     kind, _, where = config["wreck"].partition(":")
-    if kind and rank == int(where) and epoch == 3:
-        once = Path(config["folder"]) / "wrecked"
-        if kind == "raise":
-            raise ValueError(f"of rank {rank}")
-        if kind == "sleep":
-            time.sleep(600)
-        if kind == "kill" and not once.exists():
-            once.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    if epoch != 3 or not kind:
+        return
+    if kind == "alone" and rank != int(where):
+        time.sleep(600)  # for nothing that the other rank does
+    if rank != int(where):
+        return
+    if kind in ("raise", "alone"):
+        raise ValueError(f"of rank {rank}")
+    once = Path(config["folder"]) / f"wrecked-{rank}"
+    if not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def experiment(tmp_path, wreck="", all_report=True, **fields):
+def experiment(tmp_path, **fields):
     return Experiment(
         **{
             "name": "ranks",
             "task": train,
-            "space": {"lr": Float(0.01, 0.3), "wreck": wreck, "folder": str(tmp_path), "all_report": all_report},
+            "space": {
+                "lr": Float(0.01, 0.3),
+                "wreck": Choice(["", "kill:0", "kill:1", "raise:0", "raise:1", "alone:1"]),
+                "all_report": Choice([True, False]),
+                "folder": str(tmp_path),
+            },
             "metric": "loss",
             "mode": "min",
             "searcher": "random",
-            "scheduler": "asha",
-            "num_samples": 3,
+            "scheduler": "fifo",
             "max_epochs": EPOCHS,
             "resources": Resources(cpus=2, strategy="ddp"),
             "storage": str(tmp_path / "runs"),
@@ -98,48 +106,33 @@ def experiment(tmp_path, wreck="", all_report=True, **fields):
     )
 
 
-def table(results):
-    return [(t.id, t.config["lr"], t.status, t.epoch, t.best) for t in results.ledger.trials.values()]
+def test_ranks_of_one_model(tmp_path):
+    """One run, each trial another fate with the same learning rate."""
+    fates = ["", "kill:1", "raise:1", "kill:0", "raise:0", "", "alone:1"]
+    starts = [{"lr": 0.1, "wreck": fate, "all_report": i != 5} for i, fate in enumerate(fates)]
+    results = run(experiment(tmp_path, start_points=starts, num_samples=len(starts)), quiet=True)
+    whole, killed_1, raised_1, killed_0, raised_0, silent, alone = results.ledger.trials.values()
 
+    for trial in (whole, killed_1, killed_0, silent):  # rank 0 alone reports, or both
+        assert (trial.status.value, trial.epoch, trial.best) == ("completed", EPOCHS, whole.best)
+    assert {e.metrics["rank"] for e in results.of(Reported)} == {0}
+    again = {e.trial: e for e in results.of(Retried)}
+    assert set(again) == {killed_0.id, killed_1.id}
+    assert all(e.lost_worker for e in again.values())
+    assert "rank 1 of 2 was lost" in again[killed_1.id].error
+    assert "killed (SIGKILL" in again[killed_0.id].error
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return run(experiment(tmp_path_factory.mktemp("whole")), quiet=True)
-
-
-def test_two_ranks_train_one_model_and_one_reports(whole):
-    assert "completed" in [t.status.value for t in whole.ledger.trials.values()]
-    assert {e.metrics["rank"] for e in whole.of(Reported)} == {0}
-    assert len(list(whole.of(Reported))) == sum(row[3] for row in table(whole))
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_is_killed_is_a_lost_worker(tmp_path, whole, rank):
-    results = run(experiment(tmp_path, f"kill:{rank}", max_failures=1), quiet=True)
-    (again,) = results.of(Retried)
-    assert again.lost_worker
-    assert ("rank 1 of 2 was lost" if rank else "killed (SIGKILL") in again.error
-    assert [row[2:] for row in table(results)] == [row[2:] for row in table(whole)]
-
-
-def test_only_rank_0_reports(tmp_path, whole):
-    results = run(experiment(tmp_path, all_report=False), quiet=True)
-    assert [row[2:] for row in table(results)] == [row[2:] for row in table(whole)]
-
-
-def test_a_rank_that_raises_fails_the_trial_with_its_own_error(tmp_path):
-    for rank in (1, 0):
-        results = run(experiment(tmp_path / str(rank), f"raise:{rank}", num_samples=1), quiet=True)
-        (trial,) = results.ledger.trials.values()
+    for rank, trial in ((1, raised_1), (0, raised_0), (1, alone)):
         assert trial.status.value == "failed"
         assert f"ValueError: of rank {rank}" in trial.error
-        assert trial.error.startswith("rank 1: ") == (rank == 1)
+    assert raised_1.error.startswith("rank 1: test_ranks.py, line ")
+    assert "of rank 1" in (results.run_dir / raised_1.error_file).read_text()
 
 
 WRONG = {
     "one CPU": (
         {"resources": {"cpus": 1, "strategy": "ddp"}},
-        'resources.cpus = 1: with strategy="ddp", must be 2 or more',
+        'resources.cpus = 1.0: with strategy="ddp", must be 2 or more',
     ),
     "part of a GPU": (
         {"resources": {"cpus": 2, "gpus": 0.5, "strategy": "ddp"}},
