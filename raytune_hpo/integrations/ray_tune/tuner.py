@@ -59,6 +59,7 @@ def from_ray(
         fields["resources"] = wished
     fields.update(task=task_of(trainable, space, ends), space=space.values)
     _fill(fields, space, changes)
+    _fit(fields["scheduler"], changes.get("max_epochs", fields.get("max_epochs")))
     if left:
         warnings.warn(f"left out, for it has no meaning here: {', '.join(left)}", stacklevel=2)
     return Experiment(**{**fields, **changes})
@@ -159,6 +160,13 @@ def _fill(fields: dict[str, Any], space: SpaceOfRay, changes: Mapping[str, Any])
         fields["num_samples"] = len(fields["start_points"])
     elif starts:
         fields["start_points"] = [{**space.any_config(), **starts} for _ in range(samples)]
+
+
+def _fit(scheduler: Any, max_epochs: Any) -> None:
+    """A trial may end, in Ray Tune, before the scheduler would have judged it."""
+    for name in ("grace_period", "interval"):
+        if isinstance(scheduler, dict) and name in scheduler and isinstance(max_epochs, int):
+            scheduler[name] = min(scheduler[name], max_epochs)
 
 
 def _name(text: str) -> str:
