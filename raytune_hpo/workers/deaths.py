@@ -13,7 +13,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +34,20 @@ SIGNALS = {
 }
 EXIT = "os._exit"
 LOOK_EVERY_S = 2.0
+
+
+#: How torch says who holds a GPU's memory: "Process 1234 has 3.50 GiB memory in use."
+_HOLDER = re.compile(r"\bProcess (\d+) has (?=[\d.]+ [KMG]iB memory in use)")
+
+
+def with_holders(error: str, trials: Mapping[int, str]) -> str:
+    """An error that says which processes hold a GPU's memory, with their trials. trials: by their workers' pids."""
+
+    def named(found: re.Match[str]) -> str:
+        trial = trials.get(int(found[1]))
+        return found[0] if trial is None else f"Process {found[1]} ({trial}) has "
+
+    return _HOLDER.sub(named, error)
 
 
 # In the worker ------------------------------------------------------------------------------------

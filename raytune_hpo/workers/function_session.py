@@ -141,6 +141,7 @@ class FunctionSession:
                 self._go_on.put(None)
             else:
                 self._started = True
+                forget_gpu_memory()
                 self._threads = set(threading.enumerate())
                 _process.running = self
                 tune_session.offer(self)
@@ -231,6 +232,8 @@ class FunctionSession:
         with self._reporting:  # of several threads one after the other
             self._check_goes_on()
             plain = self._plain(metrics)
+            if self.place.resources.gpus:
+                plain.update(gpu_memory())
             self._reported += 1
             done = _truth(metrics.get("done")) or (
                 self.over is not None and self.over({**plain, "training_iteration": self.epoch + self._reported})
@@ -322,6 +325,23 @@ class FunctionSession:
             self.report(item)
         elif item is not None:
             raise TrialError(f"a trainable returns or yields nothing or a dictionary of metrics, not {item!r}")
+
+
+def gpu_memory() -> dict[str, int]:
+    """What torch has held of the GPU in this process, at its most since `forget_gpu_memory`, as a metric; nothing where
+    it has not used one."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is None or not cuda.is_initialized():
+        return {}
+    return {"gpu_memory_bytes": max(cuda.max_memory_reserved(i) for i in range(cuda.device_count()))}
+
+
+def forget_gpu_memory() -> None:
+    """A trial begins."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        for i in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(i)
 
 
 def _truth(value: Any) -> bool:

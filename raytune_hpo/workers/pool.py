@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raytune_hpo.journal.events import Event, Noticed
@@ -220,12 +220,8 @@ class Pool:
             elif answer is None or isinstance(answer, Left):
                 self._has_left(slot, answer)
             else:
-                if isinstance(answer, Outcome) and answer.kind == "lost":
-                    self._drop(slot)
-                    answer = Lost(answer.error)
                 if isinstance(answer, Outcome):
-                    self._has_left(slot, answer.left)
-                    self._news += answer.warned
+                    answer = self._of_trial(slot, answer)
                 if slot.trial is not None:
                     out.append((slot, answer))
         for slot in self._watch.dead((slot, slot.info) for slot in self._calls.values()):
@@ -233,6 +229,17 @@ class Pool:
             if slot.trial is not None:
                 out.append((slot, lost))
         return out
+
+    def _of_trial(self, slot: Slot, outcome: Outcome) -> Outcome | Lost:
+        self._has_left(slot, outcome.left)
+        self._news += outcome.warned
+        if outcome.kind == "lost":
+            self._drop(slot)
+            return Lost(outcome.error)
+        if outcome.kind == "raised":
+            trials = {s.info.pid: s.trial for s in self._slots if s.info is not None and s.trial is not None}
+            return replace(outcome, error=deaths.with_holders(outcome.error, trials))
+        return outcome
 
     def _send(self) -> None:
         for slot, asked in self._asked:

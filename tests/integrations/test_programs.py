@@ -50,14 +50,8 @@ def test_at_most_five_lines_change(program):
 SCHEDULERS = {
     "asha": ["--set", "scheduler=asha", "--set", "max_concurrent=1"],
     "pbt": [
-        "--set",
-        "scheduler=pbt",
-        "--set",
-        "scheduler.interval=2",
-        "--set",
-        "max_concurrent=1",
-        "--set",
-        "num_samples=4",
+        *("--set", 'scheduler={"name": "pbt", "interval": 2, "mutate": ["lr"]}'),
+        *("--set", "max_concurrent=1", "--set", "num_samples=4"),
     ],
 }
 

@@ -375,7 +375,7 @@ def test_a_trial_that_does_not_end_is_not_heard_as_the_next_one(start, monkeypat
     release.set()
     assert old.stop()
     assert new.next() == Returned()
-    assert over == ["_Stopped", "_Stopped"]
+    assert over == ["Stopped", "Stopped"]
 
 
 def test_a_function_may_change_its_config(start):
