@@ -31,7 +31,7 @@ from raytune_hpo.workers import reporting
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    text = "raytune_hpo.integrations.huggingface needs transformers: pip install 'raytune-hpo[huggingface]'"
+    text = f"raytune_hpo.integrations.huggingface needs transformers: pip install 'raytune-hpo[huggingface]' ({error})"
     raise ImportError(text) from error
 
 OURS = "raytune_hpo.pt"

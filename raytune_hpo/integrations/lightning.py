@@ -41,9 +41,8 @@ try:  # the one that the user's code has imported: a callback of the other is no
     else:
         from lightning.pytorch import Callback
 except ImportError as error:
-    raise ImportError(
-        "raytune_hpo.integrations.lightning needs Lightning: pip install 'raytune-hpo[lightning]'"
-    ) from error
+    text = f"raytune_hpo.integrations.lightning needs Lightning: pip install 'raytune-hpo[lightning]' ({error})"
+    raise ImportError(text) from error
 
 FILE = "lightning.ckpt"
 

@@ -71,7 +71,7 @@ def table(run_dir: Path) -> list[tuple[object, ...]]:
 def test_killed_three_times_it_ends_as_if_it_had_not_been(program, scheduler, tmp_path):
     if importlib.util.find_spec(NEEDED[program]) is None:
         pytest.skip(f"needs {NEEDED[program]}")
-    file = tmp_path / f"{program}.py"
+    file = tmp_path / f"{program}_program.py"
     file.write_text((HERE / f"{program}_ours.py").read_text())
     begin = [COMMAND, "run", file, "--quiet", *SCHEDULERS[scheduler], "--run-dir"]
     started = time.monotonic()

@@ -280,7 +280,7 @@ def test_import_paths_are_in_place_before_the_trainable_is_unpickled(tmp_path, m
 
 def test_who_holds_a_gpus_memory_is_named():
     error = (
-        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1 GiB is free. "
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB of which 1G is free. "
         "Process 41 has 3.50 GiB memory in use. Process 42 has 10.00 GiB memory in use. Process 43 has ended."
     )
     found = deaths.with_holders(error, {42: "t00007", 43: "t00008"})
