@@ -47,8 +47,9 @@ def carried(saved: Any, then: Any, now: Any) -> Any:
         before = then if isinstance(then, Mapping) else {}
         old = {name: carried(old, before.get(name, _MISSING), now.get(name, _MISSING)) for name, old in saved.items()}
         return {**{name: new for name, new in now.items() if name not in before}, **old}
-    if _is_list(saved) and _is_list(now) and _is_list(then) and len(saved) == len(then) == len(now):
-        return type(saved)(carried(*parts) for parts in zip(saved, then, now, strict=True))
+    if _is_list(saved) and _is_list(now) and _is_list(then) and len(saved) >= len(then) == len(now):
+        rest = saved[len(now) :]  # groups of parameters that were added since
+        return type(saved)((*(carried(*parts) for parts in zip(saved, then, now, strict=False)), *rest))
     multiple = all(map(_is_real, (saved, then, now))) and then != 0 and not _same(saved, then)
     return saved * (now / then) if multiple else now
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import MutableMapping, MutableSequence
 from typing import Any
 
@@ -47,6 +47,8 @@ def state_of(name: str, thing: Any) -> Any:
         state = {part: state_of(f"{name}.{part}", held) for part, held in _of_loader(thing).items()}
     elif kind == "torch":
         state = thing.get_state()
+    elif kind == "tensor":
+        state = thing.detach().clone()
     elif kind == "numpy":
         state = thing.bit_generator.state if isinstance(thing, np.random.Generator) else thing.get_state(legacy=False)
     else:
@@ -81,6 +83,8 @@ def _put_back(name: str, thing: Any, state: Any) -> None:
                 put_back(f"{name}.{part}", held, state[part])
     elif kind == "torch":
         thing.set_state(state.cpu())
+    elif kind == "tensor":
+        thing.detach().copy_(state)
     elif kind == "numpy":
         state = _arrays(state)
         if isinstance(thing, np.random.Generator):
@@ -102,8 +106,9 @@ def plain(name: str, value: Any) -> Any:
         signed = value.astype(np.int64) if value.dtype in (np.uint32, np.uint16) else value
         return {"array": torch.tensor(signed), "dtype": str(value.dtype)}
     if isinstance(value, MutableMapping):
-        kind = OrderedDict if isinstance(value, OrderedDict) else dict
-        return kind((plain(name, key), plain(f"{name}[{key!r}]", item)) for key, item in value.items())
+        items = {plain(name, key): plain(f"{name}[{key!r}]", item) for key, item in value.items()}
+        kind = next((kind for kind in (OrderedDict, Counter) if type(value) is kind), dict)
+        return kind(items)
     if type(value) in (list, tuple):
         return type(value)(plain(f"{name}[{i}]", item) for i, item in enumerate(value))
     if type(value) in _AS_THEY_ARE:
@@ -127,6 +132,7 @@ def _kind(thing: Any) -> str | None:
         ("dict", _has_state(thing)),
         ("loader", isinstance(thing, DataLoader)),
         ("torch", isinstance(thing, torch.Generator)),
+        ("tensor", isinstance(thing, torch.Tensor)),
         ("numpy", isinstance(thing, np.random.Generator | np.random.RandomState)),
         ("python", isinstance(thing, random.Random)),
         ("mapping", isinstance(thing, MutableMapping)),

@@ -237,6 +237,28 @@ def test_outside_of_a_trial_the_loop_runs_and_says_that_nothing_hears_it():
     assert "nothing hears it" in str(caught[0].message)
 
 
+def test_milestones_tensors_and_groups_that_come_later(trial):
+    def later(config):
+        model, mean = nn.Linear(2, 1), torch.zeros(2)
+        optimizer = torch.optim.SGD([model.weight], lr=config["lr"])
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3], 0.5)
+        state = checkpointed(model=model, optimizer=optimizer, schedule=schedule, mean=mean)
+        for _ in state.epochs(EPOCHS):
+            mean += torch.rand(2)
+            optimizer.step()
+            schedule.step()
+            state.report(loss=mean.sum().item(), rate=optimizer.param_groups[0]["lr"])
+
+    whole, _, _ = trial(later, {"lr": 0.1})
+    first, _, _ = trial(later, {"lr": 0.1}, reports=2)
+    rest, _, _ = trial(later, {"lr": 0.1}, start=first[-1].checkpoint)
+    assert [r.metrics for r in rest] == [r.metrics for r in whole[2:]]
+    rest, _, _ = trial(later, {"lr": 0.2}, start=first[-1].checkpoint)
+    assert [r.metrics["rate"] for r in rest] == pytest.approx([2 * r.metrics["rate"] for r in whole[2:]])
+    grown = [{"lr": 0.1}, {"lr": 0.3}]
+    assert carried(grown, [{"lr": 0.1}], [{"lr": 0.2}]) == [{"lr": 0.2}, {"lr": 0.3}]
+
+
 def test_a_loop_without_a_with(trial):
     def bare(config):
         model = nn.Linear(2, 1)

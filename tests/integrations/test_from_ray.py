@@ -82,6 +82,40 @@ def test_a_grid_is_trained_as_ray_does_it():
     )
     assert len({p["lr"] for p in found.start_points}) == 12
     assert made({"a": tune.grid_search([1, 2]), "lr": 0.1}).searcher == "grid"
+    nested = made({"lr": 0.1, "in": {"a": tune.grid_search([1, 2]), "b": tune.uniform(0, 1)}})
+    assert nested.searcher == "random"
+    assert [p["in"]["a"] for p in nested.start_points] == [1, 2]
+
+
+def test_options_that_json_would_change_reach_the_trainable_as_they_are(tmp_path):
+    seen = []
+
+    def look(config):
+        seen.append(config)
+        tune.report({"loss": 1.0})
+
+    space = {
+        "kernel": tune.grid_search([(3, 3), (5, 5)]),
+        "array": tune.choice([np.arange(3), np.arange(4)]),
+        "call": tune.choice([lambda x: x, lambda x: 2 * x]),
+        "b": tune.sample_from(lambda config: config["a"] + 1),
+        "a": tune.sample_from(lambda config: len(config["kernel"])),
+        "with.dot": tune.sample_from(lambda config: 7),
+    }
+    experiment = from_ray(
+        look,
+        param_space=space,
+        tune_config=tune.TuneConfig(metric="loss", mode="min"),
+        run_config=tune.RunConfig(storage_path=str(tmp_path)),
+        max_epochs=1,
+        executor="inline",
+    )
+    run(experiment, quiet=True)
+    assert sorted(c["kernel"] for c in seen) == [(3, 3), (5, 5)]
+    for config in seen:
+        assert isinstance(config["array"], np.ndarray)
+        assert callable(config["call"])
+        assert (config["a"], config["b"], config["with.dot"]) == (2, 3, 7)
 
 
 SCHEDULERS = {

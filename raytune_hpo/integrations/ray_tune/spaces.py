@@ -23,19 +23,25 @@ MODULE = "ray.tune.search.sample"
 
 @dataclass
 class SpaceOfRay:
-    """values: of a SearchSpace. grids: the paths of tune.grid_search -> its values. computed: paths of tune.sample_from
-    -> the function of the config. objects: paths of constants that no config holds -> the objects."""
+    """values: of a SearchSpace. grids: the dotted paths of tune.grid_search -> its values. computed: the names that
+    lead
+    to a tune.sample_from -> Ray's object; objects: to a constant that no config holds -> it."""
 
     values: dict[str, Any] = field(default_factory=dict)
     grids: dict[str, list[Any]] = field(default_factory=dict)
-    computed: dict[str, Any] = field(default_factory=dict)
-    objects: dict[str, Any] = field(default_factory=dict)
+    computed: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    objects: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def points(self, samples: int, seed: int) -> list[Config]:
         """What Ray trains of a grid: each of its combinations with each of so many random draws of the rest."""
         space, rng = SearchSpace(self.values), generator(seed, "grid")
         combinations = [dict(zip(self.grids, c, strict=True)) for c in itertools.product(*self.grids.values())]
         return [with_values(space.sample(rng), one) for _ in range(samples) for one in combinations]
+
+    @property
+    def drawn(self) -> set[str]:
+        """The parameters that are in no grid."""
+        return set(SearchSpace(self.values).parameters) - set(self.grids)
 
     def any_config(self) -> Config:
         return SearchSpace(self.values).sample(generator(0, "any"))
@@ -64,14 +70,14 @@ def _read(node: Mapping[str, Any], path: tuple[str, ...], found: SpaceOfRay) -> 
                 out[name] = inner
         elif is_of_ray(value):
             if type(value).__name__ == "Function":
-                found.computed[where] = value
+                found.computed[here] = value
             else:
                 out[name] = parameter_of(where, value)
         elif is_json(value) or isinstance(value, Parameter):
             out[name] = value
         else:
             refuse_object(f"param_space.{where}", value)
-            found.objects[where] = value
+            found.objects[here] = value
     return out
 
 
@@ -98,5 +104,22 @@ def choice_of(where: str, options: list[Any]) -> Any:
             expected = "has a parameter in an option: give it a name of its own, with .when(NAME, '==', OPTION)"
             raise ExperimentError(f"param_space.{where}", "tune.choice", expected)
     options = [option.item() if isinstance(option, np.generic) else option for option in options]
+    if any(_is_changed_by_json(option) for option in options):
+        # Recorded by names: the trainable gets the very objects.
+        names = [getattr(option, "__name__", None) or " ".join(repr(option).split())[:60] for option in options]
+        named = {
+            name if names.count(name) == 1 else f"{name} #{i}": o
+            for i, (name, o) in enumerate(zip(names, options, strict=True))
+        }
+        return Choice(named) if len(named) > 1 else options[0]
     distinct = [option for i, option in enumerate(options) if option not in options[:i]]
     return distinct[0] if len(distinct) == 1 else Choice(distinct)
+
+
+def _is_changed_by_json(option: Any) -> bool:
+    """Tuples become lists; arrays, functions and other objects are nothing there."""
+    if isinstance(option, list):
+        return any(map(_is_changed_by_json, option))
+    if isinstance(option, Mapping):
+        return any(map(_is_changed_by_json, option.values()))
+    return not isinstance(option, bool | int | float | str | None)

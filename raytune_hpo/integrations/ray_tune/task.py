@@ -14,6 +14,7 @@ from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.integrations.ray_tune.spaces import SpaceOfRay
 from raytune_hpo.workers import reporting
 
+Path = tuple[str, ...]
 #: Whether a trial is over, by its last result: what Ray asks a Stopper.
 Ends = Callable[[str, Mapping[str, Any]], bool]
 
@@ -22,13 +23,13 @@ Ends = Callable[[str, Mapping[str, Any]], bool]
 class RayTask:
     """f(config) round a script's trainable.
 
-    computed: paths of tune.sample_from -> Ray's object; objects: of param_space that no config holds. ends: asked after
-    each report whether it was the trial's last; each trial has copies of its own.
+    computed, objects: as of SpaceOfRay. ends: asked after each report whether it was the trial's last; each trial has
+    copies of its own.
     """
 
     wrapped: Any
-    computed: Mapping[str, Any]
-    objects: Mapping[str, Any]
+    computed: Mapping[tuple[str, ...], Any]
+    objects: Mapping[tuple[str, ...], Any]
     ends: Sequence[Ends]
 
     def __call__(self, config: dict[str, Any]) -> Any:
@@ -54,22 +55,40 @@ def task_of(trainable: Any, space: SpaceOfRay, ends: Sequence[Ends]) -> Any:
     return RayTask(trainable, space.computed, space.objects, ends)
 
 
-def completed(config: Mapping[str, Any], objects: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with its objects and with what is computed of it; in the order of the space, as they may build on one
-    another."""
+def completed(config: Mapping[str, Any], objects: Mapping[Path, Any], computed: Mapping[Path, Any]) -> dict[str, Any]:
+    """The config with its objects, and with what is computed of it, where one may need another. Raises what a function
+    raises that has all there is."""
     whole: dict[str, Any] = copy.deepcopy(dict(config))
-    for where, value in objects.items():
-        _put(whole, where, value)
-    for where, function in computed.items():
-        _put(whole, where, function.sample(whole))
+    for path, value in objects.items():
+        _put(whole, path, value)
+    left = dict(computed)
+    while left:
+        failed: Exception | None = None
+        for path, function in list(left.items()):
+            try:
+                value = function.sample(whole)
+            except Exception as error:  # it may need one that comes later
+                failed = failed or error
+                continue
+            _put(whole, path, value)
+            del left[path]
+            failed = None
+            break
+        if failed is not None:
+            raise failed
     return whole
 
 
-def _put(config: dict[str, Any], where: str, value: Any) -> None:
-    *path, last = where.split(".")
-    for name in path:
+def _put(config: dict[str, Any], path: Path, value: Any) -> None:
+    for name in path[:-1]:
         config = config.setdefault(name, {})
-    config[last] = value
+    config[path[-1]] = value
+
+
+def _at(config: Any, path: Path) -> Any:
+    for name in path:
+        config = config[name]
+    return config
 
 
 def check_computed(space: SpaceOfRay) -> None:
@@ -83,27 +102,18 @@ def check_computed(space: SpaceOfRay) -> None:
         try:
             random.seed(seed)
             np.random.seed(seed)
-            answers.append(_computed_alone(space, config))
+            answers.append(completed(config, space.objects, space.computed))
+        except Exception as error:  # of the user's function
+            where = ", ".join(".".join(path) for path in space.computed)
+            expected = f"must be computed from the config alone: {type(error).__name__}: {error}"
+            raise ExperimentError(f"param_space.{where}", "tune.sample_from", expected) from error
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
-    for where in space.computed:
-        if repr(answers[0][where]) != repr(answers[1][where]):
+    for path in space.computed:
+        if repr(_at(answers[0], path)) != repr(_at(answers[1], path)):
             expected = "draws at random: give it a Float, Int or Choice of its own, which searchers learn of"
-            raise ExperimentError(f"param_space.{where}", "tune.sample_from", expected)
-
-
-def _computed_alone(space: SpaceOfRay, config: Mapping[str, Any]) -> dict[str, Any]:
-    whole = completed(config, space.objects, {})
-    found = {}
-    for where, function in space.computed.items():
-        try:
-            found[where] = function.sample(whole)
-        except Exception as error:  # of the user's function
-            expected = f"must be computed from the config alone: {type(error).__name__}: {error}"
-            raise ExperimentError(f"param_space.{where}", "tune.sample_from", expected) from error
-        _put(whole, where, found[where])
-    return found
+            raise ExperimentError(f"param_space.{'.'.join(path)}", "tune.sample_from", expected)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from raytune_hpo.experiment.checking import wished_resources
 from raytune_hpo.integrations.ray_tune.search import scheduler_of, searcher_of
 from raytune_hpo.integrations.ray_tune.spaces import SpaceOfRay, space_of
 from raytune_hpo.integrations.ray_tune.task import Ends, Threshold, task_of
-from raytune_hpo.space.parameters import Parameter
 
 ENDLESS = 1_000_000  # trials, where only the time is limited
 _LEFT = {
@@ -151,8 +150,7 @@ def _fill(fields: dict[str, Any], space: SpaceOfRay, changes: Mapping[str, Any])
         if fields["searcher"] != "random":
             expected = "goes with the searcher that draws at random alone, in Ray Tune too: write tune.choice"
             raise ExperimentError("param_space", "tune.grid_search", expected)
-        only_grids = not any(isinstance(v, Parameter) for p, v in space.values.items() if p not in space.grids)
-        if only_grids and samples == 1:
+        if not space.drawn and samples == 1:
             fields["searcher"] = "grid"
             del fields["num_samples"]
             return
