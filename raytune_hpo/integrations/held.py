@@ -107,8 +107,8 @@ def plain(name: str, value: Any) -> Any:
         return {"array": torch.tensor(signed), "dtype": str(value.dtype)}
     if isinstance(value, MutableMapping):
         items = {plain(name, key): plain(f"{name}[{key!r}]", item) for key, item in value.items()}
-        kind = next((kind for kind in (OrderedDict, Counter) if type(value) is kind), dict)
-        return kind(items)
+        ordered = OrderedDict(items) if isinstance(value, OrderedDict) else items
+        return Counter(items) if isinstance(value, Counter) else ordered
     if type(value) in (list, tuple):
         return type(value)(plain(f"{name}[{i}]", item) for i, item in enumerate(value))
     if type(value) in _AS_THEY_ARE:
