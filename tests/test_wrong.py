@@ -77,7 +77,7 @@ FILES: list[tuple[dict[str, str], list[str]]] = [
     ({"resources": "Resources(cpus=1.5)"}, ["resources.cpus = 1.5", "whole number"]),
     ({"resources": "Resources(cpus=0)"}, ["resources = ", "needs a CPU or a GPU"]),
     ({"resources": "Resources(cpus=-1)"}, ["resources.cpus = -1", "at least 0"]),
-    ({"resources": "2"}, ["resources = 2", "Resources(cpus, gpus)"]),
+    ({"resources": "2"}, ["resources = 2", "Resources(cpus, gpus, strategy)"]),
     ({"early_stopping": "{}"}, ["early_stopping = {}", "needs 'patience'"]),
     ({"early_stopping": '{"patience": 0}'}, ["early_stopping.patience = 0", ">= 1"]),
     ({"early_stopping": '{"patience": 3, "min_delta": -1}'}, ["early_stopping.min_delta = -1", ">= 0"]),

@@ -1,6 +1,6 @@
 """Ray's own published examples, with only their last lines exchanged: Tuner(...).fit() and what reads its results.
 
-    make test ARGS="tests/integrations/test_ray_examples.py -m large"     # RAYTUNE_HPO_DATA: where MNIST lies
+    make test ARGS="tests/integrations/test_examples_of_ray.py -m large"     # RAYTUNE_HPO_DATA: where MNIST lies
 
 They are read from the installed Ray. `get_data_loaders` of the convolutional net downloads MNIST into ~/data: a HOME
 that has it there stands in for the download.
