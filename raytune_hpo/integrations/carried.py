@@ -14,6 +14,8 @@ just been made (`made`), and what differs from the object as it has been made no
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,18 +26,20 @@ _MISSING = object()
 
 def has_config(thing: Any) -> bool:
     """Whether its state holds hyperparameters that a config sets: optimizers' and schedules' do."""
-    return isinstance(thing, torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler)
+    kinds = torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
+    inner = getattr(thing, "scheduler", None), getattr(thing, "optimizer", None)  # of accelerate's, and of others'
+    return isinstance(thing, kinds) or any(isinstance(one, kinds) for one in inner)
 
 
-def made(thing: torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+def made(thing: Any) -> dict[str, Any]:
     """Its state as it is now, before a step or a load, without what a parameter has: plain values and small tensors.
 
     The learning rate is what the schedule begins with: where that warms up from 0, it says nothing itself.
     """
     state = copy.deepcopy({n: v for n, v in thing.state_dict().items() if n != "state"})
-    if isinstance(thing, torch.optim.Optimizer):
-        for group in state["param_groups"]:
-            group["lr"] = group.get("initial_lr", group["lr"])
+    for group in state.get("param_groups", ()):
+        group["lr"] = group.get("initial_lr", group["lr"])
+        group.update({name: float(group[name]) for name in ("lr", "initial_lr") if isinstance(group.get(name), int)})
     return state
 
 
@@ -45,8 +49,10 @@ def carried(saved: Any, then: Any, now: Any) -> Any:
         return saved
     if isinstance(saved, Mapping) and isinstance(now, Mapping):
         before = then if isinstance(then, Mapping) else {}
-        old = {name: carried(old, before.get(name, _MISSING), now.get(name, _MISSING)) for name, old in saved.items()}
-        return {**{name: new for name, new in now.items() if name not in before}, **old}
+        gone = set(before) - set(now)
+        old = {n: carried(v, before.get(n, _MISSING), now.get(n, _MISSING)) for n, v in saved.items() if n not in gone}
+        new = {**{name: new for name, new in now.items() if name not in before}, **old}
+        return Counter(new) if isinstance(saved, Counter) else new
     if _is_list(saved) and _is_list(now) and _is_list(then) and len(saved) >= len(then) == len(now):
         rest = saved[len(now) :]  # groups of parameters that were added since
         return type(saved)((*(carried(*parts) for parts in zip(saved, then, now, strict=False)), *rest))
@@ -60,7 +66,9 @@ def _is_list(value: Any) -> bool:
 
 def _is_real(value: Any) -> bool:
     """Whole numbers count something: they are no multiple of what they were."""
-    return isinstance(value, float) or (isinstance(value, torch.Tensor) and value.is_floating_point())
+    return (isinstance(value, float) and math.isfinite(value)) or (
+        isinstance(value, torch.Tensor) and value.is_floating_point()
+    )
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -71,4 +79,5 @@ def _same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     if _is_list(one) and _is_list(other):
         return len(one) == len(other) and all(_same(*pair) for pair in zip(one, other, strict=True))
-    return type(one) is type(other) and bool(one == other)
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other))
+    return (numbers or type(one) is type(other)) and bool(one == other)

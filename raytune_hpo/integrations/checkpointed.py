@@ -67,7 +67,7 @@ class checkpointed:  # noqa: N801  (read as a statement: with checkpointed(...) 
         if self._entered:
             raise TrialError("checkpointed(...) is entered once: make another one")
         self._entered = True
-        self._made = {name: made(thing) for name, thing in self._things.items() if has_config(thing)}
+        self._made = {n: held.plain(n, made(thing)) for n, thing in self._things.items() if has_config(thing)}
         start = reporting.get_checkpoint()
         if start is not None:
             self._load(start)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from raytune_hpo.errors import TrialError
 
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
+ARRAY = "raytune_hpo: an array of NumPy's"
 _AS_THEY_ARE = (set, torch.Size, torch.dtype, torch.device)
 
 
@@ -70,6 +71,7 @@ def put_back(name: str, thing: Any, state: Any) -> None:
 
 def _put_back(name: str, thing: Any, state: Any) -> None:
     kind = _kind(thing)
+    state = _arrays(state)
     if kind == "dict":
         thing.load_state_dict(state)
     elif kind == "mapping":
@@ -86,7 +88,6 @@ def _put_back(name: str, thing: Any, state: Any) -> None:
     elif kind == "tensor":
         thing.detach().copy_(state)
     elif kind == "numpy":
-        state = _arrays(state)
         if isinstance(thing, np.random.Generator):
             thing.bit_generator.state = state
         else:
@@ -98,13 +99,13 @@ def _put_back(name: str, thing: Any, state: Any) -> None:
 
 def plain(name: str, value: Any) -> Any:
     """The value as what `load_state` reads back: arrays are tensors, numbers of NumPy's are Python's."""
+    if isinstance(value, np.generic):  # first: NumPy's float is one of Python's too
+        return value.item()
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray) and value.dtype != object:
         signed = value.astype(np.int64) if value.dtype in (np.uint32, np.uint16) else value
-        return {"array": torch.tensor(signed), "dtype": str(value.dtype)}
+        return {ARRAY: torch.tensor(signed), "dtype": str(value.dtype)}
     if isinstance(value, MutableMapping):
         items = {plain(name, key): plain(f"{name}[{key!r}]", item) for key, item in value.items()}
         ordered = OrderedDict(items) if isinstance(value, OrderedDict) else items
@@ -118,9 +119,22 @@ def plain(name: str, value: Any) -> Any:
 
 def _arrays(value: Any) -> Any:
     """What `plain` made of arrays, as arrays again."""
-    if isinstance(value, dict) and set(value) == {"array", "dtype"}:
-        return value["array"].cpu().numpy().astype(value["dtype"])
-    return {name: _arrays(item) for name, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict) and ARRAY in value:
+        return value[ARRAY].cpu().numpy().astype(value["dtype"])
+    if isinstance(value, dict):
+        for name, item in value.items():
+            value[name] = _arrays(item)
+        return value
+    return type(value)(map(_arrays, value)) if type(value) in (list, tuple) else value
+
+
+def python_numbers(value: Any) -> Any:
+    """The value with Python's numbers in the place of NumPy's, which torch.load reads with weights_only=False alone."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {name: python_numbers(item) for name, item in value.items()}
+    return type(value)(map(python_numbers, value)) if type(value) in (list, tuple) else value
 
 
 def _has_state(thing: Any) -> bool:

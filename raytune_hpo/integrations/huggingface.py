@@ -25,6 +25,7 @@ from typing import Any
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.integrations.carried import carried, made
+from raytune_hpo.integrations.held import python_numbers
 from raytune_hpo.training.checkpoint import load_state, save_state
 from raytune_hpo.workers import reporting
 
@@ -55,6 +56,7 @@ class Report(TrainerCallback):  # type: ignore[misc]  # mypy does not follow tra
         self._metrics: dict[str, Any] = {}
         self._reports = self._step = 0
         self._made: dict[str, Any] = {}
+        self._per_epoch = 0.0
 
     @property
     def checkpoint(self) -> str | None:
@@ -72,11 +74,18 @@ class Report(TrainerCallback):  # type: ignore[misc]  # mypy does not follow tra
             return
         self._check(args, state)
         self._training = True
+        self._per_epoch = state.max_steps / args.num_train_epochs if args.max_steps <= 0 else 0.0
         optimizer, schedule = kwargs.get("optimizer"), kwargs.get("lr_scheduler")
         then = None
         if self.checkpoint is not None:
             ours = load_state(Path(self.checkpoint) / OURS)
             then, self._reports, self._step = ours["made"], ours["reports"], ours["step"]
+            if ours["per_epoch"] != self._per_epoch:
+                said = f"{ours['per_epoch']:g} steps an epoch, this trial {self._per_epoch:g}"
+                raise TrialError(
+                    f"the checkpoint is of {said}: the Trainer counts in steps, leave out of what is explored "
+                    "what changes their number (per_device_train_batch_size)"
+                )
         if optimizer is not None:
             self._made = _carry(optimizer, schedule, float(args.weight_decay), then)
 
@@ -130,7 +139,8 @@ class Report(TrainerCallback):  # type: ignore[misc]  # mypy does not follow tra
             return
         saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
-            save_state({"made": self._made, "reports": self._reports, "step": self._step}, saved / OURS)
+            ours = {"made": self._made, "reports": self._reports, "step": self._step, "per_epoch": self._per_epoch}
+            save_state(python_numbers(ours), saved / OURS)
         if _said(args.save_strategy) != "no" or not state.is_world_process_zero:
             self._report(saved)
             return
@@ -172,11 +182,12 @@ def _carry(optimizer: Any, schedule: Any, decay: float, then: dict[str, Any] | N
     if then is None:
         return {"defaults": defaults, "decay": decay, **made(inner)}
     groups = []
-    for group, before in zip(inner.param_groups, then["param_groups"], strict=True):
+    for i, (group, before) in enumerate(zip(inner.param_groups, then["param_groups"], strict=True)):
         now = {
             name: defaults.get(name) if value == then["defaults"].get(name) else value for name, value in before.items()
         }
-        if before.get("weight_decay") == then["decay"]:
+        # Of groups that do not decay, and of one that did not for its 0, the first is the one that is to.
+        if before.get("weight_decay") == then["decay"] and (then["decay"] or i == 0):
             now["weight_decay"] = decay
         group.update({name: carried(group[name], before[name], now[name]) for name in before if name != "params"})
         groups.append(now)

@@ -32,6 +32,7 @@ import torch
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.integrations.carried import carried, made
+from raytune_hpo.integrations.held import python_numbers
 from raytune_hpo.training.random_states import get_random_states, set_random_states
 from raytune_hpo.workers import reporting
 
@@ -65,7 +66,7 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         self._loaded: dict[str, Any] | None = None  # the checkpoint, while Lightning restores from it
         self._made: dict[str, list[dict[str, Any]]] = {}
         self._random: Any = None
-        self._within = self._saving_between = False
+        self._within = self._saving = False
         self._fitted = False
 
     @property
@@ -110,6 +111,7 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
             "optimizer_states": [made(getattr(one, "optimizer", one)) for one in trainer.optimizers],
             "lr_schedulers": [made(config.scheduler) for config in trainer.lr_scheduler_configs],
         }
+        found = python_numbers(found)
         if self._loaded is not None:
             for name, now in found.items():
                 self._loaded[name] = carried(self._loaded[name], self._made.get(name, now), now)
@@ -192,23 +194,28 @@ class Report(Callback):  # type: ignore[misc]  # mypy does not follow Lightning
         else:
             if not saves:
                 warnings.warn(
-                    "validations within an epoch have no checkpoint: the loader keeps no place (torchdata's "
-                    "StatefulDataLoader does); the trial goes on from the epoch's beginning",
+                    "validations within an epoch have no checkpoint, for the loader keeps no place (torchdata's "
+                    "StatefulDataLoader does): only one that comes with an epoch's last batch has",
                     stacklevel=2,
                 )
             reporting.report(metrics)
         self._random = None
 
     def _save(self, trainer: Any, folder: Path) -> None:
-        self._saving_between = not self._within
+        self._saving = True
         try:
             trainer.save_checkpoint(folder / FILE)
         finally:
-            self._saving_between = False
+            self._saving = False
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """As if the epoch that is over had just ended."""
-        if not self._saving_between:
+        """As if the epoch that is over had just ended; and in numbers that can be read back."""
+        if not self._saving:
+            return
+        for name in ("optimizer_states", "lr_schedulers", "hyper_parameters", "datamodule_hyper_parameters"):
+            if name in checkpoint:
+                checkpoint[name] = python_numbers(checkpoint[name])
+        if self._within:
             return
         loops = checkpoint["loops"]["fit_loop"]
         for progress in loops["epoch_progress"].values():

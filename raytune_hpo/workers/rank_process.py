@@ -22,7 +22,7 @@ import ray
 
 from raytune_hpo.errors import TrialError
 from raytune_hpo.workers.function_session import FunctionSession, Stopped
-from raytune_hpo.workers.outcomes import Raised
+from raytune_hpo.workers.outcomes import Raised, Returned
 from raytune_hpo.workers.posting import Posting
 from raytune_hpo.workers.surroundings import Place
 
@@ -78,6 +78,7 @@ class RankProcess:
         if part.checkpoint is not None and not part.checkpoint.exists():
             error = TrialError(f"rank {part.rank} on {socket.gethostname()} does not see the run directory")
             return Ended(Raised(str(error), "", False), time.time())
+        show_gpus(part.environment)
         scratch = Path(tempfile.mkdtemp(prefix="raytune_hpo_rank_"))
         self._session = session = RankSession(
             lambda config: joined(part, self._function, config),
@@ -131,14 +132,28 @@ class RankSession(FunctionSession):
         with self._told:
             self._passed += 1
             self._told.wait_for(lambda: self._allowed is None or self._allowed >= self._passed)
+            if folder in self._made:  # rank 0's is the trial's
+                self._made.discard(folder)
+                shutil.rmtree(folder, ignore_errors=True)
             if self._allowed is None:
+                self._hand_over(Returned())
                 raise Stopped
+
+    def _report_returned(self, item: Any) -> None:
+        pass
 
 
 def seat() -> Seat:
     """Of this process."""
     found = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
     return Seat(ray.util.get_node_ip_address(), os.getpid(), tuple(map(str, found)))
+
+
+def show_gpus(environment: Mapping[str, str]) -> None:
+    """All GPUs of the trial on this machine, before anything asks CUDA which there are: it looks once."""
+    gpus = environment.get("CUDA_VISIBLE_DEVICES")
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
 
 
 def joined(part: Part, function: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:

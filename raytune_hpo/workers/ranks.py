@@ -32,10 +32,11 @@ from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.workers.function_session import FINISH_TIMEOUT_S, FunctionSession
 from raytune_hpo.workers.outcomes import RankFailedError, RankLostError
 from raytune_hpo.workers.posting import Posting
-from raytune_hpo.workers.rank_process import Ended, Part, RankProcess, Seat, joined, seat
+from raytune_hpo.workers.rank_process import Ended, Part, RankProcess, Seat, joined, seat, show_gpus
 
 #: How long the other ranks have to end once the worker has, and the worker once another rank has failed.
 PATIENCE_S = 5.0
+EVERY = 1 << 60
 
 
 class Ranks:
@@ -73,6 +74,7 @@ class Ranks:
             threading.Thread(target=self._watch, args=(session, watch), daemon=True).start()
             try:
                 yield parts[0]
+                self.allow(EVERY)  # what the others still have to say
                 ray.wait(self._runs, num_returns=len(self._runs), timeout=FINISH_TIMEOUT_S)
             except Exception as error:
                 self._blame(time.time(), error)
@@ -86,13 +88,24 @@ class Ranks:
         for actor in self._actors:
             actor.allow.remote(reports)
 
-    def _parts(self, session: FunctionSession, config: dict[str, Any], folder: Path) -> list[Part]:
+    def show_gpus(self) -> None:
+        """To this process, before a trial begins in it."""
+        if self._posting.gpus:
+            show_gpus({"CUDA_VISIBLE_DEVICES": ",".join(self._gpus_of(self._seated()[0].address))})
+
+    def _seated(self) -> list[Seat]:
         if not self._seats:
             try:
                 self._seats = [seat(), *ray.get([actor.seat.remote() for actor in self._actors])]
             except ray.exceptions.RayActorError as error:
                 raise RankLostError(f"a rank's process died before the trial began: {error}") from None
-        machines = [s.address for s in self._seats]
+        return self._seats
+
+    def _gpus_of(self, address: str) -> list[str]:
+        return [gpu for other in self._seats if other.address == address for gpu in other.gpus]
+
+    def _parts(self, session: FunctionSession, config: dict[str, Any], folder: Path) -> list[Part]:
+        machines = [s.address for s in self._seated()]
         alone = len(set(machines)) == 1
         port = _free_port()
         rendezvous = f"file://{folder}/store" if alone else f"tcp://{machines[0]}:{port}"
@@ -100,7 +113,7 @@ class Ranks:
         parts = []
         for rank, s in enumerate(self._seats):
             local, seen[s.address] = seen[s.address], seen[s.address] + 1
-            gpus = [gpu for other in self._seats if other.address == s.address for gpu in other.gpus]
+            gpus = self._gpus_of(s.address)
             environment = {
                 "RANK": str(rank),
                 "WORLD_SIZE": str(self.count),
@@ -182,6 +195,7 @@ class RankedSession(FunctionSession):
     def __init__(self, function: FunctionTrainable, config: dict[str, Any], *, ranks: Ranks, **named: Any) -> None:
         self._ranks, self._inner, self._passed = ranks, function, 0
         super().__init__(self._with_others, config, **named)
+        ranks.show_gpus()
 
     @property
     def save(self) -> None:

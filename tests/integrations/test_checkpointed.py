@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -257,6 +258,62 @@ def test_milestones_tensors_and_groups_that_come_later(trial):
     assert [r.metrics["rate"] for r in rest] == pytest.approx([2 * r.metrics["rate"] for r in whole[2:]])
     grown = [{"lr": 0.1}, {"lr": 0.3}]
     assert carried(grown, [{"lr": 0.1}], [{"lr": 0.2}]) == [{"lr": 0.2}, {"lr": 0.3}]
+
+
+def test_numbers_and_arrays_of_numpys_come_back(trial):
+    class Normaliser:
+        def __init__(self):
+            self.state = {"mean": np.zeros(2), "seen": [np.float64(0)]}
+
+        def state_dict(self):
+            return self.state
+
+        def load_state_dict(self, state):
+            self.state = state
+
+    def function(config):
+        model, own, history = nn.Linear(1, 1), Normaliser(), {"means": [], "last": np.arange(2.0)}
+        optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.1))
+        state = checkpointed(optimizer=optimizer, own=own, history=history)
+        for _ in state.epochs(EPOCHS):
+            own.state["mean"] = own.state["mean"] + np.random.rand(2)
+            history["means"].append(np.mean(own.state["mean"]))
+            history["last"] = history["last"] * 2
+            state.report(loss=sum(history["means"]), last=history["last"].sum())
+
+    whole, end, _ = trial(function)
+    assert len(whole) == EPOCHS, end
+    first, _, _ = trial(function, reports=2)
+    rest, end, _ = trial(function, start=first[-1].checkpoint)
+    assert [r.metrics for r in rest] == [r.metrics for r in whole[2:]], end
+
+
+def test_carried_drops_what_only_the_donor_has():
+    milestones = Counter({10: 1, 20: 1})
+    found = carried({"milestones": milestones}, {"milestones": milestones}, {"milestones": Counter({5: 1, 15: 1})})
+    assert found == {"milestones": Counter({5: 1, 15: 1})}
+    assert type(found["milestones"]) is Counter
+    assert carried({"lr": 0.5}, {"lr": 1.0}, {"lr": 0.1}) == {"lr": 0.05}
+
+
+def test_a_wrapped_schedule_is_one(trial):
+    class Wrapped:  # as accelerate has them
+        def __init__(self, scheduler):
+            self.scheduler = scheduler
+            self.state_dict, self.load_state_dict = scheduler.state_dict, scheduler.load_state_dict
+
+    def function(config):
+        optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=config["lr"])
+        schedule = Wrapped(torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch))
+        state = checkpointed(optimizer=optimizer, schedule=schedule)
+        for _ in state.epochs(EPOCHS):
+            optimizer.step()
+            schedule.scheduler.step()
+            state.report(loss=optimizer.param_groups[0]["lr"])
+
+    donor, _, _ = trial(function, {"lr": 0.1}, reports=2)
+    rest, _, _ = trial(function, {"lr": 0.001}, start=donor[-1].checkpoint)
+    assert [r.metrics["loss"] for r in rest] == pytest.approx([0.001 * 0.5**n for n in (3, 4, 5)])
 
 
 def test_a_loop_without_a_with(trial):

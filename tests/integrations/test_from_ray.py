@@ -100,6 +100,7 @@ def test_options_that_json_would_change_reach_the_trainable_as_they_are(tmp_path
         "call": tune.choice([lambda x: x, lambda x: 2 * x]),
         "b": tune.sample_from(lambda config: config["a"] + 1),
         "a": tune.sample_from(lambda config: len(config["kernel"])),
+        "held": {"list": [object()]},
         "with.dot": tune.sample_from(lambda config: 7),
     }
     experiment = from_ray(
@@ -115,6 +116,8 @@ def test_options_that_json_would_change_reach_the_trainable_as_they_are(tmp_path
     for config in seen:
         assert isinstance(config["array"], np.ndarray)
         assert callable(config["call"])
+    assert seen[0]["held"]["list"] is not seen[1]["held"]["list"]
+    for config in seen:
         assert (config["a"], config["b"], config["with.dot"]) == (2, 3, 7)
 
 
@@ -170,6 +173,9 @@ def test_a_population_explores_what_the_space_holds_as_a_constant():
     found = made({"lr": 0.01}, scheduler=pbt, num_samples=4)
     assert found.space["lr"] == Choice([0.1, 0.01, 0.2])
     assert list(found.start_points) == [{"lr": 0.01}] * 4
+    more = made({"lr": 0.01, "width": tune.randint(1, 1000)}, scheduler=pbt, num_samples=4)
+    assert {p["lr"] for p in more.start_points} == {0.01}
+    assert len({p["width"] for p in more.start_points}) == 4
 
 
 def test_searchers():
@@ -275,6 +281,22 @@ REFUSED = {
         ),
         "hyperparam_mutations.lr = 'a function': a function says no range",
     ),
+    "an explore function": (
+        lambda: made(
+            scheduler=PopulationBasedTraining(
+                time_attr="training_iteration",
+                hyperparam_mutations={"lr": tune.uniform(0.1, 1)},
+                custom_explore_fn=lambda config: config,
+            )
+        ),
+        "scheduler.custom_explore_fn",
+    ),
+    "a parameter in a list": (
+        lambda: made({"lr": LOW, "layers": [tune.choice([1, 2]), 3]}),
+        "has a parameter in a list",
+    ),
+    "a draw that comes out alike": (lambda: made(sampled(lambda _: random.choice([1, 1]))), "draws at random"),
+    "a grid without an end": (lambda: made({"a": tune.grid_search([1, 2]), "lr": LOW}, num_samples=-1), "has no end"),
     "repeats": (lambda: made(search_alg=Repeater(OptunaSearch(), repeat=3)), "replicate=k does so for the best"),
     "a searcher's own space": (
         lambda: made(search_alg=OptunaSearch(space=lambda trial: {"x": 1}, metric="loss", mode="min")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from raytune_hpo import (
     trial_dir,
 )
 from raytune_hpo.journal.events import Reported, Retried
+from raytune_hpo.workers.outcomes import Returned
+from raytune_hpo.workers.rank_process import RankSession
+from raytune_hpo.workers.reporting import checkpoint_folder
+from raytune_hpo.workers.surroundings import Place
 
 EPOCHS = 6
 
@@ -127,6 +132,42 @@ def test_ranks_of_one_model(tmp_path):
         assert f"ValueError: of rank {rank}" in trial.error
     assert raised_1.error.startswith("rank 1: test_ranks.py, line ")
     assert "of rank 1" in (results.run_dir / raised_1.error_file).read_text()
+
+
+@pytest.mark.parametrize("told", ["allowed", "ended"])
+def test_another_rank_waits_ends_and_keeps_nothing(tmp_path, told):
+    """Without Ray: what it reports is dropped, its checkpoints too, and it answers when the trial is over."""
+    folders = iter(range(100))
+    done = []
+
+    def function(config):
+        for _ in range(3):
+            with checkpoint_folder() as folder:
+                (folder / "state").write_text("large")
+                report({"loss": 1.0}, folder)
+            done.append(folder)
+        return {"loss": 2.0}
+
+    def scratch():
+        folder = tmp_path / str(next(folders))
+        folder.mkdir()
+        return folder
+
+    session = RankSession(
+        function,
+        {},
+        trial_id="t0",
+        checkpoint=None,
+        scratch=scratch,
+        prepare_thread=lambda: None,
+        place=Place("t0", 0, changes_directory=False),
+    )
+    told_later = threading.Timer(0.3, lambda: session.allow(99 if told == "allowed" else None))
+    told_later.start()
+    assert session.next() == Returned()
+    assert len(done) == (3 if told == "allowed" else 0)
+    assert session.stop()
+    assert list(tmp_path.iterdir()) == []
 
 
 WRONG = {

@@ -55,11 +55,10 @@ def _hyperopt(given: Any) -> Fields:
 
 def _optuna(given: Any) -> Fields:
     sampler = getattr(given, "_sampler", None)
-    plain = sampler is None or (type(sampler).__name__ == "TPESampler" and "optuna" in type(sampler).__module__)
     if getattr(given, "_evaluated_rewards", None):
         raise ExperimentError("search_alg", "OptunaSearch", "evaluated_rewards have no equal here: leave them out")
     points = [p for p in getattr(given, "_points_to_evaluate", None) or () if isinstance(p, dict)]
-    return {"searcher": "optuna" if plain else sampler, "start_points": points}
+    return {"searcher": "optuna" if sampler is None else sampler, "start_points": points}
 
 
 def _bayesopt(given: Any) -> Fields:
@@ -107,11 +106,26 @@ def _hyperband(given: Any, space: SpaceOfRay) -> Fields:
 
 
 def _median(given: Any, space: SpaceOfRay) -> Fields:
+    if not given._hard_stop:
+        raise ExperimentError("scheduler.hard_stop", False, "has no equal here: what is behind is stopped")
     options = {"grace_period": max(1, int(given._grace_period)), "min_samples": given._min_samples_required}
     return {"scheduler": {"name": "median", **options}}
 
 
+#: Of PopulationBasedTraining's options those that ours has not, with what they are unless given.
+_UNREAD: tuple[tuple[str, Any, str], ...] = (
+    ("custom_explore_fn", None, "compute what depends on others in the trainable, or by tune.sample_from"),
+    ("synch", False, "its members wait for nobody"),
+    ("burn_in_period", 0, "leave it out"),
+    ("perturbation_factors", (1.2, 0.8), "scheduler.perturbation says how far explore moves, in a parameter's scale"),
+)
+
+
 def _population(given: Any, space: SpaceOfRay) -> Fields:
+    for name, usual, instead in _UNREAD:
+        found = getattr(given, f"_{name}", usual)
+        if found != usual:
+            raise ExperimentError(f"scheduler.{name}", found, f"has no equal here: {instead}")
     bounds = type(given).__name__ == "PB2"
     explored = (given._hyperparam_bounds if bounds else given._hyperparam_mutations) or {}
     starts = {}

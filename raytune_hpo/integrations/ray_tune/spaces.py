@@ -43,8 +43,8 @@ class SpaceOfRay:
         """The parameters that are in no grid."""
         return set(SearchSpace(self.values).parameters) - set(self.grids)
 
-    def any_config(self) -> Config:
-        return SearchSpace(self.values).sample(generator(0, "any"))
+    def any_config(self, seed: int = 0, number: int = 0) -> Config:
+        return SearchSpace(self.values).sample(generator(seed, "start", number))
 
 
 def space_of(param_space: Mapping[str, Any]) -> SpaceOfRay:
@@ -73,8 +73,11 @@ def _read(node: Mapping[str, Any], path: tuple[str, ...], found: SpaceOfRay) -> 
                 found.computed[here] = value
             else:
                 out[name] = parameter_of(where, value)
-        elif is_json(value) or isinstance(value, Parameter):
+        elif (is_json(value) and not _holds_a_parameter(value)) or isinstance(value, Parameter):
             out[name] = value
+        elif _holds_a_parameter(value):
+            expected = "has a parameter in a list: give it a name of its own, and make the list in the trainable"
+            raise ExperimentError(f"param_space.{where}", "a list", expected)
         else:
             refuse_object(f"param_space.{where}", value)
             found.objects[here] = value
@@ -100,13 +103,13 @@ def parameter_of(where: str, value: Any) -> Any:
 def choice_of(where: str, options: list[Any]) -> Any:
     """A list of options as a Choice; a constant where there is one."""
     for option in options:
-        if is_of_ray(option) or (isinstance(option, Mapping) and any(map(is_of_ray, option.values()))):
+        if _holds_a_parameter(option):
             expected = "has a parameter in an option: give it a name of its own, with .when(NAME, '==', OPTION)"
             raise ExperimentError(f"param_space.{where}", "tune.choice", expected)
     options = [option.item() if isinstance(option, np.generic) else option for option in options]
     if any(_is_changed_by_json(option) for option in options):
         # Recorded by names: the trainable gets the very objects.
-        names = [getattr(option, "__name__", None) or " ".join(repr(option).split())[:60] for option in options]
+        names = [_named(option) for option in options]
         named = {
             name if names.count(name) == 1 else f"{name} #{i}": o
             for i, (name, o) in enumerate(zip(names, options, strict=True))
@@ -114,6 +117,19 @@ def choice_of(where: str, options: list[Any]) -> Any:
         return Choice(named) if len(named) > 1 else options[0]
     distinct = [option for i, option in enumerate(options) if option not in options[:i]]
     return distinct[0] if len(distinct) == 1 else Choice(distinct)
+
+
+def _holds_a_parameter(value: Any) -> bool:
+    """Whether one of Ray's is anywhere in it."""
+    if isinstance(value, Mapping):
+        return set(value) == {"grid_search"} or any(map(_holds_a_parameter, value.values()))
+    return any(map(_holds_a_parameter, value)) if isinstance(value, list | tuple) else is_of_ray(value)
+
+
+def _named(option: Any) -> str:
+    """The same in every process."""
+    text = " ".join(repr(option).split())
+    return getattr(option, "__name__", None) or (type(option).__name__ if " at 0x" in text else text[:60])
 
 
 def _is_changed_by_json(option: Any) -> bool:

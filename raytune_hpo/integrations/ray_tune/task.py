@@ -60,7 +60,7 @@ def completed(config: Mapping[str, Any], objects: Mapping[Path, Any], computed: 
     raises that has all there is."""
     whole: dict[str, Any] = copy.deepcopy(dict(config))
     for path, value in objects.items():
-        _put(whole, path, value)
+        _put(whole, path, _own(value))
     left = dict(computed)
     while left:
         failed: Exception | None = None
@@ -77,6 +77,14 @@ def completed(config: Mapping[str, Any], objects: Mapping[Path, Any], computed: 
         if failed is not None:
             raise failed
     return whole
+
+
+def _own(value: Any) -> Any:
+    """An object for one trial alone, which may change it."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a module, a lock, an open file: there is one
+        return value
 
 
 def _put(config: dict[str, Any], path: Path, value: Any) -> None:
@@ -96,13 +104,15 @@ def check_computed(space: SpaceOfRay) -> None:
     if not space.computed:
         return
     config = space.any_config()
-    answers = []
+    answers, drew = [], False
     for seed in (1, 2):
         states = random.getstate(), np.random.get_state()
         try:
             random.seed(seed)
             np.random.seed(seed)
+            before = random.getstate(), repr(np.random.get_state())
             answers.append(completed(config, space.objects, space.computed))
+            drew |= before != (random.getstate(), repr(np.random.get_state()))
         except Exception as error:  # of the user's function
             where = ", ".join(".".join(path) for path in space.computed)
             expected = f"must be computed from the config alone: {type(error).__name__}: {error}"
@@ -111,7 +121,7 @@ def check_computed(space: SpaceOfRay) -> None:
             random.setstate(states[0])
             np.random.set_state(states[1])
     for path in space.computed:
-        if repr(_at(answers[0], path)) != repr(_at(answers[1], path)):
+        if drew or repr(_at(answers[0], path)) != repr(_at(answers[1], path)):
             expected = "draws at random: give it a Float, Int or Choice of its own, which searchers learn of"
             raise ExperimentError(f"param_space.{'.'.join(path)}", "tune.sample_from", expected)
 

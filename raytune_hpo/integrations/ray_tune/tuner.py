@@ -154,10 +154,14 @@ def _fill(fields: dict[str, Any], space: SpaceOfRay, changes: Mapping[str, Any])
             fields["searcher"] = "grid"
             del fields["num_samples"]
             return
+        if samples == ENDLESS:
+            raise ExperimentError("num_samples", -1, "of a grid has no end: say how often each combination is trained")
         fields["start_points"] = space.points(samples, changes.get("seed", 0))
         fields["num_samples"] = len(fields["start_points"])
     elif starts:
-        fields["start_points"] = [{**space.any_config(), **starts} for _ in range(samples)]
+        given, seed = list(fields.get("start_points", ())), changes.get("seed", 0)
+        drawn = [{**space.any_config(seed, i), **starts} for i in range(len(given), min(samples, 10_000))]
+        fields["start_points"] = [*given, *drawn]
 
 
 def _fit(scheduler: Any, max_epochs: Any) -> None:
