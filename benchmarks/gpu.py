@@ -24,7 +24,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from gpu_device import Device, Utilisation
@@ -93,11 +93,13 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="every part with tiny sizes")
     parser.add_argument("--parts", nargs="+", choices=list(SHARES), default=list(SHARES), help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of all that is trained")
     parser.add_argument("--tests", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
 
     import torch
     from gpu_device import Device, Utilisation
+    from gpu_models import PRECISION
     from gpu_report import Report, described
     from gpu_time import Clock, Ending, Stopped
 
@@ -105,12 +107,14 @@ def main() -> int:
 
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no GPU; --device cpu --smoke tries the program out")
+    os.environ[PRECISION] = options.precision  # of the processes, too
     torch.set_num_threads(1)
     keep_freed_memory()  # as lane arrays do; it helps the solo trainer too
     until = BEGAN + 60 * options.minutes
     device = Device(options.device)
     busy = Utilisation(device)
-    settings = {"minutes": options.minutes, "smoke": options.smoke, "utilisation from": busy.source}
+    settings: dict[str, Any] = {"minutes": options.minutes, "smoke": options.smoke, "precision": options.precision}
+    settings |= {"utilisation from": busy.source}
     report = Report(Path(options.out), device.facts(), settings, BEGAN)
     run = Run(report, device, busy, options.smoke, options.models, options.tests)
     ending, complete, part = Ending(until - KEPT_S / 2), False, "start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ SPACE_CONFIGS = 32
 SPACE, IMAGE_SPACE = "digits' space", "cnn's space"
 CHAINS = ("mlp 64-64-10", SPACE, IMAGE_SPACE, "cnn 8x8")  # whose lanes are mixed ones
 SPACES = {SPACE: "digits", IMAGE_SPACE: "mnist_cnn"}  # of experiments/
+PRECISION = "RAYTUNE_HPO_GPU_PRECISION"  # in the environment: the hyperparameter of this name, of every config
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,12 @@ MODELS: dict[str, tuple[Callable[[], Task], Callable[[], Task], Config]] = {
 def trained(name: str, small: bool) -> Trained:
     full, few, base = MODELS[name]
     task = (few if small else full)()
-    configs = None
+    precision = os.environ.get(PRECISION, "float32")
+    base, configs = {**base, "precision": precision}, None
     if name in SPACES:
         space = load_experiment(str(REPOSITORY / "experiments" / f"{SPACES[name]}.py")).resolved.space
-        configs = tuple(sampled(space, 0)[: 4 if small else SPACE_CONFIGS])
+        found = sampled(space, 0)[: 4 if small else SPACE_CONFIGS]
+        configs = tuple({**config, "precision": precision} for config in found)
     return Trained(task, task.load(0).for_trials(), base, configs)
 
 

@@ -34,6 +34,7 @@ FILES = (
     f"{LANES}/test_devices.py",
     "tests/training/test_recurrent.py",
     "tests/training/test_trainer.py::test_mixed_precision_on_a_gpu",
+    "tests/integrations/test_checkpointed.py::test_on_a_gpu",
 )
 FEW = (
     f"{LANES}/test_equality.py::test_a_placement_that_does_not_fit_takes_fewer",

@@ -103,6 +103,47 @@ def test_workers_that_read_draw_the_same(trial):
     assert [r.metrics for r in rest] == [r.metrics for r in whole[2:]]
 
 
+def train_on_a_gpu(config):
+    """As people do: half precision with a scaler, dropout of the device's own generator, batches that are sent there."""
+    model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 1)).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"], fused=config["fused"])
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+    scaler = torch.amp.GradScaler("cuda", init_scale=2.0**17, growth_interval=4)
+    loader = data(pin_memory=True)
+    holding = checkpointed(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, loader=loader)
+    with holding as state:
+        for _ in state.epochs(EPOCHS):
+            total = torch.zeros((), device="cuda")
+            for x, y in loader:
+                optimizer.zero_grad()
+                with torch.autocast("cuda", dtype=torch.float16):
+                    loss = nn.functional.mse_loss(model(x.cuda(non_blocking=True)), y.cuda())
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                total += loss.detach()
+            scheduler.step()
+            state.report(loss=total, scale=scaler.get_scale(), noise=torch.rand((), device="cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("fused", [False, True])
+def test_on_a_gpu(trial, fused):
+    config = {"lr": 0.05, "fused": fused}
+    whole, end, _ = trial(train_on_a_gpu, config)
+    assert len(whole) == EPOCHS, end
+    own = [{k: v for k, v in r.metrics.items() if k != "gpu_memory_bytes"} for r in whole]
+    for cut in range(1, EPOCHS):
+        first, _, paused = trial(train_on_a_gpu, config, reports=cut)
+        for start in (first[-1].checkpoint, paused):
+            rest, end, _ = trial(train_on_a_gpu, config, start=start)
+            assert [{k: r.metrics[k] for k in own[0]} for r in rest] == own[cut:], (cut, end)
+    donor, _, _ = trial(train_on_a_gpu, config, reports=2)
+    rest, _, _ = trial(train_on_a_gpu, {**config, "lr": 0.01}, start=donor[-1].checkpoint)
+    assert len(rest) == EPOCHS - 2 and rest[0].metrics["loss"] == own[2]["loss"]  # of its first batch on, not before
+    assert rest[1].metrics["loss"] != own[3]["loss"]
+
+
 def test_checkpoints_come_as_often_as_the_experiment_says_and_with_the_last(trial):
     whole, _, _ = trial(train, CONFIGS[0], every=2)
     assert [r.checkpoint is not None for r in whole] == [False, True, False, True, True]
