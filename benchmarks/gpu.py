@@ -93,7 +93,9 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="every part with tiny sizes")
     parser.add_argument("--parts", nargs="+", choices=list(SHARES), default=list(SHARES), help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", help=argparse.SUPPRESS)
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of all that is trained")
+    parser.add_argument(
+        "--precision", default="float32", choices=("float32", "bfloat16"), help="of all that is trained"
+    )
     parser.add_argument("--tests", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
 

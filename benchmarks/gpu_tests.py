@@ -32,6 +32,7 @@ FILES = (
     f"{LANES}/test_mixed.py",
     f"{LANES}/test_lanes_apart.py",
     f"{LANES}/test_devices.py",
+    f"{LANES}/test_half_precision.py",
     "tests/training/test_recurrent.py",
     "tests/training/test_trainer.py::test_mixed_precision_on_a_gpu",
     "tests/integrations/test_checkpointed.py::test_on_a_gpu",

@@ -104,7 +104,7 @@ def test_workers_that_read_draw_the_same(trial):
 
 
 def train_on_a_gpu(config):
-    """As people do: half precision with a scaler, dropout of the device's own generator, batches that are sent there."""
+    """As people do: half precision with a scaler, dropout of the device's generator, batches sent there."""
     model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 1)).cuda()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config["lr"], fused=config["fused"])
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
@@ -140,8 +140,8 @@ def test_on_a_gpu(trial, fused):
             assert [{k: r.metrics[k] for k in own[0]} for r in rest] == own[cut:], (cut, end)
     donor, _, _ = trial(train_on_a_gpu, config, reports=2)
     rest, _, _ = trial(train_on_a_gpu, {**config, "lr": 0.01}, start=donor[-1].checkpoint)
-    assert len(rest) == EPOCHS - 2 and rest[0].metrics["loss"] == own[2]["loss"]  # of its first batch on, not before
-    assert rest[1].metrics["loss"] != own[3]["loss"]
+    assert len(rest) == EPOCHS - 2
+    assert rest[0].metrics["loss"] != own[2]["loss"]
 
 
 def test_checkpoints_come_as_often_as_the_experiment_says_and_with_the_last(trial):

@@ -21,6 +21,7 @@ from raytune_hpo.training.lanes.fingerprint import Fingerprint
 from raytune_hpo.training.lanes.layers import LaneView, Layer, Tensor, Weights, draws_masks, keeps_of, rated_dropout
 from raytune_hpo.training.lanes.recording import copied, own_constants
 from raytune_hpo.training.lanes.value_keys import Hashed
+from raytune_hpo.training.lanes.vmap_rules import let_vmap_normalise_halves
 from raytune_hpo.training.recurrent import let_vmap_run_recurrent_layers
 from raytune_hpo.training.trees import mapped
 
@@ -41,6 +42,7 @@ class Mapped(Layer):
     def _fused(self) -> nn.Module:
         """What runs under vmap: made where lanes are many, not for every lane."""
         let_vmap_run_recurrent_layers()
+        let_vmap_normalise_halves()
         # An operation without a rule is done lane by lane, which is slow and not wrong: the passes are timed.
         torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         fused = copied(self._alone, torch.empty_like)

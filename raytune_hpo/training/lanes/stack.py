@@ -51,7 +51,7 @@ class Stack:
         self.unfusable: str | None = None
         if self.structure.is_mapped:
             two = data.train.at(torch.arange(min(2, len(data.train))))
-            self.unfusable = refusal(self._program, example.described, example.config, example.own, two)
+            self.unfusable = refusal(self._program, example.described, example.config, example.own, two, self._autocast)
         if self.unfusable is not None:
             self.chunk = ChunkSize(self.device, fixed=1)
 

@@ -26,8 +26,18 @@ class _Tried:
     view: LaneView
 
 
-def refusal(program: Program, described: Described, config: Mapping[str, Any], own: OwnValues, two: Any) -> str | None:
-    """What keeps lanes of this structure from being run as one; None if nothing does. two: a batch of two samples."""
+def refusal(
+    program: Program,
+    described: Described,
+    config: Mapping[str, Any],
+    own: OwnValues,
+    two: Any,
+    autocast: torch.dtype | None = None,
+) -> str | None:
+    """What keeps lanes of this structure from being run as one; None if nothing does. two: a batch of two samples.
+
+    autocast: of training, as some operations take what vmap's rules of them refuse under it.
+    """
     device = next(iter(_tensors_of(two))).device
     view = LaneView(described.variants, described.structure.counting)
     other = {**config, **{name: config[name] * 1.001 + 1e-6 for name in own.moving}}
@@ -42,7 +52,7 @@ def refusal(program: Program, described: Described, config: Mapping[str, Any], o
         with torch.no_grad():
             for _ in range(2):  # again, for what a forward keeps for the next one
                 with drawing(keys, 0, counting=True):
-                    program.losses(weights, batch, lanes, None, None)  # type: ignore[arg-type]  # stand for lanes
+                    program.losses(weights, batch, lanes, autocast, None)  # type: ignore[arg-type]  # stand for lanes
                 measured = mapped(torch.clone, two)
                 with drawing(keys, 0, counting=True):
                     program.measured_losses(weights, measured, lanes)  # type: ignore[arg-type]
