@@ -27,16 +27,15 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "rms norm": lambda: nn.Sequential(nn.RMSNorm(8), nn.SiLU()),
     "transposed": lambda: nn.Sequential(nn.ConvTranspose2d(4, 4, 3, padding=1), nn.AvgPool2d(3, 1, 1), nn.Softplus()),
     "up": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.AdaptiveAvgPool2d(8), nn.Softmax(-1)),
-    "refuses halves": lambda: nn.Sequential(nn.Linear(8, 8), RefusesHalves()),
     "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
 }
 
 
 class RefusesHalves(nn.Module):
-    """After a linear layer, whose outputs under autocast are halves on any device."""
+    """In autocast: on a CPU, vmap's rules leave its inputs whole."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dtype == torch.bfloat16:
+        if torch.is_autocast_enabled(x.device.type):
             raise RuntimeError("no rule for halves")
         return x
 
@@ -58,14 +57,14 @@ class Layered(Digits):
     layer: str = "batch norm"
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        return Branched(LAYERS[self.layer]())
+        return Branched(RefusesHalves() if self.layer == "refuses halves" else LAYERS[self.layer]())
 
     def model_hyperparameters(self) -> Mapping[str, Any]:
         return {}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="on a CPU all is in whole precision")
-@pytest.mark.parametrize("layer", [name for name in LAYERS if name != "refuses halves"])
+@pytest.mark.parametrize("layer", list(LAYERS))
 def test_lanes_are_the_trainer_up_to_rounding(layer: str) -> None:
     task = Layered(layer=layer)
     data = part(task)
@@ -78,8 +77,8 @@ def test_lanes_are_the_trainer_up_to_rounding(layer: str) -> None:
     for _ in range(3):
         found, expected = lanes.train_epoch(), [trainer.train_epoch() for trainer in alone]
         for i, metrics in enumerate(expected):
-            for name in ("train_loss", "val_loss"):
-                assert found[str(i)][name] == pytest.approx(metrics[name], rel=0.02, abs=0.01), (name, i)
+            for name, most in (("train_loss", 0.01), ("validation_loss", 0.01)):
+                assert found[str(i)][name] == pytest.approx(metrics[name], rel=0.02, abs=most), (name, i)
     assert lanes.unfusable is None
 
 
