@@ -120,6 +120,7 @@ def _read_shape(data: Any, where: str) -> tuple[int, ...]:
 
 #: (sizes of the axes).
 Shape = Annotated[tuple[int, ...], Coded(list, _read_shape)]
+
 # Numbers and texts of a form ------------------------------------------------------------------------
 
 
@@ -143,6 +144,19 @@ def text(fits: Callable[[str], object], form: str) -> Coded:
         return value
 
     return Coded(_as_it_is, read)
+
+
+def several(fits: Callable[[str], object], what: str) -> Coded:
+    """Texts that `fits` each, none of them twice, as a tuple."""
+
+    def read(value: Any, where: str) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and fits(item) for item in value):
+            raise MalformedError(where, value, f"must be a list of {what}")
+        if len(set(value)) < len(value):
+            raise MalformedError(where, value, "names one twice")
+        return tuple(value)
+
+    return Coded(list, read)
 
 
 def _as_it_is(value: Any) -> Any:

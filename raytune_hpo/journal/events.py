@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from raytune_hpo.journal import names
-from raytune_hpo.journal.codec import Metrics, Shape, text, whole
+from raytune_hpo.journal.codec import Metrics, Shape, several, text, whole
 from raytune_hpo.journal.inputs import Recorded
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
@@ -22,6 +22,8 @@ Epoch = Annotated[int, whole(0, 10**9 - 1)]
 Count = Annotated[int, whole(0, 2**63 - 1)]
 CheckpointPath = Annotated[str, text(names.is_checkpoint_path, "the path of a checkpoint within the run directory")]
 RunFile = Annotated[str, text(names.is_inside, "a path within the run directory")]
+Tags = Annotated[tuple[str, ...], several(names.TAG.fullmatch, "tags")]
+TrialIds = Annotated[tuple[str, ...], several(names.TRIAL.fullmatch, "trials' names")]
 StatisticsFile = Annotated[str, text(names.STATISTICS.fullmatch, "the name of a file of statistics")]
 
 
@@ -182,11 +184,34 @@ class EvidenceGiven(Event):
 
 @dataclass(frozen=True)
 class Amended(Event):
-    """The experiment was changed. changes: path -> value, as `Experiment.override` takes them, in JSON."""
+    """The experiment is another one from here on. asked: in words, as it was asked for. changes: field -> its value now,
+    as `Experiment.to_json` has it. defaults: path -> what the trials of before have of a parameter that is new."""
 
     KIND: ClassVar[str] = "amend"
-    id: str
+    asked: str
     changes: dict[str, Any]
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settled(Event):
+    """The amendments of before are in force: a session goes on with them. extended: the trials that had ended, and
+    train on under them."""
+
+    KIND: ClassVar[str] = "settle"
+    extended: TrialIds = ()
+
+
+@dataclass(frozen=True)
+class Commanded(Event):
+    """A person's command was taken. trial: which it is about, None for the run. outcome: what came of it, in words."""
+
+    KIND: ClassVar[str] = "command"
+    trial: TrialId | None
+    id: str
+    command: str
+    applied: bool
+    outcome: str
 
 
 # Of a trial ---------------------------------------------------------------------------------------
@@ -310,14 +335,35 @@ class Perturbed(TrialEvent):
 
 
 @dataclass(frozen=True)
-class Commanded(TrialEvent):
-    """A person's command was taken: nudge, rollback, pause or resume. outcome: what came of it, in words."""
+class Held(TrialEvent):
+    """A person has paused the trial: it gets no worker until it is `Released`."""
 
-    KIND: ClassVar[str] = "command"
-    id: str
-    command: str
-    applied: bool
-    outcome: str
+    KIND: ClassVar[str] = "hold"
+
+
+@dataclass(frozen=True)
+class Released(TrialEvent):
+    """A person lets the trial go on."""
+
+    KIND: ClassVar[str] = "release"
+
+
+@dataclass(frozen=True)
+class Promoted(TrialEvent):
+    """A person lets a trial that has ended, or would be stopped, train on to the epoch `limit`: no scheduler decides
+    about it from here on."""
+
+    KIND: ClassVar[str] = "promote"
+    limit: Annotated[int, whole(1, 10**9 - 1)]
+
+
+@dataclass(frozen=True)
+class Marked(TrialEvent):
+    """What a person has written on a trial. tags: all that it has now, None if they are as they were; note: likewise."""
+
+    KIND: ClassVar[str] = "mark"
+    tags: Tags | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

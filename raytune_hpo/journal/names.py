@@ -12,6 +12,8 @@ LANES = "lanes"  # the folder of lane files, under checkpoints/; no trial is nam
 LONGEST = 300  # characters of a path within a run directory
 
 TRIAL = re.compile(r"t([0-9]{1,9})")
+#: What a person may call trials by.
+TAG = re.compile(r"[\w.-]{1,40}")
 #: A checkpoint's folder, within its trial's.
 FOLDER = re.compile(r"([0-9]{2,9})-([0-9]{5,9})(?:\.([0-9]{1,9}))?")
 #: A lane file, within its folder, as an array of today's names it: SESSION-ARRAY-PROCESS-NUMBER.

@@ -39,7 +39,7 @@ class Order:
     def follow(self, step: Step) -> None:
         """Raises MalformedError for an event that cannot come here."""
         for i, event in enumerate(step.events):
-            if self._closed and not isinstance(event, events.SessionOpened):
+            if self._closed and not isinstance(event, _BETWEEN):
                 raise MalformedError(f"events[{i}]", event.KIND, "must be session: the one before is closed")
             check = _CHECKS.get(type(event))
             if isinstance(event, TrialEvent):
@@ -65,6 +65,17 @@ class Order:
 
     def _close(self, i: int, event: events.Closed) -> None:
         self._closed = True
+
+    def _command(self, i: int, event: events.Commanded) -> None:
+        if event.trial is not None and event.trial not in self._trials:
+            raise _wrong(i, event, "trial", event.trial, "is no trial that was suggested before")
+
+    def _settle(self, i: int, event: events.Settled) -> None:
+        for name in event.extended:
+            trial = self._trials.get(name)
+            if trial is None or not trial.ended or trial.failed:
+                raise _wrong(i, event, "extended", name, "is no trial that has ended and not failed")
+            trial.ended = False
 
     # Of a trial -----------------------------------------------------------------------------------
 
@@ -133,6 +144,12 @@ class Order:
         trial.ended = trial.failed = False
 
 
+    def _promote(self, i: int, event: events.Promoted, trial: _Known) -> None:
+        if event.limit <= trial.epoch:
+            raise _wrong(i, event, "limit", event.limit, f"must be above {trial.epoch}, the trial's epoch")
+        trial.ended = trial.failed = False
+
+
 def _check_record(i: int, event: TrialEvent, record: CheckpointRecord, generation: int | None) -> None:
     """generation: which it must be of; None for any."""
     if record.trial != event.trial:
@@ -162,4 +179,22 @@ _CHECKS: dict[type[Event], Callable[..., None]] = {
     events.Retried: Order._live,
     events.Ended: Order._end,
     events.Reopened: Order._reopen,
+    events.Commanded: Order._command,
+    events.Settled: Order._settle,
+    events.Held: Order._live,
+    events.Released: Order._live,
+    events.Promoted: Order._promote,
 }
+#: What a person may do while no process has the run.
+_BETWEEN = (
+    events.SessionOpened,
+    events.Amended,
+    events.Commanded,
+    events.EvidenceGiven,
+    events.Suggested,
+    events.Ended,
+    events.Held,
+    events.Released,
+    events.Promoted,
+    events.Marked,
+)

@@ -72,6 +72,9 @@ class Ledger:
         self.lr_ranges: dict[str, tuple[float, float]] = {}  # structure -> the range that its test suggests
         self.warnings: dict[WarningKey, WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
+        self.amendments: list[events.Amended] = []
+        self.unsettled = False  # whether some of them are not in force yet
+        self.searched = 0  # trials that the search has suggested
 
     @property
     def ended_since_best(self) -> int:
@@ -123,6 +126,34 @@ class Ledger:
     def _on_exhausted(self, event: events.Exhausted) -> None:
         self.exhausted = True
 
+    def _on_amend(self, event: events.Amended) -> None:
+        """There may be more to do by it: that is found out anew."""
+        self.amendments.append(event)
+        self.unsettled = True
+        self.exhausted = False
+        self.stop_reason = None
+        self._not_finished()
+
+    def _on_settle(self, event: events.Settled) -> None:
+        self.unsettled = False
+        for name in event.extended:
+            self._live_again(self.trials[name], Status.PAUSED)
+
+    def _not_finished(self) -> None:
+        """There is work again."""
+        if self.status == RunStatus.FINISHED:
+            self.status = RunStatus.INTERRUPTED
+
+    def _on_command(self, event: events.Commanded) -> None:
+        self.commands[event.id] = event.outcome
+        if event.trial is None or not event.applied:
+            return
+        trial = self.trials[event.trial]
+        if event.command in ("pause", "resume"):
+            self.held = event.command == "pause"
+            if trial.status == Status.RUNNING:
+                self.set_status(trial, Status.PAUSED)
+
     # Of a trial ---------------------------------------------------------------------------------
 
     def _on_suggest(self, event: events.Suggested) -> None:
@@ -132,6 +163,8 @@ class Ledger:
         trial = TrialState(event.trial, len(self.trials), copied(event.config), **plan, searched=searched)
         self._raced = self._raced or trial.replicate_of is not None
         self.trials[trial.id] = self.live[trial.id] = trial
+        self.searched += searched
+        self._not_finished()
         self.counts[trial.status] += 1
         if event.checkpoint is not None:
             self._add_checkpoint(trial, event.checkpoint)
@@ -208,12 +241,24 @@ class Ledger:
     def _on_narrow(self, trial: TrialState, event: events.Narrowed) -> None:
         trial.config, trial.narrowed = copied(event.config), True
 
-    def _on_command(self, trial: TrialState, event: events.Commanded) -> None:
-        self.commands[event.id] = event.outcome
-        if event.applied and event.command in ("pause", "resume"):
-            self.held = event.command == "pause"
-            if trial.status == Status.RUNNING:
-                self.set_status(trial, Status.PAUSED)
+    def _on_hold(self, trial: TrialState, event: events.Held) -> None:
+        trial.held = True
+        if trial.status == Status.RUNNING:
+            self.set_status(trial, Status.PAUSED)
+
+    def _on_release(self, trial: TrialState, event: events.Released) -> None:
+        trial.held = False
+
+    def _on_promote(self, trial: TrialState, event: events.Promoted) -> None:
+        trial.limit, trial.promoted = event.limit, True
+        if trial.finished:
+            trial.error = trial.error_file = None
+            self._live_again(trial, Status.PAUSED)
+            self._not_finished()
+
+    def _on_mark(self, trial: TrialState, event: events.Marked) -> None:
+        trial.tags = trial.tags if event.tags is None else event.tags
+        trial.remark = trial.remark if event.note is None else event.note or None
 
     def _on_end(self, trial: TrialState, event: events.Ended) -> None:
         trial.reason = event.reason
@@ -232,8 +277,13 @@ class Ledger:
 
     def _on_reopen(self, trial: TrialState, event: events.Reopened) -> None:
         trial.failures, trial.losses, trial.reopened = 0, 0, True
-        trial.reason = trial.error = trial.error_file = None
-        self.set_status(trial, Status.PENDING)
+        trial.error = trial.error_file = None
+        self._live_again(trial, Status.PENDING)
+
+    def _live_again(self, trial: TrialState, status: Status) -> None:
+        """Of one that had ended."""
+        trial.reason = None
+        self.set_status(trial, status)
         self.live[trial.id] = trial
         self._since_best.discard(trial.id)
         leader = self.best_trial

@@ -47,6 +47,10 @@ class TrialState:
     failures: int = 0
     losses: float = 0  # workers lost since its last new report
     reopened: bool = False  # it had failed, and is tried again
+    held: bool = False  # paused by a person
+    promoted: bool = False  # a person lets it train on to `limit`, whatever the scheduler says
+    tags: tuple[str, ...] = ()
+    remark: str | None = None  # a person's
     reason: str | None = None
     error: str | None = None
     error_file: str | None = None

@@ -32,7 +32,7 @@ INPUTS = Inputs(
 )
 
 #: What comes before them.
-PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1")]
+PRELUDE: list[Event] = [events.SessionOpened(1), suggest("t0"), suggest("t1"), end("t0", "stopped", "why")]
 #: One of each kind, no field at its default, in an order in which they may come.
 EVERY: list[Event] = [
     events.SessionOpened(2, 41, "host", "2026-01-02T03:04:05+0100", events.Executor.LANES, True, "abc", "why"),
@@ -52,15 +52,20 @@ EVERY: list[Event] = [
     events.Warned("t2", "UserWarning", "look out", "train.py:7", 3),
     events.Perturbed("t2", "t1", 4, 0, 5, 1, CONFIG, {"lr": 0.4}, RECORD, "care", events.By.HAND),
     events.Commanded("t2", "1-2", "nudge", True, "done"),
+    events.Held("t2"),
+    events.Released("t2"),
     events.Retried("t2", 5, "ValueError: x", "errors/1.txt", True, 0.25),
     events.Ended("t2", Outcome.FAILED, "error", "ValueError: x", "errors/1.txt"),
     events.Noticed("a notice"),
     events.EvidenceGiven("another run", CONFIG, {1: 0.5, 10: 0.25}),
-    events.Amended("1-3", {"time_budget_s": 60, "space.lr": [0.1, 1]}),
+    events.Amended("time_budget_s=60", {"time_budget_s": 60}, {"momentum": 0.9}),
+    events.Settled(("t0",)),
     events.ExecutorChanged(events.Executor.INLINE, "why", True),
     events.Exhausted(),
     events.RunStopped("target reached"),
     events.Reopened("t2"),
+    events.Promoted("t2", 81),
+    events.Marked("t2", ("good", "of-June"), "looks well"),
     events.Closed(RunStatus.INTERRUPTED, "3 trials in a row failed with ValueError: x"),
 ]  # fmt: skip
 STEPS: list[list[Event]] = [

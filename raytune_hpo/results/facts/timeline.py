@@ -51,8 +51,10 @@ def timeline(results: Results) -> dict[str, Any]:
                     _leave(workers, of, event.trial, now)
                 case events.Decided() if event.decision == Decision.PAUSE:
                     _leave(workers, of, event.trial, now)
-                case events.Commanded() if event.applied and event.command == "pause":
+                case events.Held():
                     _leave(workers, of, event.trial, now)
+                case events.Commanded(trial=str(trial)) if event.applied and event.command == "pause":
+                    _leave(workers, of, trial, now)
                 case events.SessionOpened() | events.Closed():
                     # Of a session that was killed the last sign of life is the end.
                     for trial in list(of):
