@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from raytune_hpo.cli.main import run_file
     from raytune_hpo.display.screen import resume, retry, run
     from raytune_hpo.display.verdict_screen import confirm, retest
+    from raytune_hpo.engine.commanding import Answer, amend, enqueue
     from raytune_hpo.integrations.checkpointed import checkpointed as checkpointed  # (likewise: they need torch)
     from raytune_hpo.integrations.ray_tune import from_ray
     from raytune_hpo.journal import events
@@ -72,6 +73,7 @@ __all__ = [
     "F1",
     "R2",
     "Accuracy",
+    "Answer",
     "Batch",
     "BinaryCrossEntropy",
     "CalibrationError",
@@ -120,7 +122,9 @@ __all__ = [
     "TrialError",
     "Whole",
     "WholeMetric",
+    "amend",
     "confirm",
+    "enqueue",
     "events",
     "follow",
     "from_ray",
@@ -143,6 +147,9 @@ __all__ = [
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
+    "Answer": "engine.commanding",
+    "amend": "engine.commanding",
+    "enqueue": "engine.commanding",
     "checkpointed": "integrations.checkpointed",
     "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",

@@ -2,7 +2,8 @@
 
 RaytuneHpoError
 ├── ExperimentError   the whole run is wrong; nothing was started (exit code 2)
-│   └── TaskError     a method of the task is: found before the first trial
+│   ├── TaskError     a method of the task is: found before the first trial
+│   └── RefusedError  a command to a run is: nothing was changed
 └── TrialError        ends one trial; the rest of the run goes on
 """
 
@@ -52,6 +53,17 @@ class ExperimentError(RaytuneHpoError):
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.expected)
+
+
+class RefusedError(ExperimentError):
+    """A command was refused by whoever has the run, in one line."""
+
+    def __init__(self, text: str) -> None:
+        RaytuneHpoError.__init__(self, printable(" ".join(text.split())))
+        self.field, self.value, self.expected = "command", None, text
+
+    def __reduce__(self) -> tuple[type[RefusedError], tuple[str]]:  # type: ignore[override]
+        return type(self), (self.expected,)
 
 
 class TaskError(ExperimentError):

@@ -105,15 +105,18 @@ def own_stdout(options: argparse.Namespace) -> contextlib.AbstractContextManager
     return contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
 
 
-def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
-    """FIELD=VALUE texts as what `Experiment.override` takes. Raises ExperimentError."""
+def parse_changes(texts: Sequence[str], argument: str = "--set") -> dict[str, Any]:
+    """FIELD=VALUE texts as what `Experiment.override` takes. argument: which they were given by.
+
+    Raises ExperimentError.
+    """
     changes: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ExperimentError("--set", text, "must be FIELD=VALUE")
+            raise ExperimentError(argument, text, "must be FIELD=VALUE")
         if key in changes:
-            raise ExperimentError("--set", text, f"{key} is set twice")
+            raise ExperimentError(argument, text, f"{key} is set twice")
         changes[key] = parse_value(value)
     return changes
 

@@ -65,11 +65,12 @@ def takes_commands(directory: RunDirectory) -> bool:
 def send(options: argparse.Namespace, run: PandaRun, command: str, **arguments: object) -> int:
     """Leave the command, wait for its fate, print it. Exit code 2 if it was refused."""
     path = run.directory.path
+    answers = commands.Answers(path, run.directory.description()["run_id"])
     command_id = commands.send(path, command, **arguments)
     if not run.is_running:
         say(f"{command}: noted; no process runs it now, so it is taken when the run is resumed")
         return 0
-    event = commands.wait_for(path, run.directory.description()["run_id"], command_id, options.wait)
+    event = answers.wait_for(command_id, options.wait)
     if event is None:
         say(f"{command}: noted; it is taken at the end of the running epoch")
         return 0

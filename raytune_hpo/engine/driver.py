@@ -9,15 +9,18 @@ point loses nothing that was acted upon.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
 
+from raytune_hpo.engine.desk import Desk
 from raytune_hpo.engine.interrupt import Interrupt
-from raytune_hpo.engine.interventions import take
+from raytune_hpo.engine.interventions import OF_A_PANDA, take
 from raytune_hpo.engine.lr_narrowing import narrow, needs_test, take_test
 from raytune_hpo.engine.population import Population
 from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord
 from raytune_hpo.journal.file import Journal
@@ -25,7 +28,7 @@ from raytune_hpo.results.trial import TrialState
 from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
-from raytune_hpo.storage.commands import pending, remove
+from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost, Slot, Workers
@@ -49,11 +52,15 @@ class Driver:
         journal: Journal,
         store: CheckpointStore,
         pool: Workers,
+        inbox: Inbox,
+        remade: Callable[[Amendment], Population],
         troubles: Callable[[], list[str]] = list,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """troubles: what others had trouble with since the last call, for people to read."""
+        """remade: the population of a run that was amended, from its journal. troubles: what others had trouble with
+        since the last call, for people to read."""
         self.run_directory = run
+        self._inbox, self._remade = inbox, remade
         self.population = population
         self.journal = journal
         self.store = store
@@ -65,9 +72,11 @@ class Driver:
         self._stopped: float | None = None  # when the run was seen to be stopped, by the clock
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
         self._takes_commands = population.host.scheduler.takes_commands
+        #: What the run is to go on by in another session: its workers know of what was amended.
+        self.amendment: Amendment | None = None
 
     def drive(self, interrupt: Interrupt) -> RunStatus:
-        """Returns FINISHED or INTERRUPTED."""
+        """Returns FINISHED or INTERRUPTED: also where another session has to go on (`amendment`)."""
         try:
             return self._driven(interrupt)
         except DebuggerLeftError:
@@ -75,10 +84,14 @@ class Driver:
             return RunStatus.INTERRUPTED
 
     def _driven(self, interrupt: Interrupt) -> RunStatus:
-        population = self.population
         last_sign_of_life = self._clock()
         slow_fill = False
-        while not population.done:
+        self._serve()
+        while not self.population.done or self._serve():
+            population = self.population
+            if self.amendment is not None:
+                self._wind_down("the run was amended", math.inf, interrupt)
+                return RunStatus.INTERRUPTED
             why = population.why_to_stop
             if interrupt.requested or why is not None:
                 self._wind_down(why)
@@ -97,6 +110,8 @@ class Driver:
                 self._take(slot, answer)
             self._discard(self.pool.take_surplus())
             self._take_news()
+            if self._serve():
+                continue
             # Journaled together with what is begun next, before the wait that sends it: one sync instead of two.
             for trial in list(population.live.values()) if self._takes_commands and not self.pool.busy else ():
                 self._take_commands(trial)
@@ -107,7 +122,7 @@ class Driver:
                 last_sign_of_life = self._clock()
             for trouble in self._troubles():
                 population.notice(trouble)
-        for trial in list(population.trials.values())[:1] if self._takes_commands else ():
+        for trial in list(self.population.trials.values())[:1] if self._takes_commands else ():
             self._take_commands(trial)  # too late, and that is said
         self._settle(GRACE_S)
         return RunStatus.FINISHED
@@ -121,6 +136,30 @@ class Driver:
         doomed, self.population.doomed = self.population.doomed, []
         if doomed:
             self.store.delete(*doomed)
+
+    def _serve(self) -> bool:
+        """Take the commands that are of any run. Whether the run is another one by them."""
+        given = [c for c in self._inbox.pending() if c["command"] not in OF_A_PANDA or not self._takes_commands]
+        for command in given:
+            population = self.population
+            desk = Desk(population.ledger, population.experiment, population.adopt, population.do)
+            amendment = desk.take(command)
+            self.commit()
+            self._inbox.remove(command["id"])
+            if amendment is not None:
+                self._amend(amendment)
+                return True
+        return bool(given)
+
+    def _amend(self, amendment: Amendment) -> None:
+        self.run_directory.amend(amendment.event.changes)
+        if not amendment.of_driver:
+            self.amendment = amendment
+            return
+        self.population = self._remade(amendment)
+        self._stopped = None
+        self.population.settle()
+        self.commit()
 
     def _check_budget(self) -> None:
         budget = self.population.experiment.time_budget_s
@@ -165,8 +204,8 @@ class Driver:
         trial: TrialState | None = None
         for slot in self.pool.idle():
             trial = trial or self.population.next_trial()
-            if trial is None:
-                return
+            if trial is None or any(busy.trial == trial.id for busy in self.pool.busy):
+                return  # (a person has let it go on before its worker has heard that it was to end)
             if self.pool.admits(slot, trial.losses):
                 self._start(slot, trial)
                 trial = None
@@ -272,14 +311,14 @@ class Driver:
 
     def _take_commands(self, trial: TrialState) -> bool:
         """Do what a person wants of a trial between two epochs. Whether it has left its worker by that."""
-        commands = pending(self.run_directory.path)
+        commands = [c for c in self._inbox.pending() if c["command"] in OF_A_PANDA]
         running = trial.status == Status.RUNNING
         for command in commands:
             take(self.population, trial, command)
         if commands:
             self.commit()
             for command in commands:
-                remove(self.run_directory.path, command["id"])
+                self._inbox.remove(command["id"])
         return running and trial.status != Status.RUNNING
 
     def _discard(self, reports: Sequence[EpochReport]) -> None:
@@ -333,14 +372,17 @@ class Driver:
 
     # Interruption ------------------------------------------------------------------------------
 
-    def _wind_down(self, why: str | None) -> None:
-        """Let running epochs end, save them, start nothing new. why: None where a person asked for it."""
-        deadline = self._clock() + GRACE_S
+    def _wind_down(self, why: str | None, grace_s: float = GRACE_S, interrupt: Interrupt | None = None) -> None:
+        """Let running epochs end, save them, start nothing new. why: None where a person asked for it. interrupt: that
+        ends it after GRACE_S, too."""
+        deadline = self._clock() + grace_s
         again = "; again to stop at once" if why is None else f": {why}"
         self.population.notice(f"stopping: running epochs are ending and are being saved{again}")
         self.commit()
         self.pool.ending = True
         while self.pool.busy and self._clock() < deadline:
+            if interrupt is not None and interrupt.requested:
+                deadline, interrupt = min(deadline, self._clock() + GRACE_S), None
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())

@@ -23,6 +23,8 @@ from raytune_hpo.training.hyperparameters import check_value
 from raytune_hpo.training.rules import RULES
 from raytune_hpo.training.task import Task
 
+#: Commands that are of a panda: they are taken between two of its epochs.
+OF_A_PANDA = ("nudge", "rollback", "pause", "resume")
 OF_AN_OPTIMIZER = {name for rule in RULES.values() for name in rule.movable}
 NEAREST = 5  # epochs that a refused rollback names
 
@@ -33,7 +35,7 @@ def checked_changes(experiment: ResolvedExperiment, config: Config, changes: Map
     Raises ExperimentError for one that cannot be made in mid-training, or that would do nothing.
     """
     task = experiment.task
-    _active_values(experiment.space, config, changes)
+    active_values(experiment.space, config, changes)
     if not changes:
         raise ExperimentError("nudge", dict(changes), "needs at least one NAME=VALUE, such as lr=0.003")
     if not isinstance(task, Task):
@@ -54,7 +56,7 @@ def checked_changes(experiment: ResolvedExperiment, config: Config, changes: Map
     return {path: check_value(known[path], value) for path, value in changes.items()}
 
 
-def _active_values(space: SearchSpace, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+def active_values(space: SearchSpace, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`config` with `changes`, path -> value, without what becomes inactive by them.
 
     Raises ExperimentError for a change of a parameter that is inactive then, and for a parameter that becomes
@@ -113,6 +115,7 @@ def take(population: Population, trial: TrialState, command: Command) -> None:
 
 def _do(population: Population, trial: TrialState, command: Command) -> str:
     name = command["command"]
+    _check_form(command)
     if trial.finished:
         raise ExperimentError(name, trial.id, "has ended")
     if name == "pause":
@@ -123,7 +126,7 @@ def _do(population: Population, trial: TrialState, command: Command) -> str:
         changes = checked_changes(population.experiment, trial.config, command["changes"])
         record, config = (
             _present(trial),
-            nest(_active_values(population.experiment.space, trial.config, changes)),
+            nest(active_values(population.experiment.space, trial.config, changes)),
         )
         before = flatten(trial.config)
         text = ", ".join(f"{path} {before.get(path, 'default')} -> {value}" for path, value in changes.items())
@@ -137,6 +140,16 @@ def _do(population: Population, trial: TrialState, command: Command) -> str:
     if not population.perturb(trial, trial.id, record, config, reason, by=By.HAND):
         raise ExperimentError(name, record.path, "this checkpoint is damaged or gone")
     return outcome
+
+
+def _check_form(command: Command) -> None:
+    """Raise ExperimentError for a command that has not what is read of it."""
+    match command:
+        case {"command": "nudge", "changes": dict()} | {"command": "pause" | "resume"}:
+            return
+        case {"command": "rollback", "epoch": int(epoch)} if not isinstance(epoch, bool):
+            return
+    raise ExperimentError(command["command"], command, "is no such command")
 
 
 def _present(trial: TrialState) -> CheckpointRecord:

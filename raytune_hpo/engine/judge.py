@@ -51,6 +51,12 @@ class Judge:
         """The epoch at which a trial is complete."""
         return self.experiment.max_epochs if trial.limit is None else trial.limit
 
+    def answer_again(self, trial: TrialState) -> Decision | None:
+        """What the scheduler says to a trial's newest report; None of one that it does not decide about, or that has
+        diverged."""
+        known = self.host.knows(trial.id) and self._not_finite(trial) is None
+        return self._ask_scheduler(trial) if known else None
+
     def judge(self, trial: TrialState, stop_reason: str | None, done: bool = False) -> tuple[Decision, Ended | None]:
         """(decision on the trial's newest report, the trial's end if it is over).
 
@@ -114,8 +120,8 @@ class Judge:
         return tracker is not None and value is not None and tracker.update(value)
 
     def _ask_scheduler(self, trial: TrialState) -> Decision:
-        if trial.replicate_of is not None:
-            return Decision.CONTINUE  # it knows of none of them
+        if not self.host.knows(trial.id):
+            return Decision.CONTINUE
         self.host.trials[trial.id].checkpoint = trial.resume_from
         answer = self.host.result(trial.id, self.scheduler_result(trial))
         try:

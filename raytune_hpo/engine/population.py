@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raytune_hpo.engine.before import UNCHANGED, Before, Past
 from raytune_hpo.engine.fail_fast import FailFast
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import Retention
@@ -43,11 +44,15 @@ STANDINGS = {
 class Population:
     """Trials, searcher and scheduler of one run.
 
-    adopt: see `supply.Adopt`.
+    adopt: see `supply.Adopt`. past: of a run that was amended. experiment, search, host are of what it is now, and are
+    told again of all that has been.
     """
 
-    def __init__(self, experiment: ResolvedExperiment, search: Search, host: SchedulerHost, adopt: Adopt) -> None:
+    def __init__(
+        self, experiment: ResolvedExperiment, search: Search, host: SchedulerHost, adopt: Adopt, past: Past = UNCHANGED
+    ) -> None:
         self.experiment = experiment
+        self._before = Before(past, experiment, host)
         self.search = search
         self._search_blamed = blamed("searcher", experiment.searcher.name)
         self.host = host
@@ -72,8 +77,10 @@ class Population:
     @property
     def why_to_stop(self) -> str | None:
         """Why the session should end although there is work left: its trials fail alike. None while it should not."""
-        all_suggested = self.ledger.exhausted or len(self.trials) >= self.experiment.num_samples
+        all_suggested = self.ledger.exhausted or self.ledger.searched >= self.experiment.num_samples
         left = self.live or self._supply.due() or not all_suggested
+        if left and all_suggested and self.live and all(t.held and not t.running for t in self.live.values()):
+            return "the trials that are left are paused by hand: raytune-hpo trial continue lets them go on"
         return self._fail_fast.reason if left else None
 
     def take_step(self) -> list[Event]:
@@ -94,6 +101,15 @@ class Population:
         for trial_id in trials:
             self.do(events.Reopened(trial_id))
 
+    def settle(self) -> None:
+        """Put the amendments into force that are not yet: trials whose end they undo train on."""
+        if not self.ledger.unsettled:
+            return
+        settled, notices = self._before.settled(self.trials)
+        self.do(settled)
+        for notice in notices:
+            self.notice(notice)
+
     def close_session(self, status: RunStatus) -> None:
         self.do(events.Closed(status, self._fail_fast.reason if status == RunStatus.INTERRUPTED else None))
 
@@ -113,7 +129,7 @@ class Population:
 
     def next_decision(self, trial: TrialState) -> int:
         """The next epoch at whose report the scheduler may decide anything but to continue."""
-        if trial.replicate_of is not None:
+        if not self.host.knows(trial.id):
             return self.judge.last_epoch(trial)
         scheduler = self.host.next_decision(trial.id, trial.epoch)
         return max(trial.epoch + 1, int(min(scheduler, self.judge.last_epoch(trial))))
@@ -251,15 +267,26 @@ class Population:
     def replay(self, step: Step) -> None:
         """Move by a recorded step."""
         self.ledger.seconds = step.t
+        self._before.follow(step)
         for event in step.events:
             if isinstance(event, events.Suggested) and event.origin == events.Origin.SEARCH:
-                with self._search_blamed:
-                    self.search.replay(event.trial, event.config if event.suggested is None else event.suggested)
+                self._replay_suggestion(event)
             elif isinstance(event, events.Decided):
-                self.mismatches += not self.judge.replay(self.trials[event.trial], event.decision)
+                trial = self.trials[event.trial]
+                if not self._before.judged_again(trial, event, self.ledger.stop_reason, self.judge):
+                    same = self.judge.replay(trial, event.decision)
+                    self.mismatches += not same and not self._before.is_it
             self._apply(event)
             self.host.take_effects()  # what followed from it is recorded too
+        self._before.over()
         self.doomed.clear()
+
+    def _replay_suggestion(self, event: events.Suggested) -> None:
+        suggested = event.config if event.suggested is None else event.suggested
+        config = self._before.in_space(event.trial, suggested)
+        if config is not None:
+            with self._search_blamed:
+                self.search.replay(event.trial, config)
 
     def _apply(self, event: Event) -> None:
         """Move the ledger, then the scheduler, the searcher and what is kept on disk along with it."""
@@ -278,6 +305,10 @@ class Population:
             return
         if isinstance(event, events.Exhausted):
             self.host.exhausted()
+        elif isinstance(event, events.Amended):
+            self._before.amend(event)
+        elif isinstance(event, events.Settled):
+            self._settle(event)
         elif isinstance(event, events.SessionOpened | events.ExecutorChanged):
             self.host.has_room = event.room
         elif isinstance(event, events.EvidenceGiven):
@@ -311,15 +342,38 @@ class Population:
                     self.host.intervened(trial.id)
             case events.CheckpointLost():
                 self.host.forget(event.path)
+            case events.Promoted():
+                self._retention.reopened(trial)
+                self.host.forsake(trial.id)
             case events.Ended():
-                self.judge.forget(trial)
-                self.host.end(trial.id, failed=not trial.eligible)
-                if self._is_observed(trial):
-                    value = trial.best if trial.eligible else None
-                    # One that has come to a plateau was not cut short: it would reach no more.
-                    outcome = Outcome.COMPLETED if event.reason == PLATEAU else event.outcome
-                    with self._search_blamed:
-                        self.search.observe(trial.id, outcome, value, trial.epoch)
+                self._tell_end(trial, event)
+
+    def _tell_end(self, trial: TrialState, event: events.Ended) -> None:
+        if self._before.undoes(trial, event, self.ledger.stop_reason):
+            self.host.suspend(trial.id)
+            return
+        # One that has come to a plateau was not cut short: it would reach no more.
+        self._over(trial, Outcome.COMPLETED if event.reason == PLATEAU else event.outcome)
+
+    def _over(self, trial: TrialState, outcome: Outcome) -> None:
+        """outcome: as the search is told of it."""
+        self.judge.forget(trial)
+        self.host.end(trial.id, failed=not trial.eligible)
+        if self._is_observed(trial):
+            with self._search_blamed:
+                self.search.observe(trial.id, outcome, trial.best if trial.eligible else None, trial.epoch)
+
+    def _settle(self, event: events.Settled) -> None:
+        """Of the trials whose end was left open some go on, and the others are over."""
+        for trial_id in self._before.take_open():
+            trial = self.trials[trial_id]
+            if trial_id in event.extended:
+                self.host.resume(trial_id)
+                self._retention.reopened(trial)
+                continue
+            self.host.resume(trial_id, running=True)
+            self._over(trial, Outcome.STOPPED)
+        self.host.end_eras()
 
     def _keep_of_replicate(self, trial: TrialState, event: events.TrialEvent) -> None:
         """Neither the scheduler nor the search hears of one."""
@@ -334,7 +388,9 @@ class Population:
 
     def _is_observed(self, trial: TrialState) -> bool:
         """Whether the search is told what becomes of the trial."""
-        return trial.searched and (self.search.takes_corrections or not trial.reopened)
+        if not trial.searched or trial.promoted or self._before.is_outside(trial.id):
+            return False
+        return self.search.takes_corrections or not trial.reopened
 
     def _follow(self, trial: TrialState, decision: Decision) -> None:
         hosted = self.host.trials[trial.id]

@@ -29,9 +29,10 @@ class Retention:
         self._failed: list[TrialState] = []  # the failed ones that do, the last one last
 
     def reopened(self, trial: TrialState) -> None:
-        """A failed trial is tried again."""
-        if trial in self._failed:
-            self._failed.remove(trial)
+        """A trial that had ended goes on."""
+        for kept in (self._failed, self._ranking):
+            if trial in kept:
+                kept.remove(trial)
 
     def doomed(self, trial: TrialState, pinned: Collection[str]) -> list[CheckpointRecord]:
         """Take from `trial`, and from those that it pushes out, the checkpoints that are not kept."""

@@ -22,6 +22,7 @@ from raytune_hpo.listeners.registry import check_listeners
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus
+from raytune_hpo.storage.commands import pending
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers.before_start import check_place
@@ -103,7 +104,7 @@ def resume(
     listeners: Sequence[Any] = (),
     verbose: bool = False,
 ) -> Results:
-    """Go on with a run after an interruption or a crash; of a finished run, just its results.
+    """Go on with a run after an interruption, a crash or an amendment; of a finished run, just its results.
 
     task: in place of the recorded one, for tasks defined in a prompt or a notebook. space: likewise, for the classes,
     arrays and other objects in it, which are recorded by name alone; what is searched stays. searcher, scheduler: of a
@@ -133,7 +134,8 @@ def go_on(
     try:
         results = load_results(directory.path)
         again = [] if reopen is None else reopen(results)
-        if results.status == RunStatus.FINISHED and not again:
+        directory.amend(results.experiment)  # unless it tells of all amendments already
+        if results.status == RunStatus.FINISHED and not again and not pending(directory.path):
             return results
         with reopened(directory, given, code=code) as taken:
             resolved = taken.experiment.resolved

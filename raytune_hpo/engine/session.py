@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from raytune_hpo.engine.interrupt import Interrupt
 from raytune_hpo.engine.reopening import open_journal, replay
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, kept_code
+from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.experiment.project import Code
 from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
-from raytune_hpo.journal.file import Reading
+from raytune_hpo.journal.file import Journal, Reading, read
 from raytune_hpo.listeners.following import Listening
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.listeners.registry import made_listeners
@@ -29,6 +30,7 @@ from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written
+from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
@@ -65,18 +67,30 @@ class Session:
         with contextlib.ExitStack() as stack:
             stack.callback(self.directory.unlock)
             interrupt = stack.enter_context(Interrupt())
-            description = self.directory.description()
-            view = RunView(self.directory.path, description["run_id"], description["experiment"], self.resumed)
-            listening = Listening(made_listeners((*self.listeners, *self.experiment.listeners)), view)
-            stack.callback(listening.close)
             phases = Phases()
             phases.since_process_start()
-            try:
-                ledger = _drive(self, interrupt, listening, phases)
-            except (DebuggerLeftError, bdb.BdbQuit):
-                expected = "was left before the first trial: nothing has been trained"
-                raise ExperimentError("debugger", "q", expected) from None
-        return Results(self.directory.path, description["experiment"], ledger)
+            work: Session | None = self
+            while work is not None:
+                ledger, amendment = work._driven(interrupt, phases)
+                # What workers know of was amended: others go on.
+                work = None if amendment is None or interrupt.requested else work._amended(amendment)
+        return Results(self.directory.path, self.directory.description()["experiment"], ledger)
+
+    def _driven(self, interrupt: Interrupt, phases: Phases) -> tuple[Ledger, Amendment | None]:
+        description = self.directory.description()
+        view = RunView(self.directory.path, description["run_id"], description["experiment"], self.resumed)
+        listening = Listening(made_listeners((*self.listeners, *self.experiment.listeners)), view)
+        try:
+            return _drive(self, interrupt, listening, phases)
+        except (DebuggerLeftError, bdb.BdbQuit):
+            expected = "was left before the first trial: nothing has been trained"
+            raise ExperimentError("debugger", "q", expected) from None
+        finally:
+            listening.close()
+
+    def _amended(self, amendment: Amendment) -> Session:
+        """The one that comes after this."""
+        return replace(self, experiment=amendment.experiment, notices=(), resumed=True, again=())
 
     @contextlib.contextmanager
     def ray(self, interrupt: Interrupt) -> Iterator[None]:
@@ -89,7 +103,9 @@ class Session:
             yield
 
 
-def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Phases) -> Ledger:
+def _drive(
+    work: Session, interrupt: Interrupt, listening: Listening, phases: Phases
+) -> tuple[Ledger, Amendment | None]:
     directory, experiment = work.directory, work.experiment
 
     try:
@@ -120,36 +136,44 @@ def _drive(work: Session, interrupt: Interrupt, listening: Listening, phases: Ph
             stack.callback(listening.close)  # before Ray is gone, which listeners may use
             with phases("imports"):
                 from raytune_hpo.engine.driver import Driver
-                from raytune_hpo.engine.population import Population
-                from raytune_hpo.schedulers.host import SchedulerHost
+                from raytune_hpo.engine.making import new_population
 
             store = CheckpointStore(directory.path, session, doubted=reading.doubted)
             with phases("searcher and scheduler"):
-                host = SchedulerHost(experiment.new_scheduler())
-                population = Population(experiment, experiment.new_search(), host, store.adopt)
+                population = new_population(experiment, store.adopt, reading.steps)
             with phases("replay"):
                 named = _replay(population, reading, directory.journal_path, notices)
             store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             population.open_session(_began(session, opened, code))
+            population.settle()
             population.reopen(work.again)
             for phase in phases.take():
                 population.do(phase)
             for notice in notices:
                 population.notice(notice)
+
             driver = Driver(
-                directory, population, journal, store, pool, lambda: [*opened.remarks(), *listening.troubles()]
+                directory,
+                population,
+                journal,
+                store,
+                pool,
+                Inbox(directory.path),
+                functools.partial(_remade, journal, store),
+                lambda: [*opened.remarks(), *listening.troubles()],
             )
             listening.open(journal, reading.link.events)
             driver.commit()
             status = driver.drive(interrupt)
+            population = driver.population
             if status == RunStatus.FINISHED:
                 with phases("test"):
-                    _test_winner(directory, experiment, population, pool)
+                    _test_winner(directory, population.experiment, population, pool)
                 for phase in phases.take():
                     population.do(phase)
             population.close_session(status)
             driver.commit()
-            return population.ledger
+            return population.ledger, driver.amendment
     except OSError as error:
         place = error.filename or directory.path
         if not _of_storage(error, directory.path):
@@ -168,6 +192,16 @@ def _replay(population: Population, reading: Reading, path: Path, notices: list[
         text = "recorded decisions would be made otherwise today; the recorded ones stand"
         notices.append(f"{population.mismatches} {text}")
     return named
+
+
+def _remade(journal: Journal, store: CheckpointStore, amendment: Amendment) -> Population:
+    """The population of an amended run, from what is journaled so far."""
+    from raytune_hpo.engine.making import new_population
+
+    steps = read(journal.path, journal.run_id).steps
+    made = new_population(amendment.experiment, store.adopt, steps)
+    replay(steps, made.replay, journal.path)
+    return made
 
 
 def _began(session: int, opened: Opened, code: Code) -> SessionOpened:

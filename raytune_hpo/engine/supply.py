@@ -51,19 +51,16 @@ class Supply:
             # Exploitation compares the members of a whole population: all are there from the start.
             while self._suggest() is not None:
                 pass
-        chosen = self._chosen()
-        if chosen is not None:
-            return chosen
-        suggested = self._suggest()
-        if suggested is not None:
-            return suggested
-        chosen = self._chosen()  # running out of suggestions may have set paused trials free
+        # (Running out of suggestions may set paused trials free.)
+        chosen = self._chosen() or self._suggest() or self._chosen()
         if chosen is not None:
             return chosen
         if not self._live:
             return self._replicate()
-        waiting = not any(t.status == Status.RUNNING for t in self._live.values())
-        return next(iter(self._live.values())) if waiting else None  # no scheduler may leave trials waiting for ever
+        if any(t.status == Status.RUNNING for t in self._live.values()):
+            return None
+        # No scheduler may leave trials waiting for ever.
+        return next((t for t in self._live.values() if not t.held), None)
 
     def due(self) -> list[str]:
         """The trials that are to be trained again now, from another seed."""
@@ -96,16 +93,15 @@ class Supply:
 
     def _chosen(self) -> TrialState | None:
         """The trial that the scheduler wants to run. Raises ExperimentError for one that does not wait."""
-        again = next(
-            (t for t in self._live.values() if t.replicate_of is not None and t.status == Status.PENDING), None
-        )
-        if again is not None:
-            return again
-        chosen = self._host.choose()
+        waiting = (t for t in self._live.values() if t.status in (Status.PENDING, Status.PAUSED) and not t.held)
+        unknown = next((t for t in waiting if not self._host.knows(t.id)), None)
+        if unknown is not None:
+            return unknown
+        chosen = self._host.choose([t.id for t in self._live.values() if t.held])
         if chosen is None:
             return None
         trial = self._live.get(chosen)
-        if trial is None or trial.status not in (Status.PENDING, Status.PAUSED):
+        if trial is None or trial.held or trial.status not in (Status.PENDING, Status.PAUSED):
             name = self._experiment.scheduler.name
             raise ExperimentError("scheduler", name, f"chose {chosen}, which is neither pending nor paused")
         return trial
@@ -115,7 +111,7 @@ class Supply:
         if self._ledger.exhausted:
             return None
         config = None
-        if len(self._trials) < self._experiment.num_samples:
+        if self._ledger.searched < self._experiment.num_samples:
             trial_id = trial_name(len(self._trials))
             with self._search_blamed:
                 plan = self._search.plan()

@@ -9,6 +9,8 @@ from typing import Any
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.space.parameter import Parameter
+from raytune_hpo.space.spelled import is_spelled, spelled
 from raytune_hpo.tasks import task_by_name
 from raytune_hpo.training.task import Task
 
@@ -35,7 +37,11 @@ def changed_fields(
         elif head == "space" and rest:
             space = values.get("space", experiment_space)
             space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-            values["space"] = space.with_constant(rest, value)
+            if isinstance(value, Parameter) or (isinstance(value, str) and is_spelled(value)):
+                parameter = value if isinstance(value, Parameter) else spelled(key, value)
+                values["space"] = space.with_parameter(rest, parameter)
+            else:
+                values["space"] = space.with_constant(rest, value)
         elif rest and head in RECORDS:
             values[head] = {**_as_dict(head, values.get(head, given[head])), rest: value}
         elif key in given:

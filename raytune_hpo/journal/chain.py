@@ -68,6 +68,15 @@ def read(line: bytes, link: Link, run_id: str) -> tuple[Step, Link]:
     return step_of(data, expected, link.events), Link(expected, sum_, link.events + len(data["events"]))
 
 
+def link_of(line: bytes) -> Link | None:
+    """What the line after this one is chained to, by its own word; None where it is no whole line. How many events came
+    before is not known from it."""
+    found = _parsed(line) if line.endswith(b'"}\n') else None
+    if not isinstance(found, dict) or type(found.get("n")) is not int or not isinstance(found.get("sum"), str):
+        return None
+    return Link(found["n"], found["sum"])
+
+
 def _told(body: bytes, expected: int) -> str:
     """What is wrong with a line whose sum does not fit."""
     try:

@@ -184,22 +184,25 @@ class EvidenceGiven(Event):
 
 @dataclass(frozen=True)
 class Amended(Event):
-    """The experiment is another one from here on. asked: in words, as it was asked for. changes: field -> its value now,
-    as `Experiment.to_json` has it. defaults: path -> what the trials of before have of a parameter that is new."""
+    """The experiment is another one from here on. asked: in words, as it was asked for. changes, before: field -> its
+    value now, and until now, as `Experiment.to_json` has it. defaults: path -> what the trials of before have of a
+    parameter that is new."""
 
     KIND: ClassVar[str] = "amend"
     asked: str
     changes: dict[str, Any]
+    before: dict[str, Any]
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Settled(Event):
     """The amendments of before are in force: a session goes on with them. extended: the trials that had ended, and
-    train on under them."""
+    train on under them; waiting: those of them that the scheduler holds paused."""
 
     KIND: ClassVar[str] = "settle"
     extended: TrialIds = ()
+    waiting: TrialIds = ()
 
 
 @dataclass(frozen=True)
@@ -359,7 +362,8 @@ class Promoted(TrialEvent):
 
 @dataclass(frozen=True)
 class Marked(TrialEvent):
-    """What a person has written on a trial. tags: all that it has now, None if they are as they were; note: likewise."""
+    """What a person has written on a trial. tags: all that it has now, None if they are as they were; note: the same
+    of it."""
 
     KIND: ClassVar[str] = "mark"
     tags: Tags | None = None

@@ -25,6 +25,7 @@ from raytune_hpo.journal.events import Event, Step
 from raytune_hpo.journal.order import Order
 from raytune_hpo.owned import opened
 
+TAIL = 1 << 16  # bytes in which the last line is looked for first
 RECENT = 2048  # steps that the writer keeps at hand for those in its process who follow the journal
 
 
@@ -158,15 +159,39 @@ class Cursor:
         self.path, self.run_id = path, run_id
         self._journal = journal
         self._link, self._offset = Link(), 0
-        self._order = Order()
+        self._order: Order | None = Order()
 
     @classmethod
     def after(cls, path: Path, run_id: str, reading: Reading) -> Cursor:
         """One that goes on where a reading ended. Of format 1 nothing can follow: it is written anew to go on."""
-        made = cls(path, run_id)
-        made._link, made._offset = reading.link, reading.end
+        made, order = cls(path, run_id), Order()
+        made._link, made._offset, made._order = reading.link, reading.end, order
         for step in reading.steps:
-            made._order.follow(step)
+            order.follow(step)
+        return made
+
+    @classmethod
+    def at_end(cls, path: Path, run_id: str) -> Cursor:
+        """One that reads what comes from now on. The last line is taken by its own word, and whether events may follow
+        the ones before is not looked at: so what is read costs what is new, however long the journal is."""
+        made = cls(path, run_id)
+        made._order = None
+        with contextlib.suppress(FileNotFoundError), os.fdopen(opened(path), "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            size = TAIL
+            while end:
+                start = max(0, end - size)
+                file.seek(start)
+                lines = file.read(end - start).splitlines(keepends=True)
+                whole = [line for line in lines[1 if start else 0 :] if line.endswith(b"\n")]
+                link = chain.link_of(whole[-1]) if whole else None
+                if link is not None:
+                    made._link = link
+                    made._offset = end - (0 if lines[-1].endswith(b"\n") else len(lines[-1]))
+                    break
+                if start == 0:
+                    break
+                size *= 4
         return made
 
     @property
@@ -197,7 +222,8 @@ class Cursor:
                     break
                 try:
                     step, link = chain.read(line, self._link, self.run_id)
-                    self._order.follow(step)
+                    if self._order is not None:
+                        self._order.follow(step)
                 except (BrokenError, MalformedError) as error:
                     number = self._link.number + 1
                     raise ExperimentError("journal", f"{self.path}:{number}", _sentence(error)) from error

@@ -76,6 +76,8 @@ class Order:
             if trial is None or not trial.ended or trial.failed:
                 raise _wrong(i, event, "extended", name, "is no trial that has ended and not failed")
             trial.ended = False
+        if not set(event.waiting) <= set(event.extended):
+            raise _wrong(i, event, "waiting", list(event.waiting), "must be some of extended")
 
     # Of a trial -----------------------------------------------------------------------------------
 
@@ -142,7 +144,6 @@ class Order:
         if not trial.failed:
             raise _wrong(i, event, "trial", event.trial, "has not failed before")
         trial.ended = trial.failed = False
-
 
     def _promote(self, i: int, event: events.Promoted, trial: _Known) -> None:
         if event.limit <= trial.epoch:

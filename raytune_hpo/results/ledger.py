@@ -137,7 +137,7 @@ class Ledger:
     def _on_settle(self, event: events.Settled) -> None:
         self.unsettled = False
         for name in event.extended:
-            self._live_again(self.trials[name], Status.PAUSED)
+            self._live_again(self.trials[name], Status.PAUSED if name in event.waiting else Status.PENDING)
 
     def _not_finished(self) -> None:
         """There is work again."""
@@ -196,7 +196,7 @@ class Ledger:
             trial.scores[record.path] = value
 
     def _on_decide(self, trial: TrialState, event: events.Decided) -> None:
-        if event.decision in (Decision.PAUSE, Decision.EXPLOITED):
+        if event.decision in (Decision.PAUSE, Decision.EXPLOITED) or (trial.held and trial.running):
             self.set_status(trial, Status.PAUSED)
 
     def _on_checkpoint(self, trial: TrialState, event: events.CheckpointSaved) -> None:
@@ -242,9 +242,7 @@ class Ledger:
         trial.config, trial.narrowed = copied(event.config), True
 
     def _on_hold(self, trial: TrialState, event: events.Held) -> None:
-        trial.held = True
-        if trial.status == Status.RUNNING:
-            self.set_status(trial, Status.PAUSED)
+        trial.held = True  # a running one is paused at its next report
 
     def _on_release(self, trial: TrialState, event: events.Released) -> None:
         trial.held = False

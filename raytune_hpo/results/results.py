@@ -295,6 +295,8 @@ def results_of(directory: RunDirectory, reading: Reading) -> Results:
     ledger = Ledger(Objective(experiment["metric"], experiment["mode"]))
     for step in reading.steps:
         apply(ledger, step, directory.journal_path)
+    for amendment in ledger.amendments:  # which the description tells of already, unless a crash came between
+        experiment = {**experiment, **amendment.changes}
     results = Results(directory.path, experiment, ledger, reading.damage)
     vars(results)["steps"] = reading.steps  # what the property would read again
     return results

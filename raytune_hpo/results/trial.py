@@ -60,6 +60,10 @@ class TrialState:
         return self.status.finished
 
     @property
+    def running(self) -> bool:
+        return self.status == Status.RUNNING
+
+    @property
     def eligible(self) -> bool:
         """Whether it may be the winner."""
         return self.status.eligible and self.replicate_of is None

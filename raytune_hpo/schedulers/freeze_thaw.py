@@ -129,6 +129,9 @@ class FreezeThaw(Scheduler):
         self._over(trial, Outcome.STOPPED, 0)
         self._finish(host, trial)
 
+    def new_era(self, max_epochs: int) -> None:
+        self._exhausted = False
+
     def search_exhausted(self, host: SchedulerHost) -> None:
         self._exhausted = True
         self._finish(host, None)

@@ -8,7 +8,7 @@ state) and free of its controller's cost per trial.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +78,10 @@ class SchedulerHost:
         self._effects: list[Effect] = []
         self._stopping: set[HostTrial] = set()  # those whose end the scheduler is being told of
         self._note: str | None = None
+        self._suspended: dict[str, HostTrial] = {}
+        #: Of a scheduler that is told again what has been, under another experiment: the trials that have ended in the
+        #: step that it is told of. It changes nothing itself. None: it decides.
+        self.recorded_ends: Collection[str] | None = None
 
     # Called by the population -----------------------------------------------------------------------
 
@@ -111,15 +115,60 @@ class SchedulerHost:
         trial.status = Standing.TERMINATED
         self.trials.pop(trial_id, None)
 
+    def knows(self, trial_id: str) -> bool:
+        """Whether the scheduler decides about the trial."""
+        return trial_id in self.trials
+
+    def suspend(self, trial_id: str) -> None:
+        """A trial is over, or not: until `resume` the scheduler is not told."""
+        trial = self.trials.pop(trial_id, None)
+        if trial is not None:
+            self._suspended[trial_id] = trial
+
+    def was_paused(self, trial_id: str) -> bool:
+        """Of a suspended trial."""
+        return trial_id in self._suspended and self._suspended[trial_id].status == Standing.PAUSED
+
+    def resume(self, trial_id: str, *, running: bool = False) -> None:
+        """A suspended trial goes on as it was left. running: as one that runs."""
+        trial = self._suspended.pop(trial_id, None)
+        if trial is not None:
+            trial.status = Standing.RUNNING if running else trial.status
+            self.trials[trial_id] = trial
+
+    def forsake(self, trial_id: str) -> None:
+        """A person decides about the trial from here on: to the scheduler it is over."""
+        if trial_id in self.trials:
+            self.end(trial_id, failed=False)
+
+    def new_era(self, max_epochs: int) -> None:
+        """The trials that come from here on are of an amended experiment."""
+        with self._blamed:
+            self.scheduler.new_era(max_epochs)
+
+    def end_eras(self) -> None:
+        """The amendments are in force."""
+        with self._blamed:
+            self.scheduler.end_eras(self)
+
     def exhausted(self) -> None:
         """No new trial will be added."""
         with self._blamed:
             self.scheduler.search_exhausted(self)
 
-    def choose(self) -> str | None:
-        with self._blamed:
-            trial = self.scheduler.choose_trial_to_run(self)
-        return None if trial is None else str(trial.trial_id)
+    def choose(self, held: Collection[str] = ()) -> str | None:
+        """The trial that the scheduler wants to run. held: those that a person has paused, which it takes for running
+        ones meanwhile."""
+        hidden = {trial: trial.status for name in held if (trial := self.trials.get(name)) is not None}
+        for trial in hidden:
+            trial.status = Standing.RUNNING
+        try:
+            with self._blamed:
+                chosen = self.scheduler.choose_trial_to_run(self)
+        finally:
+            for trial, status in hidden.items():
+                trial.status = status
+        return None if chosen is None else str(chosen.trial_id)
 
     def next_decision(self, trial_id: str, epoch: int) -> float:
         """The next epoch after `epoch` at which the scheduler may answer anything but CONTINUE."""
@@ -160,6 +209,8 @@ class SchedulerHost:
     def stop_trial(self, trial: HostTrial) -> None:
         if trial.is_finished() or trial in self._stopping:
             return
+        if self.recorded_ends is not None and trial.trial_id not in self.recorded_ends:
+            return
         self._stopping.add(trial)
         if trial.status == Standing.RUNNING:
             self.scheduler.on_trial_complete(self, trial, trial.last_result)
@@ -177,6 +228,8 @@ class SchedulerHost:
         self, trial: HostTrial, donor: HostTrial, checkpoint: CheckpointRecord, config: Config, reason: str = "exploit"
     ) -> None:
         """Called by our PBT in place of Ray's pause, set_config and checkpoint surgery, and by the panda."""
+        if self.recorded_ends is not None:
+            return
         trial.status = Standing.PAUSED
         trial.config = config
         self._effects.append(Exploited(trial.trial_id, donor.trial_id, checkpoint, config, reason))

@@ -78,6 +78,9 @@ class Scheduler(Named):
     handles_divergence: ClassVar[bool] = False
     #: Whether it is shown all metrics of a report, and not the objective's alone.
     sees_metrics: ClassVar[bool] = False
+    #: Whether a trial that ended at the last epoch may train on where an amendment moves that: it is asked, then, what
+    #: it says to the trial's last report.
+    promotes: ClassVar[bool] = True
     #: Whether it pauses trials to decide how long each runs: a search that does so too does not go with it.
     plans_budgets: ClassVar[bool] = False
 
@@ -146,6 +149,14 @@ class Scheduler(Named):
 
     def intervened(self, trial: HostTrial) -> None:
         """A person has changed a trial."""
+
+    def new_era(self, max_epochs: int) -> None:
+        """Of an amended run, which is told again of all that has been: the trials added from here on are of an
+        experiment with this last epoch. Called before the first of them, too. A scheduler that plans ahead, as
+        Hyperband's brackets are planned, begins anew with it; others have nothing to do."""
+
+    def end_eras(self, host: SchedulerHost) -> None:
+        """The amendments are in force: to what was planned before them no trial will be added."""
 
     def search_exhausted(self, host: SchedulerHost) -> None:
         """No trial will be added."""

@@ -101,6 +101,7 @@ class HyperBand(RayScheduler):
     name = "hyperband"
     Options = HyperBandOptions
     plans_budgets = True
+    promotes = False  # a bracket is of one budget
 
     @classmethod
     def expected_epochs(cls, options: SchedulerOptions | None, max_epochs: int) -> float:
@@ -108,9 +109,55 @@ class HyperBand(RayScheduler):
         return halved_epochs(1, options.reduction_factor, max_epochs)
 
     def make(self) -> Any:
+        return self._of(self.max_epochs)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._of_trial: dict[str, Any] = {}  # the scheduler of Ray's that a trial's bracket is of
+        self._eras: list[Any] = []
+
+    def _of(self, max_epochs: int) -> Any:
         from raytune_hpo.schedulers import corrected
 
-        return corrected.HyperBand(max_t=self.max_epochs, **self._compared, **self.options.to_json())
+        return corrected.HyperBand(max_t=max_epochs, **self._compared, **self.options.to_json())
+
+    def new_era(self, max_epochs: int) -> None:
+        """Brackets are of a budget: trials of before go on in theirs, those that come fill others."""
+        if self._eras and max_epochs == self.ray._max_t_attr and not self.ray._exhausted:
+            return
+        self.ray = self._of(max_epochs)
+        self._eras.append(self.ray)
+
+    def end_eras(self, host: SchedulerHost) -> None:
+        for ray in self._eras[:-1]:
+            if not ray._exhausted:
+                ray.on_search_exhausted(host)
+
+    def on_trial_add(self, host: SchedulerHost, trial: HostTrial) -> None:
+        self._of_trial[trial.trial_id] = self.ray
+        super().on_trial_add(host, trial)
+
+    def on_trial_result(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> str:
+        return str(self._of_trial[trial.trial_id].on_trial_result(host, trial, result))
+
+    def on_trial_complete(self, host: SchedulerHost, trial: HostTrial, result: dict[str, Any]) -> None:
+        self._of_trial[trial.trial_id].on_trial_complete(host, trial, result)
+
+    def on_trial_error(self, host: SchedulerHost, trial: HostTrial) -> None:
+        self._of_trial[trial.trial_id].on_trial_error(host, trial)
+
+    def on_trial_remove(self, host: SchedulerHost, trial: HostTrial) -> None:
+        self._of_trial[trial.trial_id].on_trial_remove(host, trial)
+
+    def next_decision(self, trial: HostTrial, epoch: int) -> float:
+        return float(self._of_trial[trial.trial_id].next_decision(trial, epoch))
+
+    def choose_trial_to_run(self, host: SchedulerHost) -> HostTrial | None:
+        for ray in self._eras or [self.ray]:
+            chosen: HostTrial | None = ray.choose_trial_to_run(host)
+            if chosen is not None:
+                return chosen
+        return None
 
     def search_exhausted(self, host: SchedulerHost) -> None:
         self.ray.on_search_exhausted(host)

@@ -303,6 +303,39 @@ class SearchSpace:
         flat.update((p, kept[p]) for p in self.paths if p in kept)
         return SearchSpace(nest(flat), recorded=True)
 
+    def with_parameter(self, path: str, parameter: Parameter) -> SearchSpace:
+        """This space with another parameter in the place of one or of a constant, or with one more.
+
+        It is there under the conditions of the one before, unless it has its own; of objects it has those that stood
+        there by the same texts. Raises ExperimentError where conditions of others then never hold.
+        """
+        before = self.parameters.get(path)
+        if before is not None and not parameter.conditions:
+            parameter = dataclasses.replace(parameter, conditions=before.conditions)
+        if isinstance(parameter, Choice) and parameter.objects is None:
+            known = self.objects.get(path, {})
+            stay = {text: known[text] for text in parameter.options if isinstance(text, str) and text in known}
+            parameter = dataclasses.replace(parameter, objects=stay) if stay else parameter
+        flat: dict[str, Any] = {**self.constants, **self._given, **self.parameters, path: parameter}
+        return SearchSpace(nest(flat), recorded=True)
+
+    def adapted(self, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Config | None:
+        """A config of a run's space as it was before, as one of this space; None if it lies outside.
+
+        defaults: path -> the value where the config has none.
+        """
+        flat = flatten(config, {*self.parameters, *self.constants})
+        values = {path: flat.get(path, defaults.get(path)) for path in (*self.parameters, *self.constants)}
+        if any(path not in values for path in flat) or any(values[p] != c for p, c in self.constants.items()):
+            return None
+        active: dict[str, Any] = {}
+        for path in self.order:
+            if self.is_active(path, active):
+                if values[path] is None or not self.parameters[path].accepts(values[path]):
+                    return None
+                active[path] = values[path]
+        return self.build({**dict.fromkeys(self.paths), **active})
+
     # JSON ---------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:

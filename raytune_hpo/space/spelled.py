@@ -13,6 +13,11 @@ _KINDS = {cls.__name__: cls for cls in KINDS.values()}
 _EXPECTED = f"must be {', '.join(_KINDS)} with plain values in its brackets"
 
 
+def is_spelled(text: str) -> bool:
+    """Whether it means to be one."""
+    return text.lstrip().startswith(tuple(f"{name}(" for name in _KINDS))
+
+
 def spelled(where: str, text: str) -> Parameter:
     """The parameter. Raises ExperimentError naming `where` for any other text."""
     try:

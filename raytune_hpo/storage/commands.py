@@ -22,6 +22,7 @@ from raytune_hpo.journal.file import Cursor
 from raytune_hpo.owned import OWN_FILE, inside, make_folder, read_bytes
 
 FOLDER = "commands"
+LOOK_S = 0.05
 Command = dict[str, Any]
 _ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
@@ -45,37 +46,44 @@ def pending(run_path: Path) -> list[Command]:
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(ValueError, OSError, RecursionError, ExperimentError):
             document = read_plain_data(json.loads(read_bytes(path)), "command")
-            if document.get("id") == path.stem and _is_command(document):
+            named = isinstance(document.get("command"), str) and _ID.fullmatch(str(document.get("id")))
+            if named and document["id"] == path.stem:
                 found.append(document)
     return found
 
 
-def _is_command(document: Command) -> bool:
-    """Whether it has what the driver reads of it."""
-    if _ID.fullmatch(document["id"]) is None:
-        return False
-    match document:
-        case {"command": "nudge", "changes": dict()}:
-            return True
-        case {"command": "rollback", "epoch": int(epoch)}:
-            return not isinstance(epoch, bool)
-        case {"command": "pause" | "resume"}:
-            return True
-    return False
+class Inbox:
+    """The commands to a run, as its driver takes them."""
+
+    def __init__(self, run_path: Path) -> None:
+        self._path = run_path
+
+    def pending(self) -> list[Command]:
+        return pending(self._path)
+
+    def remove(self, command_id: str) -> None:
+        remove(self._path, command_id)
 
 
 def remove(run_path: Path, command_id: str) -> None:
     inside(run_path, f"{FOLDER}/{command_id}.json").unlink(missing_ok=True)
 
 
-def wait_for(run_path: Path, run_id: str, command_id: str, timeout_s: float) -> Commanded | None:
-    """The journal's event about a command, as soon as it is there; None after `timeout_s`."""
-    cursor, deadline = Cursor(run_path / "journal.jsonl", run_id), time.monotonic() + timeout_s
-    while True:
-        for step in cursor.steps():
-            for event in step.events:
-                if isinstance(event, Commanded) and event.id == command_id:
-                    return event
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(0.2)
+class Answers:
+    """What the journal says of commands that are sent after this is made."""
+
+    def __init__(self, run_path: Path, run_id: str) -> None:
+        self._cursor = Cursor.at_end(run_path / "journal.jsonl", run_id)
+
+    def wait_for(self, command_id: str, timeout_s: float) -> Commanded | None:
+        """The event about a command, as soon as it is there; None after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # (none yet)
+                for step in self._cursor.steps():
+                    for event in step.events:
+                        if isinstance(event, Commanded) and event.id == command_id:
+                            return event
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(LOOK_S)

@@ -207,6 +207,14 @@ class RunDirectory:
             content = json.dumps({**data, "format": FORMAT}, indent=2) + "\n"
             write_atomically(self.description_path, content.encode(), OWN_FILE)
 
+    def amend(self, changes: Mapping[str, Any]) -> None:
+        """Let the description tell of the experiment as the journal says that it is now. changes: field -> value."""
+        data = self.description()
+        experiment = {**data["experiment"], **changes}
+        if experiment != data["experiment"]:
+            amended = {**data, "begun_with": data.get("begun_with", data["experiment"]), "experiment": experiment}
+            write_atomically(self.description_path, (json.dumps(amended, indent=2) + "\n").encode(), OWN_FILE)
+
     def check_folders(self) -> None:
         """Raise ExperimentError where a folder that sessions write into is a link."""
         for name in WRITTEN_INTO:

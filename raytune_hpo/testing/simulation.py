@@ -15,12 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from raytune_hpo import Choice, Experiment, Float, Int, TrialError
+from raytune_hpo.engine.before import Past
 from raytune_hpo.engine.driver import Driver
 from raytune_hpo.engine.population import Population
 from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.journal import chain, events
 from raytune_hpo.journal.chain import Link
 from raytune_hpo.journal.events import CheckpointRecord, Event, Step
@@ -32,6 +35,7 @@ from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.states import RunStatus, Status
+from raytune_hpo.storage.commands import Inbox as FolderInbox
 from raytune_hpo.testing.fake_pool import FakePool
 
 METRIC = "value"
@@ -139,11 +143,30 @@ class NoInterrupt:
         return self._left < 0
 
 
+class Inbox:
+    """The commands to a simulated run: files, which outlast a crash."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._taken: set[int] = set()
+        self.finished = False  # whether the run has been, once
+
+    def pending(self) -> list[dict[str, Any]]:
+        lines, given = len(self._simulation.lines), self._simulation.commands
+        left = [(i, after, c) for i, (after, c) in enumerate(given) if i not in self._taken]
+        there = ((i, c) for i, after, c in left if (self.finished if after is None else after <= lines))
+        return [{"id": f"{i}-1", **command} for i, command in there]
+
+    def remove(self, command_id: str) -> None:
+        self._taken.add(int(command_id.partition("-")[0]))
+
+
 @dataclass
 class Simulation:
     """One run. crash_steps: the journal appends (counted over all sessions) at which the driver dies,
     at even numbers before the step is written, at odd ones after it. interrupts: Ctrl-C after so many rounds of each
-    session but the last. retries: how often all its failed trials are tried again, once it is finished."""
+    session but the last. commands: a person's.
+    retries: how often all its failed trials are tried again, once it is finished."""
 
     experiment: Experiment
     workers: int = 1
@@ -152,6 +175,8 @@ class Simulation:
     crash_steps: set[int] = field(default_factory=set)
     interrupts: list[int] = field(default_factory=list)
     retries: int = 0
+    #: (lines of the journal after which it is there, None once the run is finished; a command), in order.
+    commands: list[tuple[int | None, dict[str, Any]]] = field(default_factory=list)
     build: Callable[[ResolvedExperiment], Scheduler] = ResolvedExperiment.new_scheduler
     value: Callable[[dict[str, Any], int], float] = curve
 
@@ -172,6 +197,7 @@ class Simulation:
         self.idle_rounds = 0
         self.overruns = 0
         self.refused = 0
+        self._inbox = Inbox(self)
 
     # The run ------------------------------------------------------------------------------------
 
@@ -179,7 +205,9 @@ class Simulation:
         while True:
             try:
                 if self._session() == RunStatus.FINISHED and not self._failed():
-                    return self
+                    self._inbox.finished = True
+                    if not self._inbox.pending():
+                        return self
             except Crash:
                 continue
             finally:
@@ -198,32 +226,55 @@ class Simulation:
 
     def _session(self) -> RunStatus:
         self.sessions += 1
-        host = SchedulerHost(self.build(self.resolved))
-        population = WatchedPopulation(self.resolved, self.resolved.new_search(), host, self._adopt)
-        self.population = population
         steps, self._link = self._read()
         for step in steps:
-            population.replay(step)
+            for event in step.events:
+                if isinstance(event, events.Amended):
+                    self.amend(event.changes)
+        population = self.population = self._made(steps)
         known = {c.path for t in population.trials.values() for c in t.checkpoints}
         assert known <= set(self.disk), "a journaled checkpoint is not on disk"
         self.disk = {path: record for path, record in self.disk.items() if path in known}
         self.pool = FakePool(self)
         everything: Any = self
-        driver = Driver(everything, population, everything, everything, self.pool, clock=lambda: self.now)
+        inbox: Any = self._inbox if self.path is None else FolderInbox(self.path)
+        driver = Driver(
+            everything, population, everything, everything, self.pool, inbox, self._remade, clock=lambda: self.now
+        )
         earlier = sum(isinstance(e, events.SessionOpened) for step in steps for e in step.events)
         failed = self._failed()
         population.open_session(events.SessionOpened(1 + earlier, pid=1))
+        population.settle()
         population.reopen(failed)
         driver.commit()
         after = self.interrupts.pop(0) if self.interrupts else None
         status = driver.drive(NoInterrupt(after))  # type: ignore[arg-type]
-        population.close_session(status)
+        driver.population.close_session(status)
         driver.commit()
         return status
 
+    def _made(self, steps: Sequence[Step]) -> WatchedPopulation:
+        host, search = SchedulerHost(self.build(self.resolved)), self.resolved.new_search()
+        made = WatchedPopulation(self.resolved, search, host, self._adopt, Past.of(steps, self.resolved.max_epochs))
+        for step in steps:
+            made.replay(step)
+        return made
+
+    def _remade(self, amendment: Amendment) -> WatchedPopulation:
+        self.rescued += self.population.rescued
+        self.mismatches += self.population.mismatches
+        self.population = self._made(self._read()[0])
+        return self.population
+
+    def amend(self, changes: Mapping[str, Any]) -> None:
+        """As of RunDirectory."""
+        recorded = {**self.resolved.to_json(), **changes}
+        given = {"task": self.resolved.task}
+        self.resolved = Experiment.from_json(recorded, given=given).resolved
+
     # Stands in for the run directory, the journal and the checkpoint store -----------------------------
 
-    path = None
+    path: Path | None = None
 
     def write_error(self, trial_id: str, text: str) -> str:
         return f"errors/{trial_id}.txt"

@@ -413,10 +413,11 @@ def test_waiting_for_a_command_reads_the_journal(tmp_path: Path) -> None:
     event = Commanded("t00000", "7", "nudge", applied=True, outcome="done")
     journal = Journal(tmp_path / "journal.jsonl", "run")
     journal.append(0.0, [Suggested("t00000", {"lr": 0.1})])
+    answers = commands.Answers(tmp_path, "run")
     journal.append(1.0, [event])
     journal.close()
-    assert commands.wait_for(tmp_path, "run", "7", 0.0) == event
-    assert commands.wait_for(tmp_path, "run", "8", 0.0) is None
+    assert answers.wait_for("7", 0.0) == event
+    assert answers.wait_for("8", 0.0) is None
 
 
 def test_a_panda_is_one_model_with_a_rate() -> None:

@@ -51,8 +51,6 @@ def timeline(results: Results) -> dict[str, Any]:
                     _leave(workers, of, event.trial, now)
                 case events.Decided() if event.decision == Decision.PAUSE:
                     _leave(workers, of, event.trial, now)
-                case events.Held():
-                    _leave(workers, of, event.trial, now)
                 case events.Commanded(trial=str(trial)) if event.applied and event.command == "pause":
                     _leave(workers, of, trial, now)
                 case events.SessionOpened() | events.Closed():

@@ -1,0 +1,171 @@
+"""Amended runs, simulated: what an extended run is, held against one that was so from the beginning."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raytune_hpo.journal import events
+from raytune_hpo.states import Decision, Status
+from raytune_hpo.testing.simulation import Simulation, make_experiment
+
+GRID = {"name": "grid", "points": 4}
+
+
+def amend(after: int | None, **changes: Any) -> tuple[int | None, dict[str, Any]]:
+    return after, {"command": "amend", "set": {name.replace("__", "."): value for name, value in changes.items()}}
+
+
+def simulated(scheduler: Any = "fifo", *, samples: int, epochs: int = 4, **fields: Any) -> Simulation:
+    ours = {
+        name: fields.pop(name)
+        for name in ("commands", "workers", "crash_steps", "interrupts", "batch")
+        if name in fields
+    }
+    return Simulation(make_experiment(scheduler, samples=samples, epochs=epochs, **fields), **ours).run()
+
+
+@pytest.mark.parametrize(
+    "searcher", ["random", {"name": "random", "sampler": "sobol"}, GRID], ids=["random", "sobol", "grid"]
+)
+@pytest.mark.parametrize("after", [5, 30, None])
+def test_extended_by_trials_it_is_the_run_of_the_sum(searcher: Any, after: int | None) -> None:
+    whole = simulated(samples=24, searcher=searcher, workers=3)
+    extended = simulated(samples=12, searcher=searcher, workers=3, commands=[amend(after, num_samples="+12")])
+    assert extended.table() == whole.table()
+    assert extended.curves() == whole.curves()
+    assert len(extended.of(events.Amended)) == len(extended.of(events.Settled)) == 1
+
+
+@pytest.mark.parametrize("searcher", ["random", GRID], ids=["random", "grid"])
+def test_so_it_is_however_often_it_dies_before_in_and_after_the_amendment(searcher: Any) -> None:
+    whole = simulated(samples=16, searcher=searcher, workers=2)
+    for after in (8, 20, None):
+        calm = simulated(samples=8, searcher=searcher, workers=2, commands=[amend(after, num_samples="+8")])
+        at = next(i for i, line in enumerate(calm.lines) if b'"amend"' in line)
+        for crash in range(2 * at - 6, 2 * at + 10):
+            extended = simulated(
+                samples=8,
+                searcher=searcher,
+                workers=2,
+                commands=[amend(after, num_samples="+8")],
+                crash_steps={3, crash, crash + 5},
+            )
+            assert extended.table() == whole.table(), crash
+            assert len(extended.of(events.Amended)) == 1
+            assert extended.mismatches == 0
+
+
+def rungs_of(ray: Any) -> list[dict[int, dict[str, float]]]:
+    """Below the last epoch, where nothing is decided."""
+    return [{rung: dict(recorded) for rung, recorded in b._rungs if rung < 32} for b in ray._brackets]
+
+
+@pytest.mark.parametrize("after", [40, None])
+def test_asha_promotes_to_more_epochs_as_one_of_them_all_along_would_have(after: int | None) -> None:
+    asha = {"name": "asha", "grace_period": 2, "reduction_factor": 2}
+    run = simulated(asha, samples=24, epochs=8, workers=3, commands=[amend(after, max_epochs=32)])
+    (settled,) = run.of(events.Settled)
+    assert run.resolved.max_epochs == 32
+    assert settled.extended or after == 40
+    assert len({e.trial for e in run.of(events.Suggested)}) == len(run.trials) == 24
+    assert max(t.epoch for t in run.trials) == 32
+    assert all(t.reason in ("asha", "max_epochs") for t in run.trials)
+
+    # The same reports, told to Ray's own ASHA of 32 epochs.
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    ray = AsyncHyperBandScheduler(
+        time_attr="epoch", metric="value", mode="max", max_t=32, grace_period=2, reduction_factor=2
+    )
+    trials: dict[str, Any] = {}
+    for event in run.events:
+        match event:
+            case events.Suggested(trial=trial):
+                trials[trial] = SimpleNamespace(trial_id=trial)
+                ray.on_trial_add(None, trials[trial])
+            case events.Reported(trial=trial):
+                ray.on_trial_result(None, trials[trial], {"epoch": event.epoch, "value": event.metrics["value"]})
+    assert rungs_of(ray) == rungs_of(run.population.host.scheduler.ray)  # type: ignore[attr-defined]
+
+
+def test_what_asha_stops_at_the_old_end_stays_ended_and_what_has_no_checkpoint_is_said() -> None:
+    asha = {"name": "asha", "grace_period": 4, "reduction_factor": 2}
+    run = simulated(
+        asha, samples=16, epochs=8, checkpoint={"keep_trials": 3}, workers=2, commands=[amend(None, max_epochs=32)]
+    )
+    (settled,) = run.of(events.Settled)
+    texts = [e.text for e in run.of(events.Noticed)]
+    assert 0 < len(settled.extended) <= 3
+    assert any("stay ended: the scheduler stops them there" in t or "stays ended" in t for t in texts), texts
+    assert any("no checkpoint left" in t for t in texts), texts
+    ended_at_8 = [t for t in run.trials if t.epoch == 8 and t.reason == "max_epochs"]
+    assert ended_at_8
+    assert all(t.epoch > 8 for t in run.trials if t.id in settled.extended)
+
+
+def test_the_first_rung_stays_where_it_was() -> None:
+    run = simulated("asha", samples=6, epochs=27, commands=[amend(None, max_epochs=81)])
+    assert run.resolved.scheduler.to_json()["grace_period"] == 3
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "asha", "hyperband", "median", "freeze_thaw", "pbt", "pb2"])
+@pytest.mark.parametrize(
+    "change", [{"max_epochs": "+8"}, {"num_samples": "+6"}, {"max_epochs": "+3", "num_samples": "+5"}]
+)
+@pytest.mark.parametrize("after", [30, None])
+def test_every_scheduler_goes_on_through_crashes(scheduler: str, change: dict[str, Any], after: int | None) -> None:
+    calm = simulated(scheduler, samples=9, epochs=9, workers=3, commands=[amend(after, **change)])
+    at = next(i for i, line in enumerate(calm.lines) if b'"amend"' in line)
+    for crashes in (set(), {2 * at - 2, 2 * at + 1, 2 * at + 9}, {2 * at + 2, 2 * at + 30}):
+        run = simulated(
+            scheduler, samples=9, epochs=9, workers=3, commands=[amend(after, **change)], crash_steps=crashes
+        )
+        assert len(run.trials) == run.resolved.num_samples
+        assert all(t.finished for t in run.trials)
+        assert run.mismatches == 0
+        assert run.rescued == calm.rescued == 0
+        if "max_epochs" in change and scheduler in ("fifo", "pbt", "pb2"):
+            kept = [t for t in run.trials if t.epoch < run.resolved.max_epochs]
+            assert not kept, [(t.id, t.epoch, t.reason) for t in kept]
+
+
+def test_a_run_that_its_time_has_stopped_goes_on_with_more_of_it() -> None:
+    fields: dict[str, Any] = {"samples": 8, "epochs": 6, "workers": 2}
+    whole = simulated(**fields)
+    run = simulated(**fields, time_budget_s=7.0, commands=[amend(None, time_budget_s="+1h")])
+    assert [e.reason for e in run.of(events.RunStopped)] == ["time budget of 7 s used"]
+    halted = {e.trial for e in run.of(events.Ended) if e.reason.startswith("time")}
+    (settled,) = run.of(events.Settled)
+    assert halted
+    assert set(settled.extended) == halted
+    assert run.table() == whole.table()
+
+
+def test_trials_outside_of_a_narrowed_space_stay_and_the_search_goes_on_inside() -> None:
+    for searcher in ("random", "bayesopt", "hyperopt", "optuna", "evolutionary"):
+        run = simulated(
+            samples=10, searcher=searcher, commands=[amend(None, space__x="Float(0.2, 0.4)", num_samples="+10")]
+        )
+        assert len(run.trials) == 20
+        assert any(not 0.2 <= t.config["x"] <= 0.4 for t in run.trials[:10])
+        assert all(0.2 <= t.config["x"] <= 0.4 for t in run.trials[10:]), searcher
+
+
+def test_a_new_parameter_has_a_default_for_the_trials_so_far() -> None:
+    command = {"command": "amend", "set": {"space.y": "Float(0.0, 1.0)", "num_samples": "+4"}, "defaults": {"y": 0.5}}
+    run = simulated(samples=6, searcher="bayesopt", commands=[(None, command)])
+    assert all("y" not in t.config for t in run.trials[:6])
+    assert all("y" in t.config for t in run.trials[6:])
+    search: Any = run.population.search
+    assert [s.config["y"] for s in search.history[:6]] == [0.5] * 6
+
+
+def test_another_searcher_learns_from_what_has_been() -> None:
+    run = simulated(samples=12, commands=[amend(None, searcher="bayesopt", num_samples="+4")])
+    search: Any = run.population.search
+    assert len(search.observed()) == 16
+    assert Decision.COMPLETE in {e.decision for e in run.of(events.Decided)}
+    assert all(t.status == Status.COMPLETED for t in run.trials)
