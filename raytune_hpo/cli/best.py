@@ -27,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     if best is None:
         raise ExperimentError("run directory", str(results.run_dir), "has no report yet")
-    from raytune_hpo.display.summary import codes_line, shown_path, shown_value
+    from raytune_hpo.display.summary import amended_lines, codes_line, shown_path, shown_value, test_line
     from raytune_hpo.space.configs import flatten
 
     say(f"{best.trial_id}: {results.metric} {best.metric:.5g} at epoch {best.epoch} (run {results.status})")
@@ -43,10 +43,15 @@ def main(options: argparse.Namespace) -> int:
     say("validation: " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.validation.items()))
     if best.test is not None:
         say("test:       " + ", ".join(f"{k} {shown_value(v)}" for k, v in best.test.items()))
+    not_tested = test_line(results, best)
+    if not_tested is not None:
+        say(not_tested)
     say(f"checkpoint: {shown_path(best.checkpoint) if best.checkpoint else 'none kept'}")
     versions = codes_line(results)
     if versions is not None:
         say(versions)
+    for line in amended_lines(results):
+        say(line)
     for one in advice(results):
         say(f"note:       {one.text}")
     return 0

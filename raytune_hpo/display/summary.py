@@ -12,9 +12,11 @@ from rich.console import Console
 
 from raytune_hpo.listeners.listener import RunView
 from raytune_hpo.printable import printable
+from raytune_hpo.results.best import Best
 from raytune_hpo.results.failures import causes
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.text_table import plural, text_table
+from raytune_hpo.results.winner import read_test
 from raytune_hpo.space.configs import flatten
 from raytune_hpo.space.named import shown_texts
 
@@ -110,6 +112,23 @@ def codes_line(results: Results) -> str | None:
     return f"{number} versions of the code trained these trials, which are ranked together: `trials` says which"
 
 
+def amended_lines(results: Results) -> list[str]:
+    """What was changed of the experiment since the run began."""
+    return [f"amended: {amendment.asked}" for amendment in results.ledger.amendments]
+
+
+def test_line(results: Results, best: Best) -> str | None:
+    """That the test split was opened, but not for what is the winner now; None where it was for it, or for nobody."""
+    sealed = read_test(results.run_dir)
+    if best.test is not None or sealed is None:
+        return None
+    where = shown_path(results.run_dir)
+    return (
+        f"the test split was opened for {sealed['trial']} at epoch {sealed['epoch']}, the winner then, and is not "
+        f"opened again for this one: raytune-hpo confirm {where} opens it for what it confirms"
+    )
+
+
 def warning_lines(results: Results) -> list[str]:
     """What the trials' code warned of, the most frequent first."""
     seen = sorted(results.ledger.warnings.values(), key=lambda one: -len(one.trials))
@@ -152,6 +171,9 @@ def summarize(results: Results, console: Console, since: float | None = None) ->
     if best is not None and best.test:
         figures = printable(", ".join(f"{k} {'-' if v is None else f'{v:.5g}'}" for k, v in best.test.items()))
         console.print(f"{best.trial_id} on the test split: {figures}", soft_wrap=True, highlight=False, markup=False)
+    told = [] if best is None else [test_line(results, best)]
+    for line in [*amended_lines(results), *(t for t in told if t is not None)]:
+        console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
     where = shown_path(results.run_dir)
     stopped = stopped_line(results)
     if stopped is not None:

@@ -27,6 +27,7 @@ def trial_table(
         columns = ["trial_id", "status", "reason", "epochs", "best", "last", "seconds", "config"]
         if len(results.codes) > 1:
             columns.insert(-1, "code")
+        columns += [column for column in ("tags", "remark") if any(row.get(column) for row in rows)]
     heads = {"trial_id": "trial", "best": f"best {results.metric}"}
     table = [[_cell(results, row, column) for column in columns] for row in rows]
     return text_table([heads.get(column, column) for column in columns], table, width)
@@ -40,11 +41,12 @@ def _cell(results: Results, row: Mapping[str, Any], column: str) -> str:
             return "-" if row["best"] is None else f"{shown_value(row['best'])} @{row['best_epoch']}"
         case "seconds":
             return f"{row['seconds']:.1f}"
-        case "code":
-            return "+".join(map(str, row["code"])) or "-"
+        case "tags" | "remark":
+            text = row.get(column)
+            return short(text if isinstance(text, str) else " ".join(text or ()))
         case "config":
             return shown_config(row["config"], results.experiment["space"])
-    value = value_of(row, column)
+    value = "+".join(map(str, row["code"])) or None if column == "code" else value_of(row, column)
     return "-" if value is None else shown_value(value)
 
 

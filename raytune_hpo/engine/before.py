@@ -127,6 +127,10 @@ class Before:
         self._asked[trial.id] = judge.answer_again(trial)
         return True
 
+    def close(self, trial_id: str) -> None:
+        """A person has decided about the trial."""
+        self._open.pop(trial_id, None)
+
     def take_open(self) -> list[str]:
         """The trials that were left open, until now."""
         found, self._open = list(self._open), {}

@@ -337,16 +337,24 @@ class Population:
                 self.judge.add(trial)
                 self.host.add(trial.id, trial.config)
             case events.Perturbed() | events.Narrowed():
-                self.host.trials[trial.id].config = trial.config
+                self.host.configured(trial.id, trial.config)
                 if isinstance(event, events.Perturbed) and event.by == By.HAND:
                     self.host.intervened(trial.id)
             case events.CheckpointLost():
                 self.host.forget(event.path)
             case events.Promoted():
-                self._retention.reopened(trial)
-                self.host.forsake(trial.id)
+                self._promote(trial)
             case events.Ended():
                 self._tell_end(trial, event)
+
+    def _promote(self, trial: TrialState) -> None:
+        """From here on nobody decides about it: to scheduler and search it is over as it stands."""
+        self._retention.reopened(trial)
+        self._before.close(trial.id)
+        was_open = self.host.forsake(trial.id)
+        if was_open and trial.searched and not self._before.is_outside(trial.id):
+            with self._search_blamed:
+                self.search.observe(trial.id, Outcome.STOPPED, trial.best, trial.epoch)
 
     def _tell_end(self, trial: TrialState, event: events.Ended) -> None:
         if self._before.undoes(trial, event, self.ledger.stop_reason):
@@ -393,7 +401,9 @@ class Population:
         return self.search.takes_corrections or not trial.reopened
 
     def _follow(self, trial: TrialState, decision: Decision) -> None:
-        hosted = self.host.trials[trial.id]
+        hosted = self.host.trials.get(trial.id)
+        if hosted is None:
+            return  # a person has decided about it
         if decision in (Decision.PAUSE, Decision.EXPLOITED):
             hosted.config = trial.config  # until the perturb event says otherwise
         elif not decision.of_scheduler and decision != Decision.DIVERGED:

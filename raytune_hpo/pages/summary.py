@@ -48,6 +48,8 @@ def _state(found: Document) -> str:
         text += f" It stopped by itself: {short(run['close_reason'], ERROR)}."
     if run["damage"]:
         text += f" The journal's end was damaged, and is left out: {run['damage']}."
+    if run["amendments"]:
+        text += f" It was amended: {'; '.join(run['amendments'])}."
     if run["code_versions"] > 1:
         text += f" {run['code_versions']} versions of the code trained these trials, which are ranked together."
     return text

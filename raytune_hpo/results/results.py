@@ -109,6 +109,10 @@ class Results:
         if trial is None or trial.best is None or trial.best_epoch is None:
             return None
         record = self.kept(trial).best_checkpoint(self.objective)
+        # An extended run may have trained the winner on since the test split was opened.
+        same = (
+            sealed is not None and sealed["trial"] == trial.id and (record is None or sealed["epoch"] == record.epoch)
+        )
         again = next((c for c in contenders(self.ledger.trials.values()) if c.trial is trial and c.ended), None)
         return Best(
             trial_id=trial.id,
@@ -116,7 +120,7 @@ class Results:
             metric=trial.best,
             epoch=trial.best_epoch,
             validation=trial.best_metrics,
-            test=sealed["metrics"] if sealed is not None and sealed["trial"] == trial.id else None,
+            test=sealed["metrics"] if sealed is not None and same else None,
             checkpoint=self.run_dir / record.path if record is not None else None,
             checkpoint_epoch=record.epoch if record is not None else None,
             replicates=again.summary if again is not None else None,
@@ -147,6 +151,8 @@ class Results:
             "code": sorted(t.codes),
             "config": t.config,
             **({} if t.replicate_of is None else {"replicate_of": t.replicate_of}),
+            **({"tags": list(t.tags)} if t.tags else {}),
+            **({"remark": t.remark} if t.remark is not None else {}),
         }
 
     @property

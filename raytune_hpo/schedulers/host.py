@@ -136,10 +136,18 @@ class SchedulerHost:
             trial.status = Standing.RUNNING if running else trial.status
             self.trials[trial_id] = trial
 
-    def forsake(self, trial_id: str) -> None:
-        """A person decides about the trial from here on: to the scheduler it is over."""
-        if trial_id in self.trials:
+    def forsake(self, trial_id: str) -> bool:
+        """A person decides about the trial from here on: to the scheduler it is over. Whether it was not yet."""
+        self.resume(trial_id, running=True)
+        was_open = trial_id in self.trials
+        if was_open:
             self.end(trial_id, failed=False)
+        return was_open
+
+    def configured(self, trial_id: str, config: Config) -> None:
+        """A trial's config is another one."""
+        if trial_id in self.trials:
+            self.trials[trial_id].config = config
 
     def new_era(self, max_epochs: int) -> None:
         """The trials that come from here on are of an amended experiment."""

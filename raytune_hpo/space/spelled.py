@@ -30,5 +30,7 @@ def spelled(where: str, text: str) -> Parameter:
         given = [ast.literal_eval(value) for value in call.args]
         named: dict[str, Any] = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         return _KINDS[call.func.id](*given, **named)
+    except ExperimentError as error:
+        raise ExperimentError(where, text, str(error)) from None
     except (ValueError, TypeError, RecursionError, MemoryError):
         raise ExperimentError(where, text, _EXPECTED) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raytune_hpo.journal import events
@@ -169,3 +170,153 @@ def test_another_searcher_learns_from_what_has_been() -> None:
     assert len(search.observed()) == 16
     assert Decision.COMPLETE in {e.decision for e in run.of(events.Decided)}
     assert all(t.status == Status.COMPLETED for t in run.trials)
+
+
+# A person's commands ----------------------------------------------------------------------------------
+
+
+def answers(run: Simulation) -> list[tuple[str, bool, str]]:
+    return [(e.command, e.applied, e.outcome) for e in run.of(events.Commanded)]
+
+
+def random_commands(rng: np.random.Generator, count: int, most: int) -> list[tuple[int | None, dict[str, Any]]]:
+    def one() -> dict[str, Any]:
+        trial = f"t{rng.integers(12):05d}"
+        kinds: list[dict[str, Any]] = [
+            {"command": "stop", "trial": trial},
+            {"command": "clone", "trial": trial, "changes": {"x": float(rng.random())}},
+            {"command": "promote", "trial": trial},
+            {"command": "mark", "trial": trial, "tags": [f"n{rng.integers(1000)}"]},
+            {"command": "enqueue", "configs": [{"x": float(rng.random()), "model": {"units": 8, "kind": "a"}}]},
+            {"command": "amend", "set": {"num_samples": "+1"}},
+            {"command": "amend", "set": {"max_epochs": "+1"}},
+            {"command": "amend", "set": {"metric": "other"}},
+        ]
+        return kinds[rng.integers(len(kinds))]
+
+    return [(int(line), one()) for line in sorted(rng.integers(0, most, count))]
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "asha", "hyperband", "median", "freeze_thaw", "pbt"])
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_was_commanded_is_lost_or_done_twice(scheduler: str, seed: int) -> None:
+    rng = np.random.default_rng([seed, len(scheduler)])
+    run = simulated(
+        scheduler,
+        samples=9,
+        epochs=6,
+        workers=3,
+        seed=seed,
+        commands=random_commands(rng, 12, 60),
+        crash_steps=set(map(int, rng.integers(4, 160, 12))),
+    )
+    taken = run.of(events.Commanded)
+    assert sorted(int(e.id.partition("-")[0]) for e in taken) == list(range(12))
+    made = [e for e in run.of(events.Suggested) if e.origin != events.Origin.SEARCH]
+    assert len(made) == sum(e.applied and e.command in ("clone", "enqueue") for e in taken)
+    assert len(run.of(events.Amended)) == sum(e.applied and e.command == "amend" for e in taken)
+    assert len(run.of(events.Marked)) == sum(e.applied and e.command == "mark" for e in taken)
+    assert sum(t.searched for t in run.trials) == run.resolved.num_samples
+    assert all(t.finished for t in run.trials)
+    assert run.mismatches == 0
+    assert {e.applied for e in taken if "metric" in e.outcome} <= {False}
+
+
+def test_a_trial_is_paused_by_hand_and_goes_on() -> None:
+    hold, release = ({"command": name, "trial": "t00001"} for name in ("hold", "release"))
+    run = simulated(samples=4, epochs=6, workers=2, commands=[(6, hold), (7, hold), (26, release)])
+    assert answers(run) == [
+        ("hold", True, answers(run)[0][2]),
+        ("hold", False, "trial pause = 't00001': is paused by hand already"),
+        ("release", True, answers(run)[2][2]),
+    ]
+    own = [e for e in run.events if getattr(e, "trial", None) == "t00001"]
+    held, released = (
+        next(i for i, e in enumerate(own) if isinstance(e, kind)) for kind in (events.Held, events.Released)
+    )
+    assert sum(isinstance(e, events.Reported) for e in own[held:released]) == 1, "its running epoch, and no more"
+    assert run.table() == simulated(samples=4, epochs=6, workers=2).table()
+
+
+def test_a_stopped_trial_can_be_promoted_past_the_scheduler() -> None:
+    asha = {"name": "asha", "grace_period": 1, "reduction_factor": 3}
+    calm = simulated(asha, samples=9, epochs=9)
+    stopped = next(t.id for t in calm.trials if t.reason == "asha")
+    run = simulated(asha, samples=9, epochs=9, commands=[(None, {"command": "promote", "trial": stopped, "epochs": 5})])
+    trial = next(t for t in run.trials if t.id == stopped)
+    assert (trial.status, trial.reason, trial.epoch) == (Status.COMPLETED, "budget", 5)
+    assert [t for t in run.table() if t[0] != stopped] == [t for t in calm.table() if t[0] != stopped]
+
+
+def test_a_clone_goes_on_from_the_checkpoint_with_its_own_config() -> None:
+    command = {"command": "clone", "trial": "t00000", "epoch": 2, "changes": {"x": 0.9}}
+    run = simulated(samples=2, epochs=6, checkpoint={"keep": 10}, commands=[(5, command)])
+    clone = run.trials[-1]
+    assert (clone.parent, clone.config["x"], clone.searched, clone.epoch) == ("t00000", 0.9, False, 6)
+    epochs = [e.epoch for e in run.of(events.Reported) if e.trial == clone.id]
+    assert epochs == [3, 4, 5, 6]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"command": "dance"}, "no such command"),
+    ({"command": "stop"}, "stop.trial = None"),
+    ({"command": "stop", "trial": "t9"}, "no such trial in this run; there are t00000 to t00003"),
+    ({"command": "stop", "trial": "t00000"}, "has ended: it is completed"),
+    ({"command": "hold", "trial": "t0"}, "has ended"),
+    ({"command": "release", "trial": "t1"}, "has ended"),
+    ({"command": "clone", "trial": "t0", "changes": {"y": 1}}, "no such parameter"),
+    ({"command": "clone", "trial": "t0", "changes": {"x": 7}}, "must lie in [0, 1]"),
+    ({"command": "clone", "trial": "t0", "changes": {"model.kind": "b"}}, "becomes active by this change"),
+    ({"command": "clone", "trial": "t0", "epoch": 99}, "has no checkpoint"),
+    ({"command": "clone", "trial": "t0"}, "is at the last epoch"),
+    ({"command": "promote", "trial": "t0"}, "must be above 4"),
+    ({"command": "promote", "trial": "t0", "epochs": 99}, "extend RUN_DIR --epochs 99 first"),
+    ({"command": "promote", "trial": "t0", "epochs": True}, "must be of type int"),
+    ({"command": "mark", "trial": "t0", "tags": ["a b"]}, "letters, digits"),
+    ({"command": "mark", "trial": "t0"}, "has these tags already: none"),
+    ({"command": "enqueue", "configs": []}, "must be 1 to"),
+    ({"command": "enqueue", "configs": [{"x": 0.5}]}, "is missing"),
+    ({"command": "enqueue", "configs": [{"x": 0.5, "model": {"units": 8, "kind": "a"}, "z": 1}]}, "no such parameter"),
+    ({"command": "enqueue", "configs": 7}, "must be of type list"),
+    ({"command": "amend", "set": {}}, "needs at least one FIELD=VALUE"),
+    ({"command": "amend", "set": {"task": "digits"}}, "stays as it is: the trials so far are of the task"),
+    ({"command": "amend", "set": {"metric": "loss"}}, "stays as it is"),
+    ({"command": "amend", "set": {"mode": "min"}}, "stays as it is"),
+    ({"command": "amend", "set": {"seed": 3}}, "stays as it is"),
+    ({"command": "amend", "set": {"folds": 3}}, "stays as it is"),
+    ({"command": "amend", "set": {"data_order": "shared"}}, "stays as it is"),
+    ({"command": "amend", "set": {"name": "x"}}, "rename"),
+    ({"command": "amend", "set": {"storage": "x"}}, "move that"),
+    ({"command": "amend", "set": {"listeners": ["x"]}}, "resume RUN_DIR --listen"),
+    ({"command": "amend", "set": {"start_points": []}}, "enqueue"),
+    ({"command": "amend", "set": {"early_stopping": None}}, "begin another run"),
+    ({"command": "amend", "set": {"num_samples": 4}}, "changes nothing"),
+    ({"command": "amend", "set": {"num_samples": "-3"}}, "must be an integer"),
+    ({"command": "amend", "set": {"num_smaples": 9}}, "did you mean 'num_samples'"),
+    ({"command": "amend", "set": {"max_epochs": 2}}, "must be above 4"),
+    ({"command": "amend", "set": {"time_budget_s": "soon"}}, "must be seconds, or such as 90m"),
+    ({"command": "amend", "set": {"scheduler": "pbt"}}, "scheduler"),
+    ({"command": "amend", "set": {"scheduler": "panda"}}, "the space must hold the learning rate"),
+    ({"command": "amend", "set": {"scheduler": {"name": "pbt", "mutate": ["x"]}}}, "cannot follow fifo"),
+    ({"command": "amend", "set": {"searcher": "bayes"}}, "did you mean 'bayesopt'"),
+    ({"command": "amend", "set": {"space.x": "Float(1, 0)"}}, "space.x"),
+    ({"command": "amend", "set": {"space.x": "Float(open('x'))"}}, "plain values"),
+    ({"command": "amend", "set": {"space.model.kind": "Choice(['a', 'c'])"}}, "never a value of model.kind"),
+    ({"command": "amend", "set": {"space.y": "Float(0.0, 1.0)"}}, "--default y=VALUE"),
+    ({"command": "amend", "set": {"num_samples": 9}, "defaults": {"x": 1}}, "is of no parameter that this"),
+    ({"command": "amend", "set": {"space.y": 3}}, "no such parameter"),
+    ({"command": "amend", "set": 3}, "must be of type dict"),
+]
+
+
+def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing() -> None:
+    calm = simulated(samples=4)
+    run = simulated(samples=4, commands=[(None, command) for command, _ in WRONG])
+    found = answers(run)
+    assert len(found) == len(WRONG)
+    for (_, applied, outcome), (command, expected) in zip(found, WRONG, strict=True):
+        assert not applied, command
+        assert expected in outcome, (command, outcome)
+        assert "\n" not in outcome
+    assert run.table() == calm.table()
+    assert run.resolved.to_json() == calm.resolved.to_json()
