@@ -251,7 +251,7 @@ def test_a_stopped_trial_can_be_promoted_past_the_scheduler() -> None:
 def test_a_clone_goes_on_from_the_checkpoint_with_its_own_config() -> None:
     command = {"command": "clone", "trial": "t00000", "epoch": 2, "changes": {"x": 0.9}}
     run = simulated(samples=2, epochs=6, checkpoint={"keep": 10}, commands=[(5, command)])
-    clone = run.trials[-1]
+    clone = next(t for t in run.trials if t.parent is not None)
     assert (clone.parent, clone.config["x"], clone.searched, clone.epoch) == ("t00000", 0.9, False, 6)
     epochs = [e.epoch for e in run.of(events.Reported) if e.trial == clone.id]
     assert epochs == [3, 4, 5, 6]
