@@ -59,6 +59,15 @@ def add_listen(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_notify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--notify",
+        metavar="COMMAND",
+        help="run this when the run has finished, or has ended otherwise by itself, with what came of it as JSON on "
+        "its standard input (the experiment's on_finish and on_failure)",
+    )
+
+
 def listeners_of(options: argparse.Namespace) -> list[Any]:
     """Those of --listen and --watch. Raises ExperimentError for one that is not there; of a module it is known in the
     run alone, which finds its code."""

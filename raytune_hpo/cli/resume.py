@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from raytune_hpo.cli.arguments import add_code, add_listen, add_run_options, listeners_of, own_stdout
+from raytune_hpo.cli.arguments import add_code, add_listen, add_notify, add_run_options, listeners_of, own_stdout
 from raytune_hpo.cli.intervention import WAIT_S
 from raytune_hpo.cli.run import finish, screen_of
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(wait=WAIT_S)
     add_code(parser)
     add_listen(parser)
+    add_notify(parser)
     add_run_options(parser)
 
 
@@ -26,6 +27,13 @@ def main(options: argparse.Namespace) -> int:
     if load_results(options.run_dir).ledger.held and RunDirectory.open(options.run_dir).in_use():
         return send(options, panda_of(options.run_dir), "resume")  # a person's pause of a living process
     listeners = listeners_of(options)
+    if options.notify is not None:
+        from raytune_hpo.engine.commanding import amend
+
+        recorded = RunDirectory.open(options.run_dir).description()["experiment"]
+        changes = {name: options.notify for name in ("on_finish", "on_failure") if recorded.get(name) != options.notify}
+        if changes:
+            amend(options.run_dir, changes)
     with own_stdout(options):
         results = resume(
             options.run_dir,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from raytune_hpo.cli.arguments import (
     add_experiment,
     add_listen,
+    add_notify,
     add_run_options,
     entry_of,
     experiment_of,
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executor", choices=EXECUTORS, help="where trials run (default: the experiment's choice)")
     parser.add_argument("--run-dir", help="the folder of the run, new or empty (default: one under the storage folder)")
     add_listen(parser)
+    add_notify(parser)
     add_run_options(parser)
 
 
@@ -34,6 +36,8 @@ def main(options: argparse.Namespace) -> int:
     experiment = experiment_of(options)
     if options.executor is not None:
         experiment = experiment.override({"executor": options.executor})
+    if options.notify is not None:
+        experiment = experiment.override({"on_finish": options.notify, "on_failure": options.notify})
     from raytune_hpo.display.screen import run
 
     listeners = listeners_of(options)

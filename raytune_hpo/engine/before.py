@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.journal.events import Amended, Decided, Ended, Settled, Step
+from raytune_hpo.results.text_table import some
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.space.configs import Config
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from raytune_hpo.engine.judge import Judge
 
 MAX_EPOCHS = "max_epochs"  # the reason of an end there
-SHOWN = 5  # trials that a notice names
 
 
 @dataclass(frozen=True)
@@ -151,16 +151,9 @@ class Before:
                     waiting.append(trial_id)
         notices = []
         if on:
-            notices.append(f"{_some(on)} had ended, and train{'s' * (len(on) == 1)} on")
+            notices.append(f"{some(on)} had ended, and train{'s' * (len(on) == 1)} on")
         if stopped:
-            notices.append(f"{_some(stopped)} stay{'s' * (len(stopped) == 1)} ended: the scheduler stops them there")
+            notices.append(f"{some(stopped)} stay{'s' * (len(stopped) == 1)} ended: the scheduler stops them there")
         if gone:
-            notices.append(f"{_some(gone)} would train on, but have no checkpoint left (checkpoint.keep_trials)")
+            notices.append(f"{some(gone)} would train on, but have no checkpoint left (checkpoint.keep_trials)")
         return Settled(tuple(on), tuple(waiting)), notices
-
-
-def _some(trials: list[str]) -> str:
-    """ "t00003", "t00003 and t00007", "12 trials (t00003, ...)"."""
-    if len(trials) > SHOWN:
-        return f"{len(trials)} trials ({', '.join(trials[:SHOWN])}, ...)"
-    return " and ".join([", ".join(trials[:-1]), trials[-1]] if trials[1:] else trials)

@@ -19,6 +19,7 @@ from raytune_hpo.engine.interrupt import Interrupt
 from raytune_hpo.engine.interventions import OF_A_PANDA, take
 from raytune_hpo.engine.lr_narrowing import narrow, needs_test, take_test
 from raytune_hpo.engine.population import Population
+from raytune_hpo.engine.silence import Silence
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.journal import events
@@ -30,6 +31,7 @@ from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost, Slot, Workers
 from raytune_hpo.workers.transport import DebuggerLeftError
@@ -69,6 +71,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._seconds_before = population.ledger.seconds
+        self._silence = Silence(clock)
         self._stopped: float | None = None  # when the run was seen to be stopped, by the clock
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
         self._takes_commands = population.host.scheduler.takes_commands
@@ -98,6 +101,7 @@ class Driver:
                 return RunStatus.INTERRUPTED
             self._check_budget()
             self._give_up_silent()
+            self._end_overdue()
             self.pool.ensure()
             if slow_fill:
                 self.commit()  # what has come need not wait for the search to think
@@ -157,6 +161,7 @@ class Driver:
             self.amendment = amendment
             return
         self.population = self._remade(amendment)
+        self.pool.expect(amendment.experiment.num_samples, concurrent_lanes(amendment.experiment))
         self._stopped = None
         self.population.settle()
         self.commit()
@@ -192,6 +197,26 @@ class Driver:
                 silence = f"no report for {now - self._stopped:.0f} s after the run was stopped"
                 self.population.notice(f"{trial.id}: {silence}, it is given up")
                 self.population.do(events.Ended(trial.id, Ending.STOPPED, reason))
+
+    def _end_overdue(self) -> None:
+        """End the trials that do not come back in the time that the experiment gives them, and name those that are
+        silent."""
+        running = [slot.trial for slot in self.pool.busy if not self.population.trials[slot.trial].finished]
+        for overdue in list(self._silence.overdue(running, self.population.experiment)):
+            slot = next((slot for slot in self.pool.busy if slot.trial == overdue.trial), None)
+            if slot is None:
+                continue  # it has gone with another one
+            for lost, blame in self.pool.end(slot, overdue.silent_s):
+                trial = self.population.trials[lost.trial if lost is not slot else overdue.trial]
+                lost.trial = None
+                self._testing.discard(trial.id)
+                if trial.id == overdue.trial:
+                    self._fail(trial, overdue.why, "")
+                elif not trial.finished:
+                    self._fail(trial, f"its array was ended with {overdue.trial}: {overdue.why}", "", lost=blame)
+        news = self._silence.news()
+        if news is not None:
+            self.population.notice(news)
 
     def _take_news(self) -> None:
         for event in self.pool.take_news():
@@ -245,6 +270,7 @@ class Driver:
             losses=trial.losses,
         )
         self.pool.start(slot, assignment)
+        self._silence.began(trial.id)
 
     # Work in -----------------------------------------------------------------------------------
 
@@ -286,6 +312,8 @@ class Driver:
 
     def _take_reports(self, slot: Slot, trial: TrialState, answer: Outcome) -> bool:
         """Whether the trial goes on after the reports."""
+        if answer.reports:
+            self._silence.reported(trial.id)
         for number, report in enumerate(answer.reports, start=1):
             record = self._record_of(trial, report.saved)
             if record is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytune_hpo.engine import hooks
 from raytune_hpo.engine.interrupt import Interrupt
 from raytune_hpo.engine.reopening import open_journal, replay
 from raytune_hpo.errors import ExperimentError
@@ -69,12 +70,21 @@ class Session:
             interrupt = stack.enter_context(Interrupt())
             phases = Phases()
             phases.since_process_start()
-            work: Session | None = self
-            while work is not None:
-                ledger, amendment = work._driven(interrupt, phases)
-                # What workers know of was amended: others go on.
-                work = None if amendment is None or interrupt.requested else work._amended(amendment)
-        return Results(self.directory.path, self.directory.description()["experiment"], ledger)
+            work, ledger = self, None
+            try:
+                while ledger is None:
+                    ended, amendment = work._driven(interrupt, phases)
+                    if amendment is None or interrupt.requested:
+                        ledger = ended
+                    else:  # what workers know of was amended: others go on
+                        work = work._amended(amendment)
+            except Exception as error:
+                hooks.tell(self.directory.path, error=error)
+                raise
+        experiment = self.directory.description()["experiment"]
+        results = Results(self.directory.path, experiment, ledger)
+        hooks.tell(self.directory.path, results=results)
+        return results
 
     def _driven(self, interrupt: Interrupt, phases: Phases) -> tuple[Ledger, Amendment | None]:
         description = self.directory.description()

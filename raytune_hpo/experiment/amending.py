@@ -42,7 +42,10 @@ REFUSED = {
 }
 #: Fields that the driver alone reads: trials that run are not disturbed by them.
 OF_DRIVER = frozenset(
-    ("num_samples", "time_budget_s", "searcher", "scheduler", "stop", "replicate", "max_failures", "fail_fast")
+    {
+        *("num_samples", "time_budget_s", "searcher", "scheduler", "stop", "replicate", "max_failures", "fail_fast"),
+        *("report_timeout_s", "trial_timeout_s", "on_finish", "on_failure"),
+    }
 )
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\+?([0-9]+(?:\.[0-9]+)?)(s|m|min|h|d)?")

@@ -6,6 +6,8 @@ A wrong value is one ExperimentError that names the field, the value and what wo
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +97,8 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         checkpoint=keeping,
         max_failures=written.max_failures,
         fail_fast=written.fail_fast,
+        report_timeout_s=written.report_timeout_s,
+        trial_timeout_s=written.trial_timeout_s,
         fresh_workers=written.fresh_workers,
         storage=_storage(written.storage),
         start_points=start_points,
@@ -102,6 +106,8 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         hypergradient=moving,
         lr_range=written.lr_range,
         data_order=written.data_order,
+        on_finish=_command("on_finish", written.on_finish),
+        on_failure=_command("on_failure", written.on_failure),
         listeners=check_listeners("listeners", written.listeners),
     )
     if written.executor == "lanes" and resolved.lanes_refusal is not None:
@@ -136,6 +142,12 @@ def _check_scalars(written: Experiment) -> None:
         checks.integer("max_concurrent", written.max_concurrent, 1)
     if written.time_budget_s is not None:
         checks.number("time_budget_s", written.time_budget_s, 0, open_low=True)
+    for name in ("report_timeout_s", "trial_timeout_s"):
+        if getattr(written, name) is not None:
+            checks.number(name, getattr(written, name), 0, open_low=True)
+            if written.executor == "inline":
+                expected = "ends a trial with its worker, and inline has none: use processes, lanes or auto"
+                raise ExperimentError(name, getattr(written, name), expected)
     checks.one_of("executor", written.executor, EXECUTORS)
     checks.one_of("data_order", written.data_order, DATA_ORDERS)
     if not isinstance(written.fresh_workers, bool):
@@ -165,6 +177,21 @@ def _storage(storage: Any) -> str:
     except RuntimeError as error:
         raise ExperimentError("storage", str(storage), f"names nobody's home: {error}") from error
     return str(storage)
+
+
+def _command(field: str, value: Any) -> str | None:
+    """A command as words. Raises ExperimentError for what cannot be one."""
+    if value is None:
+        return None
+    try:
+        words = shlex.split(value) if isinstance(value, str) else []
+    except ValueError as error:
+        raise ExperimentError(field, value, f"cannot be read as words: {error}") from error
+    if not words:
+        raise ExperimentError(field, value, "must be a command, such as 'notify-send done'")
+    if shutil.which(words[0]) is None:
+        raise ExperimentError(field, value, f"{words[0]} is no program that can be found here")
+    return str(value)
 
 
 def check_is_local(field: str, path: Any) -> None:

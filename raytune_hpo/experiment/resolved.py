@@ -51,6 +51,8 @@ class ResolvedExperiment:
     checkpoint: Checkpointing
     max_failures: int
     fail_fast: int | None
+    report_timeout_s: float | None
+    trial_timeout_s: float | None
     fresh_workers: bool
     storage: str
     start_points: tuple[Config, ...]
@@ -58,6 +60,8 @@ class ResolvedExperiment:
     hypergradient: Hypergradient | None
     lr_range: Literal["auto"] | None
     data_order: DataOrderChoice
+    on_finish: str | None
+    on_failure: str | None
     listeners: tuple[Any, ...]
 
     @property
@@ -76,6 +80,11 @@ class ResolvedExperiment:
             "a trial needs several GPUs": self.resources.gpus > 1,
         }
         return next((reason for reason, holds in found.items() if holds), None)
+
+    @property
+    def has_timeouts(self) -> bool:
+        """Whether a trial may have to be ended whose code does not come back: only a worker's can."""
+        return self.report_timeout_s is not None or self.trial_timeout_s is not None
 
     @property
     def expected_epochs(self) -> float:
@@ -156,6 +165,8 @@ class ResolvedExperiment:
             "checkpoint": dataclasses.asdict(self.checkpoint),
             "max_failures": self.max_failures,
             "fail_fast": self.fail_fast,
+            "report_timeout_s": self.report_timeout_s,
+            "trial_timeout_s": self.trial_timeout_s,
             "fresh_workers": self.fresh_workers,
             "storage": self.storage,
             "start_points": list(self.start_points),
@@ -163,5 +174,7 @@ class ResolvedExperiment:
             "hypergradient": None if self.hypergradient is None else dataclasses.asdict(self.hypergradient),
             "lr_range": self.lr_range,
             "data_order": self.data_order,
+            "on_finish": self.on_finish,
+            "on_failure": self.on_failure,
             "listeners": [written_down(listener) for listener in self.listeners],
         }

@@ -61,6 +61,10 @@ class Experiment:
     max_failures    how often a trial that raises is tried again, each time from its checkpoint
     fail_fast       so many trials in a row that fail for good with the same error, and not by running out of memory,
                     stop the run (`raytune-hpo retry` tries them again); None: never
+    report_timeout_s  a trial that has not reported for so many seconds is ended with its worker, and tried again from
+                    its checkpoint as one that raises (max_failures); default: none is, and one that is silent for ten
+                    minutes is named
+    trial_timeout_s  likewise, of a trial's time from its start in a worker
     fresh_workers   True: each start of a trial has a new process, which nothing that an earlier trial did to its own
                     can reach; it costs a process's start, seconds, and goes with processes
     storage         the folder under which run directories are made
@@ -73,6 +77,9 @@ class Experiment:
                     then stands for the space's: a searcher's lr is a place within it
     data_order      "trial": each trial has an order of its samples of its own; "shared": all have the same one, which
                     depends on the seed and the epoch alone, so that their differences are not the order's
+    on_finish       a command that is run when the run has finished (no shell: words, quoted as in one), with the run
+                    directory and what came of it as JSON on its standard input; on_failure: when it ended otherwise
+                    by itself, with an error or since its trials fail alike
     listeners       who is told of every event of the run: names ("tensorboard", "module:Class"), Listener objects or
                     classes, callbacks of Ray Tune's
 
@@ -100,6 +107,8 @@ class Experiment:
     checkpoint: Checkpointing | Mapping[str, Any] = field(default_factory=Checkpointing)
     max_failures: int = 1
     fail_fast: int | None = 3
+    report_timeout_s: float | None = None
+    trial_timeout_s: float | None = None
     fresh_workers: bool = False
     storage: str = "runs"
     start_points: Sequence[Config] = ()
@@ -107,6 +116,8 @@ class Experiment:
     hypergradient: Hypergradient | Mapping[str, Any] | None = None
     lr_range: Literal["auto"] | None = None
     data_order: DataOrderChoice = "trial"
+    on_finish: str | None = None
+    on_failure: str | None = None
     listeners: Sequence[Any] = ()
     resolved: ResolvedExperiment = field(init=False, repr=False, compare=False)
 

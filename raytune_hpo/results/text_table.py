@@ -32,3 +32,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int 
 def plural(n: int, noun: str) -> str:
     """1 trial, 2 trials."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def some(trials: Sequence[str], most: int = 5) -> str:
+    """ "t00003", "t00003 and t00007", "12 trials (t00003, ...)"."""
+    if len(trials) > most:
+        return f"{len(trials)} trials ({', '.join(trials[:most])}, ...)"
+    return " and ".join([", ".join(trials[:-1]), trials[-1]] if trials[1:] else trials)

@@ -50,6 +50,15 @@ class FakePool:
     def take_news(self) -> list[events.Event]:
         return []
 
+    def end(self, slot: Slot, silent_s: float) -> list[tuple[Slot, float]]:
+        self.slots.remove(slot)
+        self._calls = [call for call in self._calls if call[3] is not slot]
+        heapq.heapify(self._calls)
+        return [(slot, 1.0)]
+
+    def expect(self, trials: int, at_once: int) -> None:
+        pass
+
     def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 

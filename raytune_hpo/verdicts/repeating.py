@@ -45,6 +45,8 @@ def repeated_experiment(
             "searcher": {"name": "repeat", "repeats": seeds},
             "scheduler": "fifo",
             "listeners": (),  # the search's own
+            "on_finish": None,
+            "on_failure": None,
             "start_points": [dict(c) for c in configs],
             "num_samples": None,
             "time_budget_s": None,

@@ -70,6 +70,7 @@ def refusal(experiment: ResolvedExperiment, address: str | None) -> str | None:
     found = {
         "on a cluster": address is not None,
         "fresh_workers asks for a process a trial": experiment.fresh_workers,
+        "a trial that hangs can be ended in a worker alone": experiment.has_timeouts,
         "a function runs in a process of its own": not isinstance(experiment.task, Task),
         "a trial has several CPUs for its folds": experiment.folds is not None and resources.cpus > 1,
         "a trial has several GPUs": resources.gpus > 1,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
@@ -137,6 +137,14 @@ class GrowingPool:
 
     def release(self, slot: Any, *, reusable: bool = True, completed: bool = False) -> None:
         self._owner[id(slot)].release(slot, reusable=reusable, completed=completed)
+
+    def end(self, slot: Any, silent_s: float) -> Sequence[tuple[Any, float]]:
+        return self._owner[id(slot)].end(slot, silent_s)
+
+    def expect(self, trials: int, at_once: int) -> None:
+        self._growth = replace(self._growth, trials=trials)
+        for pool in self._pools:
+            pool.expect(trials, at_once)
 
     @property
     def leaving(self) -> Sequence[str]:

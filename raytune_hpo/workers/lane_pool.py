@@ -43,6 +43,7 @@ class _Array:
     orders: list[Order] = field(default_factory=list)
     busy: bool = False
     in_call: bool = True
+    heard: float = field(default_factory=time.monotonic)
 
     @property
     def held(self) -> int:
@@ -165,6 +166,19 @@ class LanePool:
         if not reusable and array.in_call and array in self._arrays and all(lane.trial is None for lane in array.lanes):
             self._drop(array)
 
+    def end(self, slot: LaneSlot, silent_s: float) -> list[tuple[LaneSlot, float]]:
+        """An array that has said nothing for as long hangs, with all its trials. A lane of another one leaves."""
+        array = slot.array
+        assert array is not None
+        if time.monotonic() - array.heard < min(silent_s, 1.0 + silent_s / 2):
+            self.release(slot)
+            return [(slot, 1.0)]
+        return [(lane, lost.blame) for lane, lost in self._lost(array, "") if isinstance(lost, Lost)]
+
+    def expect(self, trials: int, at_once: int) -> None:
+        self._trials = at_once
+        self._staffing.limit(at_once)
+
     def _order(self, slot: LaneSlot, order: Order) -> None:
         assert slot.array is not None
         slot.array.orders.append(order)
@@ -214,6 +228,7 @@ class LanePool:
             called = self._calls.pop(call, None)
             if called is not None:  # it was not dropped for another answer
                 called.in_call = False
+                called.heard = time.monotonic()
                 out += self._taken(called, call)
         for array in self._watch.dead((array, array.info) for array in self._calls.values()):
             out += self._died(array, "")

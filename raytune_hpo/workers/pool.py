@@ -89,6 +89,13 @@ class Workers(Protocol):
         """The slot's trial is over or leaves. completed: its code runs on from its last report to its end, and is
         unwound where it waits otherwise. reusable: whether the slot may have another trial."""
 
+    def end(self, slot: Any, silent_s: float) -> Sequence[tuple[Any, float]]:
+        """End the slot's trial, wherever its code is. silent_s: for how long it has not reported. Answers what has lost
+        its place by that, with its part in it, from 0 to 1."""
+
+    def expect(self, trials: int, at_once: int) -> None:
+        """The run is to have so many trials now, and so many at a time where that is not limited by its room."""
+
     @property
     def leaving(self) -> Sequence[str]:
         """Trials that were released and whose code has not ended yet: `wait` gives up those that take too long."""
@@ -193,6 +200,14 @@ class Pool:
                 self._news.append(Noticed(f"{slot.trial}: its code cannot be ended, and goes on in this process"))
             self._drop(slot)
         slot.trial = None
+
+    def end(self, slot: Slot, silent_s: float) -> list[tuple[Slot, float]]:
+        self._drop(slot)
+        slot.leaving = None
+        return [(slot, 1.0)]
+
+    def expect(self, trials: int, at_once: int) -> None:
+        """As many as have room, whatever comes."""
 
     @property
     def leaving(self) -> list[str]:

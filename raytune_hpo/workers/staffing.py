@@ -17,9 +17,12 @@ class Staffing:
 
     def __init__(self, capacity: Callable[[], int], limit: int | None) -> None:
         self._capacity = capacity
-        self._limit = math.inf if limit is None else limit
+        self.limit(limit)
         self._wanted = 0
         self._deaths: list[str] = []
+
+    def limit(self, limit: int | None) -> None:
+        self._limit = math.inf if limit is None else limit
         self._next_check = 0.0
 
     def wanted(self) -> int:
