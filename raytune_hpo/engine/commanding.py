@@ -72,20 +72,26 @@ def enqueue(run_dir: str | Path, configs: Sequence[Mapping[str, Any]], *, wait_s
 def give(run_dir: str | Path, command: str, wait_s: float = WAIT_S, **arguments: Any) -> Answer:
     """Give a run a command of `desk`. Raises ExperimentError where it is refused."""
     directory = RunDirectory.open(run_dir)
-    try:
-        directory.lock()
-    except ExperimentError:
-        if not directory.in_use():
-            raise
+    if not _locked(directory):
         answers = Answers(directory.path, directory.description()["run_id"])
         command_id = commands.send(directory.path, command, **arguments)
-        event = answers.wait_for(command_id, wait_s)
-        return _answer(event, is_running=True)
+        return _answer(answers.wait_for(command_id, wait_s), is_running=True)
     try:
         document = {"id": f"{time.time_ns():020d}-{os.getpid()}", "command": command, **arguments}
         return _answer(_taken(directory, document), is_running=False)
     finally:
         directory.unlock()
+
+
+def _locked(directory: RunDirectory) -> bool:
+    """Claim the run, unless another process has it. Raises ExperimentError where it cannot be claimed."""
+    try:
+        directory.lock()
+    except ExperimentError:
+        if not directory.in_use():
+            raise
+        return False
+    return True
 
 
 def _answer(event: Commanded | None, *, is_running: bool) -> Answer:

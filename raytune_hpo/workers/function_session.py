@@ -121,6 +121,7 @@ class FunctionSession:
         self._batch: list[Outcome] = []
         self._most, self._deadline = 1, 0.0
         self._go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waits = False  # whether the function does, in a report
         self._stopping = self._returning = False
         self._prepare_thread = prepare_thread
         own = copy.deepcopy(config)
@@ -132,13 +133,19 @@ class FunctionSession:
         """Let the function run to its next report, or to its end."""
         return self.run(1, 0.0)[0]
 
-    def run(self, reports: int, seconds: float) -> list[Outcome]:
+    def run(self, reports: int, seconds: float, *, at_least: int | None = None) -> list[Outcome]:
         """Let the function run on: to its next report, or to so many if they come within `seconds` and before one that
-        has a checkpoint, or to its end. What came, in order."""
+        has a checkpoint, or to its end. What came, in order.
+
+        at_least: 0 or 1: answer so many after `seconds`, while the function is at work on the next: what it has
+        reported is not kept back by that. None: never while it is at work.
+        """
         self._most, self._deadline = reports, time.perf_counter() + seconds
         with self._around.entered():
             if self._started:
-                self._go_on.put(None)
+                if self._waits:
+                    self._waits = False
+                    self._go_on.put(None)
             else:
                 self._started = True
                 forget_gpu_memory()
@@ -146,7 +153,15 @@ class FunctionSession:
                 _process.running = self
                 tune_session.offer(self)
                 self._thread.start()
-            return self._outcomes.get()
+            if at_least is None:
+                return self._outcomes.get()
+            try:
+                return self._outcomes.get(timeout=max(seconds, 0.0))
+            except queue.Empty:
+                with self._reporting:
+                    batch, self._batch = self._batch, []
+            # From now on a report is handed over at once.
+            return batch if batch or not at_least else self._outcomes.get()
 
     def stop(self, timeout_s: float | None = None, *, returning: bool = False) -> bool:
         """End the function where it waits. False if it does not end within `timeout_s`, of STOP_TIMEOUT_S by default:
@@ -185,6 +200,11 @@ class FunctionSession:
         """The same, with an error that the function does not know of."""
         self._stopping = True
         self._outcomes.put([raised(error, self.place.run_path)])
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the function has been let go on and has not come to its next report: its state is of no epoch."""
+        return self._started and not self._waits and self._thread.is_alive()
 
     @property
     def told_to_end(self) -> bool:
@@ -243,6 +263,7 @@ class FunctionSession:
             alone = folder is not None or done
             if not alone and len(self._batch) < self._most and report.at < self._deadline:
                 return  # no hand-over, which costs more than the report does
+            self._waits = True
             self._hand_over()
             self._go_on.get()
             if not done and not self._returning:  # what it does after its last word is done as well

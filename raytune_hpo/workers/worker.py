@@ -76,6 +76,8 @@ class Worker:
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
             self._ranks = _other_ranks(make, posting, ranks) if ranks > 1 else None
+            # In the driver's process it works in surroundings of its own, which last as long as it is waited for.
+            self._keeps_at_work = posting.imports is None or ranks > 1
             self._function = unpacked(data)
             found = data_news(data(), Path(posting.run_path) if posting.sees_run else None)
         self._news: tuple[Event, ...] = (*phases.take(), *found)
@@ -149,7 +151,11 @@ class Worker:
         reports: list[EpochReport] = []
         began = before = time.perf_counter()
         while True:
-            for outcome in self._session.run(until - self._epoch, BATCH_S - (before - began)):
+            at_least = None if self._keeps_at_work else int(not reports)
+            outcomes = self._session.run(until - self._epoch, BATCH_S - (before - began), at_least=at_least)
+            if not outcomes:
+                return Outcome("waiting", tuple(reports))
+            for outcome in outcomes:
                 if isinstance(outcome, Raised):
                     if outcome.disk is not None:
                         raise outcome.disk
@@ -171,7 +177,7 @@ class Worker:
 
     def save(self) -> Saved | None:
         """Save the waiting trial's state at its present epoch; None if its trainable cannot."""
-        if self._session is None or self._session.save is None:
+        if self._session is None or self._session.save is None or self._session.at_work:
             return None
         folder = self._scratch()
         try:
