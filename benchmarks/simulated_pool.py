@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from search_problems import Curve, Problem
@@ -163,7 +164,8 @@ def simulate(experiment: Experiment, problem: Problem, *, workers: int, budget_s
     population = Population(resolved, resolved.new_search(), host, adopt)
     pool, storage = SimulatedPool(partial(problem.curve, seed=resolved.seed), problem.metric, workers), Storage()
     stand_ins: tuple[Any, ...] = (storage, population, storage, storage, pool)
-    driver = Driver(*stand_ins, clock=lambda: pool.now)
+    nobody: Any = SimpleNamespace(pending=list)  # gives commands
+    driver = Driver(*stand_ins, nobody, None, clock=lambda: pool.now)  # type: ignore[arg-type]
     population.open_session(SessionOpened(1))
     driver.drive(Deadline(pool, budget_s))  # type: ignore[arg-type]  # in place of a signal
     reports = [r for r in pool.reports if r.now <= budget_s]

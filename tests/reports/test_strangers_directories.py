@@ -454,11 +454,10 @@ def test_near_c18_a_damaged_record_of_the_test_split_is_one_line(
     assert "is damaged" in said(capsys, "best", run_dir)
 
 
-def test_near_c18_commands_that_no_command_line_wrote_are_left_alone(tmp_path: Path) -> None:
+def test_near_c18_what_is_no_command_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "commands"
     folder.mkdir()
-    wrong: list[Any] = [[], {"id": "1-1"}, {"id": "1-1", "command": "nudge"}, {"id": "1-1", "command": "rollback"},
-                        {"id": "1-1", "command": "dance"}, {"id": "../x", "command": "pause"}]  # fmt: skip
+    wrong: list[Any] = [[], {"id": "1-1"}, {"id": "1-1", "command": 3}, {"id": "../x", "command": "pause"}]
     for document in wrong:
         (folder / "1-1.json").write_text(json.dumps(document))
         assert commands.pending(tmp_path) == []
