@@ -48,7 +48,16 @@ templates_path = ["templates"]
 
 #: The pages in the order of reading.
 PAGES = {
-    "Using it": ("Five minutes <self>", "methods", "winner", "seeing", "panda", "command_line", "options"),
+    "Using it": (
+        "Five minutes <self>",
+        "methods",
+        "winner",
+        "seeing",
+        "living_runs",
+        "panda",
+        "command_line",
+        "options",
+    ),
     "Your own": ("tasks", "trainers", "coming_from_ray_tune", "extending", "api"),
     "Where trials run": ("executors", "lanes", "mixed_lanes", "gpu", "cluster"),
     "Behind it": ("measured", "design", "coverage"),

@@ -64,7 +64,7 @@ class Desk:
         made = amended(self._experiment, _a(dict, command, "set"), _a(dict, command, "defaults", {}))
         self._do(made.event)
         self._amendment = made
-        return None, f"amended: {made.event.asked}"
+        return None, "; ".join([f"amended: {made.event.asked}", *made.remarks])
 
     def _enqueue(self, command: Command) -> tuple[None, str]:
         configs = _a(list, command, "configs")

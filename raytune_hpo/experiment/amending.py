@@ -62,6 +62,20 @@ class Amendment:
     def of_driver(self) -> bool:
         return self.event.changes.keys() <= OF_DRIVER
 
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know of it besides."""
+        found = []
+        space, task = self.experiment.space, self.experiment.task
+        scheduled = "lr_schedule" in space.parameters or space.constants.get("lr_schedule", "constant") != "constant"
+        if "max_epochs" in self.event.changes and isinstance(task, Task) and scheduled:
+            epochs = self.experiment.max_epochs
+            found.append(f"learning-rate schedules are of {epochs} epochs for what is trained from here on")
+        if "scheduler" in self.event.changes and "max_epochs" in self.event.changes:
+            first = self.event.changes["scheduler"].get("grace_period")
+            found += [f"trials are judged from epoch {first} on, as before"] if first is not None else []
+        return found
+
 
 def amended(
     resolved: ResolvedExperiment, asked: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
