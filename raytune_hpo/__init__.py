@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from raytune_hpo.display.verdict_screen import confirm, retest
     from raytune_hpo.engine.commanding import Answer, amend, enqueue
     from raytune_hpo.integrations.checkpointed import checkpointed as checkpointed  # (likewise: they need torch)
+    from raytune_hpo.integrations.optuna import from_optuna
     from raytune_hpo.integrations.ray_tune import from_ray
     from raytune_hpo.journal import events
     from raytune_hpo.listeners.following import follow
@@ -127,6 +128,7 @@ __all__ = [
     "enqueue",
     "events",
     "follow",
+    "from_optuna",
     "from_ray",
     "get_checkpoint",
     "load_experiment",
@@ -153,6 +155,7 @@ _LAZY = {
     "checkpointed": "integrations.checkpointed",
     "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",
+    "from_optuna": "integrations.optuna",
     "from_ray": "integrations.ray_tune",
     "follow": "listeners.following",
     "get_checkpoint": "workers.reporting",

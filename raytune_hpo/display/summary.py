@@ -114,7 +114,7 @@ def codes_line(results: Results) -> str | None:
 
 def amended_lines(results: Results) -> list[str]:
     """What was changed of the experiment since the run began."""
-    return [f"amended: {amendment.asked}" for amendment in results.ledger.amendments]
+    return [f"amended: {amendment.asked}" for amendment in results.ledger.amendments if not amendment.grown]
 
 
 def test_line(results: Results, best: Best) -> str | None:

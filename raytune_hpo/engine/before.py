@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.experiment import ResolvedExperiment
-from raytune_hpo.journal.events import Amended, Decided, Ended, Settled, Step
+from raytune_hpo.journal.events import Amended, Decided, Discovered, Ended, Settled, Step
 from raytune_hpo.results.text_table import some
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
@@ -34,12 +34,13 @@ MAX_EPOCHS = "max_epochs"  # the reason of an end there
 class Past:
     """until: the last step that was decided as the experiment was before, 0 where there is none: the one before the
     last amendment was put into force. epochs: max_epochs when the run began. defaults: path -> what trials of before
-    have of parameters that were added. space_changed: since it began."""
+    have of parameters that were added. space_changed: since it began. met: trial -> what its code has asked for."""
 
     until: float = 0
     epochs: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     space_changed: bool = False
+    met: Mapping[str, Config] = field(default_factory=dict)
 
     @classmethod
     def of(cls, steps: Sequence[Step], max_epochs: int) -> Past:
@@ -54,7 +55,8 @@ class Past:
         for event in amendments:
             defaults |= event.defaults
         epochs = next((e.before[MAX_EPOCHS] for e in amendments if MAX_EPOCHS in e.before), max_epochs)
-        return cls(until, int(epochs), defaults, any("space" in e.changes for e in amendments))
+        met = {e.trial: e.values for step in steps for e in step.events if isinstance(e, Discovered)}
+        return cls(until, int(epochs), defaults, any("space" in e.changes for e in amendments), met)
 
 
 UNCHANGED = Past()
@@ -92,10 +94,14 @@ class Before:
         """A suggestion as one of today's space; None where it lies outside."""
         if not self.is_it or not self._past.space_changed:
             return config
-        found = self._experiment.space.adapted(config, self._past.defaults)
+        found = self._experiment.space.adapted(self._past.met.get(trial_id, config), self._past.defaults)
         if found is None:
             self._outside.add(trial_id)
         return found
+
+    def leave_out(self, trial_id: str) -> None:
+        """The search is not asked for the trial: nothing is known yet that it could suggest."""
+        self._outside.add(trial_id)
 
     def is_outside(self, trial_id: str) -> bool:
         return trial_id in self._outside

@@ -142,7 +142,14 @@ class Driver:
             self.store.delete(*doomed)
 
     def _serve(self) -> bool:
-        """Take the commands that are of any run. Whether the run is another one by them."""
+        """Take the commands that are of any run. Whether the run is another one by them, or by what its trials have
+        asked for."""
+        grown = self.population.grown()
+        if grown is not None:
+            self.population.do(grown.event)
+            self.commit()
+            self._amend(grown)
+            return True
         given = [c for c in self._inbox.pending() if c["command"] not in OF_A_PANDA or not self._takes_commands]
         for command in given:
             population = self.population
@@ -319,6 +326,8 @@ class Driver:
             if record is not None:
                 self.population.saved(record)
             try:
+                if report.met is not None:
+                    self.population.met(trial, report.met)
                 decision = self.population.report(trial, report.epoch, report.metrics, report.seconds, report.done)
             except TrialError as error:
                 self._discard(answer.reports[number:])

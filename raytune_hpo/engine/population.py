@@ -17,8 +17,9 @@ from raytune_hpo.engine.fail_fast import FailFast
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import Retention
 from raytune_hpo.engine.supply import Adopt, Supply
-from raytune_hpo.errors import TrialError, blamed
+from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.amending import Amendment, amended_space
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
 from raytune_hpo.results.ledger import Ledger
@@ -27,8 +28,10 @@ from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
 from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search import Search
 from raytune_hpo.space.configs import Config, copied
+from raytune_hpo.space.met import space_of_met
 from raytune_hpo.states import PLATEAU, Decision, Outcome, RunStatus, Status
 from raytune_hpo.training.task import Task
+from raytune_hpo.workers.outcomes import Met
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
 #: machine is not the trial's fault, a trial that kills every worker it gets is.
@@ -66,6 +69,8 @@ class Population:
         self._retention = Retention(experiment.checkpoint, experiment.objective)
         self._fail_fast = FailFast(experiment.fail_fast)
         self._step: list[Event] = []
+        self._met: set[tuple[str, int]] = set()  # what trials have asked for: who, and how much
+        self._met_last = 0  # so many when the space was last held against them
         self._supply = Supply(experiment, search, host, self.ledger, adopt, self.do)
 
     # Asked by the driver --------------------------------------------------------------------------
@@ -133,6 +138,25 @@ class Population:
             return self.judge.last_epoch(trial)
         scheduler = self.host.next_decision(trial.id, trial.epoch)
         return max(trial.epoch + 1, int(min(scheduler, self.judge.last_epoch(trial))))
+
+    def met(self, trial: TrialState, met: Met) -> None:
+        """A trial's code has asked for parameters. Raises TrialError for one that others have of another kind."""
+        try:
+            space_of_met([*((t.met, t.config) for t in self.trials.values() if t.met), (met.parameters, met.values)])
+        except ExperimentError as error:
+            raise TrialError(str(error)) from error
+        if met.parameters != trial.met or met.values != trial.config:
+            self.do(events.Discovered(trial.id, copied(met.values), met.parameters))
+
+    def grown(self) -> Amendment | None:
+        """The experiment with all that trials have asked for; None while it is that."""
+        space = self.experiment.space
+        if not space.grows or self._met_last == len(self._met):
+            return None
+        self._met_last = len(self._met)
+        asked = [(trial.met, trial.config) for trial in self.trials.values() if trial.met]
+        found = space_of_met(asked)
+        return None if found.to_json() == space.to_json() else amended_space(self.experiment, found)
 
     def saved(self, record: CheckpointRecord) -> None:
         self.do(events.CheckpointSaved(record.trial, record))
@@ -282,6 +306,8 @@ class Population:
         self.doomed.clear()
 
     def _replay_suggestion(self, event: events.Suggested) -> None:
+        if not len(self.experiment.space):
+            return
         suggested = event.config if event.suggested is None else event.suggested
         config = self._before.in_space(event.trial, suggested)
         if config is not None:
@@ -329,13 +355,11 @@ class Population:
             case events.Started():
                 if event.epoch == 0 < trial.epoch and not isinstance(self.experiment.task, Task):
                     self.host.keeps_paused = False
-            case events.Suggested():
-                self.judge.add(trial)
-                self.host.add(trial.id, trial.config)
-            case events.Reopened():
-                self._retention.reopened(trial)
-                self.judge.add(trial)
-                self.host.add(trial.id, trial.config)
+            case events.Suggested() | events.Reopened():
+                self._add(trial, again=isinstance(event, events.Reopened))
+            case events.Discovered():
+                self._met.add((trial.id, len(event.parameters)))
+                self.host.configured(trial.id, trial.config)
             case events.Perturbed() | events.Narrowed():
                 self.host.configured(trial.id, trial.config)
                 if isinstance(event, events.Perturbed) and event.by == By.HAND:
@@ -346,6 +370,14 @@ class Population:
                 self._promote(trial)
             case events.Ended():
                 self._tell_end(trial, event)
+
+    def _add(self, trial: TrialState, *, again: bool) -> None:
+        if not len(self.experiment.space):
+            self._before.leave_out(trial.id)
+        if again:
+            self._retention.reopened(trial)
+        self.judge.add(trial)
+        self.host.add(trial.id, trial.config)
 
     def _promote(self, trial: TrialState) -> None:
         """From here on nobody decides about it: to scheduler and search it is over as it stands."""

@@ -114,8 +114,9 @@ class Supply:
         if self._ledger.searched < self._experiment.num_samples:
             trial_id = trial_name(len(self._trials))
             with self._search_blamed:
-                plan = self._search.plan()
-                config = self._search.suggest(trial_id)
+                # Where nothing is known that could be suggested, the trial's own code draws.
+                plan = self._search.plan() if len(self._experiment.space) else Plan()
+                config = self._search.suggest(trial_id) if len(self._experiment.space) else {}
             for text in self._search.take_notices():
                 self._do(events.Noticed(text))
             if config is None and not self._search.exhausted and self._live:

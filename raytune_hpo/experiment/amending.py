@@ -19,6 +19,7 @@ from raytune_hpo.experiment.resolved import ResolvedExperiment
 from raytune_hpo.experiment.written import Experiment
 from raytune_hpo.journal.events import Amended
 from raytune_hpo.schedulers.rungs import GraceOptions
+from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import parameter_from_json
 from raytune_hpo.training.task import Task
 
@@ -60,7 +61,8 @@ class Amendment:
 
     @property
     def of_driver(self) -> bool:
-        return self.event.changes.keys() <= OF_DRIVER
+        fixed = isinstance(self.experiment.task, Task) or bool(self.experiment.space.objects)
+        return self.event.changes.keys() <= (OF_DRIVER if fixed else {*OF_DRIVER, "space"})
 
     @property
     def remarks(self) -> list[str]:
@@ -106,6 +108,16 @@ def amended(
     given = _defaults(resolved, after.resolved, dict(defaults or {}))
     replaced = {name: old[name] for name in changes}
     return Amendment(after.resolved, Amended(_said(asked, old, new), changes, replaced, given))
+
+
+def amended_space(resolved: ResolvedExperiment, space: SearchSpace) -> Amendment:
+    """Of an experiment whose space is what its trials have asked for."""
+    after = written(resolved).override({"space": space})
+    old, new = resolved.space, space
+    met = [path for path in new.parameters if path not in old.parameters]
+    asked = f"met: {', '.join(met)}" if met else "met: other ranges or conditions"
+    event = Amended(asked, {"space": new.to_json()}, {"space": old.to_json()}, grown=True)
+    return Amendment(after.resolved, event)
 
 
 def written(resolved: ResolvedExperiment) -> Experiment:

@@ -186,13 +186,14 @@ class EvidenceGiven(Event):
 class Amended(Event):
     """The experiment is another one from here on. asked: in words, as it was asked for. changes, before: field -> its
     value now, and until now, as `Experiment.to_json` has it. defaults: path -> what the trials of before have of a
-    parameter that is new."""
+    parameter that is new. grown: nobody asked: the space is of what trials have asked for (`Discovered`)."""
 
     KIND: ClassVar[str] = "amend"
     asked: str
     changes: dict[str, Any]
     before: dict[str, Any]
     defaults: dict[str, Any] = field(default_factory=dict)
+    grown: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,16 @@ class Suggested(TrialEvent):
     suggested: Config | None = None
     origin: Origin = Origin.SEARCH
     replicate_of: TrialId | None = None
+
+
+@dataclass(frozen=True)
+class Discovered(TrialEvent):
+    """What the trial's code has asked for, whose parameters are known by that alone. values: name -> what it got, of
+    all so far; parameters: name -> the parameter, as `Parameter.to_json` has it, in the order of asking."""
+
+    KIND: ClassVar[str] = "discover"
+    values: Config
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ _CHECKS: dict[type[Event], Callable[..., None]] = {
     events.Suggested: Order._again,
     events.RangeTested: Order._live,
     events.Narrowed: Order._live,
+    events.Discovered: Order._live,
     events.Started: Order._live,
     events.Deferred: Order._live,
     events.Reported: Order._report,

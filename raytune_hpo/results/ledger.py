@@ -171,6 +171,9 @@ class Ledger:
             trial.epoch = event.checkpoint.epoch
         trial.narrowed = event.suggested is not None
 
+    def _on_discover(self, trial: TrialState, event: events.Discovered) -> None:
+        trial.config, trial.met = copied(event.values), dict(event.parameters)
+
     def _on_start(self, trial: TrialState, event: events.Started) -> None:
         self.set_status(trial, Status.RUNNING)
 

@@ -47,6 +47,7 @@ class TrialState:
     failures: int = 0
     losses: float = 0  # workers lost since its last new report
     reopened: bool = False  # it had failed, and is tried again
+    met: dict[str, Any] = field(default_factory=dict)  # what its code has asked for: as of `events.Discovered`
     held: bool = False  # paused by a person
     promoted: bool = False  # a person lets it train on to `limit`, whatever the scheduler says
     tags: tuple[str, ...] = ()

@@ -42,20 +42,22 @@ __all__ = ["SearchSpace", "Vector", "describe"]
 class SearchSpace:
     """The parameters, constants and conditions of an experiment.
 
-    recorded: the tree is one that was made before, whose constants are what they are.
+    recorded: the tree is one that was made before, whose constants are what they are. grows: it holds what trials have
+    asked for so far, and may be empty.
 
     Raises ExperimentError for an empty space, a key that is no plain name, a value that is neither a
     Parameter nor a JSON value, another tuner's parameter, or a condition on an unknown, constant or circular parent.
     """
 
-    def __init__(self, tree: Mapping[str, Any], *, recorded: bool = False) -> None:
+    def __init__(self, tree: Mapping[str, Any], *, recorded: bool = False, grows: bool = False) -> None:
+        self.grows = grows
         self.parameters: dict[str, Parameter] = {}
         self.constants: dict[str, Any] = {}
         self._given: dict[str, Named] = {}  # constants that are recorded by a text
         if not isinstance(tree, Mapping):
             raise ExperimentError("space", tree, "must be a dictionary of parameters and constants")
         self._collect("", tree, recorded=recorded)
-        if not self.parameters:
+        if not self.parameters and not grows:
             lists = any(isinstance(value, list) for value in self.constants.values())
             hint = "; a list is a constant: Choice([...]) searches its values" if lists else ""
             raise ExperimentError("space", dict(tree), f"has no parameter to search (Float, Int or Choice){hint}")
@@ -179,7 +181,7 @@ class SearchSpace:
                 flat[path] = Named(text, named[text] if text in named else next(iter(named.values())))
             else:
                 flat[path] = dataclasses.replace(self.parameters[path], objects=named)  # type: ignore[call-arg]
-        return SearchSpace(nest(flat), recorded=True)
+        return SearchSpace(nest(flat), recorded=True, grows=self.grows)
 
     def changed_since(self, other: SearchSpace) -> list[str]:
         """Constants of this space that are objects of the same kind, but with another content, in the one that is
@@ -301,7 +303,7 @@ class SearchSpace:
                 rest = tuple(c for c in conditions if c.parent != path)
                 kept[p] = dataclasses.replace(self.parameters[p], conditions=rest)
         flat.update((p, kept[p]) for p in self.paths if p in kept)
-        return SearchSpace(nest(flat), recorded=True)
+        return SearchSpace(nest(flat), recorded=True, grows=self.grows)
 
     def with_parameter(self, path: str, parameter: Parameter) -> SearchSpace:
         """This space with another parameter in the place of one or of a constant, or with one more.
@@ -317,7 +319,7 @@ class SearchSpace:
             stay = {text: known[text] for text in parameter.options if isinstance(text, str) and text in known}
             parameter = dataclasses.replace(parameter, objects=stay) if stay else parameter
         flat: dict[str, Any] = {**self.constants, **self._given, **self.parameters, path: parameter}
-        return SearchSpace(nest(flat), recorded=True)
+        return SearchSpace(nest(flat), recorded=True, grows=self.grows)
 
     def adapted(self, config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Config | None:
         """A config of a run's space as it was before, as one of this space; None if it lies outside.
@@ -343,6 +345,7 @@ class SearchSpace:
             "parameters": {path: p.to_json() for path, p in self.parameters.items()},
             "constants": self.constants,
             **({"objects": list(self._given)} if self._given else {}),
+            **({"grows": True} if self.grows else {}),
         }
 
     @classmethod
@@ -352,7 +355,7 @@ class SearchSpace:
             flat: dict[str, Any] = dict(data["constants"])
             flat.update({path: Named(str(flat[path]), GONE) for path in data.get("objects", ())})
             flat.update({path: parameter_from_json(p) for path, p in data["parameters"].items()})
-            return cls(nest(flat), recorded=True)
+            return cls(nest(flat), recorded=True, grows=data.get("grows") is True)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExperimentError("space", dict(data), f"is damaged: {error}") from error
 

@@ -7,6 +7,7 @@ here: a function that reports to us alone starts without it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import os
@@ -27,7 +28,7 @@ from raytune_hpo.experiment.references import FunctionTrainable
 from raytune_hpo.storage.full_disk import DiskError, full_disk
 from raytune_hpo.workers import tune_session
 from raytune_hpo.workers.metric_values import CONTROLS, plain_metrics
-from raytune_hpo.workers.outcomes import Outcome, Raised, Report, Returned, raised
+from raytune_hpo.workers.outcomes import Met, Outcome, Raised, Report, Returned, raised
 from raytune_hpo.workers.surroundings import Place, Surroundings
 
 #: How long a function may take to unwind once its trial is over, and how long a completed one may for what it does
@@ -106,7 +107,8 @@ class FunctionSession:
         self.place = place or Place(trial_id, 0, changes_directory=False)
         self._around = Surroundings(self.place)
         self._pid = os.getpid()
-        self._reporting = threading.Lock()
+        self._reporting = threading.Lock()  # held by a thread that waits in a report
+        self._batching = threading.RLock()  # never held for long
         self._over = False
         self._named: set[str] = set()  # metrics of which it was said that they are left out
         self._threads: set[threading.Thread] = set()  # that were there before it
@@ -114,6 +116,7 @@ class FunctionSession:
         self.checkpoint, self.epoch = checkpoint, epoch
         self._reported = 0
         self.save: Callable[[Path], None] | None = None
+        self.met: Met | None = None  # what is to be told with the next report
         self.over: Callable[[dict[str, Any]], bool] | None = None
         self._scratch = scratch
         self._made: set[Path] = set()
@@ -142,26 +145,31 @@ class FunctionSession:
         """
         self._most, self._deadline = reports, time.perf_counter() + seconds
         with self._around.entered():
-            if self._started:
-                if self._waits:
-                    self._waits = False
-                    self._go_on.put(None)
-            else:
-                self._started = True
-                forget_gpu_memory()
-                self._threads = set(threading.enumerate())
-                _process.running = self
-                tune_session.offer(self)
-                self._thread.start()
+            if not self._outcomes.empty():  # it came when the last answer had been given
+                return self._outcomes.get()
+            if not self._started:
+                self._begin()
+            elif self._waits:
+                self._waits = False
+                self._go_on.put(None)
             if at_least is None:
                 return self._outcomes.get()
-            try:
+            with contextlib.suppress(queue.Empty):
                 return self._outcomes.get(timeout=max(seconds, 0.0))
-            except queue.Empty:
-                with self._reporting:
-                    batch, self._batch = self._batch, []
+            with self._batching:
+                batch, self._batch = self._batch, []
             # From now on a report is handed over at once.
-            return batch if batch or not at_least else self._outcomes.get()
+            if batch or (not at_least and self._outcomes.empty()):
+                return batch
+            return self._outcomes.get()
+
+    def _begin(self) -> None:
+        self._started = True
+        forget_gpu_memory()
+        self._threads = set(threading.enumerate())
+        _process.running = self
+        tune_session.offer(self)
+        self._thread.start()
 
     def stop(self, timeout_s: float | None = None, *, returning: bool = False) -> bool:
         """End the function where it waits. False if it does not end within `timeout_s`, of STOP_TIMEOUT_S by default:
@@ -258,13 +266,15 @@ class FunctionSession:
             done = _truth(metrics.get("done")) or (
                 self.over is not None and self.over({**plain, "training_iteration": self.epoch + self._reported})
             )
-            report = Report(plain, self._copied(folder), time.perf_counter(), done)
-            self._batch.append(report)
-            alone = folder is not None or done
-            if not alone and len(self._batch) < self._most and report.at < self._deadline:
-                return  # no hand-over, which costs more than the report does
-            self._waits = True
-            self._hand_over()
+            own, alone = self._copied(folder), folder is not None or done
+            with self._batching:
+                report = Report(plain, own, time.perf_counter(), done, self.met)
+                self.met = None
+                self._batch.append(report)
+                if not alone and len(self._batch) < self._most and report.at < self._deadline:
+                    return  # no hand-over, which costs more than the report does
+                self._waits = True
+                self._hand_over()
             self._go_on.get()
             if not done and not self._returning:  # what it does after its last word is done as well
                 self._check_goes_on()
@@ -338,8 +348,9 @@ class FunctionSession:
         self._hand_over(outcome)
 
     def _hand_over(self, *end: Outcome) -> None:
-        batch, self._batch = [*self._batch, *end], []
-        self._outcomes.put(batch)
+        with self._batching:
+            batch, self._batch = [*self._batch, *end], []
+            self._outcomes.put(batch)
 
     def _report_returned(self, item: Any) -> None:
         if isinstance(item, Mapping):

@@ -8,6 +8,7 @@ from typing import Any
 
 from raytune_hpo.journal.events import CheckpointRecord, Event, Warned
 from raytune_hpo.workers import trial_log
+from raytune_hpo.workers.outcomes import Met
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Saved:
 @dataclass(frozen=True)
 class EpochReport:
     """One report of the trainable. seconds: from the one before it, waiting for the driver left out. done: the
-    trainable says that it is done."""
+    trainable says that it is done. met: as of `outcomes.Report`."""
 
     epoch: int
     metrics: dict[str, Any]
     seconds: float
     saved: Saved | None
     done: bool = False
+    met: Met | None = None
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,23 @@ class RankLostError(Exception):
 
 
 @dataclass(frozen=True)
+class Met:
+    """What a trial's code has asked for so far: as of `events.Discovered`."""
+
+    values: dict[str, Any]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Report:
     """What a function reported: plain metrics, and the folder of its checkpoint if it saved one. at: when, by
-    time.perf_counter. done: it said that it is done."""
+    time.perf_counter. done: it said that it is done. met: what it has asked for, where that is new."""
 
     metrics: dict[str, Any]
     checkpoint: Path | None
     at: float = field(default=0.0, compare=False)
     done: bool = False
+    met: Met | None = None
 
 
 @dataclass(frozen=True)

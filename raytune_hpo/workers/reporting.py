@@ -15,6 +15,7 @@ from typing import Any
 from raytune_hpo.seeding import derive_seed
 from raytune_hpo.workers import tune_session
 from raytune_hpo.workers.function_session import check_thread, running
+from raytune_hpo.workers.outcomes import Met
 
 
 def report(metrics: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
@@ -82,6 +83,13 @@ def ends_when(over: Callable[[dict[str, Any]], bool]) -> None:
     session = running()
     if session is not None:
         session.over = over
+
+
+def meet(values: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Tell, with the running trial's next report, what its code has asked for so far: as of `events.Discovered`."""
+    session = running()
+    if session is not None:
+        session.met = Met(dict(values), dict(parameters))
 
 
 def trial_id() -> str:

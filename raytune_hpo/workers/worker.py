@@ -170,7 +170,8 @@ class Worker:
                     return Outcome("returned", tuple(reports))
                 self._epoch += 1
                 saved = self._commit(outcome.checkpoint) if outcome.checkpoint is not None else None
-                reports.append(EpochReport(self._epoch, outcome.metrics, outcome.at - before, saved, outcome.done))
+                seconds = outcome.at - before
+                reports.append(EpochReport(self._epoch, outcome.metrics, seconds, saved, outcome.done, outcome.met))
                 before = outcome.at if saved is None else time.perf_counter()
             if self._epoch >= until or reports[-1].done or before - began > BATCH_S:
                 return Outcome("waiting", tuple(reports))

@@ -126,6 +126,7 @@ def test_every_kind_of_event_is_read(tmp_path: Path) -> None:
         events.Phased, events.Noticed, events.EvidenceGiven,  # format 1 had none
         events.Amended, events.ExecutorChanged, events.DataLoaded, events.Reopened,
         events.Warned, events.Deferred, events.Settled, events.Held, events.Released, events.Promoted, events.Marked,
+        events.Discovered,
     }  # fmt: skip
     (decided,) = results.of(events.Decided)
     assert (decided.trial, decided.epoch, decided.decision, decided.note) == ("t0", 1, "exploited", "care says so")

@@ -6,11 +6,13 @@ It stands where Ray keeps its own session; if Ray moves that, these tests are th
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -432,3 +434,31 @@ def test_elements_of_one():
     """One element is a number, whatever axes it has."""
     given = {"a": torch.ones(()), "b": np.ones(()), "c": torch.ones(1, 1), "d": np.ones(1)}
     assert plain_metrics(given).kept == dict.fromkeys("abcd", 1.0)
+
+
+def test_a_function_at_work_is_answered_for_and_never_runs_past_what_it_may(tmp_path: Path) -> None:
+    """Reports that come about when an answer is given: none is lost, doubled or waited for without end."""
+    rng = random.Random(1)
+    allowed = 0
+
+    def function(config: dict[str, Any]) -> None:
+        for epoch in range(1, 301):
+            time.sleep(max(0.0, rng.gauss(0.001, 0.0005)))
+            assert epoch <= allowed
+            report({"epoch": epoch})
+
+    session = FunctionSession(
+        function, {}, trial_id="t0", checkpoint=None, scratch=lambda: tmp_path, prepare_thread=lambda: None
+    )
+    seen: list[int] = []
+    ended: Any = None
+    while ended is None:
+        most = rng.randrange(1, 5)
+        allowed = max(allowed, len(seen) + most)
+        outcomes: list[Any] = []
+        while not outcomes and ended is None:
+            outcomes = session.run(allowed - len(seen), 0.001, at_least=rng.randrange(2))
+            seen += [o.metrics["epoch"] for o in outcomes if isinstance(o, Report)]
+            ended = next((o for o in outcomes if not isinstance(o, Report)), None)
+    assert isinstance(ended, Returned), ended
+    assert seen == list(range(1, 301))

@@ -47,7 +47,7 @@ def run(results: Results) -> dict[str, Any]:
         "executors": list(dict.fromkeys(executor.value for executor in _executors(results))),
         "sessions": results.ledger.sessions,
         "code_versions": len(results.codes),
-        "amendments": [amendment.asked for amendment in results.ledger.amendments],
+        "amendments": [amendment.asked for amendment in results.ledger.amendments if not amendment.grown],
         "train_samples": data.train if data else None,
         "validation_samples": data.validation if data else None,
         "versions": description.get("versions") or {},
