@@ -55,8 +55,8 @@ def from_optuna(
     max_epochs: how often a trial reports, at most; 1 for an objective that reports nothing. direction: "minimize" (the
     default, as in Optuna) or "maximize". study: of which the direction, the sampler and the pruner are taken, and
     nothing that is in it. changes: fields of Experiment, such as searcher, scheduler, seed, storage.
-    Its metric is "value": what it reports; of an objective that reports nothing, what it returns. Raises ExperimentError for what has no equal here, with
-    what to write.
+    Its metric is "value": what it reports; of an objective that reports nothing, what it returns. Raises
+    ExperimentError for what has no equal here, with what to write.
     """
     if not callable(objective):
         raise ExperimentError("from_optuna", objective, "must be the objective, a function of a trial")
