@@ -58,7 +58,7 @@ PAGES = {
         "command_line",
         "options",
     ),
-    "Your own": ("tasks", "trainers", "coming_from_ray_tune", "extending", "api"),
+    "Your own": ("tasks", "trainers", "coming_from_ray_tune", "coming_from_optuna", "extending", "api"),
     "Where trials run": ("executors", "lanes", "mixed_lanes", "gpu", "cluster"),
     "Behind it": ("measured", "design", "coverage"),
 }

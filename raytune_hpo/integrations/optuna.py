@@ -21,7 +21,7 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.integrations.ray_tune.tuner import _name as name_of
+from raytune_hpo.integrations.ray_tune.tuner import name_of
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.configs import flatten

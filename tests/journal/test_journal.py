@@ -146,7 +146,7 @@ def test_each_step_is_one_line_of_strict_json(tmp_path: Path) -> None:
         data = json.loads(line, parse_constant=refuse)
         assert list(data) == ["n", "t", "at", "events", "sum"]
         assert data["n"] == number
-    metrics = json.loads(lines_of(path)[len(PRELUDE) + 7])["events"][0]["metrics"]
+    metrics = json.loads(lines_of(path)[len(PRELUDE) + 8])["events"][0]["metrics"]
     assert (metrics["loss"], metrics["up"], metrics["down"]) == ({"float": "nan"}, {"float": "inf"}, {"float": "-inf"})
 
 

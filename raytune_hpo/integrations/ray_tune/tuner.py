@@ -52,7 +52,7 @@ def from_ray(
     elif "max_epochs" not in changes:
         expected = "says nowhere how long a trial may run: from_ray(..., max_epochs=N), in reports of the function"
         raise ExperimentError("from_ray", "the Tuner", expected)
-    fields.setdefault("name", _name(getattr(trainable, "__name__", type(trainable).__name__)))
+    fields.setdefault("name", name_of(getattr(trainable, "__name__", type(trainable).__name__)))
     wished = wished_resources(trainable)
     if wished is not None:
         fields["resources"] = wished
@@ -96,7 +96,7 @@ def _run(config: Any, left: list[str]) -> dict[str, Any]:
     """Of a RunConfig."""
     fields: dict[str, Any] = {}
     if getattr(config, "name", None):
-        fields["name"] = _name(config.name)
+        fields["name"] = name_of(config.name)
     if getattr(config, "storage_path", None):
         fields["storage"] = str(config.storage_path)
     failure, saving = getattr(config, "failure_config", None), getattr(config, "checkpoint_config", None)
@@ -171,5 +171,5 @@ def _fit(scheduler: Any, max_epochs: Any) -> None:
             scheduler[name] = min(scheduler[name], max_epochs)
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-") or "experiment"
