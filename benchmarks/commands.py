@@ -8,7 +8,6 @@ The run is real: digits as lanes in a process of Ray's. The long journal has lin
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -37,7 +36,7 @@ LINES = 30_000
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "raytune_hpo", *arguments, "--quiet"]
-    return subprocess.Popen(command, cwd=folder, start_new_session=True)
+    return subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL)
 
 
 def latencies(folder: Path, lines: int, commands: int) -> list[float]:
@@ -49,7 +48,7 @@ def latencies(folder: Path, lines: int, commands: int) -> list[float]:
     directory.lock()
     _, journal = open_journal(directory)
     for number in range(lines):
-        journal.append(1.0, [Noticed(f"line {number}")]) if number else None
+        journal.append(1.0, [Noticed(f"line {number}")])
     journal.close()
     directory.unlock()
     before = directory.journal_path.stat().st_size
@@ -63,8 +62,8 @@ def latencies(folder: Path, lines: int, commands: int) -> list[float]:
         began = time.monotonic()
         give(run, "mark", 60.0, trial="t0", tags=[f"n{number}"])
         found.append(time.monotonic() - began)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
     return found
 
 
@@ -73,7 +72,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=100)
     options = parser.parse_args()
     for lines in (0, LINES):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             found = latencies(Path(folder), lines, options.commands)
         p50, p99, most = (float(np.quantile(found, q)) for q in (0.5, 0.99, 1.0))
         print(f"{lines:>6} lines more: p50 {p50:.3f} s, p99 {p99:.3f} s, at most {most:.3f} s of {len(found)}")

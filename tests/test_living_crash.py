@@ -54,7 +54,7 @@ def campaign(folder: Path, executor: str, scheduler: str, kills: int, seed: int)
     victims: Counter[str] = Counter()
     try:
         while sum(victims.values()) < kills:
-            time.sleep(rng.uniform(0.5, 6.0 if executor == "lanes" else 3.0))
+            time.sleep(rng.uniform(0.5, 3.0) if executor == "inline" else rng.uniform(2.0, 11.0))
             if process.poll() is not None:
                 process = start(folder)
                 continue
