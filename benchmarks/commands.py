@@ -20,7 +20,8 @@ import numpy as np
 
 from raytune_hpo.engine.commanding import amend, give
 from raytune_hpo.engine.reopening import open_journal
-from raytune_hpo.journal.events import Noticed
+from raytune_hpo.journal.events import Closed, Noticed, SessionOpened
+from raytune_hpo.states import RunStatus
 from raytune_hpo.storage.run_directory import RunDirectory
 
 EXPERIMENT = """
@@ -47,8 +48,10 @@ def latencies(folder: Path, lines: int, commands: int) -> list[float]:
     directory = RunDirectory.open(run)
     directory.lock()
     _, journal = open_journal(directory)
+    journal.append(1.0, [SessionOpened(2)])
     for number in range(lines):
         journal.append(1.0, [Noticed(f"line {number}")])
+    journal.append(1.0, [Closed(RunStatus.INTERRUPTED)])
     journal.close()
     directory.unlock()
     before = directory.journal_path.stat().st_size

@@ -55,7 +55,8 @@ class Past:
         for event in amendments:
             defaults |= event.defaults
         epochs = next((e.before[MAX_EPOCHS] for e in amendments if MAX_EPOCHS in e.before), max_epochs)
-        met = {e.trial: e.values for step in steps for e in step.events if isinstance(e, Discovered)}
+        old = (step for step in steps if step.number <= until)
+        met = {e.trial: e.values for step in old for e in step.events if isinstance(e, Discovered)}
         return cls(until, int(epochs), defaults, any("space" in e.changes for e in amendments), met)
 
 
@@ -72,6 +73,7 @@ class Before:
         self._open: dict[str, Decision | None] = {}  # trials whose end is left open: what the scheduler says to each
         self._asked: dict[str, Decision | None] = {}
         self._outside: set[str] = set()
+        self._epochs = past.epochs  # the last one, as it was then
         if past.until:
             host.new_era(past.epochs)
 
@@ -85,8 +87,9 @@ class Before:
         self._step, self.is_it, self._host.recorded_ends = None, False, None
 
     def amend(self, event: Amended) -> None:
+        self._epochs = int(event.changes.get(MAX_EPOCHS, self._epochs))
         if self.is_it:
-            self._host.new_era(event.changes.get(MAX_EPOCHS, self._experiment.max_epochs))
+            self._host.new_era(self._epochs)
 
     # Suggestions --------------------------------------------------------------------------------
 
@@ -110,10 +113,11 @@ class Before:
 
     def undoes(self, trial: TrialState, end: Ended, stop_reason: str | None) -> bool:
         """Whether an amendment that comes after this end may undo it; the trial is then left open."""
-        if not self.is_it or trial.replicate_of is not None or trial.promoted:
+        if not self.is_it or trial.replicate_of is not None:
             return False
         reached = end.outcome == Outcome.COMPLETED and end.reason == MAX_EPOCHS
         moved = reached and trial.epoch < self._experiment.max_epochs and self._host.scheduler.promotes
+        moved = moved and not trial.promoted
         halted = end.outcome == Outcome.STOPPED and end.reason == stop_reason
         if not moved and not halted:
             return False
@@ -142,11 +146,14 @@ class Before:
         found, self._open = list(self._open), {}
         return found
 
-    def settled(self, trials: Mapping[str, TrialState]) -> tuple[Settled, list[str]]:
-        """Which trials train on by the amendments, and what people should know of it."""
+    def settled(self, trials: Mapping[str, TrialState], stop_reason: str | None) -> tuple[Settled, list[str]]:
+        """Which trials train on by the amendments, and what people should know of it. stop_reason: why the run is
+        stopped, if it is."""
         on, waiting, stopped, gone = [], [], [], []
         for trial_id, answer in self._open.items():
             trial = trials[trial_id]
+            if stop_reason is not None and trial.reason == stop_reason:
+                continue  # the run is still stopped for that
             if answer == Decision.STOP:
                 stopped.append(trial_id)
             elif trial.epoch and trial.resume_from is None:

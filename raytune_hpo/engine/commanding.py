@@ -7,6 +7,7 @@ run that none has is taken for as long as the command needs, and `resume` goes o
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -23,13 +24,16 @@ from raytune_hpo.journal.events import Commanded, Event
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import apply
+from raytune_hpo.space.configs import plain
 from raytune_hpo.space.parameter import Parameter
+from raytune_hpo.space.parameters import json_value
 from raytune_hpo.storage import commands
-from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.storage.checkpoints import CheckpointStore, exists
 from raytune_hpo.storage.commands import Answers, Command
 from raytune_hpo.storage.run_directory import RunDirectory
 
 WAIT_S = 30.0
+LOOK_S = 2.0  # after so long it is looked whether anybody has the run still
 #: What needs no code of the run's.
 _WITHOUT_EXPERIMENT = ("stop", "hold", "release", "mark")
 
@@ -66,16 +70,17 @@ def enqueue(run_dir: str | Path, configs: Sequence[Mapping[str, Any]], *, wait_s
 
     Raises ExperimentError for one that does not lie in the space; then none is taken.
     """
-    return give(run_dir, "enqueue", wait_s, configs=[dict(config) for config in configs])
+    for config in configs:
+        if not isinstance(config, Mapping):
+            raise ExperimentError("--config", config, "must be an object, parameter name: value")
+    return give(run_dir, "enqueue", wait_s, configs=[plain("enqueue", dict(config)) for config in configs])
 
 
 def give(run_dir: str | Path, command: str, wait_s: float = WAIT_S, **arguments: Any) -> Answer:
     """Give a run a command of `desk`. Raises ExperimentError where it is refused."""
     directory = RunDirectory.open(run_dir)
     if not _locked(directory):
-        answers = Answers(directory.path, directory.description()["run_id"])
-        command_id = commands.send(directory.path, command, **arguments)
-        return _answer(answers.wait_for(command_id, wait_s), is_running=True)
+        return _answered(directory, command, wait_s, arguments)
     try:
         document = {"id": f"{time.time_ns():020d}-{os.getpid()}", "command": command, **arguments}
         return _answer(_taken(directory, document), is_running=False)
@@ -83,8 +88,27 @@ def give(run_dir: str | Path, command: str, wait_s: float = WAIT_S, **arguments:
         directory.unlock()
 
 
+def _answered(directory: RunDirectory, command: str, wait_s: float, arguments: Mapping[str, Any]) -> Answer:
+    """By the process that has the run; by this one, where it gives the run up meanwhile."""
+    answers = Answers(directory.path, directory.description()["run_id"])
+    command_id = commands.send(directory.path, command, **arguments)
+    deadline = time.monotonic() + wait_s
+    while True:
+        event = answers.wait_for(command_id, min(LOOK_S, max(0.0, deadline - time.monotonic())))
+        if event is not None or time.monotonic() >= deadline:
+            return _answer(event, is_running=True)
+        if _locked(directory):
+            try:
+                _taken(directory)
+            finally:
+                directory.unlock()
+            return _answer(answers.wait_for(command_id, 0.0), is_running=False)
+
+
 def _locked(directory: RunDirectory) -> bool:
     """Claim the run, unless another process has it. Raises ExperimentError where it cannot be claimed."""
+    if directory.in_use():
+        return False
     try:
         directory.lock()
     except ExperimentError:
@@ -100,30 +124,32 @@ def _answer(event: Commanded | None, *, is_running: bool) -> Answer:
     return Answer(event.outcome if event is not None else None, event.trial if event is not None else None, is_running)
 
 
-def _taken(directory: RunDirectory, document: Command) -> Commanded | None:
-    """Take a command of a run that no process has, after those that are waiting there."""
+def _taken(directory: RunDirectory, *documents: Command) -> Commanded | None:
+    """Take commands of a run that no process has, after those that are waiting there. The answer to the last."""
     reading, journal = open_journal(directory)
     with contextlib.closing(journal), contextlib.ExitStack() as stack:
         recorded = directory.description()["experiment"]
         ledger = Ledger(Objective(recorded["metric"], recorded["mode"]))
         for step in reading.steps:
             apply(ledger, step, directory.journal_path)
-        for event in ledger.amendments:
-            directory.amend(event.changes)
+        changes = {name: value for event in ledger.amendments for name, value in event.changes.items()}
+        directory.amend(changes)
+        for trial in ledger.trials.values():  # which ones are kept is not in the journal
+            trial.checkpoints = [record for record in trial.checkpoints if exists(directory.path, record)]
         waiting = [c for c in commands.pending(directory.path) if c["command"] not in OF_A_PANDA]
         given: Any = None
-        if any(c["command"] not in _WITHOUT_EXPERIMENT for c in (*waiting, document)):
+        if any(c["command"] not in _WITHOUT_EXPERIMENT for c in (*waiting, *documents)):
             given = stack.enter_context(reopened(directory)).say().resolved
         store = CheckpointStore(directory.path, ledger.sessions, doubted=reading.doubted)
         answer: Commanded | None = None
-        for command in (*waiting, document):
+        for command in (*waiting, *documents):
             happened: list[Event] = []
 
             def do(event: Event, happened: list[Event] = happened) -> None:
                 ledger.apply(event)
                 happened.append(event)
 
-            amendment = Desk(ledger, given, store.adopt, do).take(command)
+            amendment = Desk(ledger, given, store.adopt, do, lambda experiment: None).take(command)
             if happened:
                 journal.append(ledger.seconds, happened)
             commands.remove(directory.path, command["id"])
@@ -135,8 +161,14 @@ def _taken(directory: RunDirectory, document: Command) -> Commanded | None:
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON: a parameter as what `amending` reads again."""
-    return {
-        path: {"parameter": value.to_json()} if isinstance(value, Parameter) else value
-        for path, value in changes.items()
-    }
+    """As JSON: a parameter as what `amending` reads again. Raises ExperimentError for what is none."""
+    found = {}
+    for path, value in changes.items():
+        if isinstance(value, Parameter):
+            found[path] = {"parameter": value.to_json()}
+        else:
+            data = (
+                dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+            )
+            found[path] = json_value(f"amend {path}", data)
+    return found

@@ -29,16 +29,22 @@ from raytune_hpo.states import Outcome, Status
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.task import Task
 
-BY_HAND = "by hand"
 MOST_CONFIGS = 10_000  # of one command
 
 
 class Desk:
-    """Of one run. do: moves it by an event, which becomes part of its step."""
+    """Of one run. do: moves it by an event, which becomes part of its step. check: raises ExperimentError for an
+    experiment that cannot run where the run does."""
 
     def __init__(
-        self, ledger: Ledger, experiment: ResolvedExperiment, adopt: Adopt, do: Callable[[Event], None]
+        self,
+        ledger: Ledger,
+        experiment: ResolvedExperiment,
+        adopt: Adopt,
+        do: Callable[[Event], None],
+        check: Callable[[ResolvedExperiment], None],
     ) -> None:
+        self._check = check
         self._ledger, self._experiment, self._adopt, self._do = ledger, experiment, adopt, do
         self._amendment: Amendment | None = None
 
@@ -55,6 +61,8 @@ class Desk:
             trial, outcome = act(self, command)
         except ExperimentError as error:
             outcome, applied = str(error), False
+        except Exception as error:  # of what somebody's program has sent; of a user's own class
+            outcome, applied = f"{command['command']}: {type(error).__name__}: {error}", False
         self._do(Commanded(trial, command["id"], command["command"], applied, outcome))
         return self._amendment if applied else None
 
@@ -62,6 +70,13 @@ class Desk:
 
     def _amend(self, command: Command) -> tuple[None, str]:
         made = amended(self._experiment, _a(dict, command, "set"), _a(dict, command, "defaults", {}))
+        stopped = self._ledger.stop_reason
+        if stopped is not None and made.event.makes_work and not made.event.lifts(stopped):
+            field = "time_budget_s=+2h" if stopped.startswith(events.OF_TIME) else "stop.target=..."
+            expected = f"was stopped ({stopped}): it goes on by --set {field} besides"
+            raise ExperimentError("amend", "the run", expected)
+        if not made.of_driver:
+            self._check(made.experiment)
         self._do(made.event)
         self._amendment = made
         return None, "; ".join([f"amended: {made.event.asked}", *made.remarks])
@@ -93,7 +108,7 @@ class Desk:
 
     def _stop(self, command: Command) -> tuple[str, str]:
         trial = self._live(command)
-        self._do(events.Ended(trial.id, Outcome.STOPPED, BY_HAND))
+        self._do(events.Ended(trial.id, Outcome.STOPPED, events.BY_HAND))
         return trial.id, f"{trial.id} stopped after epoch {trial.epoch}"
 
     def _hold(self, command: Command) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from raytune_hpo.engine.lr_narrowing import narrow, needs_test, take_test
 from raytune_hpo.engine.population import Population
 from raytune_hpo.engine.silence import Silence
 from raytune_hpo.errors import ExperimentError, TrialError
+from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.journal import events
 from raytune_hpo.journal.events import CheckpointRecord
@@ -56,13 +57,14 @@ class Driver:
         pool: Workers,
         inbox: Inbox,
         remade: Callable[[Amendment], Population],
+        check: Callable[[ResolvedExperiment], None] = lambda experiment: None,
         troubles: Callable[[], list[str]] = list,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """remade: the population of a run that was amended, from its journal. troubles: what others had trouble with
-        since the last call, for people to read."""
+        """remade: the population of a run that was amended, from its journal. check: as of `Desk`. troubles: what
+        others had trouble with since the last call, for people to read."""
         self.run_directory = run
-        self._inbox, self._remade = inbox, remade
+        self._inbox, self._remade, self._check = inbox, remade, check
         self.population = population
         self.journal = journal
         self.store = store
@@ -141,10 +143,10 @@ class Driver:
         if doomed:
             self.store.delete(*doomed)
 
-    def _serve(self) -> bool:
+    def _serve(self, *, amend: bool = True) -> bool:
         """Take the commands that are of any run. Whether the run is another one by them, or by what its trials have
         asked for."""
-        grown = self.population.grown()
+        grown = self.population.grown() if amend else None
         if grown is not None:
             self.population.do(grown.event)
             self.commit()
@@ -152,8 +154,10 @@ class Driver:
             return True
         given = [c for c in self._inbox.pending() if c["command"] not in OF_A_PANDA or not self._takes_commands]
         for command in given:
+            if command["command"] == "amend" and not amend:
+                break  # it is of the experiment that comes: the next session takes it, and what was sent after it
             population = self.population
-            desk = Desk(population.ledger, population.experiment, population.adopt, population.do)
+            desk = Desk(population.ledger, population.experiment, population.adopt, population.do, self._check)
             amendment = desk.take(command)
             self.commit()
             self._inbox.remove(command["id"])
@@ -170,7 +174,7 @@ class Driver:
         self.population = self._remade(amendment)
         self.pool.expect(amendment.experiment.num_samples, concurrent_lanes(amendment.experiment))
         self._stopped = None
-        self.population.settle()
+        self.population.settle(self.store.exists)
         self.commit()
 
     def _check_budget(self) -> None:
@@ -182,7 +186,7 @@ class Driver:
                 f"{share:.0%} of the time is used: the rest is for the best {experiment.replicate}"
             )
         if budget is not None and seconds >= budget and self.population.ledger.stop_reason is None:
-            self.population.stop(f"time budget of {budget:g} s used")
+            self.population.stop(f"{events.OF_TIME}{budget:g} s used")
 
     def _give_up_silent(self) -> None:
         """End the trials that have not reported since the run was stopped: their epochs had GRACE_S, and twice as long
@@ -208,8 +212,9 @@ class Driver:
     def _end_overdue(self) -> None:
         """End the trials that do not come back in the time that the experiment gives them, and name those that are
         silent."""
-        running = [slot.trial for slot in self.pool.busy if not self.population.trials[slot.trial].finished]
-        for overdue in list(self._silence.overdue(running, self.population.experiment)):
+        running = [slot.trial for slot in self.pool.busy]
+        over = {trial for trial in running if self.population.trials[trial].finished}
+        for overdue in list(self._silence.overdue(running, self.population.experiment, over)):
             slot = next((slot for slot in self.pool.busy if slot.trial == overdue.trial), None)
             if slot is None:
                 continue  # it has gone with another one
@@ -217,9 +222,11 @@ class Driver:
                 trial = self.population.trials[lost.trial if lost is not slot else overdue.trial]
                 lost.trial = None
                 self._testing.discard(trial.id)
-                if trial.id == overdue.trial:
+                if trial.finished:
+                    self.population.notice(f"{trial.id}: {overdue.why}: its worker is ended")
+                elif trial.id == overdue.trial:
                     self._fail(trial, overdue.why, "")
-                elif not trial.finished:
+                else:
                     self._fail(trial, f"its array was ended with {overdue.trial}: {overdue.why}", "", lost=blame)
         news = self._silence.news()
         if news is not None:
@@ -423,6 +430,8 @@ class Driver:
             for slot, answer in self.pool.wait(0.1):
                 self._take(slot, answer, last=True)
             self._discard(self.pool.take_surplus())
+            self._end_overdue()
+            self._serve(amend=False)
             self.commit()
         self._settle(0.0)
 

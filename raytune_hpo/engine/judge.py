@@ -54,8 +54,10 @@ class Judge:
     def answer_again(self, trial: TrialState) -> Decision | None:
         """What the scheduler says to a trial's newest report; None of one that it does not decide about, or that has
         diverged."""
-        known = self.host.knows(trial.id) and self._not_finite(trial) is None
-        return self._ask_scheduler(trial) if known else None
+        if self._not_finite(trial) is not None:
+            return None
+        self._on_plateau(trial)  # it is told of every report that is not the last
+        return self._ask_scheduler(trial) if self.host.knows(trial.id) else None
 
     def judge(self, trial: TrialState, stop_reason: str | None, done: bool = False) -> tuple[Decision, Ended | None]:
         """(decision on the trial's newest report, the trial's end if it is over).

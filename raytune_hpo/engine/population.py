@@ -9,7 +9,7 @@ scheduler is called as it was called, and both come back exactly. Nothing here k
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from raytune_hpo.engine.before import UNCHANGED, Before, Past
@@ -106,11 +106,15 @@ class Population:
         for trial_id in trials:
             self.do(events.Reopened(trial_id))
 
-    def settle(self) -> None:
-        """Put the amendments into force that are not yet: trials whose end they undo train on."""
+    def settle(self, there: Callable[[CheckpointRecord], bool]) -> None:
+        """Put the amendments into force that are not yet: trials whose end they undo train on. there: whether a
+        checkpoint is: an earlier experiment may have kept fewer."""
         if not self.ledger.unsettled:
             return
-        settled, notices = self._before.settled(self.trials)
+        for trial in self.trials.values():
+            for record in [record for record in trial.checkpoints if not there(record)]:
+                self.do(events.CheckpointLost(trial.id, record.path))
+        settled, notices = self._before.settled(self.trials, self.ledger.stop_reason)
         self.do(settled)
         for notice in notices:
             self.notice(notice)
@@ -310,9 +314,11 @@ class Population:
             return
         suggested = event.config if event.suggested is None else event.suggested
         config = self._before.in_space(event.trial, suggested)
-        if config is not None:
-            with self._search_blamed:
+        with self._search_blamed:
+            if config is not None:
                 self.search.replay(event.trial, config)
+            else:
+                self.search.pass_over()
 
     def _apply(self, event: Event) -> None:
         """Move the ledger, then the scheduler, the searcher and what is kept on disk along with it."""
@@ -346,15 +352,13 @@ class Population:
     def _tell(self, trial: TrialState, event: events.TrialEvent) -> None:
         """Let the scheduler and the searcher know of an event of a trial."""
         match event:
-            case events.Reported():
-                if self._is_observed(trial):
-                    with self._search_blamed:
-                        self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
+            case events.Reported() if self._is_observed(trial):
+                with self._search_blamed:
+                    self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
             case events.Decided():
                 self._follow(trial, event.decision)
-            case events.Started():
-                if event.epoch == 0 < trial.epoch and not isinstance(self.experiment.task, Task):
-                    self.host.keeps_paused = False
+            case events.Started(epoch=0) if trial.epoch > 0 and not isinstance(self.experiment.task, Task):
+                self.host.keeps_paused = False
             case events.Suggested() | events.Reopened():
                 self._add(trial, again=isinstance(event, events.Reopened))
             case events.Discovered():
@@ -364,6 +368,8 @@ class Population:
                 self.host.configured(trial.id, trial.config)
                 if isinstance(event, events.Perturbed) and event.by == By.HAND:
                     self.host.intervened(trial.id)
+            case events.Held() | events.Released():
+                self.host.hold(trial.id, held=trial.held)
             case events.CheckpointLost():
                 self.host.forget(event.path)
             case events.Promoted():
@@ -377,7 +383,8 @@ class Population:
         if again:
             self._retention.reopened(trial)
         self.judge.add(trial)
-        self.host.add(trial.id, trial.config)
+        if not trial.promoted:
+            self.host.add(trial.id, trial.config)
 
     def _promote(self, trial: TrialState) -> None:
         """From here on nobody decides about it: to scheduler and search it is over as it stands."""
@@ -393,12 +400,14 @@ class Population:
             self.host.suspend(trial.id)
             return
         # One that has come to a plateau was not cut short: it would reach no more.
-        self._over(trial, Outcome.COMPLETED if event.reason == PLATEAU else event.outcome)
+        outcome = Outcome.COMPLETED if event.reason == PLATEAU else event.outcome
+        self._over(trial, outcome, cut=event.reason == events.BY_HAND)
 
-    def _over(self, trial: TrialState, outcome: Outcome) -> None:
-        """outcome: as the search is told of it."""
+    def _over(self, trial: TrialState, outcome: Outcome, *, cut: bool) -> None:
+        """outcome: as the search is told of it. cut: as of `SchedulerHost.end`."""
         self.judge.forget(trial)
-        self.host.end(trial.id, failed=not trial.eligible)
+        self.host.held.discard(trial.id)
+        self.host.end(trial.id, failed=not trial.eligible, cut=cut)
         if self._is_observed(trial):
             with self._search_blamed:
                 self.search.observe(trial.id, outcome, trial.best if trial.eligible else None, trial.epoch)
@@ -412,7 +421,7 @@ class Population:
                 self._retention.reopened(trial)
                 continue
             self.host.resume(trial_id, running=True)
-            self._over(trial, Outcome.STOPPED)
+            self._over(trial, Outcome.STOPPED, cut=True)
         self.host.end_eras()
 
     def _keep_of_replicate(self, trial: TrialState, event: events.TrialEvent) -> None:

@@ -17,7 +17,7 @@ from raytune_hpo.experiment.loading import check_not_loading
 from raytune_hpo.experiment.project import Code, loaded_code
 from raytune_hpo.experiment.references import FunctionTrainable, to_reference
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
-from raytune_hpo.experiment.resolve import check_is_local
+from raytune_hpo.experiment.resolve import check_is_local, check_programs
 from raytune_hpo.listeners.registry import check_listeners
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.space import SearchSpace
@@ -71,6 +71,7 @@ def run(
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
     RunDirectory.check_new(path, or_beside=run_dir is None)
     check_place(resolved, address)
+    check_programs(resolved.to_json())
     if resolved.searcher.is_object:
         resolved.new_search()  # whether it can be used at all is known then
     if isinstance(resolved.task, Task):

@@ -30,11 +30,12 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.winner import record_test
 from raytune_hpo.states import RunStatus
-from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written
+from raytune_hpo.storage.checkpoints import CheckpointStore, drop_half_written, exists
 from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.full_disk import full_disk
 from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.training.task import Task
+from raytune_hpo.workers.before_start import check_place
 from raytune_hpo.workers.executors import Before, Executors, Opened
 from raytune_hpo.workers.imports import Imports, record_more
 from raytune_hpo.workers.phases import Phases
@@ -155,7 +156,7 @@ def _drive(
                 named = _replay(population, reading, directory.journal_path, notices)
             store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             population.open_session(_began(session, opened, code))
-            population.settle()
+            population.settle(functools.partial(exists, directory.path))
             population.reopen(work.again)
             for phase in phases.take():
                 population.do(phase)
@@ -170,6 +171,7 @@ def _drive(
                 pool,
                 Inbox(directory.path),
                 functools.partial(_remade, journal, store),
+                functools.partial(check_place, address=work.address),
                 lambda: [*opened.remarks(), *listening.troubles()],
             )
             listening.open(journal, reading.link.events)

@@ -97,7 +97,7 @@ class Supply:
         unknown = next((t for t in waiting if not self._host.knows(t.id)), None)
         if unknown is not None:
             return unknown
-        chosen = self._host.choose([t.id for t in self._live.values() if t.held])
+        chosen = self._host.choose()
         if chosen is None:
             return None
         trial = self._live.get(chosen)

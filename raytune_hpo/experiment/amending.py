@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.resolve import check_programs
 from raytune_hpo.experiment.resolved import ResolvedExperiment
 from raytune_hpo.experiment.written import Experiment
 from raytune_hpo.journal.events import Amended
 from raytune_hpo.schedulers.rungs import GraceOptions
 from raytune_hpo.space import SearchSpace
 from raytune_hpo.space.parameters import parameter_from_json
+from raytune_hpo.space.space import describe
 from raytune_hpo.training.task import Task
 
 _ANOTHER = "begin another run with it: raytune-hpo run RUN_DIR --set {}=..."
@@ -45,7 +47,7 @@ REFUSED = {
 OF_DRIVER = frozenset(
     {
         *("num_samples", "time_budget_s", "searcher", "scheduler", "stop", "replicate", "max_failures", "fail_fast"),
-        *("report_timeout_s", "trial_timeout_s", "on_finish", "on_failure"),
+        *("on_finish", "on_failure"),
     }
 )
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -95,15 +97,21 @@ def amended(
     before = written(resolved)
     values = {path: _absolute(path, value, resolved) for path, value in asked.items()}
     values |= _kept_rungs(resolved, values)
+    if resolved.start_points and any(path.partition(".")[0] == "space" for path in values):
+        # Those of the space as it is now; they have been tried, or lie outside.
+        space = before.override({**values, "start_points": ()}).resolved.space
+        adapted = (space.adapted(point, defaults or {}) for point in resolved.start_points)
+        values["start_points"] = [point for point in adapted if point is not None]
     after = before.override(values)
     old, new = before.to_json(), after.to_json()
     changes = {name: new[name] for name in new if new[name] != old[name]}
     for name in changes:
-        if name in REFUSED:  # a task's own option, say
+        if name in REFUSED and name not in values:  # a task's own option, say
             _check_may_change(name, next(iter(asked.values())))
     if not changes:
         listed = ", ".join(f"{path}={value}" for path, value in asked.items())
         raise ExperimentError("amend", listed, "changes nothing: the experiment is so already")
+    check_programs(changes)
     _check_fits(resolved, after.resolved, changes, asked)
     given = _defaults(resolved, after.resolved, dict(defaults or {}))
     replaced = {name: old[name] for name in changes}
@@ -147,7 +155,10 @@ def _absolute(path: str, value: Any, resolved: ResolvedExperiment) -> Any:
     if path in ("num_samples", "max_epochs") and isinstance(value, str) and re.fullmatch(r"\+?[0-9]+", value):
         return int(value) + (getattr(resolved, path) if value.startswith("+") else 0)
     if isinstance(value, Mapping) and value.keys() == {"parameter"} and path.startswith("space."):
-        return parameter_from_json(value["parameter"])
+        try:
+            return parameter_from_json(value["parameter"])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ExperimentError(f"amend {path}", value["parameter"], f"is no parameter: {error}") from None
     return value
 
 
@@ -182,6 +193,9 @@ def _check_fits(
     if (old.is_population, old.is_of_one) != (new.is_population, new.is_of_one):
         expected = f"cannot follow {before.scheduler.name}: begin another run with it"
         raise ExperimentError("amend scheduler", after.scheduler.name, expected)
+    if "scheduler" in changes and new.plans_budgets and not new.promotes:
+        expected = "plans its brackets from the beginning of a run: begin another run with it"
+        raise ExperimentError("amend scheduler", after.scheduler.name, expected)
     if after.searcher.is_object and "searcher" in changes:
         raise ExperimentError(
             "amend searcher", after.searcher.name, "is an object, which was not told of what has been"
@@ -205,6 +219,9 @@ def _defaults(before: ResolvedExperiment, after: ResolvedExperiment, given: dict
             expected = f"is new: say what the trials so far have of it, --default {path}=VALUE"
             raise ExperimentError(f"amend space.{path}", after.space.to_json()["parameters"][path], expected)
         defaults[path] = given[path] if path in given else hyperparameters[path].default
+        value, parameter = after.space.recorded(path, defaults[path]), after.space.parameters[path]
+        if not parameter.accepts(value):
+            raise ExperimentError(f"--default {path}", value, f"must lie in {describe(parameter)}")
     return {path: after.space.recorded(path, value) for path, value in defaults.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,9 +189,16 @@ def _command(field: str, value: Any) -> str | None:
         raise ExperimentError(field, value, f"cannot be read as words: {error}") from error
     if not words:
         raise ExperimentError(field, value, "must be a command, such as 'notify-send done'")
-    if shutil.which(words[0]) is None:
-        raise ExperimentError(field, value, f"{words[0]} is no program that can be found here")
     return str(value)
+
+
+def check_programs(commands: Mapping[str, Any]) -> None:
+    """Raise ExperimentError where a command of the experiment's names a program that is not here. By whoever chooses
+    it: a run whose program has gone meanwhile goes on."""
+    for field in ("on_finish", "on_failure"):
+        value = commands.get(field)
+        if isinstance(value, str) and shutil.which(shlex.split(value)[0]) is None:
+            raise ExperimentError(field, value, f"{shlex.split(value)[0]} is no program that can be found here")
 
 
 def check_is_local(field: str, path: Any) -> None:

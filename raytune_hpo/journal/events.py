@@ -16,6 +16,11 @@ from raytune_hpo.journal.inputs import Recorded
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
 
+#: How the reason begins of a run that was stopped since its time was used.
+OF_TIME = "time budget of "
+BY_HAND = "by hand"  # the reason of an end that a person has decided on
+_OF_WORK = ("num_samples", "max_epochs", "time_budget_s", "stop", "space", "searcher", "scheduler", "replicate")
+
 # What a value may be, whoever wrote the journal.
 TrialId = Annotated[str, text(names.TRIAL.fullmatch, "a trial's name, as t00007")]
 Epoch = Annotated[int, whole(0, 10**9 - 1)]
@@ -194,6 +199,16 @@ class Amended(Event):
     before: dict[str, Any]
     defaults: dict[str, Any] = field(default_factory=dict)
     grown: bool = False
+
+    def lifts(self, stop_reason: str) -> bool:
+        """Whether a run that was stopped for this reason goes on by it."""
+        field_of = "time_budget_s" if stop_reason.startswith(OF_TIME) else "stop"
+        return field_of in self.changes
+
+    @property
+    def makes_work(self) -> bool:
+        """Whether there may be more to do by it."""
+        return not self.changes.keys().isdisjoint(_OF_WORK)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytune_hpo.journal.events import Step
+from raytune_hpo.journal.events import Amended, Step
 from raytune_hpo.journal.file import Cursor, Journal, read
 from raytune_hpo.listeners.listener import Listener, RunView
 from raytune_hpo.listeners.registry import made_listener, name_of
@@ -68,6 +68,9 @@ class Following:
         while True:
             last = self._closing.is_set()
             for step in cursor.steps():
+                for event in step.events:
+                    if isinstance(event, Amended):
+                        self._run.experiment.update(event.changes)
                 tell(step, listener, first)
             listener.idle()
             if last:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from raytune_hpo.errors import ExperimentError
-from raytune_hpo.journal.events import Step
+from raytune_hpo.journal.events import Amended, Step
 from raytune_hpo.journal.file import Cursor, read
 from raytune_hpo.results.results import apply, results_of
 from raytune_hpo.storage.run_directory import RunDirectory
@@ -67,6 +67,9 @@ class Followed:
         steps = self._cursor.steps()
         for step in steps:
             apply(self.results.ledger, step, path)
+            for event in step.events:
+                if isinstance(event, Amended):
+                    self.results.experiment.update(event.changes)
         self.results.steps.extend(steps)
         return steps
 

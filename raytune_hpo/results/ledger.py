@@ -130,9 +130,11 @@ class Ledger:
         """There may be more to do by it: that is found out anew."""
         self.amendments.append(event)
         self.unsettled = True
-        self.exhausted = False
-        self.stop_reason = None
-        self._not_finished()
+        if self.stop_reason is not None and event.lifts(self.stop_reason):
+            self.stop_reason = None
+        if self.stop_reason is None and event.makes_work:
+            self.exhausted = False
+            self._not_finished()
 
     def _on_settle(self, event: events.Settled) -> None:
         self.unsettled = False
@@ -199,7 +201,9 @@ class Ledger:
             trial.scores[record.path] = value
 
     def _on_decide(self, trial: TrialState, event: events.Decided) -> None:
-        if event.decision in (Decision.PAUSE, Decision.EXPLOITED) or (trial.held and trial.running):
+        by_hand = trial.held and trial.running and event.decision not in (Decision.PAUSE, Decision.EXPLOITED)
+        trial.paused_by_hand = trial.paused_by_hand or by_hand
+        if event.decision in (Decision.PAUSE, Decision.EXPLOITED) or by_hand:
             self.set_status(trial, Status.PAUSED)
 
     def _on_checkpoint(self, trial: TrialState, event: events.CheckpointSaved) -> None:
@@ -249,6 +253,9 @@ class Ledger:
 
     def _on_release(self, trial: TrialState, event: events.Released) -> None:
         trial.held = False
+        if trial.paused_by_hand and trial.status == Status.PAUSED:
+            self.set_status(trial, Status.PENDING)
+        trial.paused_by_hand = False
 
     def _on_promote(self, trial: TrialState, event: events.Promoted) -> None:
         trial.limit, trial.promoted = event.limit, True
@@ -262,7 +269,7 @@ class Ledger:
         trial.remark = trial.remark if event.note is None else event.note or None
 
     def _on_end(self, trial: TrialState, event: events.Ended) -> None:
-        trial.reason = event.reason
+        trial.reason, trial.held = event.reason, False
         if event.error is not None:
             trial.error, trial.error_file = event.error, event.file
         self.set_status(trial, Status(event.outcome.value))

@@ -26,12 +26,13 @@ from raytune_hpo.states import PLATEAU, Status
 
 MOST_ROUNDS = 4
 FIRST_REPEAT = 1000  # `Plan.repeat` of the first round: those below are of the searcher repeat, and so of `confirm`
+MAX_EPOCHS = "max_epochs"  # the reason of an end there
 APART = 2.0  # standard errors of a difference of two means
 
 
 @dataclass(frozen=True)
 class Contender:
-    """again: its replicates, in order."""
+    """again: its replicates, in order; but for those that have ended at an earlier last epoch than its own."""
 
     trial: TrialState
     again: list[TrialState]
@@ -77,7 +78,10 @@ def contenders(trials: Iterable[TrialState]) -> list[Contender]:
     for t in trials:
         if t.replicate_of is not None:
             found.setdefault(t.replicate_of, []).append(t)
-    return [Contender(by_id[parent], again) for parent, again in found.items()]
+    return [
+        Contender(by_id[parent], [t for t in again if t.reason != MAX_EPOCHS or t.epoch >= by_id[parent].epoch])
+        for parent, again in found.items()
+    ]
 
 
 def ranked(trials: Iterable[TrialState], objective: Objective) -> list[TrialState]:
@@ -97,15 +101,22 @@ def due(trials: Iterable[TrialState], objective: Objective, k: int) -> list[str]
     raced, best = contenders(trials), first_of(trials, objective, k)
     if not raced:
         return [t.id for t in best] if len(best) > 1 else []
-    late = [t.id for t in best if t.reopened and all(c.trial is not t for c in raced)]
+    began = min(t.index for t in trials if t.replicate_of is not None)
+    there = {c.trial.id for c in raced if c.again}
+    late = [t.id for t in best if t.id not in there and (t.reopened or t.index > began or _again(t, raced))]
     if late:
-        return late  # it had failed, and has ended well since
+        return late  # it had failed, and has ended well since; or has come, or trained on, after the race
     order = sorted((c for c in raced if c.trial.eligible), key=lambda c: c.rank(objective))
     if len(order) < 2 or max(len(c.again) for c in order) >= MOST_ROUNDS:
         return []
     first = order[0]
     near = [c for c in order[1:] if not c.rank(objective)[0] and not apart(first, c, noise(raced))]
     return [first.trial.id, *(c.trial.id for c in near)] if near else []
+
+
+def _again(trial: TrialState, raced: Iterable[Contender]) -> bool:
+    """Whether it has trained on since its replicates have ended."""
+    return any(c.trial is trial and not c.again for c in raced)
 
 
 def first_of(trials: Iterable[TrialState], objective: Objective, k: int) -> list[TrialState]:

@@ -48,7 +48,8 @@ class TrialState:
     losses: float = 0  # workers lost since its last new report
     reopened: bool = False  # it had failed, and is tried again
     met: dict[str, Any] = field(default_factory=dict)  # what its code has asked for: as of `events.Discovered`
-    held: bool = False  # paused by a person
+    held: bool = False  # paused by a person, or will be after its running epoch
+    paused_by_hand: bool = False  # and no scheduler has
     promoted: bool = False  # a person lets it train on to `limit`, whatever the scheduler says
     tags: tuple[str, ...] = ()
     remark: str | None = None  # a person's

@@ -15,7 +15,7 @@ from typing import Any
 
 from raytune_hpo.errors import ExperimentError, blamed
 from raytune_hpo.journal.events import CheckpointRecord
-from raytune_hpo.schedulers.scheduler import Scheduler, Standing
+from raytune_hpo.schedulers.scheduler import Answer, Scheduler, Standing
 from raytune_hpo.space.configs import Config
 
 
@@ -75,10 +75,12 @@ class SchedulerHost:
         self.trials: dict[str, HostTrial] = {}  # the unfinished ones: what a scheduler may still act on
         self.keeps_paused = True  # whether trials go on from where they were paused: a function may save nothing
         self.has_room = False  # whether all trials there may be can run at the same time
+        self.held: set[str] = set()  # by a person
         self._effects: list[Effect] = []
         self._stopping: set[HostTrial] = set()  # those whose end the scheduler is being told of
         self._note: str | None = None
         self._suspended: dict[str, HostTrial] = {}
+        self._condemned: set[str] = set()
         #: Of a scheduler that is told again what has been, under another experiment: the trials that have ended in the
         #: step that it is told of. It changes nothing itself. None: it decides.
         self.recorded_ends: Collection[str] | None = None
@@ -94,11 +96,18 @@ class SchedulerHost:
         """The scheduler's answer to a report: an `Answer`."""
         trial = self.trials[trial_id]
         trial.last_result, self._note = result, None
+        past = self.recorded_ends is not None
+        if trial_id in self._condemned:  # it has been told that the trial would end, which went on
+            return Answer.CONTINUE if past else Answer.STOP
         with self._blamed:
-            return str(self.scheduler.on_trial_result(self, trial, result))
+            answer = str(self.scheduler.on_trial_result(self, trial, result))
+        if past and answer == Answer.STOP and not self.scheduler.forgives:
+            self._condemned.add(trial_id)
+        return answer
 
-    def end(self, trial_id: str, *, failed: bool) -> None:
-        """A trial is over. Does nothing if the scheduler has ended it itself."""
+    def end(self, trial_id: str, *, failed: bool, cut: bool = False) -> None:
+        """A trial is over. Does nothing if the scheduler has ended it itself. cut: it was not at its end: somebody
+        else has decided so."""
         trial = self.trials.get(trial_id)
         if trial is None or trial.is_finished():
             self.trials.pop(trial_id, None)
@@ -107,13 +116,14 @@ class SchedulerHost:
         with self._blamed:
             if failed:
                 self.scheduler.on_trial_error(self, trial)
-            elif trial.status == Standing.RUNNING:
+            elif trial.status == Standing.RUNNING and not cut:
                 self.scheduler.on_trial_complete(self, trial, trial.last_result)
             else:
                 self.scheduler.on_trial_remove(self, trial)
         self._stopping.discard(trial)
         trial.status = Standing.TERMINATED
         self.trials.pop(trial_id, None)
+        self._condemned.discard(trial_id)
 
     def knows(self, trial_id: str) -> bool:
         """Whether the scheduler decides about the trial."""
@@ -141,8 +151,12 @@ class SchedulerHost:
         self.resume(trial_id, running=True)
         was_open = trial_id in self.trials
         if was_open:
-            self.end(trial_id, failed=False)
+            self.end(trial_id, failed=False, cut=True)
         return was_open
+
+    def hold(self, trial_id: str, *, held: bool) -> None:
+        """A person has paused the trial, or lets it go on."""
+        (self.held.add if held else self.held.discard)(trial_id)
 
     def configured(self, trial_id: str, config: Config) -> None:
         """A trial's config is another one."""
@@ -164,10 +178,9 @@ class SchedulerHost:
         with self._blamed:
             self.scheduler.search_exhausted(self)
 
-    def choose(self, held: Collection[str] = ()) -> str | None:
-        """The trial that the scheduler wants to run. held: those that a person has paused, which it takes for running
-        ones meanwhile."""
-        hidden = {trial: trial.status for name in held if (trial := self.trials.get(name)) is not None}
+    def choose(self) -> str | None:
+        """The trial that the scheduler wants to run. It takes those for running ones that a person has paused."""
+        hidden = {trial: trial.status for name in self.held if (trial := self.trials.get(name)) is not None}
         for trial in hidden:
             trial.status = Standing.RUNNING
         try:
@@ -212,7 +225,8 @@ class SchedulerHost:
         return list(self.trials.values())
 
     def get_live_trials(self) -> list[HostTrial]:
-        return list(self.trials.values())
+        """Those that a person has paused are left out: nobody waits for them, nor ends them."""
+        return [trial for trial in self.trials.values() if trial.trial_id not in self.held]
 
     def stop_trial(self, trial: HostTrial) -> None:
         if trial.is_finished() or trial in self._stopping:

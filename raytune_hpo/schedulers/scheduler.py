@@ -78,6 +78,9 @@ class Scheduler(Named):
     handles_divergence: ClassVar[bool] = False
     #: Whether it is shown all metrics of a report, and not the objective's alone.
     sees_metrics: ClassVar[bool] = False
+    #: Whether it may be told of further reports of a trial that it has answered STOP to: where it is told again of what
+    #: was decided otherwise (an amended run).
+    forgives: ClassVar[bool] = True
     #: Whether a trial that ended at the last epoch may train on where an amendment moves that: it is asked, then, what
     #: it says to the trial's last report.
     promotes: ClassVar[bool] = True

@@ -101,7 +101,7 @@ class HyperBand(RayScheduler):
     name = "hyperband"
     Options = HyperBandOptions
     plans_budgets = True
-    promotes = False  # a bracket is of one budget
+    promotes = forgives = False  # a bracket is of one budget
 
     @classmethod
     def expected_epochs(cls, options: SchedulerOptions | None, max_epochs: int) -> float:
@@ -173,6 +173,7 @@ class Median(RayScheduler):
 
     name = "median"
     Options = MedianOptions
+    forgives = False
 
     def make(self) -> Any:
         from raytune_hpo.schedulers import corrected

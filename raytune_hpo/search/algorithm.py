@@ -121,6 +121,9 @@ class Search(ABC):
             )
             raise ExperimentError("searcher", again, expected)
 
+    def pass_over(self) -> None:  # noqa: B027  (optional)
+        """A suggestion of before does not lie in the space as it is now: what was drawn for it is not drawn again."""
+
     def report(self, trial_id: str, epoch: int, value: float) -> None:  # noqa: B027  (optional)
         """Tell the objective in a trial's report at `epoch` (1-based), each epoch once."""
 
@@ -176,6 +179,7 @@ class SearchAlgorithm(Named, Search):
         self.start_points = list(start_points)
         self.options = type(self).Options() if options is None else options
         self.elsewhere: list[Evidence] = []
+        self.passed_over = 0
         self._seen: set[str] = set()
         self._drew_instead = False
         self.prepare()
@@ -230,7 +234,7 @@ class SearchAlgorithm(Named, Search):
         if number < len(self.start_points):
             return self._record(trial_id, self.start_points[number])
         for attempt in range(ATTEMPTS):
-            config = self.propose(number, attempt, generator(self.seed, "search", number, attempt))
+            config = self.propose(number, attempt, generator(self.seed, "search", number + self.passed_over, attempt))
             if config is None or isinstance(config, Signal):
                 self.exhausted = config is None
                 return None
@@ -268,6 +272,9 @@ class SearchAlgorithm(Named, Search):
         configs = (self.space.sample(rng) for _ in range(ATTEMPTS))
         unseen = (c for c in configs if config_key(c) not in self._seen)
         return self._record(trial_id, next(unseen, self.space.sample(rng)))
+
+    def pass_over(self) -> None:
+        self.passed_over += 1
 
     def replay(self, trial_id: str, config: Config) -> None:
         """Take note of a suggestion made before a restart, without computing it again."""
@@ -324,7 +331,8 @@ class SearchAlgorithm(Named, Search):
 
     def state_dict(self) -> dict[str, Any]:
         """The exact state as plain JSON data."""
-        return {**self.past.to_json(), "elsewhere": [e.to_json() for e in self.elsewhere]}
+        elsewhere = [e.to_json() for e in self.elsewhere]
+        return {**self.past.to_json(), "elsewhere": elsewhere, "passed_over": self.passed_over}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the state of a fresh algorithm over the same space, objective, options and seed."""
@@ -333,3 +341,4 @@ class SearchAlgorithm(Named, Search):
         self.past.load(state, [self.space.to_unit(c) for c in configs])
         self._seen = set(map(config_key, configs))
         self.elsewhere = [Evidence.from_json(row) for row in state["elsewhere"]]
+        self.passed_over = int(state.get("passed_over", 0))

@@ -41,7 +41,7 @@ class RandomSearch(SearchAlgorithm):
         # A Sobol point that repeats a config (finite spaces) is replaced by a uniform one.
         if self.options.sampler == "uniform" or attempt > 0:
             return self.space.sample(rng)
-        return self.space.from_unit(self._sobol_point(number))
+        return self.space.from_unit(self._sobol_point(number + self.passed_over))
 
     def _sobol_point(self, number: int) -> list[float]:
         if self._sobol is None:

@@ -327,13 +327,16 @@ class SearchSpace:
         defaults: path -> the value where the config has none.
         """
         flat = flatten(config, {*self.parameters, *self.constants})
-        values = {path: flat.get(path, defaults.get(path)) for path in (*self.parameters, *self.constants)}
-        if any(path not in values for path in flat) or any(values[p] != c for p, c in self.constants.items()):
+        known = (*self.parameters, *self.constants)
+        values = {path: value for path, value in {**defaults, **flat}.items() if path in known}
+        if any(path not in known for path in flat):
+            return None
+        if any(path not in values or values[path] != value for path, value in self.constants.items()):
             return None
         active: dict[str, Any] = {}
         for path in self.order:
             if self.is_active(path, active):
-                if values[path] is None or not self.parameters[path].accepts(values[path]):
+                if path not in values or not self.parameters[path].accepts(values[path]):
                     return None
                 active[path] = values[path]
         return self.build({**dict.fromkeys(self.paths), **active})

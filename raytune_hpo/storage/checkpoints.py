@@ -57,6 +57,10 @@ class CheckpointStore:
         self._kept: dict[str, set[str]] = {}  # lane file -> lanes in it that some record points at
         self._held: dict[str, int] = {}  # lane file -> lanes in it
 
+    def exists(self, record: CheckpointRecord) -> bool:
+        """Whether it is there; `intact`, whether it is whole."""
+        return exists(self.run_path, record)
+
     def scratch(self, trial: str) -> Path:
         """A new empty folder beside the trial's checkpoints, to write one into."""
         own = inside(self.run_path, f"checkpoints/{trial}")

@@ -148,6 +148,8 @@ class Executors:
         """As in the session before, which had this one; died: in its middle."""
         if executor.is_inline and self._address is not None:
             return choice.Choice(_of_workers(executor))
+        if executor.is_inline and self._experiment.has_timeouts:
+            return choice.Choice(_of_workers(executor), "a trial that hangs can be ended in a worker alone")
         if executor.is_inline and died and self._experiment.executor == "auto":
             return choice.Choice(self._survivor(executor))
         return choice.Choice(executor)

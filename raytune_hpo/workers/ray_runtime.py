@@ -315,7 +315,9 @@ def importable_by_value() -> Iterator[None]:
     """Let what is defined in experiment files travel to workers as it is here, whatever it is wrapped in."""
     from ray import cloudpickle
 
+    there = cloudpickle.list_registry_pickle_by_value()  # one of these contexts may be within another
     files = [module for name, module in list(sys.modules.items()) if name.startswith(FILE_MODULE_PREFIX)]
+    files = [module for module in files if module.__name__ not in there]
     for module in files:
         cloudpickle.register_pickle_by_value(module)
     try:

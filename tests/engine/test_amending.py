@@ -320,3 +320,98 @@ def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing() -> None:
         assert "\n" not in outcome
     assert run.table() == calm.table()
     assert run.resolved.to_json() == calm.resolved.to_json()
+
+
+# What a review has found --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("old", "new"), [("fifo", "median"), ("hyperband", "median"), ("freeze_thaw", "asha")])
+def test_another_scheduler_that_would_have_stopped_trials_stops_them_then(old: str, new: str) -> None:
+    for after in (20, None):
+        run = simulated(old, samples=9, epochs=9, workers=3, commands=[amend(after, scheduler=new)])
+        assert all(t.finished for t in run.trials)
+        assert answers(run)[0][1]
+
+
+def test_what_cannot_be_read_is_refused_and_not_tried_again() -> None:
+    wrong: list[Any] = [5, {"kind": "float"}, {}, None, {"kind": "dance"}]
+    run = simulated(samples=3, commands=[amend(None, space__x={"parameter": data}) for data in wrong])
+    assert [applied for _, applied, _ in answers(run)] == [False] * len(wrong)
+    run = simulated(samples=3, commands=[amend(None, scheduler="hyperband"), amend(None, space__y="Float(0.0, 1.0)")])
+    assert [applied for _, applied, _ in answers(run)] == [False, False]
+    default = {"command": "amend", "set": {"space.y": "Float(0.0, 1.0)"}, "defaults": {"y": "abc"}}
+    assert "must lie in [0, 1]" in answers(simulated(samples=3, commands=[(None, default)]))[0][2]
+
+
+def test_a_stopped_run_goes_on_by_what_lifts_its_stop_alone() -> None:
+    fields: dict[str, Any] = {"samples": 40, "stop": {"target": 0.5}}
+    calm = simulated(**fields)
+    run = simulated(**fields, commands=[amend(None, max_failures=5), amend(None, num_samples="+3")])
+    assert run.table() == calm.table()
+    assert [applied for _, applied, _ in answers(run)] == [True, False]
+    assert "was stopped (target 0.5 reached): it goes on by --set stop.target=..." in answers(run)[1][2]
+    lifted = simulated(**fields, commands=[(None, {"command": "amend", "set": {"stop.target": None}})])
+    assert len(lifted.trials) == 40
+
+
+def test_a_better_trial_that_comes_after_the_race_is_raced_too() -> None:
+    run = simulated(samples=3, replicate=2, commands=[amend(None, num_samples="+20")])
+    leader = run.population.ledger.winner()
+    own = max((t for t in run.trials if t.eligible), key=lambda t: t.best or 0.0)
+    assert leader is own
+    assert any(t.replicate_of == own.id for t in run.trials)
+    longer = simulated(samples=3, replicate=2, epochs=4, commands=[amend(None, max_epochs=8)])
+    assert {t.epoch for t in longer.trials if t.replicate_of is not None} == {4, 8}
+
+
+def test_fewer_kept_checkpoints_are_no_checkpoints() -> None:
+    keeping = {"command": "amend", "set": {"max_epochs": 8, "checkpoint.keep_trials": 4}}
+    run = simulated(samples=4, checkpoint={"keep_trials": 1}, commands=[(None, keeping)])
+    (settled,) = run.of(events.Settled)
+    assert len(settled.extended) == 1
+    assert any("have no checkpoint left" in e.text for e in run.of(events.Noticed))
+    begun_anew = [e for e in run.of(events.Started) if e.epoch == 0]
+    assert len(begun_anew) == 4, "none of them a second time"
+
+
+def test_a_promoted_trial_is_continued_by_more_time_and_by_no_scheduler() -> None:
+    commands: list[tuple[int | None, dict[str, Any]]] = [
+        (8, {"command": "promote", "trial": "t00000", "epochs": 8}),
+        amend(None, time_budget_s="+1h"),
+    ]
+    run = simulated(samples=4, epochs=9, workers=2, time_budget_s=6.0, commands=commands)
+    trial = next(t for t in run.trials if t.id == "t00000")
+    assert (trial.epoch, trial.reason) == (8, "budget")
+
+
+def test_paused_and_let_go_on_a_trial_is_where_its_scheduler_had_it() -> None:
+    hold, release = ({"command": name, "trial": "t00000"} for name in ("hold", "release"))
+    calm = simulated("freeze_thaw", samples=6, epochs=27, workers=2)
+    run = simulated("freeze_thaw", samples=6, epochs=27, workers=2, commands=[(3, hold), (7, release)])
+    own, undisturbed = (next(t for t in one.trials if t.id == "t00000") for one in (run, calm))
+    assert own.epoch >= 3
+    assert undisturbed.epoch >= own.epoch or own.epoch <= 27
+    assert own.reason in ("freeze_thaw", "max_epochs")
+    assert all(t.finished for t in run.trials)
+
+
+def test_start_points_do_not_keep_a_space_from_changing() -> None:
+    point = {"x": 0.9, "model": {"units": 8, "kind": "a"}}
+    commands = [amend(None, space__x="Float(0.1, 0.5)", num_samples="+3")]
+    run = simulated(samples=3, start_points=[point], commands=commands)
+    assert answers(run)[0][1], answers(run)
+    assert len(run.trials) == 6
+    assert len({str(t.config) for t in run.trials}) == 6, "and none is drawn twice"
+
+
+def test_eras_of_hyperband_are_of_the_epochs_of_their_time() -> None:
+    run = simulated(
+        "hyperband",
+        samples=9,
+        epochs=9,
+        workers=3,
+        commands=[amend(None, num_samples="+6"), amend(None, max_epochs=17)],
+    )
+    ours: Any = run.population.host.scheduler
+    assert [ray._max_t_attr for ray in ours._eras] in ([9, 9, 17], [9, 17])
+    assert all(t.finished for t in run.trials)
