@@ -141,7 +141,9 @@ class Desk:
                 expected = "makes another model, which no checkpoint fits: raytune-hpo enqueue trains the config anew"
                 raise ExperimentError(f"trial clone --set {fixed[0]}", changes[fixed[0]], expected)
         values = {path: space.recorded(path, value) for path, value in changes.items()}
-        config = space.complete(nest(active_values(space, parent.config, values)), "trial clone")
+        defaults = {name: value for a in self._ledger.amendments for name, value in a.defaults.items()}
+        own = space.adapted(parent.config, defaults) or parent.config
+        config = space.complete(nest(active_values(space, own, values)), "trial clone")
         epoch = _a(int, command, "epoch", 0)
         record = checkpoint_of(parent, epoch) if epoch else parent.resume_from
         if record is None:
@@ -152,10 +154,10 @@ class Desk:
             raise ExperimentError("trial clone", parent.id, expected)
         name = trial_name(len(self._ledger.trials))
         try:
-            own = self._adopt(record, name, 0)
+            adopted = self._adopt(record, name, 0)
         except TrialError as error:
             raise ExperimentError("trial clone", parent.id, str(error)) from error
-        self._do(events.Suggested(name, config, parent=parent.id, checkpoint=own, origin=Origin.CLONED))
+        self._do(events.Suggested(name, config, parent=parent.id, checkpoint=adopted, origin=Origin.CLONED))
         return name, f"{name} goes on from {parent.id} after epoch {record.epoch}"
 
     def _promote(self, command: Command) -> tuple[str, str]:

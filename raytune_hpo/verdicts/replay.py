@@ -10,7 +10,7 @@ which grows from epoch to epoch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.reopened import CodeChoice, reopened
 from raytune_hpo.headway import UNSEEN, Headway
 from raytune_hpo.journal.events import CheckpointRecord, ExecutorChanged, SessionOpened
-from raytune_hpo.results.lineage import Segment, lineage
+from raytune_hpo.results.lineage import Segment, lineage, of_one_length
 from raytune_hpo.results.results import Results
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.storage.checkpoints import CheckpointStore
@@ -72,7 +72,7 @@ def _replayed(
     trial, record = _chosen(results, trial_id)
     from raytune_hpo.training.checkpoint import load_state
 
-    segments = lineage(results, trial.id, record.generation, record.epoch)
+    segments = of_one_length(results, lineage(results, trial.id, record.generation, record.epoch))
     executors = [event.executor for event in results.of(SessionOpened)]
     executors += [event.executor for event in results.of(ExecutorChanged)]
     of_lane = any(executor.of_lanes for executor in executors)
@@ -117,6 +117,7 @@ def _trained(
     state: dict[str, Any] | None = None
     for segment in segments:
         repeat = results.ledger.trials[segment.trial].repeat
+        recipe = replace(recipe, max_epochs=segment.max_epochs or recipe.max_epochs)
         parts = recipe.data(loaded, repeat)
         if of_lane:
             trainer: Trainer = OneLane(task, parts[0], max_epochs=recipe.max_epochs, device=device)

@@ -19,6 +19,7 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.engine.commanding import give
 from raytune_hpo.journal.events import Amended, Commanded, Reported, Settled, Suggested
 from raytune_hpo.results.results import Results
+from raytune_hpo.verdicts.replay import replay
 
 FILE = """
 import time
@@ -85,6 +86,9 @@ def test_lanes_train_on_to_more_epochs_with_the_rate_of_the_longer_schedule(tmp_
     assert {t.epoch for t in results.ledger.trials.values()} == {4}
     rates = [e.metrics["lr"] for e in results.of(Reported) if e.trial == "t00000"]
     assert [rate / rates[0] for rate in rates] == pytest.approx([1, 0.5, 0.5, 0.5 * (1 - 0.5**0.5)], rel=1e-4)
+    again = replay(results, "t00000")
+    assert [(s.first, s.last, s.max_epochs) for s in again.segments] == [(0, 2, 2), (2, 4, 4)]
+    assert again.differing == []
 
 
 def test_nothing_is_changed_where_the_description_was_not_written_any_more(tmp_path: Path) -> None:
