@@ -17,6 +17,7 @@ from raytune_hpo.engine.fail_fast import FailFast
 from raytune_hpo.engine.judge import Judge
 from raytune_hpo.engine.retention import Retention
 from raytune_hpo.engine.supply import Adopt, Supply
+from raytune_hpo.engine.telling import Telling
 from raytune_hpo.errors import ExperimentError, TrialError, blamed
 from raytune_hpo.experiment import ResolvedExperiment
 from raytune_hpo.experiment.amending import Amendment, amended_space
@@ -25,23 +26,15 @@ from raytune_hpo.journal.events import By, CheckpointRecord, Event, Step
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import Effect, Exploited, SchedulerHost
-from raytune_hpo.schedulers.scheduler import Standing
 from raytune_hpo.search import Search
 from raytune_hpo.space.configs import Config, copied
 from raytune_hpo.space.met import space_of_met
-from raytune_hpo.states import PLATEAU, Decision, Outcome, RunStatus, Status
-from raytune_hpo.training.task import Task
+from raytune_hpo.states import Decision, Outcome, RunStatus, Status
 from raytune_hpo.workers.outcomes import Met
 
 #: Workers that a trial may lose, without a new report in between, before it counts as failed: a lost
 #: machine is not the trial's fault, a trial that kills every worker it gets is.
 LOSSES_ALLOWED = 3
-
-STANDINGS = {
-    Status.PENDING: Standing.PENDING,
-    Status.RUNNING: Standing.RUNNING,
-    Status.PAUSED: Standing.PAUSED,
-}
 
 
 class Population:
@@ -71,6 +64,7 @@ class Population:
         self._step: list[Event] = []
         self._met: set[tuple[str, int]] = set()  # what trials have asked for: who, and how much
         self._met_last = 0  # so many when the space was last held against them
+        self._telling = Telling(experiment, search, host, self.judge, self._retention, self._before, self.ledger)
         self._supply = Supply(experiment, search, host, self.ledger, adopt, self.do)
 
     # Asked by the driver --------------------------------------------------------------------------
@@ -326,132 +320,11 @@ class Population:
         self._fail_fast.take(event)
         if isinstance(event, events.TrialEvent):
             trial = self.trials[event.trial]
-            if trial.replicate_of is None:
-                self._tell(trial, event)
-            else:
-                self._keep_of_replicate(trial, event)
-            self._sync_status(trial.id)
+            if isinstance(event, events.Discovered):
+                self._met.add((trial.id, len(event.parameters)))
+            self._telling.of_trial(trial, event)
             if isinstance(event, events.CheckpointSaved | events.Perturbed | events.Ended):
                 pinned = {record.path for record in self.host.pinned()}
                 self.doomed += self._retention.doomed(trial, pinned)
             return
-        if isinstance(event, events.Exhausted):
-            self.host.exhausted()
-        elif isinstance(event, events.Amended):
-            self._before.amend(event)
-        elif isinstance(event, events.Settled):
-            self._settle(event)
-        elif isinstance(event, events.SessionOpened | events.ExecutorChanged):
-            self.host.has_room = event.room
-        elif isinstance(event, events.EvidenceGiven):
-            with self._search_blamed:
-                self.search.evidence(copied(event.config), dict(event.curve), event.source)
-        for trial_id in self.live:
-            self._sync_status(trial_id)
-
-    def _tell(self, trial: TrialState, event: events.TrialEvent) -> None:
-        """Let the scheduler and the searcher know of an event of a trial."""
-        match event:
-            case events.Reported() if self._is_observed(trial):
-                with self._search_blamed:
-                    self.search.report(trial.id, trial.epoch, event.metrics[self.metric])
-            case events.Decided():
-                self._follow(trial, event.decision)
-            case events.Started(epoch=0) if trial.epoch > 0 and not isinstance(self.experiment.task, Task):
-                self.host.keeps_paused = False
-            case events.Suggested() | events.Reopened():
-                self._add(trial, again=isinstance(event, events.Reopened))
-            case events.Discovered():
-                self._met.add((trial.id, len(event.parameters)))
-                self.host.configured(trial.id, trial.config)
-            case events.Perturbed() | events.Narrowed():
-                self.host.configured(trial.id, trial.config)
-                if isinstance(event, events.Perturbed) and event.by == By.HAND:
-                    self.host.intervened(trial.id)
-            case events.Held() | events.Released():
-                self.host.hold(trial.id, held=trial.held)
-            case events.CheckpointLost():
-                self.host.forget(event.path)
-            case events.Promoted():
-                self._promote(trial)
-            case events.Ended():
-                self._tell_end(trial, event)
-
-    def _add(self, trial: TrialState, *, again: bool) -> None:
-        if not len(self.experiment.space):
-            self._before.leave_out(trial.id)
-        if again:
-            self._retention.reopened(trial)
-        self.judge.add(trial)
-        if not trial.promoted:
-            self.host.add(trial.id, trial.config)
-
-    def _promote(self, trial: TrialState) -> None:
-        """From here on nobody decides about it: to scheduler and search it is over as it stands."""
-        self._retention.reopened(trial)
-        self._before.close(trial.id)
-        was_open = self.host.forsake(trial.id)
-        if was_open and trial.searched and not self._before.is_outside(trial.id):
-            with self._search_blamed:
-                self.search.observe(trial.id, Outcome.STOPPED, trial.best, trial.epoch)
-
-    def _tell_end(self, trial: TrialState, event: events.Ended) -> None:
-        if self._before.undoes(trial, event, self.ledger.stop_reason):
-            self.host.suspend(trial.id)
-            return
-        # One that has come to a plateau was not cut short: it would reach no more.
-        outcome = Outcome.COMPLETED if event.reason == PLATEAU else event.outcome
-        self._over(trial, outcome, cut=event.reason == events.BY_HAND)
-
-    def _over(self, trial: TrialState, outcome: Outcome, *, cut: bool) -> None:
-        """outcome: as the search is told of it. cut: as of `SchedulerHost.end`."""
-        self.judge.forget(trial)
-        self.host.held.discard(trial.id)
-        self.host.end(trial.id, failed=not trial.eligible, cut=cut)
-        if self._is_observed(trial):
-            with self._search_blamed:
-                self.search.observe(trial.id, outcome, trial.best if trial.eligible else None, trial.epoch)
-
-    def _settle(self, event: events.Settled) -> None:
-        """Of the trials whose end was left open some go on, and the others are over."""
-        for trial_id in self._before.take_open():
-            trial = self.trials[trial_id]
-            if trial_id in event.extended:
-                self.host.resume(trial_id)
-                self._retention.reopened(trial)
-                continue
-            self.host.resume(trial_id, running=True)
-            self._over(trial, Outcome.STOPPED, cut=True)
-        self.host.end_eras()
-
-    def _keep_of_replicate(self, trial: TrialState, event: events.TrialEvent) -> None:
-        """Neither the scheduler nor the search hears of one."""
-        match event:
-            case events.Suggested():
-                self.judge.add(trial)
-            case events.Reopened():
-                self._retention.reopened(trial)
-                self.judge.add(trial)
-            case events.Ended():
-                self.judge.forget(trial)
-
-    def _is_observed(self, trial: TrialState) -> bool:
-        """Whether the search is told what becomes of the trial."""
-        if not trial.searched or trial.promoted or self._before.is_outside(trial.id):
-            return False
-        return self.search.takes_corrections or not trial.reopened
-
-    def _follow(self, trial: TrialState, decision: Decision) -> None:
-        hosted = self.host.trials.get(trial.id)
-        if hosted is None:
-            return  # a person has decided about it
-        if decision in (Decision.PAUSE, Decision.EXPLOITED):
-            hosted.config = trial.config  # until the perturb event says otherwise
-        elif not decision.of_scheduler and decision != Decision.DIVERGED:
-            hosted.last_result = self.judge.scheduler_result(trial)
-
-    def _sync_status(self, trial_id: str) -> None:
-        hosted = self.host.trials.get(trial_id)
-        standing = STANDINGS.get(self.trials[trial_id].status)
-        if hosted is not None and standing is not None and not hosted.is_finished():
-            hosted.status = standing
+        self._telling.of_run(event)
