@@ -31,6 +31,7 @@ class RunWatch(Listener):
 
     def __init__(self) -> None:
         self._failures: set[str] = set()  # those that were said: their places in the code, or their texts
+        self._session = 0  # the newest that was shown: of one process there are several where a run is amended
         self._fresh = False  # whether the events are of this session, and so news
         self._began: float | None = None  # training, in this session
         self._trained = 0  # epochs in it
@@ -42,14 +43,14 @@ class RunWatch(Listener):
         """This session's trials train, or from now on train, there."""
 
     def begin(self, run: RunView) -> None:
-        self.run, self.ledger = run, Ledger(run.objective)
+        self.run, self.ledger, self._fresh = run, Ledger(run.objective), False
 
     def event(self, number: int, event: Event, step: Step) -> None:
         self.ledger.seconds = step.t
         warnings = len(self.ledger.warnings)
         self.ledger.apply(event)
-        if isinstance(event, events.SessionOpened) and event.pid == os.getpid():
-            self._fresh = True
+        if isinstance(event, events.SessionOpened) and event.pid == os.getpid() and event.number > self._session:
+            self._fresh, self._session = True, event.number
             self.opened(event.executor)
             self.say(WHERE[event.executor] + (f": {event.reason}" if event.reason else ""))
         elif self._fresh:

@@ -196,3 +196,58 @@ def test_a_living_run_is_amended_and_commanded(living: tuple[Path, subprocess.Po
     assert all(epochs[t] == 42 for t in epochs if t != cloned), epochs
     assert queued in epochs
     assert results.ledger.trials["t00000"].tags == ("first",)
+
+
+LINES: list[tuple[list[str], str]] = [
+    (["extend", "RUN"], "needs --samples, --epochs or --time"),
+    (["extend", "RUN", "--samples", "many"], "num_samples = 'many': must be an integer"),
+    (["extend", "RUN", "--epochs", "1"], "must be above 2"),
+    (["extend", "RUN", "--time", "+soon"], "must be seconds, or such as 90m, +2h, +1d"),
+    (["extend", "NOWHERE", "--samples", "+1"], "holds no run"),
+    (["extend", "RUN", "--sample", "+1"], "unrecognized arguments"),
+    (["amend", "RUN"], "needs at least one FIELD=VALUE"),
+    (["amend", "RUN", "--set", "num_samples"], "must be FIELD=VALUE"),
+    (["amend", "RUN", "--set", "num_samples=9", "--set", "num_samples=8"], "is set twice"),
+    (["amend", "RUN", "--set", 'space.lr={"parameter": 5}'], "is no parameter"),
+    (["amend", "RUN", "--set", "on_finish=no-such-program"], "no program that can be found here"),
+    (["amend", "RUN", "--set", "num_samples=9", "--default", "lr=2"], "is of no parameter that this amendment adds"),
+    (["amend", "RUN", "--set", "scheduler=hyperband"], "plans its brackets from the beginning"),
+    (["enqueue", "RUN"], "one of the arguments --config --file is required"),
+    (["enqueue", "RUN", "--config", "{"], "is no JSON"),
+    (["enqueue", "RUN", "--config", "5"], "must be an object, parameter name: value"),
+    (["enqueue", "RUN", "--config", '{"lr": 0.01}'], "hidden_units = None: is missing"),
+    (["enqueue", "RUN", "--config", '{"lr": 7, "hidden_units": 9}'], "must lie in [0.001, 0.1] log"),
+    (["enqueue", "RUN", "--file", "NOWHERE"], "cannot be read"),
+    (["enqueue", "RUN", "--file", "BROKEN"], "line 2"),
+    (["trial", "RUN"], "invalid choice"),
+    (["trial", "stop", "RUN"], "required: TRIAL"),
+    (["trial", "stop", "RUN", "t77"], "no such trial in this run; there are t00000 to t00001"),
+    (["trial", "pause", "RUN", "t0"], "has ended: it is completed"),
+    (["trial", "promote", "RUN", "t0", "--epochs", "9"], "extend RUN_DIR --epochs 9 first"),
+    (["trial", "clone", "RUN", "t0", "--set", "hidden_units=8"], "makes another model, which no checkpoint fits"),
+    (["trial", "clone", "RUN", "t0", "--epoch", "1"], "has no checkpoint"),
+    (["trial", "tag", "RUN", "t0", "two words"], "letters, digits"),
+    (["trial", "tag", "RUN", "t0"], "has these tags already: none"),
+]
+
+
+def test_wrong_command_lines_are_one_line_and_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(digits(tmp_path, 2), tmp_path / "run", quiet=True)
+    (tmp_path / "broken").write_text('{"lr": 0.01, "hidden_units": 9}\n{\n')
+    names = {name: str(tmp_path / name.lower()) for name in ("RUN", "BROKEN", "NOWHERE")}
+    journal = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    capsys.readouterr()
+    for line, expected in LINES:
+        try:
+            code = main([names.get(word, word) for word in line])
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        text = capsys.readouterr().err.strip()
+        assert code == 2, (line, text)
+        assert expected in text, (line, text)
+        assert "\n" not in text, (line, text)
+    refused = load_results(tmp_path / "run")
+    assert {e.applied for e in refused.of(Commanded)} == {False}
+    assert all(type(e) is Commanded for step in refused.steps[len(journal.splitlines()) :] for e in step.events)
