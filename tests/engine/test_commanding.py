@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from raytune_hpo.cli.main import main
 from raytune_hpo.engine.commanding import give
 from raytune_hpo.journal.events import Amended, Commanded, Reported, Settled, Suggested
 from raytune_hpo.results.results import Results
+from raytune_hpo.storage.run_directory import RunDirectory
 from raytune_hpo.verdicts.replay import replay
 
 FILE = """
@@ -251,3 +253,14 @@ def test_wrong_command_lines_are_one_line_and_change_nothing(
     refused = load_results(tmp_path / "run")
     assert {e.applied for e in refused.of(Commanded)} == {False}
     assert all(type(e) is Commanded for step in refused.steps[len(journal.splitlines()) :] for e in step.events)
+
+
+def test_a_command_is_taken_where_who_had_the_run_gives_it_up_meanwhile(tmp_path: Path) -> None:
+    run(digits(tmp_path, 2), tmp_path / "run", quiet=True)
+    holder = RunDirectory.open(tmp_path / "run")
+    holder.lock()
+    threading.Timer(1.0, holder.unlock).start()
+    answer = give(tmp_path / "run", "mark", 20.0, trial="t0", tags=["late"])
+    assert (answer.outcome, answer.is_running) == ("t00000: tags: late", False)
+    assert not list((tmp_path / "run" / "commands").glob("*.json"))
+    assert load_results(tmp_path / "run").ledger.trials["t00000"].tags == ("late",)

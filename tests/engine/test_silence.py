@@ -221,3 +221,15 @@ def test_a_command_that_fails_is_said_and_nothing_more(tmp_path: Path, capfd: py
 def test_a_command_that_cannot_be_is_refused(tmp_path: Path, command: Any, expected: str) -> None:
     with pytest.raises(ExperimentError, match=expected):
         small(tmp_path, on_failure=command)
+
+
+def test_a_trial_that_has_ended_and_whose_code_does_not_come_back_gives_its_worker_free() -> None:
+    now = 0.0
+    silence = Silence(lambda: now)
+    experiment = Experiment(name="x", task="digits", space={"lr": Float(0.1, 1.0)}).resolved
+    silence.began("t00000")
+    now = 500.0
+    assert list(silence.overdue(["t00000"], experiment, {"t00000"})) == []
+    now = 700.0
+    (overdue,) = silence.overdue(["t00000"], experiment, {"t00000"})
+    assert overdue.why == "it has ended, and its code has not come back for 700 s"
