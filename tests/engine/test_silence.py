@@ -220,7 +220,8 @@ def test_a_command_that_fails_is_said_and_nothing_more(tmp_path: Path, capfd: py
 )
 def test_a_command_that_cannot_be_is_refused(tmp_path: Path, command: Any, expected: str) -> None:
     with pytest.raises(ExperimentError, match=expected):
-        small(tmp_path, on_failure=command)
+        run(small(tmp_path, on_failure=command), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_trial_that_has_ended_and_whose_code_does_not_come_back_gives_its_worker_free() -> None:
