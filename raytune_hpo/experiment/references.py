@@ -3,6 +3,7 @@
     {"builtin": "digits", "options": {...}}                    a task of this package
     {"import": "package.module:Name", "options": {...}}        a Task class or function of the user's
     {"file": "experiment.py", "name": "Name", "options": ...}  the same, defined in an experiment file
+    {..., "as": "optuna"}                                      a function of the user's, which one of WRAPPERS calls
     {"made": "Name"}                                           made by the experiment file, under no name of its own
     {"unsaved": "Name"}                                        defined in a prompt or a notebook
 
@@ -27,6 +28,8 @@ from raytune_hpo.tasks import TASKS, task_by_name
 from raytune_hpo.training.task import Task
 
 FunctionTrainable = Callable[[dict[str, Any]], Any]
+#: Name -> class of ours that makes a trainable of a function of another form, which it has as `__wrapped__`.
+WRAPPERS = {"optuna": "raytune_hpo.integrations.optuna:Objective"}
 
 
 def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
@@ -40,6 +43,12 @@ def to_reference(task: Task | FunctionTrainable) -> dict[str, Any]:
         reference = class_reference(task)
         if "unsaved" not in reference:
             return reference
+    for name, target in WRAPPERS.items():
+        wrapped = getattr(task, "__wrapped__", None)
+        if target == f"{type(task).__module__}:{type(task).__name__}" and inspect.isfunction(wrapped):
+            reference = class_reference(wrapped)
+            if "unsaved" not in reference:
+                return {**reference, "as": name}
     named = task.func if isinstance(task, functools.partial) else task
     return {"made": getattr(named, "__qualname__", None) or type(named).__qualname__}
 
@@ -83,7 +92,12 @@ def from_reference(reference: Mapping[str, Any]) -> Task | FunctionTrainable:
     if not (inspect.isclass(found) and issubclass(found, Task)):
         if "options" in reference:
             raise ExperimentError("task", name, "is no Task: only one of those takes the recorded options")
-        return found  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
+        if "as" not in reference:
+            return found  # type: ignore[no-any-return]  # what a user's module holds; Experiment checks it
+        module, _, wrapper = WRAPPERS.get(reference["as"], ":").partition(":")
+        if not module:
+            raise ExperimentError("task", reference["as"], f"must be one of {', '.join(WRAPPERS)}")
+        return getattr(import_by_name(module), wrapper)(found)  # type: ignore[no-any-return]
     try:
         return found(**_of_their_types(found, reference.get("options", {})))
     except TypeError as error:

@@ -119,16 +119,13 @@ class Objective:
     """An objective as a function trainable."""
 
     def __init__(self, objective: Callable[[Any], float]) -> None:
-        self.objective = objective
         self.__name__ = getattr(objective, "__name__", type(objective).__name__)
-        self.__module__ = getattr(objective, "__module__", type(objective).__module__)
-        self.__qualname__ = getattr(objective, "__qualname__", type(objective).__qualname__)
         self.__wrapped__ = objective
 
     def __call__(self, config: dict[str, Any]) -> None:
         trial = Trial(flatten(config))
         try:
-            value = self.objective(trial)
+            value = self.__wrapped__(trial)
         except Exception as error:
             if type(error).__name__ != "TrialPruned" or not trial.reported:
                 raise

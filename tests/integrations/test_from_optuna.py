@@ -107,6 +107,16 @@ def test_killed_and_resumed_it_is_the_same_search(tmp_path: Path) -> None:
     assert killed.experiment["space"] == whole.experiment["space"]
 
 
+def test_an_objective_is_found_again_by_its_name() -> None:
+    recorded = experiment().to_json()
+    assert recorded["task"]["as"] == "optuna"
+    again = Experiment.from_json(recorded)
+    assert again.to_json() == recorded
+    assert again.resolved.task.__wrapped__ is objective  # type: ignore[union-attr]
+    with pytest.raises(ExperimentError, match="must be one of optuna"):
+        Experiment.from_json({**recorded, "task": {**recorded["task"], "as": "os"}})
+
+
 def test_conditions_are_what_tells_those_apart_that_ask() -> None:
     kind, n, u = Choice(["a", "b", "c"]).to_json(), Int(1, 3).to_json(), Float(0.0, 1.0).to_json()
     few: list[Any] = [
