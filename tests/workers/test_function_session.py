@@ -460,5 +460,6 @@ def test_a_function_at_work_is_answered_for_and_never_runs_past_what_it_may(tmp_
             outcomes = session.run(allowed - len(seen), 0.001, at_least=rng.randrange(2))
             seen += [o.metrics["epoch"] for o in outcomes if isinstance(o, Report)]
             ended = next((o for o in outcomes if not isinstance(o, Report)), None)
+    session.stop()
     assert isinstance(ended, Returned), ended
     assert seen == list(range(1, 301))
