@@ -46,7 +46,7 @@ def test_so_it_is_however_often_it_dies_before_in_and_after_the_amendment(search
     for after in (8, 20, None):
         calm = simulated(samples=8, searcher=searcher, workers=2, commands=[amend(after, num_samples="+8")])
         at = next(i for i, line in enumerate(calm.lines) if b'"amend"' in line)
-        for crash in range(2 * at - 6, 2 * at + 10):
+        for crash in range(2 * at - 6, 2 * at + 10, 2):
             extended = simulated(
                 samples=8,
                 searcher=searcher,

@@ -157,7 +157,7 @@ def test_an_experiment_of_a_function_gets_another_space(tmp_path: Path) -> None:
 # While a process has it ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["processes", "inline"])
+@pytest.fixture(params=["processes", pytest.param("inline", marks=pytest.mark.large)])
 def living(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     (tmp_path / "live.py").write_text(FILE.replace("EXECUTOR", request.param))
     command = [sys.executable, "-m", "raytune_hpo", "run", "live.py", "--run-dir", "run", "--quiet"]

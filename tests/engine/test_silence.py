@@ -88,6 +88,7 @@ def test_a_trial_that_hangs_is_ended_with_its_worker_and_goes_on(tmp_path: Path)
     assert retried.epoch == 2, "what it has reported is not kept back while it is at work"
 
 
+@pytest.mark.large
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_takes_too_long_has_failed(tmp_path: Path) -> None:
     experiment = Experiment(

@@ -75,6 +75,7 @@ def test_what_trials_ask_for_becomes_the_space(tmp_path: Path) -> None:
     assert all(amendment.grown for amendment in results.of(Amended))
 
 
+@pytest.mark.large
 @pytest.mark.usefixtures("ray_session")
 def test_trials_in_processes_search_the_same_way(tmp_path: Path) -> None:
     results = run(experiment(executor="processes", max_concurrent=2), tmp_path / "run", quiet=True)
