@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MAX_EPOCHS = "max_epochs"  # the reason of an end at the last epoch
 PLATEAU = "plateau"
 """Why a trial has ended that stopped getting better."""
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from raytune_hpo.cli.arguments import say
-from raytune_hpo.engine.commanding import WAIT_S, Answer, give
+from raytune_hpo.storage.commands import WAIT_S
+
+if TYPE_CHECKING:
+    from raytune_hpo.engine.commanding import Answer
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,8 @@ def say_answer(what: str, answer: Answer, run_dir: str, *, goes_on: bool = True)
 
 
 def give_each(run_dir: str, trials: Sequence[str], command: str, wait_s: float, **arguments: object) -> None:
+    from raytune_hpo.engine.commanding import give
+
     for trial in trials:
         answer = give(run_dir, command, wait_s, trial=trial, **arguments)
         say_answer(command, answer, run_dir, goes_on=False)

@@ -22,12 +22,10 @@ from raytune_hpo.results.text_table import some
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.space.configs import Config
-from raytune_hpo.states import Decision, Outcome
+from raytune_hpo.states import MAX_EPOCHS, Decision, Outcome
 
 if TYPE_CHECKING:
     from raytune_hpo.engine.judge import Judge
-
-MAX_EPOCHS = "max_epochs"  # the reason of an end there
 
 
 @dataclass(frozen=True)

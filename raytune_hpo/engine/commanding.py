@@ -29,10 +29,9 @@ from raytune_hpo.space.parameter import Parameter
 from raytune_hpo.space.parameters import json_value
 from raytune_hpo.storage import commands
 from raytune_hpo.storage.checkpoints import CheckpointStore, exists
-from raytune_hpo.storage.commands import Answers, Command
+from raytune_hpo.storage.commands import WAIT_S, Answers, Command
 from raytune_hpo.storage.run_directory import RunDirectory
 
-WAIT_S = 30.0
 LOOK_S = 2.0  # after so long it is looked whether anybody has the run still
 #: What needs no code of the run's.
 _WITHOUT_EXPERIMENT = ("stop", "hold", "release", "mark")

@@ -15,7 +15,7 @@ from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.schedulers.host import SchedulerHost
 from raytune_hpo.schedulers.scheduler import Answer
-from raytune_hpo.states import PLATEAU, Decision, Outcome
+from raytune_hpo.states import MAX_EPOCHS, PLATEAU, Decision, Outcome
 from raytune_hpo.training.early_stopping import PlateauTracker
 from raytune_hpo.training.task import Task
 
@@ -71,7 +71,7 @@ class Judge:
             return Decision.DIVERGED, Ended(trial.id, Outcome.DIVERGED, wrong, error=wrong)
         if done or trial.epoch >= self.last_epoch(trial):
             reason = "budget" if trial.epoch >= self.last_epoch(trial) else "done"
-            reason = "max_epochs" if trial.epoch >= self.experiment.max_epochs else reason
+            reason = MAX_EPOCHS if trial.epoch >= self.experiment.max_epochs else reason
             return Decision.COMPLETE, Ended(trial.id, Outcome.COMPLETED, reason)
         if self._on_plateau(trial):
             return Decision.PLATEAU, Ended(trial.id, Outcome.STOPPED, PLATEAU)

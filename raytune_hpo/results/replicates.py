@@ -22,11 +22,10 @@ import numpy as np
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.trial import TrialState
 from raytune_hpo.space.configs import config_key
-from raytune_hpo.states import PLATEAU, Status
+from raytune_hpo.states import MAX_EPOCHS, PLATEAU, Status
 
 MOST_ROUNDS = 4
 FIRST_REPEAT = 1000  # `Plan.repeat` of the first round: those below are of the searcher repeat, and so of `confirm`
-MAX_EPOCHS = "max_epochs"  # the reason of an end there
 APART = 2.0  # standard errors of a difference of two means
 
 

@@ -23,6 +23,7 @@ from raytune_hpo.owned import OWN_FILE, inside, make_folder, read_bytes
 
 FOLDER = "commands"
 LOOK_S = 0.05
+WAIT_S = 30.0  # for an answer, unless a person says otherwise
 Command = dict[str, Any]
 _ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
