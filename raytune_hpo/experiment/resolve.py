@@ -113,16 +113,25 @@ def resolve(written: Experiment) -> ResolvedExperiment:
     if written.executor == "lanes" and resolved.lanes_refusal is not None:
         raise ExperimentError("executor", "lanes", f"{resolved.lanes_refusal}; use processes or auto")
     if resolved.resources.strategy is not None:
-        _check_ranks(task, written.executor)
+        _check_ranks(resolved)
     return resolved
 
 
-def _check_ranks(task: Any, executor: str) -> None:
-    if isinstance(task, Task) or is_class_trainable(task):
-        kind = "a Task" if isinstance(task, Task) else "a class Trainable"
-        expected = f"is of function trainables: {kind} trains in one process"
-        raise ExperimentError("resources.strategy", "ddp", expected)
-    if executor == "inline":
+def _check_ranks(experiment: ResolvedExperiment) -> None:
+    """Raise ExperimentError where a trial cannot be several processes."""
+    task = experiment.task
+    own = task if isinstance(task, Task) else None
+    refused = {
+        "a class Trainable trains in one process": own is None and is_class_trainable(task),
+        "this task brings its own trainer, which is one process": own is not None and own.has_own_trainer,
+        "this task takes its steps itself, and with them the gradients": own is not None and own.has_own_step,
+        "hypergradients look ahead in one process": experiment.hypergradient is not None,
+        "a learning-rate range test is one process": experiment.lr_range is not None,
+    }
+    why = next((reason for reason, holds in refused.items() if holds), None)
+    if why is not None:
+        raise ExperimentError("resources.strategy", "ddp", f"makes a trial several processes: {why}")
+    if experiment.executor == "inline":
         raise ExperimentError(
             "executor", "inline", "is one process, and a trial with a strategy several: use processes"
         )

@@ -112,6 +112,7 @@ class ResolvedExperiment:
             parameters,
             data_order=self.data_order,
             executor=self.executor,
+            ranks=self.resources.ranks,
         )
 
     def usual_config(self) -> Config:

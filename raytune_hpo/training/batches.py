@@ -20,6 +20,7 @@ import torch
 
 from raytune_hpo.training.data import ArraySplit, Kind, Split, TrialData
 from raytune_hpo.training.file_arrays import gathered, lies_in_file
+from raytune_hpo.training.share import WHOLE, Share
 from raytune_hpo.training.trees import leaves, mapped, structure
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Source(ABC):
         """The batches of `order`, int64 [N] each, on the CPU, and their samples. seed: of the epoch, for what draws."""
 
     @abstractmethod
-    def in_order(self, size: int | None = None) -> Iterator[Any]:
-        """All samples, in batches of `size`; None is a size of its own."""
+    def in_order(self, size: int | None = None, share: Share = WHOLE) -> Iterator[Any]:
+        """All samples, in batches of `size`; None is a size of its own. share: which of these batches."""
 
     def close(self) -> None:  # noqa: B027  (optional)
         """End what it has started; it may be read again."""
@@ -126,11 +127,12 @@ class ArraySource(Source):
         for index in order:
             yield self.at(index), len(index)
 
-    def in_order(self, size: int | None = None) -> Iterator[Any]:
+    def in_order(self, size: int | None = None, share: Share = WHOLE) -> Iterator[Any]:
         """Copies, since a model that works in place must not write to a shared array."""
-        size = size or max(1, min(EVALUATION_BATCH, PASS_BYTES // max(1, self._sample_bytes)))
-        for start in range(0, self._n, size):
-            yield mapped(torch.clone, self.part(start, start + size))
+        most = max(1, min(EVALUATION_BATCH, PASS_BYTES // max(1, self._sample_bytes)))
+        size = size or share.pass_size(most, self._n)
+        for number in share.batches(math.ceil(self._n / size)):
+            yield mapped(torch.clone, self.part(number * size, (number + 1) * size))
 
 
 @dataclass(frozen=True)

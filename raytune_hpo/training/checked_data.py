@@ -116,7 +116,7 @@ def check_enough(field: str, data: TrialData, folds: int | None) -> None:
         raise ExperimentError("folds", folds, f"must be {pooled} at most, as many as there are samples")
 
 
-def check_streamed(data: TrialData, folds: int | None, executor: str, *, hypergradient: bool) -> None:
+def check_streamed(data: TrialData, folds: int | None, executor: str, *, hypergradient: bool, ranks: int = 1) -> None:
     """Raise ExperimentError where data that are read in a stream do not serve what the experiment asks for."""
     if folds is not None and not can_be_pooled(data):
         forms = f"{type(data.train).__name__} and {type(data.validation).__name__}"
@@ -124,6 +124,9 @@ def check_streamed(data: TrialData, folds: int | None, executor: str, *, hypergr
         raise ExperimentError("folds", folds, expected)
     if isinstance(data.train, ArraySplit) and isinstance(data.validation, ArraySplit):
         return
+    if ranks > 1 and isinstance(data.train, Stream):
+        expected = "shares each batch among its processes, and a Stream's are whole: give a data set of samples"
+        raise ExperimentError("resources.strategy", "ddp", expected)
     if executor == "lanes":
         raise ExperimentError("executor", "lanes", f"{STREAMED}; use processes or auto")
     if hypergradient:

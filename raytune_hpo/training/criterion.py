@@ -7,6 +7,7 @@ batch -> loss: task.loss, or by the task's kind, of outputs that were checked
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from raytune_hpo.training.losses import loss_of
 from raytune_hpo.training.metrics import NOT_SCORED
 from raytune_hpo.training.outputs import check_loss, check_outputs
 from raytune_hpo.training.scores import Scores
+from raytune_hpo.training.share import WHOLE, Share
 
 if TYPE_CHECKING:
     from raytune_hpo.training.task import Task
@@ -90,20 +92,22 @@ class Criterion:
         batch_size: int | None = None,
         *,
         counting: bool | None = None,
+        share: Share = WHOLE,
     ) -> dict[str, float]:
         """The metrics by name, over a split on the model's device. The model is left in its mode.
 
-        batch_size: samples of a pass. counting: as of `drawing.counts`, which is asked where it is None. Raises
-        TrialError for outputs that do not fit the targets.
+        batch_size: samples of a pass. counting: as of `drawing.counts`, which is asked where it is None. share: of the
+        batches, all of whose processes are to call this. Raises TrialError for outputs that do not fit the targets.
         """
         was_training = model.training
         counting = counts(self.task, model) if counting is None else counting
         batch_size = batch_size or (COUNTED_BATCH if counting else None)
         model.eval()
         scores = Scores(self.measured)
+        batches = source.in_order(batch_size, share)
         try:
             with torch.no_grad():
-                for number, batch in enumerate(source.in_order(batch_size)):
+                for number, batch in zip(count(share.rank, share.world), batches, strict=False):
                     with drawing(MEASURED, number, counting=counting):
                         losses = self.loss(model, batch, config) if self._own_loss else None
                     with drawing(MEASURED, number, counting=counting):
@@ -111,6 +115,8 @@ class Criterion:
                     scores.add(outputs, targets, losses=losses, samples=source.size(batch))
         finally:
             model.train(was_training)
+        if share.world > 1:
+            scores.add_others(share)
         return scores.results()[0]
 
 

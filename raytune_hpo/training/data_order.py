@@ -132,30 +132,34 @@ def order_of(
     seed: int,
     *,
     in_batches: bool = False,
+    world: int = 1,
 ) -> DataOrder:
-    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`. Raises TooFewSamplesError."""
+    """The order of a trial's samples, which `seed` decides. in_batches: as of `Source`.
+    world: processes that share each batch. Raises TooFewSamplesError."""
     return DataOrder(
         derive_seed(seed, "data order"),
         samples,
-        used=samples if in_batches else samples_of_pass(model, samples, batch_size),
+        used=samples if in_batches else samples_of_pass(model, samples, batch_size, world),
         batch_size=batch_size,
         accumulate=config["accumulate"],
         steps=task.validate_every,
     )
 
 
-def samples_of_pass(model: nn.Module, samples: int, batch_size: int) -> int:
-    """How many samples a pass over the data uses.
+def samples_of_pass(model: nn.Module, samples: int, batch_size: int, world: int = 1) -> int:
+    """How many samples a pass over the data uses. world: processes that share each batch.
 
-    Batch norm has no variance for one sample, so that such a last batch is left out. Raises TooFewSamplesError where
-    that leaves nothing.
+    Batch norm has no variance for one sample, so that a last batch that gives a process one is left out. Raises
+    TooFewSamplesError where that leaves nothing.
     """
     if samples == 0:
         raise TooFewSamplesError("there are no training samples")
-    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    leave_out = batch_norm and (samples % batch_size == 1 or batch_size == 1)
-    if leave_out and 1 in (batch_size, samples):
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        return samples
+    fewest, last = 2 * world, samples % batch_size
+    if min(samples, batch_size) < fewest:
+        shared = f", which {world} processes share" if world > 1 else ""
         raise TooFewSamplesError(
-            f"{samples} training samples in batches of {batch_size}: batch norm needs 2 in a batch"
+            f"{samples} training samples in batches of {batch_size}{shared}: batch norm needs {fewest} in a batch"
         )
-    return samples - 1 if leave_out else samples
+    return samples - last if 0 < last < fewest else samples

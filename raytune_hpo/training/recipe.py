@@ -31,7 +31,8 @@ DATA_ORDERS: tuple[DataOrderChoice, ...] = get_args(DataOrderChoice)
 class Recipe:
     """seed: the experiment's. folds: of a cross-validation, None for the task's own validation split.
     hypergradient: how hyperparameters move in training, within `parameters`, the space's. data_order: whether each
-    trial has its own. executor: the one that the experiment asks for."""
+    trial has its own. executor: the one that the experiment asks for. ranks:
+    processes that a trial is, in one group of torch.distributed."""
 
     task: Task
     max_epochs: int
@@ -41,6 +42,7 @@ class Recipe:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     data_order: DataOrderChoice = "trial"
     executor: str = "auto"
+    ranks: int = 1
 
     def trial_seed(self, trial_id: str, repeat: int | None = None) -> int:
         return trial_seed(self.seed, trial_id, repeat)
@@ -64,7 +66,9 @@ class Recipe:
             raise ExperimentError("task", name, f"cannot load its data: {placed_line(error)}") from error
         if not self.task.has_own_trainer:
             check_enough(f"{name}.load", data, self.folds)
-            check_streamed(data, self.folds, self.executor, hypergradient=self.hypergradient is not None)
+            check_streamed(
+                data, self.folds, self.executor, hypergradient=self.hypergradient is not None, ranks=self.ranks
+            )
         return data
 
     def remarks(self, data: TrialData) -> list[str]:
@@ -89,6 +93,10 @@ class Recipe:
 
     def trainer(self, data: TrialData, device: str | None) -> Trainer:
         """An unset trainer on one entry of `data`."""
+        if self.ranks > 1:
+            from raytune_hpo.training.data_parallel import DataParallelTrainer
+
+            return DataParallelTrainer(self.task, data, max_epochs=self.max_epochs, device=device)
         if self.hypergradient is None:
             return self.task.trainer(data, max_epochs=self.max_epochs, device=device)
         from raytune_hpo.training.hypergradient import HypergradientTrainer

@@ -12,6 +12,7 @@ import torch
 from raytune_hpo.errors import TrialError
 from raytune_hpo.training.kinds import OwnLoss
 from raytune_hpo.training.metrics import Metric, WholeMetric
+from raytune_hpo.training.share import Share
 from raytune_hpo.training.whole_splits import WholeSplits
 
 Tensor = torch.Tensor
@@ -71,6 +72,16 @@ class Scores:
                     raise TrialError(f"the sums of metric {metric.name} have shape {list(found.shape)}, not {shape}")
                 self._totals[key] = found.new_zeros(*self._lanes, found.shape[-1], dtype=torch.float64)
             self._totals[key][at].add_(found)
+
+    def add_others(self, share: Share) -> None:
+        """What the other processes of a trial of several summed up besides. All are to call it."""
+        mine = [self._totals.get(key) for key in self._summed]
+        found = list(share.gathered(([None if t is None else t.cpu() for t in mine], self._whole.kept())))
+        for key, totals in zip(self._summed, zip(*(sums for sums, _ in found), strict=True), strict=True):
+            there = [total for total in totals if total is not None]
+            if there:
+                self._totals[key] = torch.stack(there).sum(0)
+        self._whole.replace([kept for _, kept in found])
 
     def results(self) -> list[dict[str, float]]:
         """Each metric's value by its name, one dict a lane. Waits for the device, once; metrics of a whole split wait

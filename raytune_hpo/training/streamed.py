@@ -6,6 +6,8 @@ read, on what was read before, or on the model that is trained meanwhile.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from raytune_hpo.training.batches import Source, preprocessed_once, statistics_o
 from raytune_hpo.training.data import Batch, DatasetSplit, Stream, as_batch
 from raytune_hpo.training.random_states import OwnRandomStates
 from raytune_hpo.training.sample_reader import SampleReader, where
+from raytune_hpo.training.share import WHOLE, Share
 from raytune_hpo.training.trees import leaves, mapped
 
 if TYPE_CHECKING:
@@ -94,10 +97,11 @@ class LoadedSource(_Streamed):
         for batch, rows in zip(self._reader.batches(batches, seed), batches, strict=True):
             yield self._given(batch), len(rows)
 
-    def in_order(self, size: int | None = None) -> Iterator[Any]:
-        size = size or EVALUATION_BATCH
+    def in_order(self, size: int | None = None, share: Share = WHOLE) -> Iterator[Any]:
         n = len(self)
-        batches = [list(range(start, min(start + size, n))) for start in range(0, n, size)]
+        size = size or share.pass_size(EVALUATION_BATCH, n)
+        numbers = share.batches(math.ceil(n / size))
+        batches = [list(range(number * size, min((number + 1) * size, n))) for number in numbers]
         for batch, rows in zip(self._reader.batches(batches, 0), batches, strict=True):
             self._size = len(rows)
             yield self._given(batch)
@@ -132,8 +136,8 @@ class StreamSource(_Streamed):
         for batch in self._made(seed, len(order)):
             yield batch, self.size(batch)
 
-    def in_order(self, size: int | None = None) -> Iterator[Any]:
-        yield from self._made(0, self.split.steps)
+    def in_order(self, size: int | None = None, share: Share = WHOLE) -> Iterator[Any]:
+        yield from itertools.islice(self._made(0, self.split.steps), share.rank, None, share.world)
 
     def _made(self, seed: int, steps: int) -> Iterator[Any]:
         """Raises TrialError where the stream ends before so many steps, or raises."""

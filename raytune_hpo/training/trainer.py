@@ -216,19 +216,23 @@ class SupervisedTrainer(Trainer):
         losses = []
         for batch, size in zip(batches, sizes, strict=True):
             seen = augmented(self.task, batch) if self._augments else batch
-            with self._autocast(), self._drawing():
-                loss = self._criterion.loss(self.model, seen, self.config)
-                if len(sizes) > 1:
-                    loss = loss * (size / sum(sizes))
-            # torch's own methods below lack annotations.
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+            losses.append(self._add_gradients(seen, size / sum(sizes)))
         if self.config["clip_norm"] > 0:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config["clip_norm"])
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _add_gradients(self, batch: Any, weight: float) -> torch.Tensor:
+        """Of a batch's mean loss, times its share of the step's samples. Returns that, shape []."""
+        with self._autocast(), self._drawing():
+            loss = self._criterion.loss(self.model, batch, self.config)
+            if weight != 1:
+                loss = loss * weight
+        # torch's own methods lack annotations.
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _drawing(self) -> contextlib.AbstractContextManager[Any]:
         """What the model draws in the pass of the next batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -30,6 +31,16 @@ class WholeSplits:
         # A copy: a model may answer the same tensor each time, or its input.
         for batches, own in zip(self._batches[at], outputs.detach().clone(), strict=True):
             batches.append((own, targets))
+
+    def kept(self) -> list[list[tuple[Tensor, Tensor]]]:
+        """Of each lane, as it travels."""
+        return [[(outputs.cpu(), targets.cpu()) for outputs, targets in batches] for batches in self._batches]
+
+    def replace(self, parts: Sequence[list[list[tuple[Tensor, Tensor]]]]) -> None:
+        """By what several processes kept, each of every so manieth batch: in the order of the split again."""
+        for lane, batches in enumerate(self._batches):
+            rounds = itertools.zip_longest(*(part[lane] for part in parts))
+            batches[:] = [batch for found in rounds for batch in found if batch is not None]
 
     def value(self, metric: WholeMetric, lane: int) -> float:
         """NaN without samples, and of outputs that hold NaN. Raises TrialError for what is no number."""

@@ -54,7 +54,7 @@ def replay(
     """Train a trial's newest checkpoint again (default: the winner's best) and compare the states.
 
     notice: told of each segment as it begins, headway of each epoch. code: as of `resume`. Raises ExperimentError for
-    a function trainable, an unknown trial, or one without an intact checkpoint.
+    a function trainable, a trial of several processes, an unknown one, or one without an intact checkpoint.
     """
     with reopened(RunDirectory.open(results.run_dir), code=code) as again:
         return _replayed(again.say().resolved, results, trial_id, notice, headway)
@@ -69,6 +69,8 @@ def _replayed(
 ) -> Replayed:
     if not isinstance(experiment.task, Task):
         raise ExperimentError("run directory", str(results.run_dir), "a function trainable cannot be replayed")
+    if experiment.resources.ranks > 1:
+        raise ExperimentError("resources.strategy", "ddp", "is a trial of several processes: replay trains in one")
     trial, record = _chosen(results, trial_id)
     from raytune_hpo.training.checkpoint import load_state
 

@@ -39,7 +39,7 @@ class Seat:
 @dataclass(frozen=True)
 class Part:
     """A rank's part in a trial. environment: what torchrun would have set; rendezvous: of init_process_group; epoch,
-    checkpoint: as for FunctionSession; directory: the trial's."""
+    checkpoint, repeat: as for FunctionSession; directory: the trial's."""
 
     trial: str
     rank: int
@@ -50,6 +50,7 @@ class Part:
     epoch: int
     checkpoint: Path | None
     place: Place
+    repeat: int | None
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Ended:
 class RankProcess:
     """Two calls at a time: `run`, and what it is told meanwhile."""
 
-    def __init__(self, make: bytes, posting: Posting) -> None:
+    def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting) -> None:
         posting.prepare_process()
         make_trainable: Callable[[Callable[[], Any]], Any] = pickle.loads(make)
-        self._function = make_trainable(lambda: None)
+        self._function = make_trainable(data)
         self._threads = posting.threads
         self._session: RankSession | None = None
 
@@ -84,6 +85,7 @@ class RankProcess:
             lambda config: joined(part, self._function, config),
             part.config,
             trial_id=part.trial,
+            repeat=part.repeat,
             checkpoint=part.checkpoint,
             scratch=lambda: Path(tempfile.mkdtemp(dir=scratch)),
             prepare_thread=self._set_threads,

@@ -40,10 +40,10 @@ EVERY = 1 << 60
 
 
 class Ranks:
-    """The other ranks of a worker. make: as for Worker; posting: of one rank; count: with the worker."""
+    """The other ranks of a worker. make, data: as for Worker; posting: of one rank; count: with the worker."""
 
-    def __init__(self, make: bytes, posting: Posting, count: int) -> None:
-        self._make, self._posting, self.count = make, posting, count
+    def __init__(self, make: bytes, data: Callable[[], Any], posting: Posting, count: int) -> None:
+        self._make, self._data, self._posting, self.count = make, data, posting, count
         self._actors: list[Any] = [None] * (count - 1)
         self._seats: list[Seat] = []
         self._runs: list[Any] = []
@@ -59,7 +59,7 @@ class Ranks:
                 place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i + 1)
                 options = {"num_cpus": self._posting.cpus, "num_gpus": self._posting.gpus, "max_concurrency": 2}
                 made = ray.remote(RankProcess).options(scheduling_strategy=place, max_restarts=0, **options)
-                self._actors[i] = made.remote(self._make, self._posting)
+                self._actors[i] = made.remote(self._make, self._data, self._posting)
                 self._seats = []
 
     @contextlib.contextmanager
@@ -139,6 +139,7 @@ class Ranks:
                     session.epoch,
                     session.checkpoint,
                     place,
+                    session.repeat,
                 )
             )
         return parts
@@ -189,21 +190,22 @@ class Ranks:
 
 
 class RankedSession(FunctionSession):
-    """The session of rank 0. A trial of several processes is saved by its reports alone: what a function offers to
-    `on_save` would wait for the other ranks."""
+    """The session of rank 0. A function's trial is saved by its reports alone: what it offers to `on_save` might wait
+    for the other ranks."""
 
     def __init__(self, function: FunctionTrainable, config: dict[str, Any], *, ranks: Ranks, **named: Any) -> None:
         self._ranks, self._inner, self._passed = ranks, function, 0
+        self._save: Callable[[Path], None] | None = None
         super().__init__(self._with_others, config, **named)
         ranks.show_gpus()
 
     @property
-    def save(self) -> None:
-        return None
+    def save(self) -> Callable[[Path], None] | None:
+        return self._save
 
     @save.setter
     def save(self, offered: Callable[[Path], None] | None) -> None:
-        pass
+        self._save = offered if self.place.of_task else None
 
     def _with_others(self, config: dict[str, Any]) -> Any:
         with self._ranks.begun(self, config) as part:

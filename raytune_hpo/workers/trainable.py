@@ -38,12 +38,14 @@ def task_trainable(
     """
 
     # Here and not in `train`: a worker pays for the imports once, before its first trial's clock runs.
+    import torch.distributed
+
     import raytune_hpo.training.trainer  # noqa: F401
     from raytune_hpo.training.checkpoint import load_state, save_state
     from raytune_hpo.training.folded import FoldedTrainer
 
     device = "cuda" if gpu else "cpu"
-    side_by_side = min(recipe.folds or 1, folds_at_once) if not gpu else 1
+    side_by_side = min(recipe.folds or 1, folds_at_once) if not gpu and recipe.ranks == 1 else 1
     processes: list[Any] = []  # kept from trial to trial; they end with this worker
 
     def trainer_of(repeat: int | None) -> Trainer:
@@ -72,11 +74,13 @@ def task_trainable(
         start = get_checkpoint()
         if start is not None:
             trainer.load_state_dict(load_state(start, map_location=device))
+        keeps = recipe.ranks == 1 or torch.distributed.get_rank() == 0
         on_save(lambda folder: save_state(trainer.state_dict(), folder / STATE_FILE))
         try:
             while trainer.epoch < recipe.max_epochs:
                 metrics = trainer.train_epoch()
-                if trainer.epoch % checkpoint_every and trainer.epoch < recipe.max_epochs:
+                due = trainer.epoch % checkpoint_every == 0 or trainer.epoch == recipe.max_epochs
+                if not (due and keeps):
                     report(metrics)
                     continue
                 with checkpoint_folder() as folder:

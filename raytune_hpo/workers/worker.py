@@ -75,7 +75,7 @@ class Worker:
         with phases("imports"):
             unpacked: MakeTrainable = pickle.loads(make) if isinstance(make, bytes) else make
         with phases("task and data"):
-            self._ranks = _other_ranks(make, posting, ranks) if ranks > 1 else None
+            self._ranks = _other_ranks(make, data, posting, ranks) if ranks > 1 else None
             # In the driver's process it works in surroundings of its own, which last as long as it is waited for.
             self._keeps_at_work = posting.imports is None or ranks > 1
             self._function = unpacked(data)
@@ -287,11 +287,11 @@ class Worker:
             torch.set_num_threads(self._posting.threads)
 
 
-def _other_ranks(make: MakeTrainable | bytes, posting: Posting, count: int) -> Ranks:
+def _other_ranks(make: MakeTrainable | bytes, data: Callable[[], Any], posting: Posting, count: int) -> Ranks:
     from raytune_hpo.workers.ranks import Ranks
 
     assert isinstance(make, bytes)  # a trial of several processes is in no process of the driver's
-    return Ranks(make, posting, count)
+    return Ranks(make, data, posting, count)
 
 
 def _ranked_session() -> type[RankedSession]:

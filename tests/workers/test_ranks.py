@@ -6,15 +6,19 @@ import os
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import ray.tune
 
 from raytune_hpo import (
     Choice,
+    Digits,
     Experiment,
     ExperimentError,
     Float,
+    Hypergradient,
     Resources,
     get_checkpoint,
     report,
@@ -22,6 +26,8 @@ from raytune_hpo import (
     trial_dir,
 )
 from raytune_hpo.journal.events import Reported, Retried
+from raytune_hpo.results.winner import read_test
+from raytune_hpo.verdicts.replay import replay
 from raytune_hpo.workers.outcomes import Returned
 from raytune_hpo.workers.rank_process import RankSession
 from raytune_hpo.workers.reporting import checkpoint_folder
@@ -170,6 +176,55 @@ def test_another_rank_waits_ends_and_keeps_nothing(tmp_path, told):
     assert list(tmp_path.iterdir()) == []
 
 
+@dataclass(frozen=True)
+class Wrecked(Digits):
+    """Rank 1's process dies in its first trial's third epoch, once, where there is a folder to note it in."""
+
+    folder: str = ""
+
+    def augment(self, x):
+        wrecked = Path(self.folder) / "wrecked"
+        if self.folder and os.environ.get("RANK") == "1" and not wrecked.exists():
+            passes = Path(self.folder) / "passes"
+            count = int(passes.read_text()) + 1 if passes.exists() else 1
+            passes.write_text(str(count))
+            if count > 25:
+                wrecked.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+
+def test_a_task_of_ranks(tmp_path):
+    """With folds and a scheduler that pauses trials; a lost rank changes nothing, and the winner is tested in one
+    process."""
+    tables = []
+    for folder in ("", str(tmp_path)):
+        task = Wrecked(folder=folder)
+        fields = {"scheduler": "hyperband", "searcher": "random", "folds": 2, "max_concurrent": 1, "num_samples": 4}
+        space = {"lr": Float(0.01, 0.3), "batch_size": 128, "dropout": 0.2}
+        found = experiment(tmp_path, **{**OF_TASK, "task": task, "space": space}, **fields, max_epochs=4)
+        results = run(found, quiet=True)
+        tables.append([(t.status.value, t.epoch, t.best) for t in results.ledger.trials.values()])
+        assert len(list(results.of(Retried))) == bool(folder)
+    assert tables[0] == tables[1]
+    assert read_test(results.run_dir)["metrics"]["test_accuracy"] > 0.5
+    with pytest.raises(ExperimentError, match="replay trains in one"):
+        replay(results)
+
+
+OF_TASK = {"task": "digits", "space": {"lr": Float(0.01, 0.1)}, "metric": None, "mode": None}
+
+
+@dataclass(frozen=True)
+class Steps(Digits):
+    def train_step(self, model, batch, optimizer, config):
+        raise NotImplementedError
+
+
+class Trainable(ray.tune.Trainable):
+    pass
+
+
 WRONG = {
     "one CPU": (
         {"resources": {"cpus": 1, "strategy": "ddp"}},
@@ -181,10 +236,13 @@ WRONG = {
     ),
     "another strategy": ({"resources": {"cpus": 2, "strategy": "fsdp"}}, "resources.strategy = 'fsdp'"),
     "in this process": ({"executor": "inline"}, "executor = 'inline': is one process"),
-    "a task": (
-        {"task": "digits", "space": {"lr": Float(0.01, 0.1)}, "metric": None, "mode": None},
-        "is of function trainables",
+    "a class": ({"task": Trainable}, "several processes: a class Trainable trains in one process"),
+    "a step of its own": ({**OF_TASK, "task": Steps()}, "this task takes its steps itself"),
+    "hypergradients": (
+        {**OF_TASK, "hypergradient": Hypergradient(["lr"])},
+        "hypergradients look ahead in one process",
     ),
+    "a range test": ({**OF_TASK, "lr_range": "auto"}, "a learning-rate range test is one process"),
 }
 
 
