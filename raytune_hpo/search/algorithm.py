@@ -18,26 +18,31 @@ Notations
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Named, Options
+from raytune_hpo.search.evidence import Evidence, best_of_sources
 from raytune_hpo.search.fidelity import expected_scores, levels
-from raytune_hpo.search.history import Evidence, History, Suggestion
+from raytune_hpo.search.history import History, Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace, Vector
 from raytune_hpo.space.configs import Config, config_key, plain
 from raytune_hpo.space.grid import grid, number_of_configs
 from raytune_hpo.states import Outcome
 
+#: "starts": every second suggestion is one of the best configs of elsewhere, until `starts` of them were tried.
+EvidenceUse = Literal["observations", "starts", "nothing"]
+STARTS = 5  # of the best configs of elsewhere, unless a scheduler wants more
 ATTEMPTS = 32  # draws before a repeated config is taken to mean that the space is exhausted
 
 
@@ -84,6 +89,8 @@ class Search(ABC):
     #: Whether a trial that was observed may be reported on and observed again, the later observation in place of the
     #: earlier: one that failed and is tried again.
     takes_corrections: ClassVar[bool] = False
+    #: What it makes of `evidence`: what it learns from; configs to try; nothing.
+    uses_evidence: ClassVar[EvidenceUse] = "nothing"
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
         self.space = space
@@ -179,6 +186,9 @@ class SearchAlgorithm(Named, Search):
         self.start_points = list(start_points)
         self.options = type(self).Options() if options is None else options
         self.elsewhere: list[Evidence] = []
+        #: How many of the best configs of elsewhere are tried; a population begins with more.
+        self.starts = STARTS if self.uses_evidence == "starts" else 0
+        self._best_elsewhere: tuple[int, list[Config]] = (0, [])  # of so much evidence
         self.passed_over = 0
         self._seen: set[str] = set()
         self._drew_instead = False
@@ -233,6 +243,10 @@ class SearchAlgorithm(Named, Search):
         number = len(self.history)
         if number < len(self.start_points):
             return self._record(trial_id, self.start_points[number])
+        if self.starts and self.elsewhere and (number - len(self.start_points)) % 2 == 0 and self.begins(number):
+            start = self._start_of_elsewhere()
+            if start is not None:
+                return self._record(trial_id, start)
         for attempt in range(ATTEMPTS):
             config = self.propose(number, attempt, generator(self.seed, "search", number + self.passed_over, attempt))
             if config is None or isinstance(config, Signal):
@@ -243,6 +257,17 @@ class SearchAlgorithm(Named, Search):
             if not known or self.plan_of(number).parent is not None:  # a known one may be trained on on purpose
                 return self._record(trial_id, config)
         return self._unseen(trial_id, number)
+
+    def begins(self, number: int) -> bool:
+        """Whether suggestion `number` may be a config of elsewhere instead of what `propose` would answer."""
+        return True
+
+    def _start_of_elsewhere(self) -> Config | None:
+        """The best new one of the `starts` best configs of elsewhere; of several sources each in turn."""
+        if self._best_elsewhere[0] != len(self.elsewhere):
+            best = list(itertools.islice(best_of_sources(self.space, self.elsewhere), self.starts))
+            self._best_elsewhere = (len(self.elsewhere), best)
+        return next((config for config in self._best_elsewhere[1] if config_key(config) not in self._seen), None)
 
     def _checked(self, config: Any) -> Config:
         """A proposal as plain data. Raises ExperimentError unless it lies in the space."""
@@ -303,7 +328,7 @@ class SearchAlgorithm(Named, Search):
         self.past.report(trial_id, epoch, self._loss(value))
 
     def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:
-        """It is kept; no algorithm uses it yet."""
+        """See `uses_evidence`."""
         self.elsewhere.append(Evidence(config, {e: self._loss(v) for e, v in curve.items()}, source))
 
     def _loss(self, value: float) -> float:

@@ -8,6 +8,8 @@ neither conditions nor log scales, and its suggest() repeats itself while trials
 - A trial that was stopped, is paused or still runs counts at the epoch that it has reached, and no more than what that
   epoch has turned out to be worth; what is predicted and maximized is the value at max_epochs.
 - Pending trials are believed to turn out as the model predicts, so that the next suggestion looks elsewhere.
+- What is known from elsewhere is the mean that the model begins from, for as long as this run's trials bear it out
+  (`source_models`). Until n_initial trials have shown something, most suggestions are then the best configs of there.
 - The model sees at most `max_observations` points, which bounds the cost of a suggestion.
 
 Notations: as in `config_model`
@@ -28,12 +30,14 @@ from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
 from raytune_hpo.search.config_model import Belief, ConfigModel
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.search.limits import check_size
+from raytune_hpo.search.source_models import LOOK_ROUND, SourceModels
 from raytune_hpo.search.surrogates import SURROGATES
 from raytune_hpo.space import Vector
 from raytune_hpo.space.configs import Config, config_key
 
 MAX_PENDING = 200
 APART = 1e-3  # least distance of a suggestion to every pending one
+TRIED = 50  # of each source
 UNIFORM, LOCAL, ROUNDS, CENTRES = 512, 40, 4, 5  # candidates for the acquisition function
 
 
@@ -64,22 +68,41 @@ class BayesOptSearch(SearchAlgorithm):
         )
 
     name = "bayesopt"
+    uses_evidence = "observations"
     options: Options
 
     def prepare(self) -> None:
         surrogate = self.options.surrogate
         self._model = ConfigModel(self.space, self.past.levels, surrogate, self.seed, self.options.max_observations)
         self._encoding = self._model.encoding
+        self._sources = SourceModels(self.space, surrogate, self.seed, self.options.max_observations)
         what = "columns (a parameter is one, an unordered Choice one an option)"
         check_size(self.name, self._encoding.width, SURROGATES[surrogate].columns, what)
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.known()) < self.options.n_initial or attempt > 0:
-            return self.space.sample(rng)
+        few = len(self.known()) < self.options.n_initial
+        anywhere = self.space.sample(rng) if few or attempt > 0 else None
+        if anywhere is not None and (attempt > 0 or not self.elsewhere or number % LOOK_ROUND == 1):
+            return anywhere
         pending = self.pending()[-MAX_PENDING:]
         with one_thread(), np.errstate(all="ignore"):  # the deviation at a known point may be 0
-            belief = self._model.belief(self.past, pending, rng)
-            return self._maximize(self._acquisition(belief, pending), belief.tried[:CENTRES], rng)
+            self._sources.learn(self.elsewhere)
+            belief = self._model.belief(self.past, pending, rng, self._sources if self.elsewhere else None)
+            acquisition = self._acquisition(belief, pending)
+            if anywhere is not None:
+                return (self._best_of_elsewhere(acquisition) if belief.informed else None) or anywhere
+            return self._maximize(acquisition, [*belief.tried[:CENTRES], *self._sources.best(CENTRES)], rng)
+
+    def _best_of_elsewhere(self, function: Callable[[Vector], Vector]) -> Config | None:
+        """The best new one of the configs that were good elsewhere: before this run has shown much, what was seen is a
+        better guide than what a model makes of it."""
+        tried = self._sources.best(TRIED)
+        codes = self._model.codes(tried)
+        for index in np.argsort(-function(codes), kind="stable"):
+            config: Config = tried[index].config
+            if config_key(config) not in self._seen:
+                return config
+        return None
 
     def _acquisition(self, belief: Belief, pending: Sequence[Suggestion]) -> Callable[[Vector], Vector]:
         """codes [n, E] -> [n], to be maximized: the mean over the surrogate's models."""

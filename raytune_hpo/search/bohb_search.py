@@ -73,6 +73,7 @@ class BohbSearch(SearchAlgorithm):
         min_bandwidth: float = option(1e-3, low=1e-6, high=1.0, doc="of a kernel, in units of the cube")
 
     name = "bohb"
+    uses_evidence = "starts"
     options: Options
 
     def prepare(self) -> None:

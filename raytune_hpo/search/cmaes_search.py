@@ -73,6 +73,7 @@ class CmaEsSearch(SearchAlgorithm):
         )
 
     name = "cmaes"
+    uses_evidence = "starts"
     options: Options
 
     def prepare(self) -> None:

@@ -85,6 +85,7 @@ class CoarseToFine(SearchAlgorithm):
         sampler: str = option("uniform", choices=("uniform", "sobol"), doc="independent draws, or a Sobol sequence")
 
     name = "coarse_to_fine"
+    uses_evidence = "starts"
     learns = False  # within a round; and from round to round it waits by itself
     plans_budgets = True
     options: Options
@@ -150,6 +151,9 @@ class CoarseToFine(SearchAlgorithm):
             carried = [s.trial_id for s in found.carried]
             note = {"round": found.number, "epochs_share": epochs_share, "carried": carried, "box": found.box.values()}
         return Plan(epochs_share, parent, note=note)
+
+    def begins(self, number: int) -> bool:
+        return number < self._size_of_first()
 
     def corrected(self) -> None:
         self._begun.clear()

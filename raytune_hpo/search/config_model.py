@@ -26,9 +26,9 @@ Notations: as in `unit_cube`, with
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,7 +42,20 @@ from raytune_hpo.space import SearchSpace, Vector
 FIT_POINTS = 100  # hyperparameters are learned on so many points at most
 SPAN = 1.0  # the distance from epoch 1 to max_epochs, in the column of the epoch
 OF_TRIALS = 2 / 3  # of the points: the share that are of different trials
-UNFITTED: Any = ((-1, False), ())
+BESIDE = 0.5  # the deviation of targets about a prior's mean, as the surrogate expects it
+UNFITTED: Any = ((-1, False, 0), ())
+#: codes [m, E] -> [m], to be maximized: what is believed before a trial has shown anything.
+Mean = Callable[[Vector], Vector]
+
+
+class Prior(Protocol):
+    """What is believed of configs before a trial of this run has shown anything. version: another after a change."""
+
+    @property
+    def version(self) -> int: ...
+
+    def mean(self, codes: Vector, targets: Vector) -> Mean | None:
+        """Given what trials have shown: targets [n] of codes [n, E]. None where they do not bear it out."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,13 @@ class Points:
 @dataclass(frozen=True)
 class Belief:
     """Of configs, at the epoch that is asked for. best: the highest mean of a config that was tried; tried: those
-    trials, the best first."""
+    trials, the best first. informed: whether it begins from a prior."""
 
     models: list[Model]
     best: float
     tried: list[Suggestion]
     epoch: float | None  # as in the column; None where the codes have none
+    informed: bool = False
 
     def moments(self, codes: Vector) -> tuple[Vector, Vector]:
         """codes [m, E] -> mean [S, m], deviation [S, m]."""
@@ -82,8 +96,9 @@ class ConfigModel:
         self._limit = limit or self._surrogate.observations
         span = max(math.log(self.levels[-1]), 1e-9)
         self._times = SPAN * np.log(self.levels) / span
-        #: a cache of `_learned`: ((things seen, whether there is a column for the epoch), hyperparameters)
-        self._fitted: tuple[tuple[int, bool], tuple[Any, ...]] = UNFITTED
+        #: a cache of `_learned`: ((things seen, whether there is a column for the epoch, version of the mean),
+        #: hyperparameters)
+        self._fitted: tuple[tuple[int, bool, int], tuple[Any, ...]] = UNFITTED
 
     def forget(self) -> None:
         """The history that it was asked of has changed, and not only grown."""
@@ -95,27 +110,37 @@ class ConfigModel:
             return np.empty((0, self.encoding.width))
         return self.encoding.encode(self.encoding.snap(np.array([s.unit for s in trials])))
 
-    def belief(self, history: History, pending: Sequence[Suggestion], rng: np.random.Generator) -> Belief:
-        """From what `history` shows, of which there must be something. pending: trials that are believed to turn out
-        as is predicted."""
+    def belief(
+        self,
+        history: History,
+        pending: Sequence[Suggestion],
+        rng: np.random.Generator,
+        prior: Prior | None = None,
+    ) -> Belief:
+        """From what `history` shows, of which there must be something unless there is a prior. pending: trials that are
+        believed to turn out as is predicted."""
         known = history.known()
         timed = any(not s.failed and len(s.marks) < len(self.levels) for s in known)
         points = self._points(known, self._limit, timed)
-        learned = self._learned(history, timed)
+        mean = self._mean(prior, points)
+        learned = self._learned(history, timed, prior)
         epoch = None
         if timed:
             epoch = float(self._times[max((len(s.marks) for s in known if not s.failed), default=1) - 1])
         more = self.codes(pending)
         rows = more if epoch is None else np.column_stack([more, np.full(len(more), epoch)])
         with np.errstate(all="ignore"):  # the deviation at a known point may be 0
-            models = self._surrogate.models(learned, points.codes, points.targets, rows, rng)
+            left = self._left(mean, points)
+            models = self._surrogate.models(learned, points.codes, left, rows, rng)
+            models = models if mean is None else [_over(mean, model) for model in models]
             belief = Belief(models, 0.0, [], epoch)
             merits = points.targets
             if timed:
                 merits = belief.moments(points.codes[:, : self.encoding.width])[0].mean(axis=0)
         order = np.argsort(-merits, kind="stable")
         tried = {points.trials[i].trial_id: points.trials[i] for i in order}
-        return Belief(models, float(merits.max()), list(tried.values()), epoch)
+        best = float(merits.max()) if len(merits) else 0.0
+        return Belief(models, best, list(tried.values()), epoch, mean is not None)
 
     def _points(self, known: Sequence[Suggestion], limit: int, timed: bool) -> Points:
         trials = [s for s in known if s.failed or s.marks]
@@ -141,16 +166,39 @@ class ConfigModel:
             codes = np.column_stack([codes, self._times[[k for _, k, _ in at]]])
         return Points(of, codes, targets_of(np.array([loss for _, _, loss in at])))
 
-    def _learned(self, history: History, timed: bool) -> tuple[Any, ...]:
+    def _learned(self, history: History, timed: bool, prior: Prior | None = None) -> tuple[Any, ...]:
         count = refit_at(len(history.shown))
-        if self._fitted[0] != (count, timed):
+        of = (count, timed, 0 if prior is None else prior.version)
+        if self._fitted[0] != of:
             points = self._points(history.as_of(count), FIT_POINTS, timed)
             rng = generator(self.seed, "surrogate", count)
-            self._fitted = ((count, timed), self._surrogate.learn(points.codes, points.targets, rng))
+            targets = self._left(self._mean(prior, points), points)
+            found = self._surrogate.learn(points.codes, targets, rng) if len(targets) else ()
+            self._fitted = (of, found)
         return self._fitted[1]
+
+    def _mean(self, prior: Prior | None, points: Points) -> Mean | None:
+        """Of codes with or without their epoch: it is the same at all."""
+        width = self.encoding.width
+        found = None if prior is None else prior.mean(points.codes[:, :width], points.targets)
+        return None if found is None else lambda rows: found(rows[:, :width])
+
+    def _left(self, mean: Mean | None, points: Points) -> Vector:
+        """What the surrogate is to learn of the targets."""
+        return points.targets if mean is None else (points.targets - mean(points.codes)) / BESIDE
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_fitted": UNFITTED}
+
+
+def _over(mean: Mean, model: Model) -> Model:
+    """A model of what is left of targets beside their mean."""
+
+    def predict(rows: Vector) -> tuple[Vector, Vector]:
+        found, deviation = model(rows)
+        return mean(rows) + BESIDE * found, BESIDE * deviation
+
+    return predict
 
 
 def selected(losses: Vector, limit: int) -> list[int]:
@@ -165,6 +213,8 @@ def selected(losses: Vector, limit: int) -> list[int]:
 
 def targets_of(losses: Vector) -> Vector:
     """[n] of losses [n], infinite where a trial failed."""
+    if not len(losses):
+        return losses
     scores = -normal_scores(losses)
     spread = float(scores.std())
     return scores / spread if spread > 0 else scores

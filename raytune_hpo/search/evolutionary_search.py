@@ -54,6 +54,7 @@ class EvolutionarySearch(SearchAlgorithm):
         mutation: float = option(1.0, low=0.0, high=1000.0, doc="the expected number of mutated parameters of a child")
 
     name = "evolutionary"
+    uses_evidence = "starts"
     options: Options
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:

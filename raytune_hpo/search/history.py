@@ -1,4 +1,4 @@
-"""What a search algorithm remembers: its suggestions and their fates, and what is known from elsewhere.
+"""What a search algorithm remembers: its suggestions and their fates.
 
 Notations: as in `algorithm`: a value is a loss, to be minimized; NaN is one that was not finite.
     levels  [K] epochs, rising to max_epochs (`fidelity.levels`)
@@ -173,28 +173,3 @@ class History:
             self.trials[-1].load_fate(row)
         self.ended = list(data["order"])
         self.shown = [(int(position), int(level)) for position, level in data["shown"]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of a config from elsewhere. curve: epoch -> loss, NaN where it was not finite; source: where from,
-    in words."""
-
-    config: Config
-    curve: dict[int, float] = field(repr=False)
-    source: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"config": self.config, "curve": _curve_to_json(self.curve), "source": self.source}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
-        return cls(data["config"], _curve_from_json(data["curve"]), data["source"])
-
-
-def _curve_to_json(curve: Mapping[int, float]) -> list[list[Any]]:
-    return [[epoch, None if math.isnan(value) else value] for epoch, value in curve.items()]
-
-
-def _curve_from_json(rows: Sequence[Sequence[Any]]) -> dict[int, float]:
-    return {int(epoch): math.nan if value is None else float(value) for epoch, value in rows}

@@ -12,6 +12,8 @@ What is ours, and why:
   by what is expected of them at max_epochs (`fidelity`), as soon as they have shown something.
 - Pending trials that have shown nothing count as bad (the constant liar of Ginsbourger et al., 2010, as Optuna's TPE
   does): suggestions made in parallel keep away from one another.
+- What is known from elsewhere is told as the oldest trials, for as long as this run's bear it out (`source_models`):
+  hyperopt forgets them first. Each trial's loss is its place among those of its own task.
 - At most MAX_DOCUMENTS trials are handed over, which bounds the cost of a suggestion: the good ones,
   then the most recent. (TPE's own linear forgetting lets the weight of old bad trials fade anyway.)
 """
@@ -20,23 +22,29 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from raytune_hpo.one_thread import one_thread
 from raytune_hpo.options import option
 from raytune_hpo.search.algorithm import SearchAlgorithm, SearchOptions
-from raytune_hpo.search.history import Suggestion
+from raytune_hpo.search.config_model import targets_of
+from raytune_hpo.search.evidence import Evidence, best_of_sources, by_source
 from raytune_hpo.search.import_later import import_later
 from raytune_hpo.search.limits import check_size
+from raytune_hpo.search.source_models import LOOK_ROUND, SourceModels
+from raytune_hpo.search.unit_cube import CubeEncoding
 from raytune_hpo.space.configs import Config
 from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 
 MOST_PARAMETERS = 1000
 MAX_DOCUMENTS = 250
 MAX_GOOD = 25  # hyperopt's own cap on the number of good trials (tpe.DEFAULT_LF)
+MAX_EVIDENCE = 50  # trials of elsewhere
+FIRST_TID = MAX_EVIDENCE  # of this run's: hyperopt forgets by their order
 MODEL_ATTEMPTS = 4  # a config that was suggested before is drawn again from the model, then at random
 
 
@@ -56,6 +64,7 @@ class HyperOptSearch(SearchAlgorithm):
         prior_weight: float = option(1.0, low=1e-3, high=1e3, doc="of the prior in the densities")
 
     name = "hyperopt"
+    uses_evidence = "observations"
     options: Options
 
     def prepare(self) -> None:
@@ -64,24 +73,29 @@ class HyperOptSearch(SearchAlgorithm):
         check_size(self.name, size, MOST_PARAMETERS, "parameters (ten options of an unordered Choice count as one)")
         self._domain: Any = None
         self._miscs: list[dict[str, Any]] = []  # of history[:len(_miscs)]; a cache
+        self._sources = SourceModels(self.space, "forest", self.seed, None)
 
     def propose(self, number: int, attempt: int, rng: np.random.Generator) -> Config:
-        if len(self.known()) < self.options.n_initial or attempt >= MODEL_ATTEMPTS:
+        few = len(self.known()) < self.options.n_initial
+        if attempt >= MODEL_ATTEMPTS or (few and number % LOOK_ROUND == 1):
             return self.space.sample(rng)
-        labels = self._suggest_labels(number, int(rng.integers(2**31)))
+        evidence = self._borne_out()
+        if few and not evidence:
+            return self.space.sample(rng)
+        labels = self._suggest_labels(number, int(rng.integers(2**31)), evidence)
         return self.space.build({path: from_label(self.space.parameters[path], v) for path, v in labels.items()})
 
-    def _suggest_labels(self, number: int, seed: int) -> dict[str, Any]:
+    def _suggest_labels(self, number: int, seed: int, evidence: list[list[Evidence]]) -> dict[str, Any]:
         hyperopt = imported_hyperopt()
         domain = self._get_domain()
-        documents, gamma = self._documents()
+        documents, gamma = self._documents(evidence)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             # Densities underflow to log(0) far from every observation; argmax copes with -inf. What else hyperopt warns
             # of is its own; and no more is ignored, since a trial may be warning beside this.
             warnings.filterwarnings("ignore", module="hyperopt")
             trials = hyperopt.trials_from_docs(documents, validate=False)
             answer = hyperopt.tpe.suggest(
-                [number],
+                [FIRST_TID + number],
                 domain,
                 trials,
                 seed,
@@ -100,38 +114,53 @@ class HyperOptSearch(SearchAlgorithm):
             self._domain = hyperopt.Domain(_no_objective, expression)
         return self._domain
 
-    def _documents(self) -> tuple[list[dict[str, Any]], float]:
-        """The trials for TPE in the order of their suggestion, and the gamma for the right number of good ones."""
+    def _borne_out(self) -> list[list[Evidence]]:
+        """The sources of evidence that this run's trials bear out."""
+        if not self.elsewhere:
+            return []
+        self._sources.learn(self.elsewhere)
+        known = [s for s in self.known() if s.marks or s.failed]
+        encoding = CubeEncoding(self.space)
+        codes = encoding.encode(encoding.snap(np.array([s.unit for s in known]))) if known else None
+        sources = by_source(self.elsewhere)
+        if codes is None:
+            return sources
+        with one_thread():
+            found = self._sources.borne_out(codes, targets_of(self.expected(known)))
+        return [sources[i] for i in found]
+
+    def _documents(self, evidence: Sequence[list[Evidence]] = ()) -> tuple[list[dict[str, Any]], float]:
+        """For TPE the trials of elsewhere, then this run's, each in the order of their suggestion; the gamma for the
+        right number of good ones. The loss of each is the share of its own task's trials that are better."""
         for position in range(len(self._miscs), len(self.history)):
-            self._miscs.append(self._misc(position, self.history[position]))
+            self._miscs.append(self._misc(FIRST_TID + position, self.history[position].config))
         ranked = [self.past.position[s.trial_id] for s in self.ranked(self.known())]
-        n_good = min(math.ceil(self.options.gamma * math.sqrt(len(ranked))), MAX_GOOD, len(ranked))
-        good = ranked[:n_good]
-        others = sorted(set(range(len(self.history))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
-        rank = {position: r for r, position in enumerate(ranked)}
-        documents = [
-            {
-                "tid": position,
-                "misc": self._miscs[position],
-                "result": {"loss": float(rank.get(position, len(ranked))), "status": "ok"},
-                "state": 2,  # hyperopt.JOB_STATE_DONE
-                "spec": None,
-                "exp_key": None,
-                "owner": None,
-                "version": 0,
-                "book_time": None,
-                "refresh_time": None,
-            }
-            for position in sorted(good + others)
-        ]
+        losses = {position: (rank + 0.5) / len(ranked) for rank, position in enumerate(ranked)}
+        told = [(losses.get(position, 1.0), misc) for position, misc in enumerate(self._miscs)]
+        room = MAX_EVIDENCE // max(1, len(evidence))
+        before = [one for source in evidence for one in self._of_elsewhere(source, room)]
+        before = [(loss, self._misc(tid, config)) for tid, (loss, config) in enumerate(before)]
+        finished = len(ranked) + len(before)
+        n_good = min(math.ceil(self.options.gamma * math.sqrt(finished)), MAX_GOOD, finished)
+        everything = before + told
+        # (Stable: of equal ones, as of trials that are pending, the first.)
+        good = sorted(range(len(everything)), key=lambda i: everything[i][0])[:n_good]
+        others = sorted(set(range(len(everything))) - set(good))[-(MAX_DOCUMENTS - n_good) :]
+        documents = [_document(*everything[i]) for i in sorted(good + others)]
         # hyperopt takes ceil(gamma * sqrt(number of documents)); the half keeps ceil away from rounding.
         return documents, (n_good - 0.5) / math.sqrt(len(documents))
 
-    def _misc(self, position: int, suggestion: Suggestion) -> dict[str, Any]:
-        active = self.space.values(suggestion.config)
+    def _of_elsewhere(self, evidence: list[Evidence], most: int) -> list[tuple[float, Config]]:
+        """Of one source at most so many, from its best to its worst."""
+        configs = list(best_of_sources(self.space, evidence))
+        chosen = np.unique(np.linspace(0, len(configs) - 1, min(most, len(configs))).round().astype(int))
+        return [((int(i) + 0.5) / len(configs), configs[i]) for i in chosen]
+
+    def _misc(self, tid: int, config: Config) -> dict[str, Any]:
+        active = self.space.values(config)
         vals = {p: [to_label(self.space.parameters[p], active[p])] if p in active else [] for p in self.space.paths}
-        idxs = {p: [position] if p in active else [] for p in self.space.paths}
-        return {"tid": position, "cmd": None, "workdir": None, "idxs": idxs, "vals": vals}
+        idxs = {p: [tid] if p in active else [] for p in self.space.paths}
+        return {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": vals}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._miscs = []
@@ -140,6 +169,21 @@ class HyperOptSearch(SearchAlgorithm):
     def __getstate__(self) -> dict[str, Any]:
         # hyperopt's expression graph is a cache, and does not pickle everywhere.
         return {**self.__dict__, "_domain": None}
+
+
+def _document(loss: float, misc: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tid": misc["tid"],
+        "misc": misc,
+        "result": {"loss": loss, "status": "ok"},
+        "state": 2,  # hyperopt.JOB_STATE_DONE
+        "spec": None,
+        "exp_key": None,
+        "owner": None,
+        "version": 0,
+        "book_time": None,
+        "refresh_time": None,
+    }
 
 
 def imported_hyperopt() -> Any:

@@ -65,6 +65,8 @@ class Surrogate(ABC):
         """The S models. Pending trials [p, E] are believed to turn out as each model predicts (the kriging
         believer of Ginsbourger, Le Riche & Carraro, 2010)."""
         made = []
+        if not len(targets):
+            return [_nothing_seen(pending)]
         for hyperparameters in learned:
             model = self.condition(hyperparameters, codes, targets, rng)
             if len(pending):
@@ -72,6 +74,14 @@ class Surrogate(ABC):
                 model = self.condition(hyperparameters, np.concatenate([codes, pending]), believed, rng)
             made.append(model)
         return made
+
+
+def _nothing_seen(pending: Vector) -> Model:
+    """Of targets whose mean is 0, where all that is known is which ones will be known, [p, E]."""
+    if not len(pending):
+        return lambda points: (np.zeros(len(points)), np.ones(len(points)))
+    theta = np.concatenate([[0.0], np.full(pending.shape[1], math.log(PRIOR_LENGTH))])
+    return GaussianProcess().condition(theta, pending, np.zeros(len(pending)), np.random.default_rng(0))
 
 
 class GaussianProcess(Surrogate):
