@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from raytune_hpo.cli.main import run_file
     from raytune_hpo.display.screen import resume, retry, run
     from raytune_hpo.display.verdict_screen import confirm, retest
-    from raytune_hpo.engine.commanding import Answer, amend, enqueue
+    from raytune_hpo.engine.commanding import Answer, amend, enqueue, import_trials
     from raytune_hpo.integrations.checkpointed import checkpointed as checkpointed  # (likewise: they need torch)
     from raytune_hpo.integrations.optuna import from_optuna
     from raytune_hpo.integrations.ray_tune import from_ray
@@ -131,6 +131,7 @@ __all__ = [
     "from_optuna",
     "from_ray",
     "get_checkpoint",
+    "import_trials",
     "load_experiment",
     "load_results",
     "option",
@@ -152,6 +153,7 @@ _LAZY = {
     "Answer": "engine.commanding",
     "amend": "engine.commanding",
     "enqueue": "engine.commanding",
+    "import_trials": "engine.commanding",
     "checkpointed": "integrations.checkpointed",
     "confirm": "display.verdict_screen",
     "evaluate": "training.evaluation",

@@ -33,6 +33,7 @@ VERBS = {
     "extend": "give a run more trials, epochs or time, while it runs or once it has finished",
     "amend": "change a run's space, searcher, scheduler or limits, while it runs or once it has finished",
     "trial": "stop, pause, continue, clone, promote, tag or annotate a trial of a run",
+    "import": "tell a run's searcher of the trials of another run, of an Optuna study, of Ray Tune or of a table",
     "enqueue": "let a run try configs of yours next",
     "validate": "check an experiment file without starting anything",
     "trials": "list the trials of a run",
@@ -60,7 +61,8 @@ VERBS = {
 
 
 def _module(verb: str) -> str:
-    return f"raytune_hpo.cli.{verb.replace('-', '_')}"
+    name = {"import": "import_trials"}.get(verb, verb)  # no module can have that name
+    return f"raytune_hpo.cli.{name.replace('-', '_')}"
 
 
 class _Parser(argparse.ArgumentParser):

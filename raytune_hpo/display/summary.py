@@ -113,8 +113,10 @@ def codes_line(results: Results) -> str | None:
 
 
 def amended_lines(results: Results) -> list[str]:
-    """What was changed of the experiment since the run began."""
-    return [f"amended: {amendment.asked}" for amendment in results.ledger.amendments if not amendment.grown]
+    """What was changed of the experiment since the run began, and what its searcher was told from elsewhere."""
+    found = [f"amended: {amendment.asked}" for amendment in results.ledger.amendments if not amendment.grown]
+    told = results.ledger.evidence
+    return [*found, *(f"evidence: {len(configs)} configs of {source}" for source, configs in told.items())]
 
 
 def test_line(results: Results, best: Best) -> str | None:

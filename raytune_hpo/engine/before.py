@@ -100,6 +100,12 @@ class Before:
             self._outside.add(trial_id)
         return found
 
+    def evidence(self, config: Config) -> Config | None:
+        """A config of elsewhere as one of today's space; None where it lies outside."""
+        if not self.is_it or not self._past.space_changed:
+            return config
+        return self._experiment.space.adapted(config, self._past.defaults)
+
     def leave_out(self, trial_id: str) -> None:
         """The search is not asked for the trial: nothing is known yet that it could suggest."""
         self._outside.add(trial_id)

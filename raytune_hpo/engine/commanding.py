@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.engine.desk import Desk
+from raytune_hpo.engine.evidence import rows_of, trials_for
 from raytune_hpo.engine.interventions import OF_A_PANDA
 from raytune_hpo.engine.reopening import open_journal
 from raytune_hpo.errors import ExperimentError, RefusedError
@@ -73,6 +74,16 @@ def enqueue(run_dir: str | Path, configs: Sequence[Mapping[str, Any]], *, wait_s
         if not isinstance(config, Mapping):
             raise ExperimentError("--config", config, "must be an object, parameter name: value")
     return give(run_dir, "enqueue", wait_s, configs=[plain("enqueue", dict(config)) for config in configs])
+
+
+def import_trials(run_dir: str | Path, source: str, *, metric: str | None = None, wait_s: float = WAIT_S) -> Answer:
+    """Tell a run's searcher of the trials of another run, as `source` names it (`evidence.sources.read`). They are
+    evidence, and never trials or the winner of this run. metric: as it is called there, unless it is this run's.
+
+    Raises ExperimentError where it cannot be read, or nothing of it lies in the space.
+    """
+    told = trials_for(run_dir, source, metric)
+    return give(run_dir, "import", wait_s, source=source, rows=rows_of(told), remarks=told.text)
 
 
 def give(run_dir: str | Path, command: str, wait_s: float = WAIT_S, **arguments: Any) -> Answer:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raytune_hpo import checks
+from raytune_hpo.engine.evidence import evidence_of, some_trials, use_of_evidence
 from raytune_hpo.engine.interventions import active_values, checkpoint_of
 from raytune_hpo.engine.supply import Adopt
 from raytune_hpo.errors import ExperimentError, TrialError
@@ -24,7 +25,7 @@ from raytune_hpo.journal.events import Commanded, Event, Origin
 from raytune_hpo.journal.names import TAG, number_of, trial_name
 from raytune_hpo.results.ledger import Ledger
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space.configs import copied, nest
+from raytune_hpo.space.configs import config_key, copied, nest
 from raytune_hpo.states import Outcome, Status
 from raytune_hpo.storage.commands import Command
 from raytune_hpo.training.task import Task
@@ -98,6 +99,26 @@ class Desk:
             self._do(events.Suggested(trial_name(number), config, origin=Origin.ENQUEUED))
         last = trial_name(first + len(found) - 1)
         return None, trial_name(first) if len(found) == 1 else f"{trial_name(first)} to {last}"
+
+    def _import(self, command: Command) -> tuple[None, str]:
+        source, rows = _a(str, command, "source"), _a(list, command, "rows")
+        known = self._ledger.evidence.get(source, set())
+        found = []
+        for number, row in enumerate(rows):  # all of them, before the first is taken
+            config, curve = evidence_of(f"import {source}, trial {number}", row)
+            self._experiment.space.check(config, f"import {source}, trial {number}")
+            if config_key(config) not in known:
+                found.append(events.EvidenceGiven(source, config, curve))
+        if rows and not found:
+            raise ExperimentError("import", source, f"all its {len(rows)} trials were imported before")
+        if not found:
+            raise ExperimentError("import", source, _a(str, command, "remarks", "") or "holds no trial")
+        for event in found:
+            self._do(event)
+        before = f"; {len(rows) - len(found)} were imported before" if len(found) < len(rows) else ""
+        remarks = _a(str, command, "remarks", "")
+        text = f"{some_trials(len(found))} of {source}: {use_of_evidence(self._experiment)}{before}"
+        return None, f"{text}; {remarks}" if remarks else text
 
     def _check_open(self, what: str) -> None:
         if self._ledger.stop_reason is not None:
@@ -217,6 +238,7 @@ _SAID = {"stop": "stop", "hold": "pause", "release": "continue"}
 _ACTS: Mapping[str, Callable[[Desk, Command], tuple[str | None, str]]] = {
     "amend": Desk._amend,
     "enqueue": Desk._enqueue,
+    "import": Desk._import,
     "stop": Desk._stop,
     "hold": Desk._hold,
     "release": Desk._release,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raytune_hpo.engine.evidence import first_evidence
 from raytune_hpo.engine.session import Session
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
@@ -70,6 +71,7 @@ def run(
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
     RunDirectory.check_new(path, or_beside=run_dir is None)
+    evidence, told = first_evidence(resolved)
     check_place(resolved, address)
     check_programs(resolved.to_json())
     if resolved.searcher.is_object:
@@ -83,11 +85,13 @@ def run(
         directory = RunDirectory.create(
             path, resolved.to_json(), entry, code.documents(), origin, or_beside=run_dir is None
         )
-        notices = [*chosen(experiment), *pairing(resolved)]
+        notices = [*chosen(experiment), *pairing(resolved), *told]
         if code.left_out:
             notices.append(f"{code.left_out} files of the project are not copied: it is too large")
         try:
-            return Session(directory, resolved, code, notices, address, listeners, verbose, resumed=False).results()
+            return Session(
+                directory, resolved, code, notices, address, listeners, verbose, resumed=False, evidence=evidence
+            ).results()
         except ExperimentError:
             directory.discard()
             raise
@@ -143,8 +147,19 @@ def go_on(
             check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()
+            # Of a run that was cut off before it had begun.
+            evidence, told = first_evidence(resolved) if not results.ledger.sessions else ([], [])
             return Session(
-                directory, resolved, taken.code, taken.notices, address, listeners, verbose, resumed=True, again=again
+                directory,
+                resolved,
+                taken.code,
+                [*taken.notices, *told],
+                address,
+                listeners,
+                verbose,
+                resumed=True,
+                again=again,
+                evidence=evidence,
             ).results()
     finally:
         directory.unlock()

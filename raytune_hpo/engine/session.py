@@ -21,7 +21,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, kept_code
 from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.experiment.project import Code
-from raytune_hpo.journal.events import Closed, ExecutorChanged, SessionOpened
+from raytune_hpo.journal.events import Closed, EvidenceGiven, ExecutorChanged, SessionOpened
 from raytune_hpo.journal.file import Journal, Reading, read
 from raytune_hpo.listeners.following import Listening
 from raytune_hpo.listeners.listener import RunView
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 class Session:
     """One session of a run: what it is to do, and with what.
 
-    code: as the run trains with it. notices: to be said. again: failed trials to be tried again.
+    code: as the run trains with it. notices: to be said. again: failed trials to be tried again. evidence: for its
+    searcher, where it begins.
     """
 
     directory: RunDirectory
@@ -63,6 +64,7 @@ class Session:
     verbose: bool
     resumed: bool
     again: Sequence[str] = ()
+    evidence: Sequence[EvidenceGiven] = ()
 
     def results(self) -> Results:
         """Drive it to its end, or to an interruption. The run's lock, which is held, is given up."""
@@ -101,7 +103,7 @@ class Session:
 
     def _amended(self, amendment: Amendment) -> Session:
         """The one that comes after this."""
-        return replace(self, experiment=amendment.experiment, notices=(), resumed=True, again=())
+        return replace(self, experiment=amendment.experiment, notices=(), resumed=True, again=(), evidence=())
 
     @contextlib.contextmanager
     def ray(self, interrupt: Interrupt) -> Iterator[None]:
@@ -156,6 +158,8 @@ def _drive(
                 named = _replay(population, reading, directory.journal_path, notices)
             store.clean((c for t in population.trials.values() for c in t.checkpoints), population.trials, named)
             population.open_session(_began(session, opened, code))
+            for event in work.evidence:
+                population.do(event)
             population.settle(functools.partial(exists, directory.path))
             population.reopen(work.again)
             for phase in phases.take():

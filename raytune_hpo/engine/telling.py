@@ -55,8 +55,10 @@ class Telling:
         elif isinstance(event, events.SessionOpened | events.ExecutorChanged):
             self._host.has_room = event.room
         elif isinstance(event, events.EvidenceGiven):
-            with self._search_blamed:
-                self._search.evidence(copied(event.config), dict(event.curve), event.source)
+            config = self._before.evidence(event.config)
+            if config is not None:
+                with self._search_blamed:
+                    self._search.evidence(copied(config), dict(event.curve), event.source)
         for trial_id in self._ledger.live:
             self._sync_status(trial_id)
 

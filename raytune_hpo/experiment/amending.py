@@ -39,6 +39,7 @@ REFUSED = {
     "lr_range": _OTHERWISE,
     "early_stopping": f"trials that it has ended stay ended, and would be compared with others; {_ANOTHER}",
     "start_points": "they come first: raytune-hpo enqueue RUN_DIR --config '{{...}}' tries a config next",
+    "warm_start": "it is read once, as a run begins: raytune-hpo import RUN_DIR --from ... tells it more",
     "name": "the run directory is named after it: rename that",
     "storage": "the run directory lies there: move that",
     "listeners": "they are a session's: raytune-hpo resume RUN_DIR --listen ...",

@@ -102,6 +102,7 @@ def resolve(written: Experiment) -> ResolvedExperiment:
         fresh_workers=written.fresh_workers,
         storage=_storage(written.storage),
         start_points=start_points,
+        warm_start=_warm_start(written.warm_start),
         folds=written.folds,
         hypergradient=moving,
         lr_range=written.lr_range,
@@ -221,6 +222,16 @@ def _start_points(points: Any, space: SearchSpace) -> tuple[Config, ...]:
     if not isinstance(points, Sequence) or isinstance(points, str):
         raise ExperimentError("start_points", points, "must be a list of configs")
     return tuple(space.complete(p, f"start_points[{i}]") for i, p in enumerate(points))
+
+
+def _warm_start(sources: Any) -> tuple[str, ...]:
+    expected = 'run directories, "optuna:URL#STUDY", "ray:FOLDER" and .csv files'
+    if not isinstance(sources, Sequence) or isinstance(sources, str):
+        raise ExperimentError("warm_start", sources, f"must be a list of {expected}")
+    for number, source in enumerate(sources):
+        if not isinstance(source, str | Path) or not str(source):
+            raise ExperimentError(f"warm_start[{number}]", source, f"must be one of {expected}")
+    return tuple(dict.fromkeys(map(str, sources)))
 
 
 def _check_budgets(searcher: ChosenSearcher, scheduler: ChosenScheduler, max_epochs: int) -> None:

@@ -56,6 +56,7 @@ class ResolvedExperiment:
     fresh_workers: bool
     storage: str
     start_points: tuple[Config, ...]
+    warm_start: tuple[str, ...]
     folds: int | None
     hypergradient: Hypergradient | None
     lr_range: Literal["auto"] | None
@@ -171,6 +172,7 @@ class ResolvedExperiment:
             "fresh_workers": self.fresh_workers,
             "storage": self.storage,
             "start_points": list(self.start_points),
+            "warm_start": list(self.warm_start),
             "folds": self.folds,
             "hypergradient": None if self.hypergradient is None else dataclasses.asdict(self.hypergradient),
             "lr_range": self.lr_range,

@@ -69,6 +69,8 @@ class Experiment:
                     can reach; it costs a process's start, seconds, and goes with processes
     storage         the folder under which run directories are made
     start_points    configs to try first
+    warm_start      other runs for the searcher to learn from, or to begin with: run directories, "optuna:URL#STUDY",
+                    "ray:FOLDER", tables "runs.csv"; they are evidence, and never trials of this run
     folds           k-fold cross-validation: a trial trains k models side by side in epochs and reports the mean of
                     each metric and its deviation (NAME_std); classes keep their shares in every fold
     hypergradient   Hypergradient(parameters, every, unroll, step): continuous hyperparameters follow the gradient of
@@ -112,6 +114,7 @@ class Experiment:
     fresh_workers: bool = False
     storage: str = "runs"
     start_points: Sequence[Config] = ()
+    warm_start: Sequence[str] = ()
     folds: int | None = None
     hypergradient: Hypergradient | Mapping[str, Any] | None = None
     lr_range: Literal["auto"] | None = None
@@ -173,7 +176,7 @@ class Experiment:
         """
         care = {} if self.resolved.scheduler.kind.is_of_one else {"scheduler": "panda"}
         one = self.override(
-            {"searcher": "random", "num_samples": 1, "executor": "auto", "replicate": 0, **care}
+            {"searcher": "random", "num_samples": 1, "executor": "auto", "replicate": 0, "warm_start": (), **care}
         ).override(changes or {})
         start = list(one.resolved.start_points[:1]) or [one.resolved.usual_config()]
         return one.override({"start_points": start})

@@ -50,6 +50,9 @@ def _state(found: Document) -> str:
         text += f" The journal's end was damaged, and is left out: {run['damage']}."
     if run["amendments"]:
         text += f" It was amended: {'; '.join(run['amendments'])}."
+    if run["evidence"]:
+        told = "; ".join(f"{count} configs of {source}" for source, count in run["evidence"].items())
+        text += f" Its searcher was told of other runs: {told}."
     if run["code_versions"] > 1:
         text += f" {run['code_versions']} versions of the code trained these trials, which are ranked together."
     return text

@@ -17,7 +17,7 @@ from raytune_hpo.journal.events import CheckpointRecord, Event
 from raytune_hpo.objective import Objective
 from raytune_hpo.results.replicates import ranked
 from raytune_hpo.results.trial import TrialState
-from raytune_hpo.space.configs import copied
+from raytune_hpo.space.configs import config_key, copied
 from raytune_hpo.states import Decision, RunStatus, Status
 
 _OF_A_PLAN = ("limit", "parent", "repeat", "note", "replicate_of")
@@ -73,6 +73,7 @@ class Ledger:
         self.warnings: dict[WarningKey, WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
         self.amendments: list[events.Amended] = []
+        self.evidence: dict[str, set[str]] = {}  # source -> keys of the configs that are known from there
         self.unsettled = False  # whether some of them are not in force yet
         self.searched = 0  # trials that the search has suggested
 
@@ -135,6 +136,9 @@ class Ledger:
         if self.stop_reason is None and event.makes_work:
             self.exhausted = False
             self._not_finished()
+
+    def _on_evidence(self, event: events.EvidenceGiven) -> None:
+        self.evidence.setdefault(event.source, set()).add(config_key(event.config))
 
     def _on_settle(self, event: events.Settled) -> None:
         self.unsettled = False

@@ -84,6 +84,7 @@ class OptunaSearch(SearchAlgorithm):
         )
 
     name = "optuna"
+    uses_evidence = "starts"
     options: Options
 
     def prepare(self) -> None:

@@ -86,6 +86,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
 
 
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, dict) for v in value)
 
@@ -129,6 +133,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "experiment.resources.gpus": (_is_number, "a number"),
     "experiment.storage": _TEXT,
     "experiment.start_points": (_are_objects, "a list of configs"),
+    "experiment.warm_start": (_is_list_of_texts, "a list of texts"),
     "experiment.listeners": (_is_list, "a list"),
 }
 _NEEDED = (

@@ -48,6 +48,7 @@ def repeated_experiment(
             "on_finish": None,
             "on_failure": None,
             "start_points": [dict(c) for c in configs],
+            "warm_start": (),
             "num_samples": None,
             "time_budget_s": None,
             "stop": StopRun(),

@@ -48,6 +48,7 @@ def run(results: Results) -> dict[str, Any]:
         "sessions": results.ledger.sessions,
         "code_versions": len(results.codes),
         "amendments": [amendment.asked for amendment in results.ledger.amendments if not amendment.grown],
+        "evidence": {source: len(configs) for source, configs in results.ledger.evidence.items()},
         "train_samples": data.train if data else None,
         "validation_samples": data.validation if data else None,
         "versions": description.get("versions") or {},
