@@ -82,7 +82,7 @@ class SimulatedPool:
     def take_news(self) -> list[Any]:
         return []
 
-    def admits(self, slot: Slot, losses: float) -> bool:
+    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

@@ -16,14 +16,14 @@ import pytest
 from process_tree import descendants, kill, workers
 
 from raytune_hpo import load_results
-from raytune_hpo.journal.events import Amended, Commanded, Marked, Reported, Settled, Suggested
+from raytune_hpo.journal.events import Amended, Commanded, EvidenceGiven, Marked, Reported, Settled, Suggested
 
 EXPERIMENT = """
 from raytune_hpo import Experiment, Float, Int
 
 experiment = Experiment(
     name="living", task="digits", space={"lr": Float(1e-4, 1e-1, "log"), "hidden_units": Int(8, 64)},
-    searcher="random", scheduler="SCHEDULER", num_samples=16, max_epochs=9, seed=5, executor="EXECUTOR",
+    searcher="evolutionary", scheduler="SCHEDULER", num_samples=16, max_epochs=9, seed=5, executor="EXECUTOR",
 )
 """
 PEOPLE = 3
@@ -94,6 +94,7 @@ def checked(folder: Path) -> dict[str, Any]:
     origins = Counter(event.origin.value for event in results.of(Suggested))
     assert origins["cloned"] == done["clone"]
     assert origins["enqueued"] == done["enqueue"]
+    assert len(list(results.of(EvidenceGiven))) == done["import"]
     assert origins["search"] == results.experiment["num_samples"]
     amendments = list(results.of(Amended))
     assert len(amendments) == done["amend"]

@@ -22,6 +22,7 @@ WHERE = {
     events.Executor.LANES: "trials train side by side, as lanes of shared processes",
     events.Executor.INLINE: "trials train in this process, one after the other",
     events.Executor.INLINE_LANES: "trials train in this process, side by side as lanes",
+    events.Executor.ASKED: "trials train in the processes that ask for them",
 }
 OTHERS = (Status.PAUSED, Status.DIVERGED, Status.FAILED)
 

@@ -123,7 +123,7 @@ class Driver:
                 self._take_commands(trial)
             if answers or self.pool.busy or population.ledger.held:
                 last_sign_of_life = self._clock()
-            elif self._clock() - last_sign_of_life > STALLED_S:
+            elif self._clock() - last_sign_of_life > STALLED_S and not getattr(self.pool, "patient", False):
                 population.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
                 last_sign_of_life = self._clock()
             for trouble in self._troubles():
@@ -242,12 +242,23 @@ class Driver:
     def _fill(self) -> None:
         trial: TrialState | None = None
         for slot in self.pool.idle():
+            if slot.wants is not None:
+                self._take_up(slot, slot.wants)
+                continue
             trial = trial or self.population.next_trial()
             if trial is None or any(busy.trial == trial.id for busy in self.pool.busy):
                 return  # (a person has let it go on before its worker has heard that it was to end)
-            if self.pool.admits(slot, trial.losses):
+            if self.pool.admits(slot, trial.id, trial.losses):
                 self._start(slot, trial)
                 trial = None
+
+    def _take_up(self, slot: Slot, name: str) -> None:
+        """Let a trial go on where it has been all the time, through the end of a session."""
+        trial = self.population.live.get(name)
+        if trial is None or trial.held or trial.status == Status.RUNNING:
+            self.pool.release(slot)
+        else:
+            self._start(slot, trial)
 
     def _start(self, slot: Slot, trial: TrialState) -> None:
         assert slot.info is not None
@@ -258,11 +269,12 @@ class Driver:
                 self.population.checkpoint_unreadable(record)
                 record = trial.resume_from
             payload = self.store.packed(record) if record is not None else None
-        if record is None and trial.generation > 0:
+        if record is None and trial.generation > 0 and slot.wants is None:
             # The copied weights are gone, and training the new config from scratch is another experiment.
             self.population.failure(trial, "no checkpoint is left to go on from", retry=False)
             return
         at = record.epoch if record is not None else 0
+        at = at if slot.wants is None else trial.epoch
         log = slot.info.log_of(trial.id)
         self.population.do(events.Started(trial.id, at, slot.info.host, slot.info.name, slot.info.pid, log))
         testing = needs_test(self.population, trial)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from raytune_hpo.engine.evidence import first_evidence
-from raytune_hpo.engine.session import Session
+from raytune_hpo.engine.session import Hosting, Session
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
+from raytune_hpo.experiment.asked import check_is_trained
 from raytune_hpo.experiment.automatic import chosen, pairing
 from raytune_hpo.experiment.loading import check_not_loading
 from raytune_hpo.experiment.project import Code, loaded_code
@@ -55,18 +56,21 @@ def run(
     source: Path | None = None,
     code: Code | None = None,
     verbose: bool = False,
+    hosting: Hosting | None = None,
 ) -> Results:
     """Run an experiment to its end, or to an interruption (`Results.status`).
 
     run_dir: a new or empty folder; default: one under `experiment.storage`. address: a Ray cluster to run
     on ("auto", "HOST:PORT"), None for this machine. listeners: of this session, besides the experiment's own.
     source: the experiment file, copied into the run with the modules of its project. code: that copy, where it is
-    another run's.
+    another run's. hosting: of a run whose trials others train.
 
     Raises ExperimentError, before anything is started, if the experiment cannot run here.
     """
     resolved = experiment.resolved
     check_listeners("listeners", listeners)
+    if hosting is None:
+        check_is_trained(resolved.task)
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
@@ -90,7 +94,16 @@ def run(
             notices.append(f"{code.left_out} files of the project are not copied: it is too large")
         try:
             return Session(
-                directory, resolved, code, notices, address, listeners, verbose, resumed=False, evidence=evidence
+                directory,
+                resolved,
+                code,
+                notices,
+                address,
+                listeners,
+                verbose,
+                False,
+                evidence=evidence,
+                hosting=hosting,
             ).results()
         except ExperimentError:
             directory.discard()
@@ -132,6 +145,7 @@ def go_on(
     verbose: bool,
     *,
     reopen: Callable[[Results], list[str]] | None = None,
+    hosting: Hosting | None = None,
 ) -> Results:
     """`resume`, and `retry`, whose `reopen` says which of the failed trials are tried again."""
     directory = RunDirectory.open(run_dir)
@@ -144,6 +158,8 @@ def go_on(
             return results
         with reopened(directory, given, code=code) as taken:
             resolved = taken.experiment.resolved
+            if hosting is None:
+                check_is_trained(resolved.task)
             check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()
@@ -160,6 +176,7 @@ def go_on(
                 resumed=True,
                 again=again,
                 evidence=evidence,
+                hosting=hosting,
             ).results()
     finally:
         directory.unlock()

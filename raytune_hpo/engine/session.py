@@ -9,7 +9,8 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment, kept_code
 from raytune_hpo.experiment.amending import Amendment
 from raytune_hpo.experiment.project import Code
-from raytune_hpo.journal.events import Closed, EvidenceGiven, ExecutorChanged, SessionOpened
+from raytune_hpo.journal.events import Closed, EvidenceGiven, ExecutorChanged, SessionOpened, Step
 from raytune_hpo.journal.file import Journal, Reading, read
 from raytune_hpo.listeners.following import Listening
 from raytune_hpo.listeners.listener import RunView
@@ -47,12 +48,24 @@ if TYPE_CHECKING:
     from raytune_hpo.workers.pool import Workers
 
 
+#: (checkpoints, the steps so far) -> what stands in for executors.
+Opening = Callable[[CheckpointStore, list[Step]], AbstractContextManager[Opened]]
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Of a run whose trials others train. opening: their workers; interrupt: what ends the session."""
+
+    opening: Opening
+    interrupt: Interrupt
+
+
 @dataclass(frozen=True)
 class Session:
     """One session of a run: what it is to do, and with what.
 
     code: as the run trains with it. notices: to be said. again: failed trials to be tried again. evidence: for its
-    searcher, where it begins.
+    searcher, where it begins. hosting: of a run whose trials others train.
     """
 
     directory: RunDirectory
@@ -65,12 +78,13 @@ class Session:
     resumed: bool
     again: Sequence[str] = ()
     evidence: Sequence[EvidenceGiven] = ()
+    hosting: Hosting | None = None
 
     def results(self) -> Results:
         """Drive it to its end, or to an interruption. The run's lock, which is held, is given up."""
         with contextlib.ExitStack() as stack:
             stack.callback(self.directory.unlock)
-            interrupt = stack.enter_context(Interrupt())
+            interrupt = stack.enter_context(Interrupt()) if self.hosting is None else self.hosting.interrupt
             phases = Phases()
             phases.since_process_start()
             work, ledger = self, None
@@ -132,6 +146,7 @@ def _drive(
             stack.enter_context(imports.found_by_name())
             session, before, notices = _earlier(reading, code.version if described else None)
             notices += work.notices
+            store = CheckpointStore(directory.path, session, doubted=reading.doubted)
             executors = Executors(
                 directory,
                 experiment,
@@ -143,15 +158,16 @@ def _drive(
                 verbose=work.verbose,
                 notice=notices.append,
             )
+            hosting = work.hosting
             # Workers start while this process still imports the scheduler and replays the journal.
-            opened = stack.enter_context(executors.opened(before))
+            opening = executors.opened(before) if hosting is None else hosting.opening(store, list(reading.steps))
+            opened = stack.enter_context(opening)
             pool = opened.pool
             stack.callback(listening.close)  # before Ray is gone, which listeners may use
             with phases("imports"):
                 from raytune_hpo.engine.driver import Driver
                 from raytune_hpo.engine.making import new_population
 
-            store = CheckpointStore(directory.path, session, doubted=reading.doubted)
             with phases("searcher and scheduler"):
                 population = new_population(experiment, store.adopt, reading.steps)
             with phases("replay"):

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from raytune_hpo import checks
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.experiment.asked import by_whoever_asks
 from raytune_hpo.experiment.references import FunctionTrainable, check_function
 from raytune_hpo.objective import Mode, Objective
 from raytune_hpo.settings import Hypergradient, Resources
@@ -26,7 +27,9 @@ from raytune_hpo.training.unit_steps import moved_parameters
 
 
 def checked_task(task: Any) -> Task | FunctionTrainable:
-    """The task of its name, or itself."""
+    """The task of its name, or itself; None is one that others train."""
+    if task is None:
+        return by_whoever_asks
     if isinstance(task, str):
         task = task_by_name(task)
     if isinstance(task, Task):

@@ -33,7 +33,7 @@ class Experiment:
 
     name            letters, digits, '.', '_' and '-'; run directories are named after it
     task            a ready task's name ("digits"), a Task, any Ray Tune function trainable f(config), or a subclass of
-                    Ray Tune's Trainable
+                    Ray Tune's Trainable; None: whoever asks for a trial trains it (open_run)
     space           nested dictionary of Float, Int, Choice and constants (or a SearchSpace)
     metric, mode    the reported value to optimize; default: the task's own validation metric
     searcher        a name, or {"name": ..., option: value}: random, grid, coarse_to_fine, hyperopt, bayesopt, bohb,
@@ -90,7 +90,7 @@ class Experiment:
     """
 
     name: str
-    task: Task | FunctionTrainable | type | str
+    task: Task | FunctionTrainable | type | str | None
     space: SearchSpace | Mapping[str, Any]
     metric: str | None = None
     mode: Mode | None = None

@@ -39,6 +39,7 @@ class Executor(StrEnum):
     LANES = "lanes"  # many trials of a process, as one stacked model
     INLINE = "inline"  # in the driver's process, one after the other
     INLINE_LANES = "inline lanes"  # in the driver's process, as one stacked model
+    ASKED = "asked"  # in other people's processes, which ask for them
 
     @property
     def of_lanes(self) -> bool:

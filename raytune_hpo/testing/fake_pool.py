@@ -69,7 +69,7 @@ class FakePool:
         while len(self.slots) < self.simulation.workers:
             self.slots.append(self._slot())
 
-    def admits(self, slot: Slot, losses: float) -> bool:
+    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

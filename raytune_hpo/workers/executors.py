@@ -129,7 +129,7 @@ class Executors:
     def _chosen(self, before: Before, inline: InlineTransport) -> choice.Choice | None:
         """None where an array has to find out whether lanes are faster."""
         experiment = self._experiment
-        if before.executor is not None:
+        if before.executor is not None and before.executor != Executor.ASKED:
             return self._again(before.executor, before.died)
         lanes = experiment.lanes_refusal is None
         if experiment.executor == "inline":

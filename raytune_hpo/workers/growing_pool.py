@@ -121,8 +121,8 @@ class GrowingPool:
             self._offering = self._there
         return self._offering.idle()
 
-    def admits(self, slot: Any, losses: float) -> bool:
-        return self._offering.admits(slot, losses)
+    def admits(self, slot: Any, trial: str, losses: float) -> bool:
+        return self._offering.admits(slot, trial, losses)
 
     def start(self, slot: Any, assignment: Assignment) -> None:
         self._owner[id(slot)] = self._offering

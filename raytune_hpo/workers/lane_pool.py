@@ -137,7 +137,7 @@ class LanePool:
                 out.append(slot)
         return out
 
-    def admits(self, slot: LaneSlot, losses: float) -> bool:
+    def admits(self, slot: LaneSlot, trial: str, losses: float) -> bool:
         """No more unproven trials are in an array at a time than leaves each with twice as much blame for the next
         loss as any of them has gathered so far."""
         assert slot.array is not None

@@ -51,6 +51,7 @@ class Slot:
     info: WorkerInfo | None = None
     trial: str | None = None
     leaving: Leaving | None = None
+    wants: str | None = None  # (of `asked_pool` alone)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Lost:
 class Workers(Protocol):
     """What the driver gives trials to. What it asks for (start, step, release) is done by the next `wait`.
 
-    ending: the run is about to end, and what still trains is to be saved.
+    ending: the run is about to end, and what still trains is to be saved. Slots have `wants`: the one trial that it is
+    for, which goes on there as it stands; None for any.
     """
 
     ending: bool
@@ -76,8 +78,8 @@ class Workers(Protocol):
 
     def idle(self) -> Sequence[Any]: ...
 
-    def admits(self, slot: Any, losses: float) -> bool:
-        """Whether a trial that has lost so many workers may be started in the slot now."""
+    def admits(self, slot: Any, trial: str, losses: float) -> bool:
+        """Whether a trial, which has lost so many workers, may be started in the slot now."""
 
     def start(self, slot: Any, assignment: Assignment) -> None: ...
 
@@ -172,7 +174,7 @@ class Pool:
             and (slot.leaving is None or (slot.leaving.told is None and not self._fresh))
         ]
 
-    def admits(self, slot: Slot, losses: float) -> bool:
+    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
         return True  # it endangers no other
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

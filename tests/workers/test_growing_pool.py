@@ -71,7 +71,7 @@ class Pool:
     def idle(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.trial is None]
 
-    def admits(self, slot: Slot, losses: float) -> bool:
+    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

@@ -1,0 +1,427 @@
+"""Workers that nobody started: processes of other people's that ask for a trial, train it, and report.
+
+    ask -> a free place -> the driver gives it a trial -> the answer
+    report -> an `Outcome` -> the driver decides -> the answer: "continue" or "stop"
+    tell -> the trial's last report, its end without one, or its error
+
+`handle` is called by threads, one a request, each of which waits for its answer; the driver takes what has come with
+its `wait`, and answers go out with the next one, which is after the step was journaled: nobody is told what a crash
+could take back. A request that is sent twice, because its answer was lost with the process that owned the run, is
+answered twice and counts once.
+
+A trial is on lease: whoever has it is to be heard of in so many seconds, by any request. A process of this machine
+that is gone is noticed at once. The trial then comes back as one that has lost its worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raytune_hpo.errors import ExperimentError
+from raytune_hpo.journal.events import Event
+from raytune_hpo.storage.checkpoints import CheckpointStore
+from raytune_hpo.workers import deaths
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.pool import Lost
+
+Request = Mapping[str, Any]
+Reply = dict[str, Any]
+CONTINUE, STOP = "continue", "stop"
+LONGEST_LEASE_S = 30 * 86400.0
+LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Asker(WorkerInfo):
+    """Who asks. token: what it is known by, also to the next process that owns the run."""
+
+    token: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.token
+
+
+@dataclass(eq=False)
+class Place:
+    """One request for a trial, and then that trial. wants: the trial that its asker has had since before this session.
+    replies: to the request that waits; pending: that request."""
+
+    info: Asker
+    lease_s: float
+    wants: str | None = None
+    trial: str | None = None
+    leaving: None = None
+    generation: int = 0
+    epoch: int = 0
+    deadline: float = math.inf
+    began: float = 0.0
+    pending: Request | None = None
+    reply: Reply | None = None
+    over: bool = field(default=False)
+
+    def heard(self) -> None:
+        self.deadline = time.monotonic() + self.lease_s
+
+
+class AskedPool:
+    """See the module. store: takes checkpoints."""
+
+    #: Nobody is late who was not sent for.
+    patient = True
+
+    def __init__(self, run_path: Path, store: CheckpointStore, reserved: Mapping[str, tuple[str, float]]) -> None:
+        """reserved: trial -> its token, and for how many seconds it is kept for that one."""
+        self._run_path, self._store = run_path, store
+        now = time.monotonic()
+        self._reserved = {trial: (token, now + kept_s) for trial, (token, kept_s) in reserved.items()}
+        self._changed = threading.Condition()
+        self._asking: list[Place] = []
+        self._holding: dict[str, Place] = {}  # by trial
+        self._come: list[tuple[Place, Outcome]] = []
+        self._out: list[tuple[Place, Reply]] = []
+        self._told: dict[tuple[str, str], Any] = {}  # (trial, token) of what is over -> the last request's id
+        self._woken = False
+        self._closed: Reply | None = None
+        self._watch = deaths.Watch()
+        self.ending = False
+
+    # For the driver -----------------------------------------------------------------------------------
+
+    def ensure(self) -> None:
+        """Nothing is to be started."""
+
+    @property
+    def busy(self) -> list[Place]:
+        """None while the session ends: who trains goes on, and finds the next one."""
+        return [] if self.ending else [place for place in self._holding.values() if place.trial is not None]
+
+    def idle(self) -> list[Place]:
+        with self._changed:
+            return [place for place in self._asking if not place.over]
+
+    def admits(self, place: Place, trial: str, losses: float) -> bool:
+        """Whether nobody else has it still."""
+        token, until = self._reserved.get(trial, ("", 0.0))
+        return place.info.token == token or time.monotonic() >= until
+
+    def start(self, place: Place, assignment: Assignment) -> None:
+        record = assignment.checkpoint
+        with self._changed:
+            self._asking.remove(place)
+            self._reserved.pop(assignment.trial, None)
+            self._told.pop((assignment.trial, place.info.token), None)
+            place.trial, place.began = assignment.trial, time.monotonic()
+            place.generation = assignment.generation
+            self._holding[assignment.trial] = place
+            place.heard()
+            if place.wants is not None:
+                place.epoch = assignment.known
+                assert place.pending is not None
+                self._take(place, place.pending)
+                return
+            place.epoch = record.epoch if record is not None else 0
+            reply = {
+                "trial": assignment.trial,
+                "config": assignment.config,
+                "epoch": place.epoch,
+                "checkpoint": None if record is None else str(self._run_path / record.path),
+                "repeat": assignment.repeat,
+            }
+            self._out.append((place, reply))
+
+    def step(self, place: Place, until: int) -> None:
+        self._out.append((place, {"decision": CONTINUE}))
+
+    def save(self, place: Place) -> Saved | None:
+        """Its state is its asker's: it is saved with a report, or not."""
+        return None
+
+    def release(self, place: Place, *, reusable: bool = True, completed: bool = False) -> None:
+        with self._changed:
+            if place in self._asking:
+                self._asking.remove(place)
+            trial = place.trial or place.wants
+            if trial is not None:
+                self._holding.pop(trial, None)
+                last = None if place.pending is None else place.pending.get("id")
+                self._told[trial, place.info.token] = last
+            place.trial = None
+            if place.pending is not None:
+                self._out.append((place, {"decision": STOP}))
+
+    def end(self, place: Place, silent_s: float) -> list[tuple[Place, float]]:
+        with self._changed:
+            self._lapse(place)
+        return [(place, 1.0)]
+
+    def expect(self, trials: int, at_once: int) -> None:
+        """As many as ask."""
+
+    @property
+    def leaving(self) -> list[str]:
+        return []
+
+    def wait(self, timeout_s: float) -> list[tuple[Place, Outcome | Lost]]:
+        with self._changed:
+            out, self._out = self._out, []
+            for place, reply in out:
+                self._answer(place, reply)
+            deadline = time.monotonic() + timeout_s
+            while not self._come and not self._woken and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._woken = False
+            come: list[tuple[Place, Outcome | Lost]] = []
+            for place, outcome in self._come:
+                if place.trial is not None:
+                    come.append((place, outcome))
+            self._come = []
+            return [*come, *self._lapsed({id(place) for place, _ in come})]
+
+    def once(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def take_surplus(self) -> list[EpochReport]:
+        return []
+
+    def take_news(self) -> list[Event]:
+        return []
+
+    def shutdown(self) -> None:
+        """Who waits for an answer is to ask the next one that owns the run."""
+        self.close({"moved": True})
+
+    def close(self, reply: Reply) -> None:
+        """From here on this is the answer to everything."""
+        with self._changed:
+            if self._closed is None:
+                self._closed = reply
+            for place, late in self._out:
+                self._answer(place, late)
+            self._out = []
+            self._changed.notify_all()
+
+    # For askers ---------------------------------------------------------------------------------------
+
+    def handle(self, request: Request) -> Reply:
+        """Do what is asked for, and wait for the answer. {"error": line} for what cannot be."""
+        try:
+            act = {"ask": self._ask, "report": self._report, "tell": self._report, "beat": self._beat}.get(
+                str(request.get("do"))
+            )
+            if act is None:
+                raise ExperimentError("request", request.get("do"), "must be ask, report, tell or beat")
+            return act(request)
+        except ExperimentError as error:
+            return {"error": str(error)}
+
+    def undelivered(self, request: Request, reply: Reply) -> None:
+        """The answer to a request has not reached who sent it: a trial that it was to have is free."""
+        with self._changed:
+            place = self._holding.get(str(reply.get("trial")))
+            if request.get("do") == "ask" and place is not None and place.info.token == request.get("token"):
+                place.deadline = 0.0
+                self._wake()
+
+    def _ask(self, request: Request) -> Reply:
+        place = self._place(request)
+        timeout_s = request.get("timeout_s")
+        until = math.inf if timeout_s is None else time.monotonic() + float(timeout_s)
+        with self._changed:
+            self._asking.append(place)
+            self._wake()
+            while place.reply is None and self._closed is None and time.monotonic() < until:
+                self._changed.wait(min(LOOK_S, max(0.0, until - time.monotonic())))
+            while place.trial is not None and place.reply is None and self._closed is None:  # it is on its way
+                self._changed.wait(LOOK_S)
+            if place.reply is not None:
+                reply, place.reply = place.reply, None
+                return reply
+            place.over = True
+            with contextlib.suppress(ValueError):
+                self._asking.remove(place)
+            return self._closed or {"trial": None, "waiting": True}
+
+    def _report(self, request: Request) -> Reply:
+        trial, token = _text(request, "trial"), _text(request, "token")
+        with self._changed:
+            if self._closed is not None:
+                return self._closed
+            place = self._holding.get(trial)
+            if place is not None and place.info.token != token:
+                raise ExperimentError("trial", trial, "is another's: your lease has lapsed, and it was given away")
+            if place is None and (trial, token) in self._told:
+                return self._after_its_end(request, self._told[trial, token])
+            if place is None:  # it was had in an earlier session
+                place = self._place(request, wants=trial)
+                place.pending = request
+                self._asking.append(place)
+                self._wake()
+            else:
+                if place.pending is not None:
+                    raise ExperimentError("trial", trial, "waits for an answer already: report from one thread")
+                place.heard()
+                place.pending = request
+                self._take(place, request)
+            while place.reply is None and self._closed is None:
+                self._changed.wait(LOOK_S)
+            reply, place.reply = place.reply, None
+            return reply or self._closed or {}
+
+    def _after_its_end(self, request: Request, last: Any) -> Reply:
+        again = last is not None and request.get("id") == last  # its answer was lost
+        if request["do"] == "report" or again:
+            return {"decision": STOP}
+        raise ExperimentError("trial", request["trial"], "is over: nothing more can be told of it")
+
+    def _take(self, place: Place, request: Request) -> None:
+        """Of who holds the trial: to the driver, or answered at once where it is known already."""
+        try:
+            outcome = self._outcome(place, request)
+        except (ExperimentError, OSError) as error:
+            self._answer(place, {"error": str(error)})
+            return
+        if outcome is None:
+            self._answer(place, {"decision": CONTINUE})
+            return
+        self._come.append((place, outcome))
+        self._wake()
+
+    def _outcome(self, place: Place, request: Request) -> Outcome | None:
+        """What a worker would answer. None for a report that was taken before."""
+        assert place.trial is not None
+        if request.get("error") is not None:
+            text = " ".join(_text(request, "error").split())
+            return Outcome("raised", error=text[:1000], traceback=_text(request, "error"))
+        metrics = request.get("metrics")
+        if request["do"] == "tell" and metrics is None:
+            return Outcome("returned")
+        if not isinstance(metrics, Mapping) or not metrics:
+            raise ExperimentError("metrics", metrics, "must be an object, name: number")
+        epoch = request.get("epoch")
+        epoch = place.epoch + 1 if epoch is None else epoch
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch not in (place.epoch, place.epoch + 1):
+            expected = f"must be {place.epoch + 1}: reports of {place.trial} are counted from 1, one by one"
+            raise ExperimentError("epoch", epoch, expected)
+        if epoch == place.epoch and request["do"] == "report":
+            return None
+        saved = self._saved(place, epoch, request.get("checkpoint"))
+        seconds, place.began = time.monotonic() - place.began, time.monotonic()
+        place.epoch = epoch
+        report = EpochReport(epoch, dict(metrics), seconds, saved, done=request["do"] == "tell")
+        return Outcome("waiting", (report,))
+
+    def _saved(self, place: Place, epoch: int, folder: Any) -> Saved | None:
+        if folder is None:
+            return None
+        source = Path(str(folder))
+        if not source.is_dir():
+            raise ExperimentError("checkpoint", str(folder), "is no folder")
+        assert place.trial is not None
+        scratch = self._store.scratch(place.trial)
+        try:
+            shutil.copytree(source, scratch, dirs_exist_ok=True)
+            return Saved(epoch, record=self._store.commit(scratch, place.trial, place.generation, epoch))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _beat(self, request: Request) -> Reply:
+        token = _text(request, "token")
+        with self._changed:
+            if self._closed is not None:
+                return self._closed
+            for place in self._holding.values():
+                if place.info.token == token:
+                    place.heard()
+            for trial, (own, until) in self._reserved.items():
+                if own == token:
+                    self._reserved[trial] = (own, max(until, time.monotonic() + _lease(request)))
+        return {"heard": True}
+
+    # Within -------------------------------------------------------------------------------------------
+
+    def _place(self, request: Request, *, wants: str | None = None) -> Place:
+        given = request.get("pid")
+        pid = given if isinstance(given, int) and given > 0 else 0
+        mark = deaths.process_mark(pid) if pid else None
+        info = Asker(socket.gethostname(), pid, True, mark=mark, token=_text(request, "token"))
+        return Place(info, _lease(request), wants)
+
+    def _answer(self, place: Place, reply: Reply) -> None:
+        place.reply, place.pending = reply, None
+        self._changed.notify_all()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._changed.notify_all()
+
+    def _lapsed(self, come: set[int]) -> list[tuple[Place, Lost]]:
+        """The places whose asker is gone, or has not been heard of."""
+        now, found = time.monotonic(), []
+        held = [place for place in self._holding.values() if id(place) not in come]
+        dead = self._watch.dead((place, place.info) for place in [*held, *self._asking])
+        for place in [*held, *self._asking]:
+            if place in dead:
+                why = f"{place.info.token} (process {place.info.pid}) is gone"
+            elif now > place.deadline:
+                why = f"{place.info.token} was not heard of for {place.lease_s:g} s"
+            else:
+                continue
+            if place.trial is not None and not self.ending:
+                found.append((place, Lost(why)))
+            self._lapse(place)
+        return found
+
+    def _lapse(self, place: Place) -> None:
+        place.over = True
+        if place in self._asking:
+            self._asking.remove(place)
+        if place.trial is not None:
+            self._holding.pop(place.trial, None)
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str) or not value:
+        raise ExperimentError(name, value, "must be text")
+    return value
+
+
+def _lease(request: Request) -> float:
+    value = request.get("lease_s", 60.0)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST_LEASE_S:
+        raise ExperimentError("lease_s", value, "must be seconds, above 0 and at most 30 days")
+    return float(value)
+
+
+def reservations(started: Mapping[str, tuple[str | None, int | None]], epoch_s: float) -> dict[str, tuple[str, float]]:
+    """Of trials that ran as the last session ended -> (worker, pid): those that somebody may still have. epoch_s: for
+    how long they are kept for who does not say that it lives."""
+    found = {}
+    for trial, (token, pid) in started.items():
+        if token is None:
+            continue
+        if pid and not _lives(pid):
+            continue
+        found[trial] = (token, epoch_s)
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
