@@ -48,6 +48,7 @@ from raytune_hpo.training.padding import pad_collate, padded
 from raytune_hpo.training.task import Task
 
 if TYPE_CHECKING:
+    from raytune_hpo.asking import AskedTrial, OpenRun, open_run
     from raytune_hpo.cli.arguments import parse_changes
     from raytune_hpo.cli.main import run_file
     from raytune_hpo.display.screen import resume, retry, run
@@ -75,6 +76,7 @@ __all__ = [
     "R2",
     "Accuracy",
     "Answer",
+    "AskedTrial",
     "Batch",
     "BinaryCrossEntropy",
     "CalibrationError",
@@ -102,6 +104,7 @@ __all__ = [
     "Mnist",
     "MnistCnn",
     "Objective",
+    "OpenRun",
     "Perplexity",
     "RaytuneHpoError",
     "Resources",
@@ -134,6 +137,7 @@ __all__ = [
     "import_trials",
     "load_experiment",
     "load_results",
+    "open_run",
     "option",
     "pad_collate",
     "padded",
@@ -150,6 +154,9 @@ __all__ = [
 
 #: Imported at first use, so that an experiment file can be validated in a fraction of a second.
 _LAZY = {
+    "AskedTrial": "asking",
+    "OpenRun": "asking",
+    "open_run": "asking",
     "Answer": "engine.commanding",
     "amend": "engine.commanding",
     "enqueue": "engine.commanding",

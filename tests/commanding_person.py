@@ -28,7 +28,10 @@ def command(rng: random.Random) -> tuple[str, dict[str, Any]]:
             ("clone", {"trial": trial, "changes": {"lr": lr}}),
             ("promote", {"trial": trial}),
             ("mark", {"trial": trial, "tags": [f"n{rng.randrange(10**6)}"]}),
-            ("import", {"source": f"runs-{rng.randrange(4)}.csv", "rows": [[{"lr": lr, "hidden_units": 16}, [[1, 0.5]]]]}),
+            (
+                "import",
+                {"source": f"runs-{rng.randrange(4)}.csv", "rows": [[{"lr": lr, "hidden_units": 16}, [[1, 0.5]]]]},
+            ),
             ("enqueue", {"configs": [{"lr": lr, "hidden_units": 16}]}),
             ("amend", {"set": {"num_samples": "+1"}}),
             ("amend", {"set": {"max_epochs": "+1"}}),

@@ -54,6 +54,7 @@ PAGES = {
         "winner",
         "seeing",
         "living_runs",
+        "ask_and_tell",
         "panda",
         "command_line",
         "options",

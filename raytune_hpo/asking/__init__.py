@@ -5,13 +5,13 @@
     ask, report, tell, beat -> owner -> workers.asked_pool.AskedPool -> the driver, as from any workers
     the owner dies          -> the next process that has something to say owns the run, and who trains goes on
 
-    open_run    OpenRun: what a process sees
+    opening     OpenRun: what a process sees
     owner       Owner: the run's session in a thread
     server      the socket, and a request through it
 
 What this folder may not do: decide anything. It is the driver that does.
 """
 
-from raytune_hpo.asking.open_run import AskedTrial, OpenRun, open_run
+from raytune_hpo.asking.opening import AskedTrial, OpenRun, open_run
 
 __all__ = ["AskedTrial", "OpenRun", "open_run"]

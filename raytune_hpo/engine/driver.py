@@ -32,6 +32,7 @@ from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.run_directory import RunDirectory
+from raytune_hpo.workers.asked_pool import OVER
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost, Slot, Workers
@@ -254,11 +255,12 @@ class Driver:
 
     def _take_up(self, slot: Slot, name: str) -> None:
         """Let a trial go on where it has been all the time, through the end of a session."""
-        trial = self.population.live.get(name)
-        if trial is None or trial.held or trial.status == Status.RUNNING:
-            self.pool.release(slot)
-        else:
+        trial = self.population.trials.get(name)
+        if trial is not None and not (trial.finished or trial.held or trial.status == Status.RUNNING):
             self._start(slot, trial)
+        else:
+            slot.refused = "no such trial in this run" if trial is None else f"{OVER}: it is {trial.status}"
+            self.pool.release(slot)
 
     def _start(self, slot: Slot, trial: TrialState) -> None:
         assert slot.info is not None

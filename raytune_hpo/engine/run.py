@@ -101,7 +101,7 @@ def run(
                 address,
                 listeners,
                 verbose,
-                False,
+                resumed=False,
                 evidence=evidence,
                 hosting=hosting,
             ).results()

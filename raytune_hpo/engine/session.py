@@ -147,20 +147,12 @@ def _drive(
             session, before, notices = _earlier(reading, code.version if described else None)
             notices += work.notices
             store = CheckpointStore(directory.path, session, doubted=reading.doubted)
-            executors = Executors(
-                directory,
-                experiment,
-                session,
-                functools.partial(work.ray, interrupt),
-                phases,
-                imports=imports,
-                address=work.address,
-                verbose=work.verbose,
-                notice=notices.append,
-            )
-            hosting = work.hosting
             # Workers start while this process still imports the scheduler and replays the journal.
-            opening = executors.opened(before) if hosting is None else hosting.opening(store, list(reading.steps))
+            opening = (
+                _executors(work, session, interrupt, phases, imports, notices).opened(before)
+                if work.hosting is None
+                else work.hosting.opening(store, list(reading.steps))
+            )
             opened = stack.enter_context(opening)
             pool = opened.pool
             stack.callback(listening.close)  # before Ray is gone, which listeners may use
@@ -215,6 +207,22 @@ def _drive(
         raise ExperimentError(
             "storage", str(place), f"cannot be written ({error.strerror or error}); mend that, then resume"
         ) from error
+
+
+def _executors(
+    work: Session, session: int, interrupt: Interrupt, phases: Phases, imports: Imports, notices: list[str]
+) -> Executors:
+    return Executors(
+        work.directory,
+        work.experiment,
+        session,
+        functools.partial(work.ray, interrupt),
+        phases,
+        imports=imports,
+        address=work.address,
+        verbose=work.verbose,
+        notice=notices.append,
+    )
 
 
 def _replay(population: Population, reading: Reading, path: Path, notices: list[str]) -> set[str]:

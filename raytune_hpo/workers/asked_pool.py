@@ -39,17 +39,21 @@ Reply = dict[str, Any]
 CONTINUE, STOP = "continue", "stop"
 LONGEST_LEASE_S = 30 * 86400.0
 LOOK_S = 0.5
+UNTIL = " until "
+OVER = "is over"
 
 
 @dataclass(frozen=True)
 class Asker(WorkerInfo):
-    """Who asks. token: what it is known by, also to the next process that owns the run."""
+    """Who asks. token: what it is known by, also to the next process that owns the run; until: of one without a
+    process, when its lease ends, in seconds since 1970."""
 
     token: str = ""
+    until: int = 0
 
     @property
     def name(self) -> str:
-        return self.token
+        return self.token if self.pid else f"{self.token}{UNTIL}{self.until}"
 
 
 @dataclass(eq=False)
@@ -60,6 +64,7 @@ class Place:
     info: Asker
     lease_s: float
     wants: str | None = None
+    refused: str | None = None
     trial: str | None = None
     leaving: None = None
     generation: int = 0
@@ -158,7 +163,17 @@ class AskedPool:
                 self._told[trial, place.info.token] = last
             place.trial = None
             if place.pending is not None:
-                self._out.append((place, {"decision": STOP}))
+                self._out.append((place, self._refusal(place, place.pending) or {"decision": STOP}))
+
+    def _refusal(self, place: Place, request: Request) -> Reply | None:
+        """Of who wants to go on with a trial that is not there to go on with: an error, unless it may just hear that it
+        is over, or has said this before another owner died of it."""
+        if place.refused is None:
+            return None
+        if place.refused.startswith(OVER) and (request["do"] == "report" or request.get("again")):
+            return None
+        self._told.pop((place.wants or "", place.info.token), None)
+        return {"error": str(ExperimentError("trial", place.wants, place.refused))}
 
     def end(self, place: Place, silent_s: float) -> list[tuple[Place, float]]:
         with self._changed:
@@ -282,7 +297,7 @@ class AskedPool:
         again = last is not None and request.get("id") == last  # its answer was lost
         if request["do"] == "report" or again:
             return {"decision": STOP}
-        raise ExperimentError("trial", request["trial"], "is over: nothing more can be told of it")
+        raise ExperimentError("trial", request["trial"], f"{OVER}: nothing more can be told of it")
 
     def _take(self, place: Place, request: Request) -> None:
         """Of who holds the trial: to the driver, or answered at once where it is known already."""
@@ -354,7 +369,9 @@ class AskedPool:
         given = request.get("pid")
         pid = given if isinstance(given, int) and given > 0 else 0
         mark = deaths.process_mark(pid) if pid else None
-        info = Asker(socket.gethostname(), pid, True, mark=mark, token=_text(request, "token"))
+        until = int(time.time() + _lease(request))
+        token = _text(request, "token")
+        info = Asker(socket.gethostname(), pid, True, mark=mark, token=token, until=until)
         return Place(info, _lease(request), wants)
 
     def _answer(self, place: Place, reply: Reply) -> None:
@@ -404,16 +421,18 @@ def _lease(request: Request) -> float:
     return float(value)
 
 
-def reservations(started: Mapping[str, tuple[str | None, int | None]], epoch_s: float) -> dict[str, tuple[str, float]]:
-    """Of trials that ran as the last session ended -> (worker, pid): those that somebody may still have. epoch_s: for
-    how long they are kept for who does not say that it lives."""
+def reservations(started: Mapping[str, tuple[str | None, int | None]], kept_s: float) -> dict[str, tuple[str, float]]:
+    """Of trials that ran as the last session ended -> (worker, pid): the token of who may still have it, and for how
+    many seconds it is kept for that one. kept_s: for a process that lives and has not said so yet."""
     found = {}
-    for trial, (token, pid) in started.items():
-        if token is None:
-            continue
-        if pid and not _lives(pid):
-            continue
-        found[trial] = (token, epoch_s)
+    for trial, (name, pid) in started.items():
+        token, _, until = (name or "").partition(UNTIL)
+        if until.isdigit():
+            left = int(until) - time.time()
+            if left > 0:
+                found[trial] = (token, left)
+        elif token and pid and _lives(pid):
+            found[trial] = (token, kept_s)
     return found
 
 

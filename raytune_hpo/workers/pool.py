@@ -51,7 +51,8 @@ class Slot:
     info: WorkerInfo | None = None
     trial: str | None = None
     leaving: Leaving | None = None
-    wants: str | None = None  # (of `asked_pool` alone)
+    wants: str | None = None  # (these two of `asked_pool` alone)
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Workers(Protocol):
     """What the driver gives trials to. What it asks for (start, step, release) is done by the next `wait`.
 
     ending: the run is about to end, and what still trains is to be saved. Slots have `wants`: the one trial that it is
-    for, which goes on there as it stands; None for any.
+    for, which goes on there as it stands, None for any; and `refused`: why it does not.
     """
 
     ending: bool

@@ -1,4 +1,4 @@
-"""open_run: a run as a process sees that trains its trials itself."""
+"""open_run: a run as a process sees it that trains its trials itself."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ Decision = Literal["continue", "stop"]
 LOOK_S = 0.1
 #: How long an owner is looked for where none answers and none can be had.
 PATIENCE_S = 60.0
+BEGINNING_S = 10.0
+#: What is in a run directory that another process is about to make.
+BEGUN = {"lock", "source", "checkpoints", "errors", "logs"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class OpenRun:
         self._lease_s, self._token = lease_s, token
         self._owner: Owner | None = None
         self._finding = threading.Lock()
+        self._troubled: float | None = None  # since when the run could not be had
         self._closed = threading.Event()
         self._count = 0
         self._seed: int | None = None
@@ -113,6 +117,11 @@ class OpenRun:
         return load_results(self.run_dir)
 
     @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to train."""
+        return bool(self._request({"do": "beat"}).get("finished"))
+
+    @property
     def owns(self) -> bool:
         """Whether this process has the run's journal."""
         return self._owner is not None and not self._owner.over
@@ -133,6 +142,7 @@ class OpenRun:
             if time.monotonic() > deadline:
                 raise ExperimentError("run", str(self.run_dir), f"nobody has answered for {PATIENCE_S:g} s")
             self.find()
+            full["again"] = True
         if "error" in reply:
             raise RefusedError(str(reply["error"]))
         return reply
@@ -150,6 +160,10 @@ class OpenRun:
         except (OSError, ValueError):
             return {"moved": True}
 
+    def connect(self) -> None:
+        """Own the run, or reach the process that does."""
+        self._request({"do": "beat"})
+
     def find(self) -> None:
         """See to it that somebody owns the run: this process, where nobody else does."""
         with self._finding:
@@ -161,6 +175,7 @@ class OpenRun:
                 self._try(Owner(self.run_dir, self._experiment, self._source, self._lease_s))
                 return
             if RunDirectory.open(self.run_dir).in_use():
+                self._troubled = None
                 time.sleep(LOOK_S)
                 return
             self._try(Owner(self.run_dir, None, None, self._lease_s))
@@ -168,12 +183,15 @@ class OpenRun:
     def _try(self, owner: Owner) -> None:
         try:
             owner.wait_until_it_has_the_run()
-        except ExperimentError:
-            if not _is_run(self.run_dir) or not RunDirectory.open(self.run_dir).in_use():
+        except ExperimentError as error:
+            # Another one may have been faster, and have died since: for a while that is no fault of the directory's.
+            now = time.monotonic()
+            self._troubled = now if self._troubled is None else self._troubled
+            if error.field != "run directory" or now > self._troubled + BEGINNING_S:
                 raise
-            time.sleep(LOOK_S)  # another one was faster
+            time.sleep(LOOK_S)
             return
-        self._owner = owner
+        self._owner, self._troubled = owner, None
 
     def _own_seed(self) -> int:
         if self._seed is None:
@@ -231,8 +249,10 @@ def open_run(
         RunDirectory.open(path)
     else:
         check_can_be_asked(experiment)
+        if path.is_dir() and not _is_run(path) and {p.name for p in path.iterdir()} - BEGUN:
+            RunDirectory.check_new(path)
     opened = OpenRun(path, experiment, source, float(lease_s), token or f"{_own_token()}-{os.urandom(3).hex()}")
-    opened.find()
+    opened.connect()
     return opened
 
 
