@@ -16,7 +16,18 @@ ROOMS = (
     *("printable", "errors", "atomic", "owned", "seeding", "states", "objective", "checks", "options", "settings"),
     *("headway", "one_thread", "space", "journal", "storage", "listeners"),
     *("training", "tasks", "search", "schedulers"),
-    *("experiment", "figures", "results", "evidence", "exports", "probes", "workers", "engine", "asking", "integrations"),
+    *(
+        "experiment",
+        "figures",
+        "results",
+        "evidence",
+        "exports",
+        "probes",
+        "workers",
+        "engine",
+        "asking",
+        "integrations",
+    ),
     *("ensembles", "verdicts", "display", "pages", "cli", "testing"),
 )
 

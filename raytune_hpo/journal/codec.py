@@ -1,8 +1,8 @@
 """Records to JSON and back, derived from the types of their fields.
 
-Types: bool, int, float, str, enums of texts, X | None, dict[str, Any] (plain JSON data), dict[int, float], records,
-`Metrics`, and what `whole` and `text` make. A field at its default is not written. JSON is strict: what is not finite
-in metrics is written as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed; no number is beyond a float's
+Types: bool, int, float, str, enums of texts, X | None, dict[str, Any] (plain JSON data), records, `Metrics`, `Curve`,
+and what `whole` and `text` make. A field at its default is not written. JSON is strict: what is not finite in metrics
+and curves is written as {"float": "nan"}, "inf" or "-inf", and nowhere else allowed; no number is beyond a float's
 range.
 """
 
@@ -110,6 +110,31 @@ class Coded:
 
 #: name -> number, text, bool or None; numbers may be NaN or infinite.
 Metrics = Annotated[dict[str, Any], Coded(_write_metrics, _read_metrics)]
+
+
+_EPOCH = re.compile(r"[0-9]{1,9}")
+
+
+def _write_curve(curve: dict[int, float]) -> dict[Any, Any]:
+    return {epoch: {"float": _word(v)} if _beyond(v) else v for epoch, v in curve.items()}
+
+
+def _read_curve(value: Any, where: str) -> dict[int, float]:
+    if not isinstance(value, dict) or not all(_EPOCH.fullmatch(k) for k in value):
+        raise MalformedError(where, value, "must be an object, epoch: value")
+    return {int(k): _read_value(v, f"{where}.{k}") for k, v in value.items()}
+
+
+def _read_value(value: Any, where: str) -> float:
+    if isinstance(value, dict):
+        return _read_metric(value, where)
+    if type(value) not in (int, float) or _beyond(value):
+        raise MalformedError(where, value, "must be a number")
+    return float(value)
+
+
+#: epoch -> value, which may be NaN or infinite. Epochs are texts in JSON.
+Curve = Annotated[dict[int, float], Coded(_write_curve, _read_curve)]
 
 
 def _read_shape(data: Any, where: str) -> tuple[int, ...]:
@@ -247,7 +272,7 @@ def _reader(hint: Any) -> Read:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return functools.partial(_read_enum, hint)
     if typing.get_origin(hint) is dict:
-        return _read_curve if typing.get_args(hint)[0] is int else read_plain_data
+        return read_plain_data
     return functools.partial(_read_plain, hint)
 
 
@@ -305,13 +330,3 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
     if not fits:
         raise MalformedError(where, value, f"must be {_WORDS[kind]}")
     return value
-
-
-_EPOCH = re.compile(r"[0-9]{1,9}")
-
-
-def _read_curve(value: Any, where: str) -> dict[int, float]:
-    """Epochs are texts in JSON."""
-    if not isinstance(value, dict) or not all(_EPOCH.fullmatch(k) for k in value):
-        raise MalformedError(where, value, "must be an object, epoch: value")
-    return {int(k): _read_plain(float, v, f"{where}.{k}") for k, v in value.items()}

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 from raytune_hpo.journal import names
-from raytune_hpo.journal.codec import Metrics, Shape, several, text, whole
+from raytune_hpo.journal.codec import Curve, Metrics, Shape, several, text, whole
 from raytune_hpo.journal.inputs import Recorded
 from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Decision, Outcome, RunStatus
@@ -185,7 +185,7 @@ class EvidenceGiven(Event):
     KIND: ClassVar[str] = "evidence"
     source: str
     config: Config
-    curve: dict[int, float] = field(default_factory=dict)
+    curve: Curve = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

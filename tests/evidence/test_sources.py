@@ -280,6 +280,19 @@ def test_a_run_begins_with_what_is_known(tmp_path: Path) -> None:
     assert on.ledger.evidence == {str(tmp_path / "before"): {json.dumps(e.config, sort_keys=True) for e in told}}
 
 
+def test_what_diverged_there_is_known_to_be_bad(tmp_path: Path) -> None:
+    def diverging(config: dict[str, Any]) -> None:
+        report({"loss": math.nan if config["lr"] > 0.01 else config["lr"]})
+
+    fields = {"task": diverging, "max_epochs": 1}
+    run(small(tmp_path, searcher="random", num_samples=12, fail_fast=None, **fields), tmp_path / "before", quiet=True)
+    results = run(small(tmp_path, warm_start=[str(tmp_path / "before")], **fields), tmp_path / "run", quiet=True)
+    told = list(results.of(EvidenceGiven))
+    assert len(told) == 12
+    assert any(math.isnan(e.curve[1]) for e in told)
+    assert [t.config["lr"] < 0.01 for t in list(results.ledger.trials.values())[:1]] == [True]
+
+
 def test_half_a_population_begins_with_the_best(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("lr,units,loss\n" + "".join(f"{0.001 + i / 1000},{8 + i},{i}\n" for i in range(20)))

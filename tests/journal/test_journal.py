@@ -58,7 +58,7 @@ EVERY: list[Event] = [
     events.Retried("t2", 5, "ValueError: x", "errors/1.txt", True, 0.25),
     events.Ended("t2", Outcome.FAILED, "error", "ValueError: x", "errors/1.txt"),
     events.Noticed("a notice"),
-    events.EvidenceGiven("another run", CONFIG, {1: 0.5, 10: 0.25}),
+    events.EvidenceGiven("another run", CONFIG, {1: 0.5, 10: 0.25, 11: math.nan, 12: -math.inf}),
     events.Amended("time_budget_s=60", {"time_budget_s": 60}, {"time_budget_s": None}, {"momentum": 0.9}, True),
     events.Settled(("t0",), ("t0",)),
     events.ExecutorChanged(events.Executor.INLINE, "why", True),
