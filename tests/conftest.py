@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +38,28 @@ SLOW = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def documents_fit_their_schemas() -> Iterator[None]:
+    """Whatever a command prints as JSON in any test is what `raytune-hpo schema` says of it."""
+    from raytune_hpo.cli import arguments
+
+    plain = arguments.print_json
+
+    def checked(document: Any) -> None:
+        from jsonschema import Draft202012Validator
+
+        from raytune_hpo.results.schemas import NAMES, schema
+
+        verb = sys._getframe(1).f_globals["__name__"].rpartition(".")[2].replace("_", "-")
+        if verb in NAMES:
+            Draft202012Validator(schema(verb)).validate(json.loads(json.dumps(document)))
+        plain(document)
+
+    arguments.print_json = checked
+    yield
+    arguments.print_json = plain
 
 
 @pytest.fixture(scope="session")

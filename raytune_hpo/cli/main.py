@@ -59,6 +59,7 @@ VERBS = {
     "pair-plot": "draw what a run's winner predicts against what is, for regression",
     "export": "write a run's model to files that plain PyTorch reads, or the run for other tools",
     "predict": "let an exported model, or a run's winner, predict what a file of inputs holds",
+    "schema": "print the JSON Schema of a document that is printed, or of the journal",
     "completion": "print what lets a shell complete these commands",
 }
 

@@ -60,6 +60,17 @@ def decoded(cls: Any, data: Any, where: str) -> Any:
 
 # Metrics ------------------------------------------------------------------------------------------
 
+_ANY_FLOAT: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number"},
+        {
+            "type": "object",
+            "properties": {"float": {"enum": ["nan", "inf", "-inf"]}},
+            "required": ["float"],
+            "additionalProperties": False,
+        },
+    ]
+}
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MAX = int(sys.float_info.max)
 
@@ -102,14 +113,22 @@ def _read_metric(value: Any, where: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Coded:
-    """How a field of an annotated type is written and read."""
+    """How a field of an annotated type is written and read. schema: what its JSON is, by JSON Schema."""
 
     write: Write
     read: Read
+    schema: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
 
 #: name -> number, text, bool or None; numbers may be NaN or infinite.
-Metrics = Annotated[dict[str, Any], Coded(_write_metrics, _read_metrics)]
+Metrics = Annotated[
+    dict[str, Any],
+    Coded(
+        _write_metrics,
+        _read_metrics,
+        {"type": "object", "additionalProperties": {"anyOf": [_ANY_FLOAT, {"type": ["string", "boolean", "null"]}]}},
+    ),
+]
 
 
 _EPOCH = re.compile(r"[0-9]{1,9}")
@@ -134,7 +153,14 @@ def _read_value(value: Any, where: str) -> float:
 
 
 #: epoch -> value, which may be NaN or infinite. Epochs are texts in JSON.
-Curve = Annotated[dict[int, float], Coded(_write_curve, _read_curve)]
+Curve = Annotated[
+    dict[int, float],
+    Coded(
+        _write_curve,
+        _read_curve,
+        {"type": "object", "patternProperties": {"^[0-9]{1,9}$": _ANY_FLOAT}, "additionalProperties": False},
+    ),
+]
 
 
 def _read_shape(data: Any, where: str) -> tuple[int, ...]:
@@ -144,7 +170,10 @@ def _read_shape(data: Any, where: str) -> tuple[int, ...]:
 
 
 #: (sizes of the axes).
-Shape = Annotated[tuple[int, ...], Coded(list, _read_shape)]
+Shape = Annotated[
+    tuple[int, ...],
+    Coded(list, _read_shape, {"type": "array", "items": {"type": "integer", "minimum": 0}}),
+]
 
 # Numbers and texts of a form ------------------------------------------------------------------------
 
@@ -157,7 +186,7 @@ def whole(low: int, high: int) -> Coded:
             raise MalformedError(where, value, f"must be an integer from {low} to {high}")
         return value
 
-    return Coded(_as_it_is, read)
+    return Coded(_as_it_is, read, {"type": "integer", "minimum": low, "maximum": high})
 
 
 def text(fits: Callable[[str], object], form: str) -> Coded:
@@ -168,7 +197,7 @@ def text(fits: Callable[[str], object], form: str) -> Coded:
             raise MalformedError(where, value, f"must be {form}")
         return value
 
-    return Coded(_as_it_is, read)
+    return Coded(_as_it_is, read, {"type": "string", "description": form})
 
 
 def several(fits: Callable[[str], object], what: str) -> Coded:
@@ -181,7 +210,8 @@ def several(fits: Callable[[str], object], what: str) -> Coded:
             raise MalformedError(where, value, "names one twice")
         return tuple(value)
 
-    return Coded(list, read)
+    items = {"type": "string"}
+    return Coded(list, read, {"type": "array", "items": items, "uniqueItems": True, "description": f"of {what}"})
 
 
 def _as_it_is(value: Any) -> Any:
@@ -219,11 +249,11 @@ def _check_plain(value: Any, where: str, deepest: int) -> None:
 
 # From types to functions --------------------------------------------------------------------------
 
-_UNIONS = (types.UnionType, typing.Union)
+UNIONS = (types.UnionType, typing.Union)
 
 
 @functools.cache
-def _fields(cls: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
+def fields_of(cls: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return [(f, hints[f.name]) for f in dataclasses.fields(cls)]
 
@@ -234,12 +264,12 @@ def _writer(hint: Any) -> Write:
     if typing.get_origin(hint) is Annotated:
         write: Write = hint.__metadata__[0].write
         return write
-    if typing.get_origin(hint) in _UNIONS:
-        inner = _writer(_not_none(hint))
+    if typing.get_origin(hint) in UNIONS:
+        inner = _writer(not_none(hint))
         return lambda value: None if value is None else inner(value)
     if dataclasses.is_dataclass(hint):
         cls: Any = hint
-        parts = [(f.name, _default(f), _writer(h)) for f, h in _fields(cls)]
+        parts = [(f.name, default_of(f), _writer(h)) for f, h in fields_of(cls)]
 
         def write_record(record: Any) -> dict[str, Any]:
             out = {}
@@ -255,7 +285,7 @@ def _writer(hint: Any) -> Write:
     return lambda value: value
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
@@ -264,8 +294,8 @@ def _reader(hint: Any) -> Read:
     if typing.get_origin(hint) is Annotated:
         read: Read = hint.__metadata__[0].read
         return read
-    if typing.get_origin(hint) in _UNIONS:
-        inner = _reader(_not_none(hint))
+    if typing.get_origin(hint) in UNIONS:
+        inner = _reader(not_none(hint))
         return lambda value, where: None if value is None else inner(value, where)
     if dataclasses.is_dataclass(hint):
         return _record_reader(hint)
@@ -276,13 +306,13 @@ def _reader(hint: Any) -> Read:
     return functools.partial(_read_plain, hint)
 
 
-def _not_none(hint: Any) -> Any:
+def not_none(hint: Any) -> Any:
     (kind,) = [a for a in typing.get_args(hint) if a is not type(None)]
     return kind
 
 
 def _record_reader(cls: Any) -> Read:
-    parts = [(f.name, _default(f), _reader(h)) for f, h in _fields(cls)]
+    parts = [(f.name, default_of(f), _reader(h)) for f, h in fields_of(cls)]
     names = {name for name, _, _ in parts}
 
     def from_fields(data: dict[str, Any]) -> Any:
