@@ -63,10 +63,12 @@ class Live:
 
     # What a page asks for ---------------------------------------------------------------------------
 
-    async def html(self) -> str:
-        """The page as it is now."""
+    async def html(self, *, control: bool = False) -> str:
+        """The page as it is now. control: with what commands its trials."""
         now = await self._current()
-        return await asyncio.to_thread(page, [now.document], made=now.parts, live=True, version=now.since)
+        return await asyncio.to_thread(
+            page, [now.document], made=now.parts, live=True, version=now.since, control=control
+        )
 
     async def json(self) -> Facts:
         return (await self._current()).document

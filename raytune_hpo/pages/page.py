@@ -122,9 +122,19 @@ def _cell(value: Any) -> Any:
     return printable(str(value) if simple else json.dumps(value, ensure_ascii=False))
 
 
-def page(documents: Sequence[Facts], *, made: Parts | None = None, live: bool = False, version: int = 0) -> str:
+def page(
+    documents: Sequence[Facts],
+    *,
+    made: Parts | None = None,
+    live: bool = False,
+    version: int = 0,
+    control: bool = False,
+) -> str:
     """One HTML file. made: its parts, where they are known. live: it asks its server for what is new after `version`,
-    and for plotly.js. Raises ExperimentError where plotly or jinja2 are not installed."""
+    and for plotly.js; control: and sends it commands.
+
+    Raises ExperimentError where plotly or jinja2 are not installed.
+    """
     check_installed()
     made = made or parts(documents)
     return (
@@ -139,6 +149,7 @@ def page(documents: Sequence[Facts], *, made: Parts | None = None, live: bool = 
             script=(HTML / "page.js").read_text(),
             plotly="" if live else plotly_js(),
             live=live,
+            control=control,
         )
     )
 

@@ -5,8 +5,9 @@
     .../events?since=N      what is new after version N, as server-sent events
     .../document.json       the document of `report --json`
     .../plotly.js
+    .../commands            POST: what a person asks of a trial (`control`), where the server was told to take such
 
-It reads, and that is all it can do. Whom it answers says `guard`.
+Whom it answers says `guard`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_hpo.errors import ExperimentError
+from raytune_hpo.pages.control import MOST_BYTES, taken
 from raytune_hpo.pages.guard import Guard
 from raytune_hpo.pages.live import Live
 from raytune_hpo.pages.page import plotly_js, runs_page
@@ -85,15 +87,15 @@ def check_served(where: str) -> None:
         raise ExperimentError(where, "a live page", INSTALL) from error
 
 
-def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> Guard:
-    """hosts: whether a Host header's name is this server's own."""
+def application(watched: Watched, token: str, hosts: Callable[[str], bool], *, control: bool = False) -> Guard:
+    """hosts: whether a Host header's name is this server's own. control: whether runs may be commanded."""
     from starlette.applications import Starlette
-    from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+    from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
     from starlette.routing import Route
 
     prefix = "/{token}/" if watched.is_run else "/{token}/runs/{name}/"
 
-    def route(path: str, answer: Callable[[Request, Live], Any]) -> Route:
+    def route(path: str, answer: Callable[[Request, Live], Any], method: str = "GET") -> Route:
         async def endpoint(request: Request) -> Response:
             name = request.path_params.get("name", "")
             if name and name not in watched.names():
@@ -104,10 +106,10 @@ def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> G
                 return PlainTextResponse(str(error), 409)
             return found
 
-        return Route(prefix + path, endpoint)
+        return Route(prefix + path, endpoint, methods=[method])
 
     async def shown(request: Request, live: Live) -> Response:
-        return HTMLResponse(_bytes(await live.html()))
+        return HTMLResponse(_bytes(await live.html(control=control)))
 
     async def told(request: Request, live: Live) -> Response:
         return Response(json.dumps(await live.json(), allow_nan=False), media_type="application/json")
@@ -121,11 +123,29 @@ def application(watched: Watched, token: str, hosts: Callable[[str], bool]) -> G
         kept = {"Cache-Control": "private, max-age=86400"}
         return Response(plotly_js(), media_type="text/javascript", headers=kept)
 
+    async def commanded(request: Request, live: Live) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return JSONResponse({"error": "a command is application/json"}, 415)
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                return JSONResponse({"error": f"a command has {MOST_BYTES:,} bytes at most"}, 413)
+        try:
+            said = await asyncio.to_thread(taken, live.run_dir, json.loads(bytes(body)))
+        except (ValueError, RecursionError) as error:
+            return JSONResponse({"error": f"a command is JSON: {error}"}, 400)
+        except ExperimentError as error:
+            return JSONResponse({"error": str(error)}, 409)
+        return JSONResponse({"said": said})
+
     async def runs(request: Request) -> Response:
         found = await asyncio.to_thread(watched.listing.runs)
         return HTMLResponse(_bytes(runs_page(str(watched.path), found)))
 
     routes = [route("", shown), route("events", events), route("document.json", told), route("plotly.js", script)]
+    if control:
+        routes.append(route("commands", commanded, "POST"))
     if not watched.is_run:
         routes.append(Route("/{token}/", runs))
     return Guard(Starlette(routes=routes), token, hosts)

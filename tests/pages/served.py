@@ -40,12 +40,12 @@ def live_journal(path: Path) -> Iterator[Callable[..., None]]:
 
 
 @contextlib.contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The link of a server that shows a run, or a folder of runs."""
+def served(path: Path, *, control: bool = False) -> Iterator[str]:
+    """The link of a server that shows a run, or a folder of runs. control: and takes commands."""
     import uvicorn
 
     socket = listening("127.0.0.1", None)
-    made = application(Watched(path), TOKEN, own_hosts("127.0.0.1"))
+    made = application(Watched(path), TOKEN, own_hosts("127.0.0.1"), control=control)
     config = uvicorn.Config(made, log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)

@@ -61,6 +61,22 @@ def opened(chromium: Browser, url: str, width: int = 1440, theme: str = "light")
     chromium.until("document.querySelectorAll('.trials tbody tr').length > 0")
 
 
+def test_a_trial_is_commanded_by_buttons(chromium: Browser, digits: Path) -> None:
+    with served(digits, control=True) as url:
+        opened(chromium, url)
+        assert chromium.script("return document.querySelector('.acts .buttons').hidden")
+        chromium.script("document.querySelector('.trials tbody button').click()")
+        trial = chromium.script("return document.querySelector('.acts .which').textContent")
+        chromium.script("document.querySelector('[data-act=stop]').click()")
+        chromium.until("document.querySelector('.acts .wrong')?.textContent.includes('has ended')")
+        chromium.script("document.querySelector('[data-for=mark]').value = 'seen-by-a-browser'")
+        chromium.script("document.querySelector('[data-act=tag]').click()")
+        chromium.until("document.querySelector('.acts [role=status]').textContent.includes('seen-by-a-browser')")
+        assert not chromium.script("return document.querySelector('.acts .wrong')")
+        assert chromium.axe() == []
+    assert "seen-by-a-browser" in load_results(digits).ledger.trials[trial].tags
+
+
 @pytest.mark.parametrize("kind", ["digits", "population"])
 def test_a_report_opens_from_a_disk(kind: str, chromium: Browser, request: pytest.FixtureRequest) -> None:
     run: Path = request.getfixturevalue(kind)

@@ -6,6 +6,7 @@ async function unpacked() { // gzip in base64
 }
 const data = await unpacked();
 const live = document.body.hasAttribute("data-live");
+const control = document.body.hasAttribute("data-control"); // whether the server takes commands
 const ROWS = 100, BEST = 1; // of the trials' table: rows at first; the column of the metric
 
 // Light and dark ---------------------------------------------------------------------------------
@@ -122,6 +123,7 @@ class Trials {
     this.root.innerHTML = `<div class="filter"><label>Conditions <input type="text" spellcheck="false" autocomplete="off"></label>
       <span class="count" aria-live="polite"></span><button type="button" class="clear" hidden>Clear brushes</button>
       <span role="alert"></span></div>
+      <div class="acts"></div>
       <div class="scroll" tabindex="0" role="region" aria-label="Trials"><table><thead><tr></tr></thead><tbody></tbody></table></div>
       <button type="button" class="more">More rows</button>`;
     this.input = root.querySelector("input");
@@ -134,6 +136,7 @@ class Trials {
     });
     this.more = root.querySelector(".more");
     this.more.addEventListener("click", () => { this.shown += 10 * ROWS; this.render(); });
+    this.acts = control && live && root.dataset.run === "0" ? new Acts(root.querySelector(".acts"), this) : null;
     this.set(table);
   }
 
@@ -202,12 +205,96 @@ class Trials {
     body.replaceChildren(...rows.slice(0, this.shown).map((i) => {
       const line = document.createElement("tr");
       line.append(...columns.map((own, column) => cellOf(own[i], this.numeric[column])));
+      this.acts?.mark(line, ids[i]);
       return line;
     }));
     this.root.querySelector(".count").textContent =
       rows.length === count ? `${count} trials` : `${rows.length} of ${count} trials`;
     this.more.hidden = rows.length <= this.shown;
   }
+}
+
+// What a person asks of a trial: `raytune-hpo trial`, by a POST that is answered when it stands in the journal.
+const CHOOSE = "Choose a trial by its name to stop, pause, clone or tag it.";
+class Acts {
+  constructor(root, trials) {
+    this.root = root; this.trials = trials; this.trial = null;
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", "The chosen trial");
+    root.innerHTML = `<span class="which">${CHOOSE}</span>
+      <span class="buttons" hidden>
+        <button type="button" data-act="stop">Stop</button><button type="button" data-act="pause">Pause</button>
+        <button type="button" data-act="continue">Continue</button><button type="button" data-act="promote">Promote</button>
+        <label>Values <input type="text" spellcheck="false" autocomplete="off" placeholder="lr=0.003" data-for="clone"></label><button type="button" data-act="clone">Clone with them</button>
+        <label>Tag or note <input type="text" autocomplete="off" data-for="mark"></label><button type="button" data-act="tag">Tag</button><button type="button" data-act="note">Note</button>
+      </span> <span role="status"></span>`;
+    root.addEventListener("click", (event) => {
+      const act = event.target.dataset?.act;
+      if (act) this.send(act);
+    });
+  }
+
+  mark(line, id) {
+    const cell = line.firstChild, button = document.createElement("button");
+    button.type = "button"; button.textContent = id;
+    button.setAttribute("aria-pressed", String(id === this.trial));
+    button.addEventListener("click", () => this.choose(id));
+    if (id === this.trial) line.className = "chosen";
+    cell.replaceChildren(button);
+  }
+
+  choose(id) {
+    this.trial = id === this.trial ? null : id;
+    const which = this.root.querySelector(".which");
+    which.textContent = this.trial ?? CHOOSE;
+    which.classList.toggle("chosen", this.trial !== null);
+    this.root.querySelector(".buttons").hidden = !this.trial;
+    this.say("");
+    this.trials.render();
+    const again = [...this.trials.root.querySelectorAll("tbody button")].find((own) => own.textContent === id);
+    again?.focus({ preventScroll: true });
+  }
+
+  say(text, wrong = false) {
+    const status = this.root.querySelector("[role=status]");
+    status.textContent = text;
+    status.className = wrong ? "wrong" : "";
+  }
+
+  typed(name) { return this.root.querySelector(`[data-for=${name}]`).value.trim(); }
+
+  asked(act) {
+    const asked = { command: act, trial: this.trial };
+    if (act === "clone") asked.changes = valuesOf(this.typed("clone"));
+    if (act === "tag") asked.tags = this.typed("mark").split(/\s+/).filter(Boolean);
+    if (act === "note") asked.note = this.typed("mark");
+    return asked;
+  }
+
+  async send(act) {
+    const buttons = this.root.querySelectorAll("button");
+    for (const own of buttons) own.disabled = true;
+    this.say("asking ...");
+    try {
+      const body = JSON.stringify(this.asked(act));
+      const answer = await fetch("commands", { method: "POST", headers: { "content-type": "application/json" }, body });
+      const told = await answer.json();
+      this.say(told.said ?? told.error, !answer.ok);
+    } catch (error) {
+      this.say(error instanceof TypeError ? "the server does not answer" : String(error.message ?? error), true);
+    }
+    for (const own of buttons) own.disabled = false;
+  }
+}
+function valuesOf(text) { // NAME=VALUE words; a value is JSON, or else a text
+  const found = {};
+  for (const word of text.split(/\s+/).filter(Boolean)) {
+    const at = word.indexOf("=");
+    if (at < 1) throw new Error(`not read: ${word} (NAME=VALUE)`);
+    const value = word.slice(at + 1);
+    try { found[word.slice(0, at)] = JSON.parse(value); } catch { found[word.slice(0, at)] = value; }
+  }
+  return found;
 }
 
 function cellOf(value, numeric) {
