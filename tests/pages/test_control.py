@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from served import TOKEN, served
 
-from raytune_hpo import Experiment, Float, load_results, run
+from raytune_hpo import Experiment, Float, amend, load_results, run
 from raytune_hpo.cli.main import main
 
 
@@ -48,9 +48,10 @@ def test_a_trial_is_commanded(finished: Path) -> None:
         code, told = post(url, {"command": "tag", "trial": "t00000", "tags": ["good"]})
         assert (code, told) == (200, {"said": "t00000: tags: good (raytune-hpo resume goes on with it)"})
         assert post(url, {"command": "note", "trial": "t00000", "note": "the first"})[0] == 200
-        code, told = post(url, {"command": "clone", "trial": "t00000", "epoch": 1, "changes": {"lr": 0.003}})
+        amend(finished, {"max_epochs": 4})
+        code, told = post(url, {"command": "clone", "trial": "t00000", "changes": {"lr": 0.003}})
         assert code == 200, told
-        assert told["said"].startswith("t00002 goes on from t00000 after epoch 1")
+        assert told["said"].startswith("t00002 goes on from t00000 after epoch 2")
         assert post(url, {"command": "enqueue", "configs": [{"lr": 0.5}]})[0] == 200
     trials = load_results(finished).ledger.trials
     assert list(trials["t00000"].tags) == ["good"]
