@@ -29,7 +29,7 @@ from raytune_hpo.space.configs import Config
 from raytune_hpo.states import Outcome as Ending
 from raytune_hpo.storage.checkpoints import checkpoint_path
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.workers.pool import Slot
+from raytune_hpo.workers.pool import OwnWorkers, Slot
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Run:
     configs: dict[str, Config]
 
 
-class SimulatedPool:
+class SimulatedPool(OwnWorkers):
     """Stands in for `workers.pool.Pool`. A trial's state is its epoch, and so is a checkpoint."""
 
     ending = False
@@ -82,7 +82,7 @@ class SimulatedPool:
     def take_news(self) -> list[Any]:
         return []
 
-    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
+    def admits(self, slot: Slot, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

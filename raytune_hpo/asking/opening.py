@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import Any, Literal, Self
 
 from raytune_hpo import checks
 from raytune_hpo.asking import server
-from raytune_hpo.asking.owner import Owner, check_can_be_asked
+from raytune_hpo.asking.owner import Owner
 from raytune_hpo.errors import ExperimentError, RefusedError
 from raytune_hpo.experiment import Experiment
+from raytune_hpo.experiment.asked import check_can_be_asked
 from raytune_hpo.experiment.file import load_experiment
 from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.seeding import trial_seed
@@ -66,6 +69,14 @@ class OpenRun:
         self._count = 0
         self._seed: int | None = None
         self._beating: threading.Thread | None = None
+        _OPEN.add(self)
+
+    def forked(self) -> None:
+        """In a process that was forked from the one that has opened the run: it is another asker."""
+        self._owner = self._beating = None
+        self._finding, self._troubled = threading.Lock(), None
+        if self._is_of_process:
+            self._token = _new_token()
 
     # What is asked ------------------------------------------------------------------------------------
 
@@ -75,9 +86,9 @@ class OpenRun:
         timeout_s: raises TimeoutError after so long.
         """
         self._beat()
-        reply = self._request({"do": "ask", "timeout_s": timeout_s})
+        reply = self._request({"do": "ask"}, timeout_s)
         if reply.get("waiting"):
-            raise TimeoutError(f"no trial within {timeout_s:g} s: others are to be reported on first")
+            raise TimeoutError(f"no trial within {timeout_s or 0.0:g} s: others are to be reported on first")
         if reply.get("trial") is None:
             return None
         checkpoint = reply["checkpoint"]
@@ -99,9 +110,9 @@ class OpenRun:
         beginning where it is begun again.
         """
         place = None if checkpoint is None else str(Path(checkpoint).absolute())
-        request = {"do": "report", "epoch": epoch, "metrics": _numbers(metrics), "checkpoint": place}
-        decision: Decision = self._request({**request, "trial": _name(trial)})["decision"]
-        return decision
+        request = {"do": "report", "epoch": _whole(epoch), "metrics": _numbers(metrics), "checkpoint": place}
+        reply = self._request({**request, "trial": _name(trial)})
+        return "continue" if reply.get("decision") == "continue" else "stop"  # (also where the run is over)
 
     def tell(
         self, trial: AskedTrial | str, metrics: Mapping[str, float] | None = None, *, error: str | None = None
@@ -110,7 +121,9 @@ class OpenRun:
         if metrics is not None and error is not None:
             raise ExperimentError("tell", error, "is an error or metrics, not both")
         told = None if metrics is None else _numbers(metrics)
-        self._request({"do": "tell", "trial": _name(trial), "metrics": told, "error": error})
+        reply = self._request({"do": "tell", "trial": _name(trial), "metrics": told, "error": error})
+        if reply.get("finished"):
+            raise ExperimentError("trial", _name(trial), "is over, and so is the run: nothing more can be told of it")
 
     def results(self) -> Results:
         """The run as it is now."""
@@ -128,19 +141,28 @@ class OpenRun:
 
     # The owner ----------------------------------------------------------------------------------------
 
-    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, request: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """timeout_s: of an ask; None waits for ever."""
         self._count += 1
         lease = {"lease_s": self._lease_s, "token": self._token, "pid": self._pid}
         full = {**request, **lease, "id": f"{self._token}-{self._count}-{os.urandom(4).hex()}"}
-        deadline = time.monotonic() + PATIENCE_S
+        began = time.monotonic()
+        patience = PATIENCE_S if timeout_s is None else min(PATIENCE_S, timeout_s)
+        answered = began  # when somebody was there last
         while True:
             if self._closed.is_set():
                 raise ExperimentError("run", str(self.run_dir), "is closed here")
+            if request["do"] == "ask":
+                full["timeout_s"] = None if timeout_s is None else max(0.0, began + timeout_s - time.monotonic())
             reply = self._sent(full)
             if not reply.get("moved"):
                 break
-            if time.monotonic() > deadline:
-                raise ExperimentError("run", str(self.run_dir), f"nobody has answered for {PATIENCE_S:g} s")
+            now = time.monotonic()
+            answered = now if reply.get("there") else answered
+            if timeout_s is not None and now > began + timeout_s and reply.get("there"):
+                return {"waiting": True}
+            if now > answered + patience:
+                raise ExperimentError("run", str(self.run_dir), f"nobody has answered for {patience:g} s")
             self.find()
             full["again"] = True
         if "error" in reply:
@@ -148,8 +170,12 @@ class OpenRun:
         return reply
 
     @property
+    def _is_of_process(self) -> bool:
+        return "-" in self._token
+
+    @property
     def _pid(self) -> int | None:
-        return os.getpid() if self._token.startswith(_own_token()) else None
+        return os.getpid() if self._is_of_process else None
 
     def _sent(self, request: Mapping[str, Any]) -> dict[str, Any]:
         owner = self._owner
@@ -157,8 +183,8 @@ class OpenRun:
             return owner.handle(request)
         try:
             return server.send(self.run_dir, request)
-        except (OSError, ValueError):
-            return {"moved": True}
+        except (OSError, ValueError) as error:
+            return {"moved": True, "there": isinstance(error, ConnectionResetError)}
 
     def connect(self) -> None:
         """Own the run, or reach the process that does."""
@@ -172,6 +198,7 @@ class OpenRun:
                 return
             self._owner = None
             if self._experiment is not None and not _is_run(self.run_dir):
+                self._clear_begun()
                 self._try(Owner(self.run_dir, self._experiment, self._source, self._lease_s))
                 return
             if RunDirectory.open(self.run_dir).in_use():
@@ -192,6 +219,13 @@ class OpenRun:
             time.sleep(LOOK_S)
             return
         self._owner, self._troubled = owner, None
+
+    def _clear_begun(self) -> None:
+        """Remove what a process has left that was killed as it made the run."""
+        begun = RunDirectory(self.run_dir)
+        if self.run_dir.is_dir() and any(self.run_dir.iterdir()) and not begun.in_use():
+            with contextlib.suppress(ExperimentError, OSError):
+                begun.clear_begun()
 
     def _own_seed(self) -> int:
         if self._seed is None:
@@ -248,16 +282,28 @@ def open_run(
     if experiment is None:
         RunDirectory.open(path)
     else:
-        check_can_be_asked(experiment)
+        check_can_be_asked(experiment.resolved)
         if path.is_dir() and not _is_run(path) and {p.name for p in path.iterdir()} - BEGUN:
             RunDirectory.check_new(path)
-    opened = OpenRun(path, experiment, source, float(lease_s), token or f"{_own_token()}-{os.urandom(3).hex()}")
+    opened = OpenRun(path, experiment, source, float(lease_s), token or _new_token())
     opened.connect()
     return opened
 
 
-def _own_token() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+def _new_token() -> str:
+    """Of a process. (What a shell gives itself has no "-".)"""
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+_OPEN: weakref.WeakSet[OpenRun] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for opened in list(_OPEN):
+        opened.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _is_run(path: Path) -> bool:
@@ -268,10 +314,19 @@ def _name(trial: AskedTrial | str) -> str:
     return trial.id if isinstance(trial, AskedTrial) else str(trial)
 
 
+def _whole(epoch: Any) -> int:
+    try:
+        return operator.index(epoch)
+    except TypeError:
+        raise ExperimentError("epoch", epoch, "must be a whole number, from 1") from None
+
+
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(metrics, Mapping):
         raise ExperimentError("metrics", metrics, "must be a dictionary, name: number")
-    found: dict[str, Any] = plain(
-        "metrics", {str(k): v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
-    )
+    try:
+        numbers = {str(name): value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    except (ValueError, RuntimeError) as error:  # of an array of several
+        raise ExperimentError("metrics", metrics, f"must be numbers: {error}") from error
+    found: dict[str, Any] = plain("metrics", numbers)
     return found

@@ -15,8 +15,20 @@ from raytune_hpo.engine.run import go_on, run
 from raytune_hpo.engine.session import Hosting
 from raytune_hpo.errors import ExperimentError, RaytuneHpoError
 from raytune_hpo.experiment import Experiment
-from raytune_hpo.journal.events import Closed, Ended, Executor, ExecutorChanged, SessionOpened, Started, Step
-from raytune_hpo.states import RunStatus
+from raytune_hpo.journal.events import (
+    Decided,
+    Deferred,
+    Ended,
+    Executor,
+    ExecutorChanged,
+    Held,
+    Perturbed,
+    Retried,
+    SessionOpened,
+    Started,
+    Step,
+)
+from raytune_hpo.states import Decision, RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.workers.asked_pool import AskedPool, reservations
 from raytune_hpo.workers.executors import Opened
@@ -88,6 +100,9 @@ class Owner:
                 results = go_on(self._path, {}, "recorded", None, (), False, hosting=hosting)
             if results.status == RunStatus.FINISHED:
                 final = {"trial": None, "finished": True}
+            elif results.close_reason is not None and not self.interrupt.requested:  # it has ended by itself
+                stopped = ExperimentError("run", str(self._path), f"has stopped: {results.close_reason}")
+                self.error, final = stopped, {"error": str(stopped)}
         except RaytuneHpoError as error:
             self.error, final = error, {"error": str(error)}
         except BaseException as error:  # whoever asks is to hear of it
@@ -107,6 +122,9 @@ class Owner:
             self._changed.notify_all()
         try:
             yield Opened(Executor.ASKED, pool, None, False, list)
+        except BaseException:
+            pool.drop_answers()
+            raise
         finally:
             pool.shutdown()
             with self._changed:
@@ -115,8 +133,12 @@ class Owner:
             server.close()
 
 
+#: After these nobody has the trial any more.
+_GIVEN_BACK = (Ended, Retried, Perturbed, Deferred, Held)
+
+
 def running(steps: list[Step]) -> dict[str, tuple[str | None, int | None]]:
-    """Trials that others had as the last session ended -> (worker, pid)."""
+    """Trials that somebody trained as the last session ended, and that nobody has taken up since -> (worker, pid)."""
     found: dict[str, tuple[str | None, int | None]] = {}
     asked = False
     for step in steps:
@@ -127,22 +149,6 @@ def running(steps: list[Step]) -> dict[str, tuple[str | None, int | None]]:
                 found.pop(event.trial, None)
                 if asked:
                     found[event.trial] = (event.worker, event.pid)
-            elif isinstance(event, Ended):
+            elif isinstance(event, _GIVEN_BACK) or (isinstance(event, Decided) and event.decision != Decision.CONTINUE):
                 found.pop(event.trial, None)
-            elif isinstance(event, Closed) and event.status == RunStatus.FINISHED:
-                found.clear()
     return found
-
-
-def check_can_be_asked(experiment: Experiment) -> None:
-    """Raise ExperimentError for what needs workers of ours."""
-    resolved = experiment.resolved
-    refused = {
-        "folds": resolved.folds,
-        "hypergradient": resolved.hypergradient,
-        "lr_range": resolved.lr_range,
-        "resources.strategy": resolved.resources.strategy,
-    }
-    for name, value in refused.items():
-        if value is not None:
-            raise ExperimentError(name, value, "is done by workers of ours: who asks for a trial trains it himself")

@@ -83,7 +83,7 @@ def import_trials(run_dir: str | Path, source: str, *, metric: str | None = None
     Raises ExperimentError where it cannot be read, or nothing of it lies in the space.
     """
     told = trials_for(run_dir, source, metric)
-    return give(run_dir, "import", wait_s, source=source, rows=rows_of(told), remarks=told.text)
+    return give(run_dir, "import", wait_s, source=told.source, rows=rows_of(told), remarks=told.text)
 
 
 def give(run_dir: str | Path, command: str, wait_s: float = WAIT_S, **arguments: Any) -> Answer:

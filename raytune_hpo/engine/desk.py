@@ -102,12 +102,12 @@ class Desk:
 
     def _import(self, command: Command) -> tuple[None, str]:
         source, rows = _a(str, command, "source"), _a(list, command, "rows")
-        known = self._ledger.evidence.get(source, set())
+        known = self._ledger.evidence.get(source, {})
         found = []
         for number, row in enumerate(rows):  # all of them, before the first is taken
             config, curve = evidence_of(f"import {source}, trial {number}", row)
             self._experiment.space.check(config, f"import {source}, trial {number}")
-            if config_key(config) not in known:
+            if max(curve, default=0) > known.get(config_key(config), -1):  # new, or it has trained on since
                 found.append(events.EvidenceGiven(source, config, curve))
         if rows and not found:
             raise ExperimentError("import", source, f"all its {len(rows)} trials were imported before")

@@ -13,12 +13,13 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from raytune_hpo.engine.desk import Desk
 from raytune_hpo.engine.interrupt import Interrupt
 from raytune_hpo.engine.interventions import OF_A_PANDA, take
 from raytune_hpo.engine.lr_narrowing import narrow, needs_test, take_test
-from raytune_hpo.engine.population import Population
+from raytune_hpo.engine.population import PAUSED_BY_HAND, Population
 from raytune_hpo.engine.silence import Silence
 from raytune_hpo.errors import ExperimentError, TrialError
 from raytune_hpo.experiment import ResolvedExperiment
@@ -77,6 +78,7 @@ class Driver:
         self._silence = Silence(clock)
         self._stopped: float | None = None  # when the run was seen to be stopped, by the clock
         self._testing: set[str] = set()  # trials whose worker does a learning-rate range test
+        self._withheld: dict[str, int] = {}  # trials that wait for who has them -> the generation that he has
         self._takes_commands = population.host.scheduler.takes_commands
         #: What the run is to go on by in another session: its workers know of what was amended.
         self.amendment: Amendment | None = None
@@ -99,6 +101,8 @@ class Driver:
                 self._wind_down("the run was amended", math.inf, interrupt)
                 return RunStatus.INTERRUPTED
             why = population.why_to_stop
+            if why == PAUSED_BY_HAND and self.pool.patient:
+                why = None
             if interrupt.requested or why is not None:
                 self._wind_down(why)
                 return RunStatus.INTERRUPTED
@@ -124,7 +128,7 @@ class Driver:
                 self._take_commands(trial)
             if answers or self.pool.busy or population.ledger.held:
                 last_sign_of_life = self._clock()
-            elif self._clock() - last_sign_of_life > STALLED_S and not getattr(self.pool, "patient", False):
+            elif self._clock() - last_sign_of_life > STALLED_S and not self.pool.patient:
                 population.notice("waiting for a worker: it starts slowly, or no machine has its resources free")
                 last_sign_of_life = self._clock()
             for trouble in self._troubles():
@@ -173,6 +177,7 @@ class Driver:
             self.amendment = amendment
             return
         self.population = self._remade(amendment)
+        self._withheld = {}
         self.pool.expect(amendment.experiment.num_samples, concurrent_lanes(amendment.experiment))
         self._stopped = None
         self.population.settle(self.store.exists)
@@ -241,26 +246,47 @@ class Driver:
     # Work out ----------------------------------------------------------------------------------
 
     def _fill(self) -> None:
+        self._withhold(self.pool.reserved)
         trial: TrialState | None = None
-        for slot in self.pool.idle():
+        idle = self.pool.idle()
+        for slot in idle:
             if slot.wants is not None:
                 self._take_up(slot, slot.wants)
+        for slot in idle:
+            if slot.wants is not None:
                 continue
             trial = trial or self.population.next_trial()
             if trial is None or any(busy.trial == trial.id for busy in self.pool.busy):
                 return  # (a person has let it go on before its worker has heard that it was to end)
-            if self.pool.admits(slot, trial.id, trial.losses):
+            if self.pool.admits(slot, trial.losses):
                 self._start(slot, trial)
                 trial = None
 
+    def _withhold(self, reserved: AbstractSet[str]) -> None:
+        """To the scheduler, the trials that others may have still are as those that a person has paused."""
+        for name in reserved - self._withheld.keys():
+            if (trial := self.population.live.get(name)) is not None:
+                self._withheld[name] = trial.generation
+                self.population.host.hold(name, held=True)
+        for name in self._withheld.keys() - reserved:
+            del self._withheld[name]
+            trial = self.population.live.get(name)
+            self.population.host.hold(name, held=trial is not None and trial.held)
+
     def _take_up(self, slot: Slot, name: str) -> None:
-        """Let a trial go on where it has been all the time, through the end of a session."""
+        """Let a trial go on where it has been all the time, through the end of a session: unless it is not the one any
+        more that its asker trains."""
         trial = self.population.trials.get(name)
-        if trial is not None and not (trial.finished or trial.held or trial.status == Status.RUNNING):
-            self._start(slot, trial)
+        if trial is None:
+            slot.refused = "no such trial in this run"
+        elif trial.finished:
+            slot.refused = f"{OVER}: it is {trial.status}"
+        elif trial.held or trial.status != Status.PENDING or self._withheld.get(name) != trial.generation:
+            slot.refused = f"{OVER} here: it is {trial.status}, and goes on elsewhere"
         else:
-            slot.refused = "no such trial in this run" if trial is None else f"{OVER}: it is {trial.status}"
-            self.pool.release(slot)
+            self._start(slot, trial)
+            return
+        self.pool.release(slot)
 
     def _start(self, slot: Slot, trial: TrialState) -> None:
         assert slot.info is not None
@@ -355,6 +381,9 @@ class Driver:
                 self.pool.release(slot, reusable=answer.reusable)
                 self._fail(trial, str(error), "", retry=False)
                 return False
+            if decision == "continue" and report.done and trial.status == Status.RUNNING:  # of an epoch known before
+                self.population.trial_returned(trial)
+                decision = "end"
             if decision == "continue" and self._takes_commands and self._take_commands(trial):
                 decision = "pause"
             if decision != "continue":

@@ -27,13 +27,15 @@ def first_evidence(experiment: ResolvedExperiment) -> tuple[list[EvidenceGiven],
     found, lines = [], []
     for number, source in enumerate(experiment.warm_start):
         try:
-            told = fitted(read(source, experiment.objective), experiment.space, experiment.objective)
+            told = fitted(
+                read(source, experiment.objective, experiment.space.paths), experiment.space, experiment.objective
+            )
         except ExperimentError as error:
             raise ExperimentError(f"warm_start[{number}]", error.value, error.expected) from error
         if not told.rows:
             raise ExperimentError(f"warm_start[{number}]", source, told.text or "holds no trial")
-        found += [EvidenceGiven(source, config, curve) for config, curve in told.rows]
-        text = f"{some_trials(len(told.rows))} of {source}: {use_of_evidence(experiment)}"
+        found += [EvidenceGiven(told.source, config, curve) for config, curve in told.rows]
+        text = f"{some_trials(len(told.rows))} of {told.source}: {use_of_evidence(experiment)}"
         lines.append(f"{text}; {told.text}" if told.text else text)
     return found, lines
 
@@ -49,7 +51,8 @@ def trials_for(run_dir: str | Path, source: str, metric: str | None) -> Fitted:
     experiment = load_results(directory.path).experiment
     objective = Objective(experiment["metric"], experiment["mode"])
     looked_up = Objective(metric or objective.metric, objective.mode)
-    return fitted(read(source, looked_up), SearchSpace.from_json(experiment["space"]), objective)
+    space = SearchSpace.from_json(experiment["space"])
+    return fitted(read(source, looked_up, space.paths), space, objective)
 
 
 def evidence_of(where: str, row: Any) -> tuple[Config, dict[int, float]]:

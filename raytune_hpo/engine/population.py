@@ -36,6 +36,9 @@ from raytune_hpo.workers.outcomes import Met
 #: machine is not the trial's fault, a trial that kills every worker it gets is.
 LOSSES_ALLOWED = 3
 
+#: Why there is nothing to do, where that is a person's wish.
+PAUSED_BY_HAND = "the trials that are left are paused by hand: raytune-hpo trial continue lets them go on"
+
 
 class Population:
     """Trials, searcher and scheduler of one run.
@@ -79,7 +82,7 @@ class Population:
         all_suggested = self.ledger.exhausted or self.ledger.searched >= self.experiment.num_samples
         left = self.live or self._supply.due() or not all_suggested
         if left and all_suggested and self.live and all(t.held and not t.running for t in self.live.values()):
-            return "the trials that are left are paused by hand: raytune-hpo trial continue lets them go on"
+            return PAUSED_BY_HAND
         return self._fail_fast.reason if left else None
 
     def take_step(self) -> list[Event]:

@@ -13,7 +13,7 @@ from raytune_hpo.engine.evidence import first_evidence
 from raytune_hpo.engine.session import Hosting, Session
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import Experiment, ResolvedExperiment
-from raytune_hpo.experiment.asked import check_is_trained
+from raytune_hpo.experiment.asked import check_can_be_asked, check_is_trained
 from raytune_hpo.experiment.automatic import chosen, pairing
 from raytune_hpo.experiment.loading import check_not_loading
 from raytune_hpo.experiment.project import Code, loaded_code
@@ -71,6 +71,8 @@ def run(
     check_listeners("listeners", listeners)
     if hosting is None:
         check_is_trained(resolved.task)
+    else:
+        check_can_be_asked(resolved)
     if run_dir is not None:
         check_is_local("run directory", run_dir)
     path = Path(run_dir).absolute() if run_dir is not None else RunDirectory.new_path(resolved.storage, resolved.name)
@@ -156,10 +158,12 @@ def go_on(
         directory.amend(results.experiment)  # unless it tells of all amendments already
         if results.status == RunStatus.FINISHED and not again and not pending(directory.path):
             return results
-        with reopened(directory, given, code=code) as taken:
+        with reopened(directory, given, code=code, moves=hosting is None) as taken:
             resolved = taken.experiment.resolved
             if hosting is None:
                 check_is_trained(resolved.task)
+            else:
+                check_can_be_asked(resolved)
             check_place(resolved, address)
             if isinstance(resolved.task, Task):
                 resolved.task.prepare()

@@ -143,7 +143,8 @@ def _drive(
             source, code = kept_code.keep(work.code, directory.path)
             imports = Imports(code=code, source=str(source))
             stack.callback(record_more, imports.source)
-            stack.enter_context(imports.found_by_name())
+            if work.hosting is None:  # (who trains there has a process of his own, and this is it)
+                stack.enter_context(imports.found_by_name())
             session, before, notices = _earlier(reading, code.version if described else None)
             notices += work.notices
             store = CheckpointStore(directory.path, session, doubted=reading.doubted)
@@ -190,7 +191,7 @@ def _drive(
             driver.commit()
             status = driver.drive(interrupt)
             population = driver.population
-            if status == RunStatus.FINISHED:
+            if status == RunStatus.FINISHED and work.hosting is None:
                 with phases("test"):
                     _test_winner(directory, population.experiment, population, pool)
                 for phase in phases.take():

@@ -17,6 +17,7 @@ from raytune_hpo.space.parameters import Choice, Float, Int, Parameter
 
 MOST = 10_000  # trials of one source: what a searcher looks at is far less
 FEW = 6
+NONE_SUCH: Any = object()
 
 
 @dataclass
@@ -98,34 +99,34 @@ def _config(values: Mapping[str, Any], space: SearchSpace) -> Config | str:
             return f"no value of {path}"
         parameter = space.parameters[path]
         value = _as_own(parameter, values[path])
-        if value is None:
+        if value is NONE_SUCH:
             return f"{path} is not in {describe(parameter)}"
         active[path] = value
     return space.build({**dict.fromkeys(space.paths), **active})
 
 
 def _as_own(parameter: Parameter, value: Any) -> Any:
-    """A value as the parameter has it; None where it has none such. A number in text is one, 64.0 is a 64."""
+    """A value as the parameter has it; NONE_SUCH where it has none such. A number in text is one, 64.0 is a 64."""
     if isinstance(parameter, Choice):
         own = parameter.recorded(value)
         if parameter.accepts(own):
             return own
         same = [option for option in parameter.options if str(option) == str(value) or _equal(option, value)]
-        return same[0] if len(same) == 1 else None
+        return same[0] if len(same) == 1 else NONE_SUCH
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
-            return None
+            return NONE_SUCH
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
+        return NONE_SUCH
     if isinstance(parameter, Int):
         value = int(value) if value == int(value) else value
     elif isinstance(parameter, Float):
         value = float(value)
         if parameter.step is not None and parameter.low <= value <= parameter.high:
             value = parameter.at_place(parameter.place_of(value))
-    return value if parameter.accepts(value) else None
+    return value if parameter.accepts(value) else NONE_SUCH
 
 
 def _equal(option: Any, value: Any) -> bool:

@@ -9,6 +9,7 @@ Columns that other tools name config.lr, config/lr, params_lr, params.lr, metric
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ OF_METRIC = ("metrics.", "metrics/", "summary.", "summary/")
 EPOCHS = ("epoch", "training_iteration", "step")
 TRIALS = ("trial", "trial_id", "run", "run_id", "id", "ID", "number")
 MOST_BYTES = 1 << 30
+NO_NUMBER = ("", "nan", "na", "n/a", "none", "null")
 
 
-def read(place: str, source: str, objective: Objective) -> Records:
+def read(place: str, source: str, objective: Objective, names: Collection[str] = ()) -> Records:
     path = Path(place).expanduser()
     if not path.is_file():
         raise ExperimentError("--from", source, "no such file")
@@ -32,32 +34,30 @@ def read(place: str, source: str, objective: Objective) -> Records:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path)
+        # As text: "None" and "NA" may be options of a Choice, and what a number is says the space.
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, UnicodeError) as error:  # (pandas' own are ValueErrors)
         raise unreadable(source, error) from error
-    table.columns = [str(name) for name in table.columns]
-    names = [objective.metric, *(prefix + objective.metric for prefix in OF_METRIC)]
-    metric = next((name for name in names if name in table), None)
+    columns = [str(name) for name in table.columns]
+    table.columns = columns
+    wanted = [objective.metric, *(prefix + objective.metric for prefix in OF_METRIC)]
+    metric = next((name for name in wanted if name in columns), None)
     if metric is None:
-        raise no_metric(source, objective.metric, table.select_dtypes("number").columns)
-    epoch = next((name for name in EPOCHS if name in table and name != metric), None)
-    trial = next((name for name in TRIALS if name in table and name != metric), None)
+        raise no_metric(source, objective.metric, columns)
+    own = {metric, *names, *(name.rpartition(".")[2] for name in names)}
+    epoch = next((name for name in EPOCHS if name in columns and name not in own), None)
+    trial = next((name for name in TRIALS if name in columns and name not in own), None)
     found = Records(source)
     groups: dict[Any, tuple[dict[str, Any], dict[int, float]]] = {}
     for number, row in enumerate(table.to_dict("records")):
         key = number if trial is None or epoch is None else row[trial]
         values, curve = groups.setdefault(key, ({}, {}))
-        values.update({_name(str(name)): _value(v) for name, v in row.items() if name != metric and not _is_missing(v)})
-        at = 1 if epoch is None or _is_missing(row[epoch]) else row[epoch]
-        if not isinstance(at, int | float) or at != int(at) or at < 0:
-            raise ExperimentError("--from", source, f"line {number + 2}: {epoch} = {at!r} is no epoch")
-        value = row[metric]
-        if not _is_missing(value) and not isinstance(value, int | float):
-            raise ExperimentError("--from", source, f"line {number + 2}: {metric} = {value!r} is no number")
-        curve[int(at)] = float(value)
+        told = {_name(str(name)): text for name, text in row.items() if text != "" and name not in (metric, epoch)}
+        values.update(told)
+        at = 1 if epoch is None or row[epoch] == "" else _epoch(row[epoch], f"line {number + 2}: {epoch}", source)
+        curve[at] = _number(row[metric], f"line {number + 2}: {metric}", source)
     for values, curve in groups.values():
-        first = min(curve)
-        shifted = {e + (first == 0): value for e, value in sorted(curve.items())}
+        shifted = {e + (min(curve) == 0): value for e, value in sorted(curve.items())}
         if all(map(math.isnan, shifted.values())):
             found.without["has no value"] += 1
         else:
@@ -65,14 +65,25 @@ def read(place: str, source: str, objective: Objective) -> Records:
     return found
 
 
+def _epoch(text: str, where: str, source: str) -> int:
+    try:
+        epoch = float(text)
+    except ValueError:
+        epoch = math.nan
+    if not math.isfinite(epoch) or epoch != int(epoch) or not 0 <= epoch < 1e9:
+        raise ExperimentError("--from", source, f"{where} = {text!r} is no epoch")
+    return int(epoch)
+
+
+def _number(text: str, where: str, source: str) -> float:
+    if text.strip().lower() in NO_NUMBER:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        raise ExperimentError("--from", source, f"{where} = {text!r} is no number") from None
+
+
 def _name(column: str) -> str:
     prefix = next((p for p in OF_CONFIG if column.startswith(p)), "")
     return column[len(prefix) :].replace("/", ".")
-
-
-def _value(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from raytune_hpo.evidence.records import Record, Records, unreadable
 from raytune_hpo.objective import Objective
 
 
-def read(place: str, source: str, objective: Objective) -> Records:
+def read(place: str, source: str, objective: Objective, names: Collection[str] = ()) -> Records:
     """place: URL#STUDY, or the path of an Optuna journal in place of the URL. Intermediate values are epochs, their
     first step 0 or 1; a study's value is whatever its objective has returned, and no metric by name."""
     if importlib.util.find_spec("optuna") is None:

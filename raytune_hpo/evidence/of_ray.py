@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ OF_RAY = (
 )
 
 
-def read(place: str, source: str, objective: Objective) -> Records:
+def read(place: str, source: str, objective: Objective, names: Collection[str] = ()) -> Records:
     """place: the folder of an experiment, or one that holds a single such."""
     folder = Path(place).expanduser()
     if not folder.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from raytune_hpo.evidence.records import Record, Records, no_metric
 from raytune_hpo.journal.events import Reported
@@ -11,20 +12,20 @@ from raytune_hpo.results.results import load_results
 from raytune_hpo.space.configs import flatten
 
 
-def read(place: str, source: str, objective: Objective) -> Records:
+def read(place: str, source: str, objective: Objective, names: Collection[str] = ()) -> Records:
     """Of a trial whose config changed while it trained: the one of its best epoch, and what it has shown under all."""
     results = load_results(place)
     curves: dict[str, dict[int, float]] = {}
-    names: set[str] = set()
+    reported: set[str] = set()
     for event in results.of(Reported):
-        names.update(event.metrics)
+        reported.update(event.metrics)
         value = event.metrics.get(objective.metric)
         if isinstance(value, int | float):
             curves.setdefault(event.trial, {})[event.epoch] = float(value)
         elif objective.metric in event.metrics:
             curves.setdefault(event.trial, {})[event.epoch] = math.nan
     if results.ledger.trials and not curves:
-        raise no_metric(source, objective.metric, names)
+        raise no_metric(source, objective.metric, reported)
     found = Records(source)
     for trial in results.ledger.trials.values():
         if trial.replicate_of is not None:

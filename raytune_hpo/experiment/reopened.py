@@ -55,12 +55,17 @@ class Reopened:
 
 @contextlib.contextmanager
 def reopened(
-    directory: RunDirectory, given: Mapping[str, Any] | None = None, *, code: CodeChoice = "recorded"
+    directory: RunDirectory,
+    given: Mapping[str, Any] | None = None,
+    *,
+    code: CodeChoice = "recorded",
+    moves: bool = True,
 ) -> Iterator[Reopened]:
     """See the module.
 
     given: objects that stand in for what is recorded (a task, a searcher, a scheduler); those left out the experiment
-    file makes anew. code: "recorded" is the run's own copy where today's files differ, "current" today's.
+    file makes anew. code: "recorded" is the run's own copy where today's files differ, "current" today's. moves: to the
+    folder in which the run began, while the context lasts; else the process stays as it is, but for modules.
     Raises ExperimentError where that cannot be.
     """
     checks.one_of("code", code, CHOICES)
@@ -69,7 +74,9 @@ def reopened(
     entry = description.get("entry")
     notices = [*_of_strangers(directory, description)]
     with contextlib.ExitStack() as stack:
-        notices += stack.enter_context(_where_it_began(description.get("cwd")))
+        if moves:
+            notices += stack.enter_context(_where_it_began(description.get("cwd")))
+        paths = list(sys.path)
         copy = None if "task" in given else _copy_of(directory, description)
         changed = {} if copy is None else kept_code.differing(copy)
         if copy is None and "cwd" in description and "task" not in given and code != "current":
@@ -90,6 +97,8 @@ def reopened(
         notices += told
         if copy is None or (code == "current" and changed):
             copy = project.loaded_code(None if entry is None or not Path(entry).is_file() else Path(entry))
+        if not moves:
+            sys.path[:] = [path for path in sys.path if path in paths]
         yield Reopened(experiment, copy, notices)
 
 

@@ -73,7 +73,8 @@ class Ledger:
         self.warnings: dict[WarningKey, WarningSeen] = {}
         self.commands: dict[str, str] = {}  # a person's commands that were taken: id -> what came of them
         self.amendments: list[events.Amended] = []
-        self.evidence: dict[str, set[str]] = {}  # source -> keys of the configs that are known from there
+        #: source -> key of a config that is known from there -> its last epoch there
+        self.evidence: dict[str, dict[str, int]] = {}
         self.unsettled = False  # whether some of them are not in force yet
         self.searched = 0  # trials that the search has suggested
 
@@ -138,7 +139,7 @@ class Ledger:
             self._not_finished()
 
     def _on_evidence(self, event: events.EvidenceGiven) -> None:
-        self.evidence.setdefault(event.source, set()).add(config_key(event.config))
+        self.evidence.setdefault(event.source, {})[config_key(event.config)] = max(event.curve, default=0)
 
     def _on_settle(self, event: events.Settled) -> None:
         self.unsettled = False

@@ -31,7 +31,7 @@ import numpy as np
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.objective import Objective
 from raytune_hpo.options import Named, Options
-from raytune_hpo.search.evidence import Evidence, best_of_sources
+from raytune_hpo.search.evidence import Evidence, best_of_sources, extent
 from raytune_hpo.search.fidelity import expected_scores, levels
 from raytune_hpo.search.history import History, Suggestion
 from raytune_hpo.seeding import generator
@@ -188,6 +188,7 @@ class SearchAlgorithm(Named, Search):
         self.elsewhere: list[Evidence] = []
         #: How many of the best configs of elsewhere are tried; a population begins with more.
         self.starts = STARTS if self.uses_evidence == "starts" else 0
+        self._told_of: dict[tuple[str, str], int] = {}  # (source, config) -> its place there
         self._best_elsewhere: tuple[int, list[Config]] = (0, [])  # of so much evidence
         self.passed_over = 0
         self._seen: set[str] = set()
@@ -264,9 +265,9 @@ class SearchAlgorithm(Named, Search):
 
     def _start_of_elsewhere(self) -> Config | None:
         """The best new one of the `starts` best configs of elsewhere; of several sources each in turn."""
-        if self._best_elsewhere[0] != len(self.elsewhere):
+        if self._best_elsewhere[0] != extent(self.elsewhere):
             best = list(itertools.islice(best_of_sources(self.space, self.elsewhere), self.starts))
-            self._best_elsewhere = (len(self.elsewhere), best)
+            self._best_elsewhere = (extent(self.elsewhere), best)
         return next((config for config in self._best_elsewhere[1] if config_key(config) not in self._seen), None)
 
     def _checked(self, config: Any) -> Config:
@@ -328,8 +329,16 @@ class SearchAlgorithm(Named, Search):
         self.past.report(trial_id, epoch, self._loss(value))
 
     def evidence(self, config: Config, curve: Mapping[int, float], source: str) -> None:
-        """See `uses_evidence`."""
-        self.elsewhere.append(Evidence(config, {e: self._loss(v) for e, v in curve.items()}, source))
+        """See `uses_evidence`. Of a config that was told of before by the same source this takes the place of that, if
+        its curve is longer: it has trained on."""
+        told = Evidence(config, {e: self._loss(v) for e, v in curve.items()}, source)
+        key = (source, config_key(config))
+        before = self._told_of.get(key)
+        if before is not None and told.epochs > self.elsewhere[before].epochs:
+            self.elsewhere[before] = told
+            return
+        self._told_of[key] = len(self.elsewhere)
+        self.elsewhere.append(told)
 
     def _loss(self, value: float) -> float:
         return self.objective.loss(value) if math.isfinite(value) else math.nan
@@ -366,4 +375,5 @@ class SearchAlgorithm(Named, Search):
         self.past.load(state, [self.space.to_unit(c) for c in configs])
         self._seen = set(map(config_key, configs))
         self.elsewhere = [Evidence.from_json(row) for row in state["elsewhere"]]
+        self._told_of = {(one.source, config_key(one.config)): i for i, one in enumerate(self.elsewhere)}
         self.passed_over = int(state.get("passed_over", 0))

@@ -28,6 +28,10 @@ class Evidence:
     curve: dict[int, float] = field(repr=False)
     source: str
 
+    @property
+    def epochs(self) -> int:
+        return max(self.curve, default=0)
+
     def to_json(self) -> dict[str, Any]:
         return {"config": self.config, "curve": _curve_to_json(self.curve), "source": self.source}
 
@@ -42,6 +46,11 @@ def _curve_to_json(curve: Mapping[int, float]) -> list[list[Any]]:
 
 def _curve_from_json(rows: Sequence[Sequence[Any]]) -> dict[int, float]:
     return {int(epoch): math.nan if value is None else float(value) for epoch, value in rows}
+
+
+def extent(evidence: Sequence[Evidence]) -> int:
+    """Another number whenever some has come, or has grown."""
+    return len(evidence) + sum(one.epochs for one in evidence)
 
 
 def by_source(evidence: Sequence[Evidence]) -> list[list[Evidence]]:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from raytune_hpo.search.config_model import Belief, ConfigModel, Mean
-from raytune_hpo.search.evidence import Evidence, by_source, history_of
+from raytune_hpo.search.evidence import Evidence, by_source, extent, history_of
 from raytune_hpo.search.history import Suggestion
 from raytune_hpo.seeding import generator
 from raytune_hpo.space import SearchSpace, Vector
@@ -53,9 +53,9 @@ class SourceModels:
 
     def learn(self, evidence: Sequence[Evidence]) -> None:
         """All that there is: nothing is done where nothing has come since."""
-        if self.version == len(evidence):
+        if self.version == extent(evidence):
             return
-        self._beliefs, self._scales, self.version = [], [], len(evidence)
+        self._beliefs, self._scales, self.version = [], [], extent(evidence)
         for own in by_source(evidence):
             history = history_of(self._space, own)
             model = ConfigModel(self._space, history.levels, self._surrogate, self._seed, self._limit)

@@ -31,6 +31,7 @@ import socket
 import stat
 import subprocess
 import time
+import weakref
 import zlib
 from collections.abc import Mapping
 from importlib import metadata
@@ -61,6 +62,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+        _OPEN.add(self)
 
     @classmethod
     def new_path(cls, storage: str, name: str) -> Path:
@@ -298,6 +300,19 @@ class RunDirectory:
         if not path.exists():
             write_atomically(path, f"first seen in {trial_id}\n\n{traceback.rstrip()}\n".encode())
         return relative
+
+
+#: Of this process; weakly.
+_OPEN: weakref.WeakSet[RunDirectory] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a process that was forked from one that has a run: it would hold the lock for as long as it lives."""
+    for directory in list(_OPEN):
+        directory.unlock()  # (which closes a descriptor: the parent's lock stays)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def whoever() -> dict[str, str]:

@@ -13,13 +13,13 @@ from raytune_hpo.journal import events
 from raytune_hpo.seeding import generator
 from raytune_hpo.states import Status
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.workers.pool import Lost, Slot
+from raytune_hpo.workers.pool import Lost, OwnWorkers, Slot
 
 if TYPE_CHECKING:
     from raytune_hpo.testing.simulation import Simulation
 
 
-class FakePool:
+class FakePool(OwnWorkers):
     """Workers in virtual time. Their trials' state is an epoch number, and so is a checkpoint."""
 
     ending = False
@@ -69,7 +69,7 @@ class FakePool:
         while len(self.slots) < self.simulation.workers:
             self.slots.append(self._slot())
 
-    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
+    def admits(self, slot: Slot, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

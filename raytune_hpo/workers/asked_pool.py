@@ -23,12 +23,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event
+from raytune_hpo.journal.names import number_of
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.workers import deaths
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
@@ -73,7 +74,8 @@ class Place:
     began: float = 0.0
     pending: Request | None = None
     reply: Reply | None = None
-    over: bool = field(default=False)
+    delivered: bool = False  # whether its asker has heard of the trial
+    over: bool = False
 
     def heard(self) -> None:
         self.deadline = time.monotonic() + self.lease_s
@@ -86,7 +88,7 @@ class AskedPool:
     patient = True
 
     def __init__(self, run_path: Path, store: CheckpointStore, reserved: Mapping[str, tuple[str, float]]) -> None:
-        """reserved: trial -> its token, and for how many seconds it is kept for that one."""
+        """reserved: a trial of the last session -> who had it, and for how many seconds it is kept for that one."""
         self._run_path, self._store = run_path, store
         now = time.monotonic()
         self._reserved = {trial: (token, now + kept_s) for trial, (token, kept_s) in reserved.items()}
@@ -115,10 +117,16 @@ class AskedPool:
         with self._changed:
             return [place for place in self._asking if not place.over]
 
-    def admits(self, place: Place, trial: str, losses: float) -> bool:
-        """Whether nobody else has it still."""
-        token, until = self._reserved.get(trial, ("", 0.0))
-        return place.info.token == token or time.monotonic() >= until
+    def admits(self, place: Place, losses: float) -> bool:
+        return True  # it endangers no other
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Trials that others may have still, or want to go on with."""
+        now = time.monotonic()
+        with self._changed:
+            kept = {trial for trial, (_, until) in self._reserved.items() if until > now}
+            return frozenset(kept | {p.wants for p in self._asking if p.wants in self._reserved})
 
     def start(self, place: Place, assignment: Assignment) -> None:
         record = assignment.checkpoint
@@ -131,9 +139,13 @@ class AskedPool:
             self._holding[assignment.trial] = place
             place.heard()
             if place.wants is not None:
-                place.epoch = assignment.known
-                assert place.pending is not None
-                self._take(place, place.pending)
+                request = place.pending
+                assert request is not None
+                told = request.get("epoch")
+                place.epoch = assignment.known  # what it knows, and so does who trains; or who has begun anew
+                if isinstance(told, int) and 0 < told <= assignment.known:
+                    place.epoch = told if request["do"] == "report" else told - 1
+                self._take(place, request)
                 return
             place.epoch = record.epoch if record is not None else 0
             reply = {
@@ -216,6 +228,11 @@ class AskedPool:
         """Who waits for an answer is to ask the next one that owns the run."""
         self.close({"moved": True})
 
+    def drop_answers(self) -> None:
+        """The session has failed: what was to be answered may not be in the journal, and is asked again."""
+        with self._changed:
+            self._out = []
+
     def close(self, reply: Reply) -> None:
         """From here on this is the answer to everything."""
         with self._changed:
@@ -245,7 +262,7 @@ class AskedPool:
         with self._changed:
             place = self._holding.get(str(reply.get("trial")))
             if request.get("do") == "ask" and place is not None and place.info.token == request.get("token"):
-                place.deadline = 0.0
+                place.deadline, place.delivered = 0.0, False
                 self._wake()
 
     def _ask(self, request: Request) -> Reply:
@@ -255,20 +272,30 @@ class AskedPool:
         with self._changed:
             self._asking.append(place)
             self._wake()
-            while place.reply is None and self._closed is None and time.monotonic() < until:
-                self._changed.wait(min(LOOK_S, max(0.0, until - time.monotonic())))
-            while place.trial is not None and place.reply is None and self._closed is None:  # it is on its way
-                self._changed.wait(LOOK_S)
-            if place.reply is not None:
-                reply, place.reply = place.reply, None
-                return reply
-            place.over = True
-            with contextlib.suppress(ValueError):
-                self._asking.remove(place)
-            return self._closed or {"trial": None, "waiting": True}
+            try:
+                while place.reply is None and self._closed is None and (place.trial or time.monotonic() < until):
+                    self._changed.wait(min(LOOK_S, max(0.0, until - time.monotonic())) if not place.trial else LOOK_S)
+                if place.reply is not None:
+                    reply, place.reply = place.reply, None
+                    place.delivered = True
+                    return reply
+                return self._closed or {"trial": None, "waiting": True}
+            finally:  # a person may have interrupted it
+                if not place.delivered:
+                    place.over, place.deadline = True, 0.0
+                    with contextlib.suppress(ValueError):
+                        self._asking.remove(place)
 
     def _report(self, request: Request) -> Reply:
         trial, token = _text(request, "trial"), _text(request, "token")
+        copied = self._copied(trial, token, request.get("checkpoint"))  # which may take a while: nobody waits for it
+        try:
+            return self._told_of(trial, token, {**request, "copied": copied})
+        finally:
+            if copied is not None:
+                shutil.rmtree(copied, ignore_errors=True)
+
+    def _told_of(self, trial: str, token: str, request: Request) -> Reply:
         with self._changed:
             if self._closed is not None:
                 return self._closed
@@ -330,25 +357,43 @@ class AskedPool:
             raise ExperimentError("epoch", epoch, expected)
         if epoch == place.epoch and request["do"] == "report":
             return None
-        saved = self._saved(place, epoch, request.get("checkpoint"))
+        saved = self._saved(place, epoch, request.get("copied"))
         seconds, place.began = time.monotonic() - place.began, time.monotonic()
         place.epoch = epoch
         report = EpochReport(epoch, dict(metrics), seconds, saved, done=request["do"] == "tell")
         return Outcome("waiting", (report,))
 
-    def _saved(self, place: Place, epoch: int, folder: Any) -> Saved | None:
+    def _copied(self, trial: str, token: str, folder: Any) -> Path | None:
+        """A copy of what the trial's asker has saved, beside its checkpoints."""
         if folder is None:
             return None
         source = Path(str(folder))
         if not source.is_dir():
             raise ExperimentError("checkpoint", str(folder), "is no folder")
-        assert place.trial is not None
-        scratch = self._store.scratch(place.trial)
+        if number_of(trial) is None:
+            raise ExperimentError("trial", trial, "no such trial in this run")
+        with self._changed:
+            place = self._holding.get(trial)
+            if place is not None and place.info.token == token:
+                place.deadline = math.inf  # it is heard of: this is its thread
+        scratch = self._store.scratch(trial)
         try:
             shutil.copytree(source, scratch, dirs_exist_ok=True)
-            return Saved(epoch, record=self._store.commit(scratch, place.trial, place.generation, epoch))
-        finally:
+        except (OSError, shutil.Error) as error:
             shutil.rmtree(scratch, ignore_errors=True)
+            text = f"cannot be copied: {type(error).__name__}: {str(error)[:200]}"
+            raise ExperimentError("checkpoint", str(folder), text) from error
+        finally:
+            with self._changed:
+                if place is not None:
+                    place.heard()
+        return scratch
+
+    def _saved(self, place: Place, epoch: int, copied: Path | None) -> Saved | None:
+        if copied is None:
+            return None
+        assert place.trial is not None
+        return Saved(epoch, record=self._store.commit(copied, place.trial, place.generation, epoch))
 
     def _beat(self, request: Request) -> Reply:
         token = _text(request, "token")
@@ -395,7 +440,7 @@ class AskedPool:
             else:
                 continue
             if place.trial is not None and not self.ending:
-                found.append((place, Lost(why)))
+                found.append((place, Lost(why, 1.0 if place.delivered or place.wants else 0.0)))
             self._lapse(place)
         return found
 

@@ -18,7 +18,7 @@ from typing import Any
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.journal.events import Event, ExecutorChanged, Noticed
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
-from raytune_hpo.workers.pool import Lost, Workers
+from raytune_hpo.workers.pool import Lost, OwnWorkers, Workers
 
 #: So many times their start is what must be left for workers: it slows down what trains meanwhile.
 WORTH = 1.5
@@ -50,7 +50,7 @@ class Growth:
         return self.places > 1 and rest_s > WORTH * self.start_s
 
 
-class GrowingPool:
+class GrowingPool(OwnWorkers):
     """See the module; to the driver, a pool. here: in the driver's process."""
 
     def __init__(self, here: Workers, growth: Growth, clock: Callable[[], float] = time.monotonic) -> None:
@@ -121,8 +121,8 @@ class GrowingPool:
             self._offering = self._there
         return self._offering.idle()
 
-    def admits(self, slot: Any, trial: str, losses: float) -> bool:
-        return self._offering.admits(slot, trial, losses)
+    def admits(self, slot: Any, losses: float) -> bool:
+        return self._offering.admits(slot, losses)
 
     def start(self, slot: Any, assignment: Assignment) -> None:
         self._owner[id(slot)] = self._offering

@@ -22,7 +22,7 @@ from raytune_hpo.workers import deaths
 from raytune_hpo.workers.first_call import FirstCheck
 from raytune_hpo.workers.lane_calls import Order, Turn
 from raytune_hpo.workers.messages import Assignment, Checked, EpochReport, Outcome, Saved, WorkerInfo
-from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, Slot, called_once, raise_full_disk
+from raytune_hpo.workers.pool import SAVE_TIMEOUT_S, Lost, OwnWorkers, Slot, called_once, raise_full_disk
 from raytune_hpo.workers.staffing import Staffing
 from raytune_hpo.workers.transport import Actor, ActorLostError, Call, CallFailedError, Transport
 
@@ -70,7 +70,7 @@ class LaneSlot(Slot):
     proven: bool = False
 
 
-class LanePool:
+class LanePool(OwnWorkers):
     """Lanes for trials; stands in for a `Pool`.
 
     make_array: of a number, an array in whatever process the transport has for it. resources: of one array. trials:
@@ -137,7 +137,7 @@ class LanePool:
                 out.append(slot)
         return out
 
-    def admits(self, slot: LaneSlot, trial: str, losses: float) -> bool:
+    def admits(self, slot: LaneSlot, losses: float) -> bool:
         """No more unproven trials are in an array at a time than leaves each with twice as much blame for the next
         loss as any of them has gathered so far."""
         assert slot.array is not None

@@ -71,6 +71,12 @@ class Workers(Protocol):
     """
 
     ending: bool
+    #: Whether nobody is late who does not come: nobody was sent for.
+    patient: bool
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Trials that somebody may have still: none but a slot that `wants` one may bring it back."""
 
     def ensure(self) -> None: ...
 
@@ -79,8 +85,8 @@ class Workers(Protocol):
 
     def idle(self) -> Sequence[Any]: ...
 
-    def admits(self, slot: Any, trial: str, losses: float) -> bool:
-        """Whether a trial, which has lost so many workers, may be started in the slot now."""
+    def admits(self, slot: Any, losses: float) -> bool:
+        """Whether a trial that has lost so many workers may be started in the slot now."""
 
     def start(self, slot: Any, assignment: Assignment) -> None: ...
 
@@ -121,7 +127,14 @@ class Workers(Protocol):
     def shutdown(self) -> None: ...
 
 
-class Pool:
+class OwnWorkers:
+    """What is the same of all that we start ourselves."""
+
+    patient = False
+    reserved: frozenset[str] = frozenset()
+
+
+class Pool(OwnWorkers):
     """Processes for trials of one size.
 
     make_actor: the next worker, in whatever process the transport has for it. limit: at most so many. fresh: each
@@ -175,7 +188,7 @@ class Pool:
             and (slot.leaving is None or (slot.leaving.told is None and not self._fresh))
         ]
 
-    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
+    def admits(self, slot: Slot, losses: float) -> bool:
         return True  # it endangers no other
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

@@ -29,6 +29,7 @@ from raytune_hpo.journal.events import EvidenceGiven, Noticed
 from raytune_hpo.objective import Objective
 from raytune_hpo.search.evidence import Evidence
 from raytune_hpo.space import SearchSpace
+from raytune_hpo.testing.searchers import make
 
 LOSS = Objective("loss", "min")
 SPACE = SearchSpace(
@@ -184,6 +185,35 @@ def test_a_table(tmp_path: Path, text: str, curves: list[dict[int, float]]) -> N
     assert [(c["lr"], c["units"], c["fixed"]) for c, _ in kept.rows] == [(0.01, 16, 3), (0.02, 8, 3)]
 
 
+def test_a_table_that_is_hard_to_read(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("epoch,norm,loss\n3,None,1.0\n5,NA,nan\n7,,2.0\n5,NA,3.0\n")
+    space = SearchSpace({"epoch": Int(1, 9), "norm": Choice([None, "NA"])})
+    found = fitted(read(str(path), LOSS, space.paths), space, LOSS)
+    assert [config for config, _ in found.rows] == [{"epoch": 3, "norm": None}, {"epoch": 5, "norm": "NA"}]
+    assert dict(found.unfit) == {"has no value": 1, "no value of norm": 1}
+    path.write_text("epoch,lr,loss\ninf,0.1,1.0\n")
+    with pytest.raises(ExperimentError, match=r"line 2: epoch = 'inf' is no epoch"):
+        read(str(path), LOSS)
+
+
+def test_what_trains_on_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.csv"
+    lines = ["trial,epoch,lr,units,loss", "a,1,0.01,9,5.0", "b,1,0.02,10,2.0"]
+    path.write_text("\n".join(lines))
+    run(small(tmp_path), tmp_path / "run", quiet=True)
+    import_trials(tmp_path / "run", str(path))
+    path.write_text("\n".join([*lines, "a,3,0.01,9,0.5"]))
+    monkeypatch.chdir(tmp_path)
+    answer = import_trials(tmp_path / "run", "./runs.csv")
+    assert answer.outcome is not None
+    assert answer.outcome.startswith(f"1 trial of {path}: bayesopt learns from them; 1 were imported before")
+    again = make("bayesopt", {}, SearchSpace(small(tmp_path).space), mode="min")
+    for event in load_results(tmp_path / "run").of(EvidenceGiven):
+        again.evidence(event.config, event.curve, event.source)
+    assert [one.curve for one in again.elsewhere] == [{1: 5.0, 3: 0.5}, {1: 2.0}]
+
+
 def test_our_own_table_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = run(small(tmp_path, searcher="random", num_samples=3), tmp_path / "run", quiet=True)
     capsys.readouterr()
@@ -277,7 +307,7 @@ def test_a_run_begins_with_what_is_known(tmp_path: Path) -> None:
         quiet=True,
     )
     assert [t.config for t in on.ledger.trials.values()] != [t.config for t in whole.ledger.trials.values()]
-    assert on.ledger.evidence == {str(tmp_path / "before"): {json.dumps(e.config, sort_keys=True) for e in told}}
+    assert on.ledger.evidence == {str(tmp_path / "before"): {json.dumps(e.config, sort_keys=True): 4 for e in told}}
 
 
 def test_what_diverged_there_is_known_to_be_bad(tmp_path: Path) -> None:
@@ -355,7 +385,7 @@ WRONG = {
     "bytes": (lambda f: damaged(f, "z.csv", b"\xff\xfe\x00\x00,\x01\n"), "csv"),
     "no such column": (lambda f: damaged(f, "c.csv", b"lr,units,acc\n1,2,3\n"), "is reported by no trial of"),
     "text for a metric": (lambda f: damaged(f, "t.csv", b"lr,units,loss\n0.1,9,low\n"), "'low' is no number"),
-    "no epoch": (lambda f: damaged(f, "e.csv", b"epoch,lr,units,loss\n1.5,0.1,9,1\n"), "1.5 is no epoch"),
+    "no epoch": (lambda f: damaged(f, "e.csv", b"epoch,lr,units,loss\n1.5,0.1,9,1\n"), "'1.5' is no epoch"),
     "nothing fits": (lambda f: damaged(f, "n.csv", b"lr,units,loss\n9,9,1\n"), "1 left out: lr is not in"),
     "no trial": (lambda f: damaged(f, "o.csv", b"lr,units,loss\n"), "holds no trial"),
     "no database": (lambda f: f"optuna:sqlite:///{f / 'none.db'}", "no such database"),

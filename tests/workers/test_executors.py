@@ -70,7 +70,9 @@ def test_an_array_says_why_processes_are_better(tmp_path: Path, monkeypatch: pyt
     results = run(experiment, tmp_path / "run")
     assert results.status == "finished"
     assert executors(results) == ["processes"]
-    assert [event.reason for event in results.of(SessionOpened)] == ["Branch is not vmappable"]
+    (reason,) = (event.reason for event in results.of(SessionOpened))
+    # (Of a machine that is busy with other things a step takes so long that it is not even tried.)
+    assert reason == "Branch is not vmappable" or str(reason).startswith("a step of one model takes ")
 
 
 @pytest.mark.usefixtures("ray_session")

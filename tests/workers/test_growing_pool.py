@@ -20,7 +20,7 @@ from raytune_hpo.tasks.digits import Digits
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.growing_pool import GrowingPool, Growth
 from raytune_hpo.workers.messages import Assignment
-from raytune_hpo.workers.pool import Slot
+from raytune_hpo.workers.pool import OwnWorkers, Slot
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def test_when_workers_are_worth_their_start(
     assert growth(**fields).due(elapsed_s, begun, running) == due
 
 
-class Pool:
+class Pool(OwnWorkers):
     """Does what it is told, at once. slots: places."""
 
     def __init__(self, name: str, places: int) -> None:
@@ -71,7 +71,7 @@ class Pool:
     def idle(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.trial is None]
 
-    def admits(self, slot: Slot, trial: str, losses: float) -> bool:
+    def admits(self, slot: Slot, losses: float) -> bool:
         return True
 
     def start(self, slot: Slot, assignment: Assignment) -> None:

@@ -194,7 +194,7 @@ class Fate:
     def _fill(self, array: Any) -> None:
         self.waiting.sort()
         for slot in self.pool.idle():
-            if not self.waiting or not self.pool.admits(slot, self.waiting[0], self.losses[self.waiting[0]]):
+            if not self.waiting or not self.pool.admits(slot, self.losses[self.waiting[0]]):
                 break
             trial = self.waiting.pop(0)
             known, losses = self.known[trial], self.losses[trial]
@@ -250,7 +250,7 @@ def test_arrays_that_are_killed_from_outside_fail_few_trials_and_late(monkeypatc
         answer(pool, 0, 64)
         array = pool._arrays[0]
         for slot, (trial, lost) in zip(pool.idle(), losses.items(), strict=True):
-            if pool.admits(slot, trial, lost):
+            if pool.admits(slot, lost):
                 pool.start(slot, Assignment(trial, {}, 0, 1, losses=lost))
         inside.append(len(pool.busy))
         pool._call(array)
