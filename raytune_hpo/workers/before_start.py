@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raytune_hpo.errors import ExperimentError
 from raytune_hpo.experiment import ResolvedExperiment
+from raytune_hpo.experiment.asked import by_whoever_asks
 from raytune_hpo.training.task import Task
 from raytune_hpo.workers import choice
 from raytune_hpo.workers.ray_folder import check_folder
@@ -40,6 +41,8 @@ def check_code(experiment: ResolvedExperiment, address: str | None) -> None:
 
 def remarks(experiment: ResolvedExperiment, address: str | None) -> list[str]:
     """What the experiment's executor cannot promise, and what `auto` goes by, a line each."""
+    if experiment.task is by_whoever_asks:
+        return ["whoever asks for a trial trains it: open_run, or raytune-hpo ask and tell"]
     executor, refused = experiment.executor, choice.refusal(experiment, address)
     function = not isinstance(experiment.task, Task)
     found = {

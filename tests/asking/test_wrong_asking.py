@@ -32,6 +32,14 @@ BEFORE = {
 }
 
 
+def test_it_is_said_who_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file.py").write_text(FILE)
+    assert main(["validate", str(tmp_path / "file.py")]) == 0
+    out = capsys.readouterr().out
+    assert "whoever asks for a trial trains it" in out
+    assert "auto takes workers" not in out
+
+
 @pytest.mark.parametrize(("arguments", "said"), BEFORE.values(), ids=BEFORE)
 def test_what_cannot_begin(
     tmp_path: Path,
