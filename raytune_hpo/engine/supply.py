@@ -60,7 +60,7 @@ class Supply:
         if any(t.status == Status.RUNNING for t in self._live.values()):
             return None
         # No scheduler may leave trials waiting for ever.
-        return next((t for t in self._live.values() if not t.held), None)
+        return next((t for t in self._live.values() if not self._is_held(t)), None)
 
     def due(self) -> list[str]:
         """The trials that are to be trained again now, from another seed."""
@@ -93,7 +93,8 @@ class Supply:
 
     def _chosen(self) -> TrialState | None:
         """The trial that the scheduler wants to run. Raises ExperimentError for one that does not wait."""
-        waiting = (t for t in self._live.values() if t.status in (Status.PENDING, Status.PAUSED) and not t.held)
+        open_ = (Status.PENDING, Status.PAUSED)
+        waiting = (t for t in self._live.values() if t.status in open_ and not self._is_held(t))
         unknown = next((t for t in waiting if not self._host.knows(t.id)), None)
         if unknown is not None:
             return unknown
@@ -105,6 +106,10 @@ class Supply:
             name = self._experiment.scheduler.name
             raise ExperimentError("scheduler", name, f"chose {chosen}, which is neither pending nor paused")
         return trial
+
+    def _is_held(self, trial: TrialState) -> bool:
+        """By a person, or for whoever may have it still."""
+        return trial.held or trial.id in self._host.held
 
     def _suggest(self) -> TrialState | None:
         """A new trial; None when there is none, for good or (the search waits) until more trials end."""

@@ -50,6 +50,25 @@ def test_shells_have_a_trial_each_and_others_go_past_it(tmp_path: Path) -> None:
         assert own.report("t00001", 1, {"loss": 1.0}) == "continue"
 
 
+def test_what_somebody_has_still_is_given_to_nobody(tmp_path: Path) -> None:
+    """Also where nothing else is left to give, and who asks waits at the head of the line."""
+    own = open_run(asked(num_samples=1), tmp_path / "run", lease_s=20)
+    with open_run(None, tmp_path / "run", lease_s=20) as one, open_run(None, tmp_path / "run", lease_s=20) as other:
+        trial = one.ask()
+        assert trial is not None
+        one.report(trial, 1, {"loss": 1.0})
+        got: list[Any] = []
+        waiting = threading.Thread(target=lambda: got.append(other.ask()))
+        waiting.start()
+        time.sleep(0.3)
+        own.close()
+        until(lambda: other.owns)
+        time.sleep(0.5)
+        assert [one.report(trial, e, {"loss": 1.0}) for e in (2, 3, 4, 5)] == ["continue"] * 3 + ["stop"]
+        waiting.join(20)
+        assert got == [None]
+
+
 def test_the_process_that_owns_it_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "begun").mkdir()
     (tmp_path / "later").mkdir()
