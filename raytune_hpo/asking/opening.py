@@ -26,7 +26,7 @@ from raytune_hpo.results.results import Results, load_results
 from raytune_hpo.seeding import trial_seed
 from raytune_hpo.space.configs import plain
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.workers.asked_pool import LONGEST_LEASE_S
+from raytune_hpo.workers.asked_requests import LONGEST_LEASE_S
 
 Decision = Literal["continue", "stop"]
 LOOK_S = 0.1
@@ -57,11 +57,13 @@ class OpenRun:
     """
 
     def __init__(
-        self, run_dir: Path, experiment: Experiment | None, source: Path | None, lease_s: float, token: str
+        self, run_dir: Path, experiment: Experiment | None, source: Path | None, lease_s: float, token: str | None
     ) -> None:
         self.run_dir = run_dir
         self._experiment, self._source = experiment, source
-        self._lease_s, self._token = lease_s, token
+        self._lease_s = lease_s
+        self._is_of_process = token is None  # whose end is noticed; of a shell the lease counts alone
+        self._token = _new_token() if token is None else token
         self._owner: Owner | None = None
         self._finding = threading.Lock()
         self._troubled: float | None = None  # since when the run could not be had
@@ -168,10 +170,6 @@ class OpenRun:
         if "error" in reply:
             raise RefusedError(str(reply["error"]))
         return reply
-
-    @property
-    def _is_of_process(self) -> bool:
-        return "-" in self._token
 
     @property
     def _pid(self) -> int | None:
@@ -285,13 +283,12 @@ def open_run(
         check_can_be_asked(experiment.resolved)
         if path.is_dir() and not _is_run(path) and {p.name for p in path.iterdir()} - BEGUN:
             RunDirectory.check_new(path)
-    opened = OpenRun(path, experiment, source, float(lease_s), token or _new_token())
+    opened = OpenRun(path, experiment, source, float(lease_s), token)
     opened.connect()
     return opened
 
 
 def _new_token() -> str:
-    """Of a process. (What a shell gives itself has no "-".)"""
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
 
 

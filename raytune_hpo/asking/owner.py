@@ -30,8 +30,9 @@ from raytune_hpo.journal.events import (
 )
 from raytune_hpo.states import Decision, RunStatus
 from raytune_hpo.storage.checkpoints import CheckpointStore
-from raytune_hpo.workers.asked_pool import AskedPool, reservations
+from raytune_hpo.workers.asked_pool import AskedPool
 from raytune_hpo.workers.executors import Opened
+from raytune_hpo.workers.reservations import reservations
 
 LOOK_S = 0.2
 

@@ -33,10 +33,9 @@ from raytune_hpo.states import RunStatus, Status
 from raytune_hpo.storage.checkpoints import CheckpointStore, unpack
 from raytune_hpo.storage.commands import Inbox
 from raytune_hpo.storage.run_directory import RunDirectory
-from raytune_hpo.workers.asked_pool import OVER
 from raytune_hpo.workers.choice import concurrent_lanes
 from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
-from raytune_hpo.workers.pool import Lost, Slot, Workers
+from raytune_hpo.workers.pool import Lost, Refusal, Slot, Workers
 from raytune_hpo.workers.transport import DebuggerLeftError
 
 #: How long a run that was interrupted, or stopped, waits at least for running epochs to end before it gives them up.
@@ -278,11 +277,11 @@ class Driver:
         more that its asker trains."""
         trial = self.population.trials.get(name)
         if trial is None:
-            slot.refused = "no such trial in this run"
+            slot.refused = Refusal("no such trial in this run", over=False)
         elif trial.finished:
-            slot.refused = f"{OVER}: it is {trial.status}"
+            slot.refused = Refusal(f"is over: it is {trial.status}", over=True)
         elif trial.held or trial.status != Status.PENDING or self._withheld.get(name) != trial.generation:
-            slot.refused = f"{OVER} here: it is {trial.status}, and goes on elsewhere"
+            slot.refused = Refusal(f"is over here: it is {trial.status}, and goes on elsewhere", over=True)
         else:
             self._start(slot, trial)
             return

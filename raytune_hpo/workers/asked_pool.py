@@ -16,14 +16,12 @@ that is gone is noticed at once. The trial then comes back as one that has lost 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,53 +30,13 @@ from raytune_hpo.journal.events import Event
 from raytune_hpo.journal.names import number_of
 from raytune_hpo.storage.checkpoints import CheckpointStore
 from raytune_hpo.workers import deaths
-from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved, WorkerInfo
+from raytune_hpo.workers.asked_requests import Place, Reply, Request, lease_of, outcome_of, place_of, text_of
+from raytune_hpo.workers.messages import Assignment, EpochReport, Outcome, Saved
 from raytune_hpo.workers.pool import Lost
+from raytune_hpo.workers.reservations import Reservations
 
-Request = Mapping[str, Any]
-Reply = dict[str, Any]
 CONTINUE, STOP = "continue", "stop"
-LONGEST_LEASE_S = 30 * 86400.0
 LOOK_S = 0.5
-UNTIL = " until "
-OVER = "is over"
-
-
-@dataclass(frozen=True)
-class Asker(WorkerInfo):
-    """Who asks. token: what it is known by, also to the next process that owns the run; until: of one without a
-    process, when its lease ends, in seconds since 1970."""
-
-    token: str = ""
-    until: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.token if self.pid else f"{self.token}{UNTIL}{self.until}"
-
-
-@dataclass(eq=False)
-class Place:
-    """One request for a trial, and then that trial. wants: the trial that its asker has had since before this session.
-    replies: to the request that waits; pending: that request."""
-
-    info: Asker
-    lease_s: float
-    wants: str | None = None
-    refused: str | None = None
-    trial: str | None = None
-    leaving: None = None
-    generation: int = 0
-    epoch: int = 0
-    deadline: float = math.inf
-    began: float = 0.0
-    pending: Request | None = None
-    reply: Reply | None = None
-    delivered: bool = False  # whether its asker has heard of the trial
-    over: bool = False
-
-    def heard(self) -> None:
-        self.deadline = time.monotonic() + self.lease_s
 
 
 class AskedPool:
@@ -90,8 +48,7 @@ class AskedPool:
     def __init__(self, run_path: Path, store: CheckpointStore, reserved: Mapping[str, tuple[str, float]]) -> None:
         """reserved: a trial of the last session -> who had it, and for how many seconds it is kept for that one."""
         self._run_path, self._store = run_path, store
-        now = time.monotonic()
-        self._reserved = {trial: (token, now + kept_s) for trial, (token, kept_s) in reserved.items()}
+        self._reserved = Reservations(reserved)
         self._changed = threading.Condition()
         self._asking: list[Place] = []
         self._holding: dict[str, Place] = {}  # by trial
@@ -123,16 +80,15 @@ class AskedPool:
     @property
     def reserved(self) -> frozenset[str]:
         """Trials that others may have still, or want to go on with."""
-        now = time.monotonic()
         with self._changed:
-            kept = {trial for trial, (_, until) in self._reserved.items() if until > now}
-            return frozenset(kept | {p.wants for p in self._asking if p.wants in self._reserved})
+            wanted = {p.wants for p in self._asking if p.wants is not None and p.wants in self._reserved}
+            return frozenset(self._reserved.lasting() | wanted)
 
     def start(self, place: Place, assignment: Assignment) -> None:
         record = assignment.checkpoint
         with self._changed:
             self._asking.remove(place)
-            self._reserved.pop(assignment.trial, None)
+            self._reserved.end(assignment.trial)
             self._told.pop((assignment.trial, place.info.token), None)
             place.trial, place.began = assignment.trial, time.monotonic()
             place.generation = assignment.generation
@@ -182,10 +138,10 @@ class AskedPool:
         is over, or has said this before another owner died of it."""
         if place.refused is None:
             return None
-        if place.refused.startswith(OVER) and (request["do"] == "report" or request.get("again")):
+        if place.refused.over and (request["do"] == "report" or request.get("again")):
             return None
         self._told.pop((place.wants or "", place.info.token), None)
-        return {"error": str(ExperimentError("trial", place.wants, place.refused))}
+        return {"error": str(ExperimentError("trial", place.wants, place.refused.why))}
 
     def end(self, place: Place, silent_s: float) -> list[tuple[Place, float]]:
         with self._changed:
@@ -266,7 +222,7 @@ class AskedPool:
                 self._wake()
 
     def _ask(self, request: Request) -> Reply:
-        place = self._place(request)
+        place = place_of(request)
         timeout_s = request.get("timeout_s")
         until = math.inf if timeout_s is None else time.monotonic() + float(timeout_s)
         with self._changed:
@@ -287,7 +243,7 @@ class AskedPool:
                         self._asking.remove(place)
 
     def _report(self, request: Request) -> Reply:
-        trial, token = _text(request, "trial"), _text(request, "token")
+        trial, token = text_of(request, "trial"), text_of(request, "token")
         copied = self._copied(trial, token, request.get("checkpoint"))  # which may take a while: nobody waits for it
         try:
             return self._told_of(trial, token, {**request, "copied": copied})
@@ -300,12 +256,13 @@ class AskedPool:
             if self._closed is not None:
                 return self._closed
             place = self._holding.get(trial)
-            if place is not None and place.info.token != token:
+            held = place is not None and place.info.token != token
+            if held or (place is None and self._reserved.is_anothers(trial, token)):
                 raise ExperimentError("trial", trial, "is another's: your lease has lapsed, and it was given away")
             if place is None and (trial, token) in self._told:
                 return self._after_its_end(request, self._told[trial, token])
             if place is None:  # it was had in an earlier session
-                place = self._place(request, wants=trial)
+                place = place_of(request, wants=trial)
                 place.pending = request
                 self._asking.append(place)
                 self._wake()
@@ -324,12 +281,12 @@ class AskedPool:
         again = last is not None and request.get("id") == last  # its answer was lost
         if request["do"] == "report" or again:
             return {"decision": STOP}
-        raise ExperimentError("trial", request["trial"], f"{OVER}: nothing more can be told of it")
+        raise ExperimentError("trial", request["trial"], "is over: nothing more can be told of it")
 
     def _take(self, place: Place, request: Request) -> None:
         """Of who holds the trial: to the driver, or answered at once where it is known already."""
         try:
-            outcome = self._outcome(place, request)
+            outcome = outcome_of(place, request, functools.partial(self._saved, place, request.get("copied")))
         except (ExperimentError, OSError) as error:
             self._answer(place, {"error": str(error)})
             return
@@ -338,30 +295,6 @@ class AskedPool:
             return
         self._come.append((place, outcome))
         self._wake()
-
-    def _outcome(self, place: Place, request: Request) -> Outcome | None:
-        """What a worker would answer. None for a report that was taken before."""
-        assert place.trial is not None
-        if request.get("error") is not None:
-            text = " ".join(_text(request, "error").split())
-            return Outcome("raised", error=text[:1000], traceback=_text(request, "error"))
-        metrics = request.get("metrics")
-        if request["do"] == "tell" and metrics is None:
-            return Outcome("returned")
-        if not isinstance(metrics, Mapping) or not metrics:
-            raise ExperimentError("metrics", metrics, "must be an object, name: number")
-        epoch = request.get("epoch")
-        epoch = place.epoch + 1 if epoch is None else epoch
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch not in (place.epoch, place.epoch + 1):
-            expected = f"must be {place.epoch + 1}: reports of {place.trial} are counted from 1, one by one"
-            raise ExperimentError("epoch", epoch, expected)
-        if epoch == place.epoch and request["do"] == "report":
-            return None
-        saved = self._saved(place, epoch, request.get("copied"))
-        seconds, place.began = time.monotonic() - place.began, time.monotonic()
-        place.epoch = epoch
-        report = EpochReport(epoch, dict(metrics), seconds, saved, done=request["do"] == "tell")
-        return Outcome("waiting", (report,))
 
     def _copied(self, trial: str, token: str, folder: Any) -> Path | None:
         """A copy of what the trial's asker has saved, beside its checkpoints."""
@@ -389,35 +322,24 @@ class AskedPool:
                     place.heard()
         return scratch
 
-    def _saved(self, place: Place, epoch: int, copied: Path | None) -> Saved | None:
+    def _saved(self, place: Place, copied: Path | None, epoch: int) -> Saved | None:
         if copied is None:
             return None
         assert place.trial is not None
         return Saved(epoch, record=self._store.commit(copied, place.trial, place.generation, epoch))
 
     def _beat(self, request: Request) -> Reply:
-        token = _text(request, "token")
+        token = text_of(request, "token")
         with self._changed:
             if self._closed is not None:
                 return self._closed
             for place in self._holding.values():
                 if place.info.token == token:
                     place.heard()
-            for trial, (own, until) in self._reserved.items():
-                if own == token:
-                    self._reserved[trial] = (own, max(until, time.monotonic() + _lease(request)))
+            self._reserved.heard(token, lease_of(request))
         return {"heard": True}
 
     # Within -------------------------------------------------------------------------------------------
-
-    def _place(self, request: Request, *, wants: str | None = None) -> Place:
-        given = request.get("pid")
-        pid = given if isinstance(given, int) and given > 0 else 0
-        mark = deaths.process_mark(pid) if pid else None
-        until = int(time.time() + _lease(request))
-        token = _text(request, "token")
-        info = Asker(socket.gethostname(), pid, True, mark=mark, token=token, until=until)
-        return Place(info, _lease(request), wants)
 
     def _answer(self, place: Place, reply: Reply) -> None:
         place.reply, place.pending = reply, None
@@ -450,42 +372,3 @@ class AskedPool:
             self._asking.remove(place)
         if place.trial is not None:
             self._holding.pop(place.trial, None)
-
-
-def _text(request: Request, name: str) -> str:
-    value = request.get(name)
-    if not isinstance(value, str) or not value:
-        raise ExperimentError(name, value, "must be text")
-    return value
-
-
-def _lease(request: Request) -> float:
-    value = request.get("lease_s", 60.0)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST_LEASE_S:
-        raise ExperimentError("lease_s", value, "must be seconds, above 0 and at most 30 days")
-    return float(value)
-
-
-def reservations(started: Mapping[str, tuple[str | None, int | None]], kept_s: float) -> dict[str, tuple[str, float]]:
-    """Of trials that ran as the last session ended -> (worker, pid): the token of who may still have it, and for how
-    many seconds it is kept for that one. kept_s: for a process that lives and has not said so yet."""
-    found = {}
-    for trial, (name, pid) in started.items():
-        token, _, until = (name or "").partition(UNTIL)
-        if until.isdigit():
-            left = int(until) - time.time()
-            if left > 0:
-                found[trial] = (token, left)
-        elif token and pid and _lives(pid):
-            found[trial] = (token, kept_s)
-    return found
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -42,6 +42,14 @@ class Leaving:
         return function_session.FINISH_TIMEOUT_S if self.completed else function_session.STOP_TIMEOUT_S
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a slot does not get the trial that it wants. over: the trial is over there, and that is no fault."""
+
+    why: str
+    over: bool
+
+
 @dataclass(eq=False)
 class Slot:
     """One worker. info is None until it has answered; trial is what it runs, None while idle; leaving: what it ran
@@ -52,7 +60,7 @@ class Slot:
     trial: str | None = None
     leaving: Leaving | None = None
     wants: str | None = None  # (these two of `asked_pool` alone)
-    refused: str | None = None
+    refused: Refusal | None = None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def until(holds: Any, seconds: float = 20.0) -> None:
 def test_shells_have_a_trial_each_and_others_go_past_it(tmp_path: Path) -> None:
     """Also where each command owns the run by itself; and nobody waits for the lease of a trial."""
     names = []
-    for token in ("shell", "shell", "process-1"):
+    for token in ("shell", "shell", "my-own-array"):
         with open_run(asked(), tmp_path / "run", token=token, lease_s=3600) as own:
             trial = own.ask(timeout_s=10)
             assert trial is not None
@@ -48,6 +48,8 @@ def test_shells_have_a_trial_each_and_others_go_past_it(tmp_path: Path) -> None:
     with open_run(None, tmp_path / "run", token="shell", lease_s=3600) as own:
         assert own.report("t00000", 1, {"loss": 1.0}) == "continue"
         assert own.report("t00001", 1, {"loss": 1.0}) == "continue"
+        with pytest.raises(ExperimentError, match="is another's"):  # who has it, has it through other sessions too
+            own.report("t00002", 1, {"loss": 1.0})
 
 
 def test_what_somebody_has_still_is_given_to_nobody(tmp_path: Path) -> None:
