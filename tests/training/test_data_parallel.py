@@ -31,7 +31,7 @@ class Median(WholeMetric):
 
 @dataclass(frozen=True)
 class Line(Task):
-    """Batches are shared unevenly, the last one has one sample; a second head is in no loss; what is measured needs the whole split."""
+    """Batches are shared unevenly, the last has one sample; a second head is in no loss; a metric is of the whole split."""
 
     kind = "regression"
     rows: int = 36
