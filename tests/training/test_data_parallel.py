@@ -31,7 +31,7 @@ class Median(WholeMetric):
 
 @dataclass(frozen=True)
 class Line(Task):
-    """Batches are shared unevenly, the last has one sample; a second head is in no loss; a metric is of the whole split."""
+    """Uneven shares, a last batch of one sample, a second head that is in no loss, a metric of the whole split."""
 
     kind = "regression"
     rows: int = 36
